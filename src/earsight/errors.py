@@ -1,0 +1,33 @@
+"""The errors that earsight raises: one small tree, each message says what is wrong, what was got, what to do."""
+
+
+class EarsightError(Exception):
+    """Everything that earsight raises on purpose. The command line prints it in one line and exits with 2."""
+
+
+class SettingsError(EarsightError):
+    """A setting, flag or recipe that can't be used."""
+
+
+class DecodeError(EarsightError):
+    """A recording that can't be read as sound."""
+
+
+class DataError(EarsightError):
+    """A data set that can't be trained on or scored."""
+
+
+class SplitError(DataError):
+    """Clips that can't be divided as asked."""
+
+
+class ModelError(EarsightError):
+    """A network, weights file or run folder that can't be used."""
+
+
+class TrainingError(EarsightError):
+    """A training run that can't go on."""
+
+
+class MissingExtraError(EarsightError, ImportError):
+    """An optional package that this call needs and that is not installed."""

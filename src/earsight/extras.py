@@ -1,0 +1,37 @@
+"""The one door to optional packages: imports them when asked, and names the extra to install where they are missing."""
+
+import importlib
+import importlib.util
+from types import ModuleType
+
+from earsight.errors import MissingExtraError
+
+EXTRA_OF = {
+    "torch": "train",
+    "timm": "train",
+    "lightning_fabric": "train",
+    "safetensors": "train",
+    "matplotlib": "train",
+    "jinja2": "train",
+}
+
+
+def require(module: str) -> ModuleType:
+    """Import ``module`` (dotted name), or raise MissingExtraError that names the extra holding it."""
+    package = module.partition(".")[0]
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] != package:
+            raise
+        extra = EXTRA_OF[package]
+        raise MissingExtraError(
+            f"this needs {package}, which is not installed; run: pip install 'earsight[{extra}]'"
+        ) from error
+
+
+def check(*packages: str) -> None:
+    """Raise MissingExtraError for the first package that is not installed, without importing any."""
+    for package in packages:
+        if importlib.util.find_spec(package) is None:
+            require(package)
