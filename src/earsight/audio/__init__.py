@@ -1,0 +1,1 @@
+"""A file, bytes or file object → samples. numpy only, never torch."""
