@@ -1,0 +1,1 @@
+"""Waveforms → images, batched, on the network's own device."""

@@ -1,0 +1,1 @@
+"""Images → logits: any timm network, with its mel front end inside."""

@@ -1,0 +1,91 @@
+"""A model as a folder: model.safetensors + model.json. Loads without pickle and without any other file."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+
+from earsight.audio.settings import AudioSettings
+from earsight.errors import ModelError
+from earsight.mel.settings import MelSettings
+from earsight.network.classifier import Classifier
+from earsight.network.settings import NetworkSettings
+
+FORMAT = 1
+WEIGHTS_NAME = "model.safetensors"
+SETTINGS_NAME = "model.json"
+C = TypeVar("C", bound=Classifier)
+
+
+def write_whole(path: Path, content: bytes | str) -> None:
+    """Write a file so that a reader, or the next start after a crash, finds the old or the new one, never half of it."""
+    work = path.with_name(f".{path.name}.{os.getpid()}.part")
+    data = content.encode() if isinstance(content, str) else content
+    with work.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    work.replace(path)
+
+
+def save_classifier(classifier: Classifier, folder: Path, facts: Mapping[str, Any]) -> None:
+    """Write model.safetensors, then model.json. facts: what else a reader may want (recipe, data, epoch …)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {key: value.detach().cpu().contiguous() for key, value in classifier.network.state_dict().items()}
+    described = {
+        "format": FORMAT,
+        "labels": list(classifier.labels),
+        "audio": classifier.audio.model_dump(),
+        "mel": classifier.mel.model_dump(),
+        "network": classifier.network_settings.model_dump(),
+        **facts,
+    }
+    write_whole(folder / WEIGHTS_NAME, save(state))
+    write_whole(folder / SETTINGS_NAME, json.dumps(described, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """model.json as a dict; needs no torch. Raises ModelError."""
+    path = folder / SETTINGS_NAME
+    if not folder.is_dir():
+        raise ModelError(f"no such run folder: {folder}")
+    if not path.is_file():
+        raise ModelError(f"no {SETTINGS_NAME} in {folder}: not a run folder, or its training ended before one epoch")
+    try:
+        described = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise ModelError(f"{path} is damaged ({error}); train again, or restore the folder") from error
+    if not isinstance(described, dict) or "format" not in described or "labels" not in described:
+        raise ModelError(f"{path} is not a model of earsight")
+    if described["format"] != FORMAT:
+        raise ModelError(f"{path} has format {described['format']}, this earsight reads {FORMAT}; upgrade earsight")
+    if not (folder / WEIGHTS_NAME).is_file():
+        raise ModelError(f"no {WEIGHTS_NAME} in {folder}: half a run folder; restore the file or train again")
+    return described
+
+
+def load_classifier(kind: type[C], folder: Path) -> C:
+    """The network of a run folder, on the CPU. Raises ModelError."""
+    described = read_description(folder)
+    try:
+        network = NetworkSettings.model_validate(described["network"])
+        audio = AudioSettings.model_validate(described["audio"])
+        mel = MelSettings.model_validate(described["mel"])
+    except (KeyError, ValidationError) as error:
+        raise ModelError(f"{folder / SETTINGS_NAME} is damaged: {error}") from error
+    built = kind(
+        tuple(described["labels"]), audio, mel, network.model_copy(update={"pretrained": False, "weights": None})
+    )
+    built.network_settings = network
+    try:
+        built.network.load_state_dict(load_file(folder / WEIGHTS_NAME))
+    except (SafetensorError, RuntimeError, OSError) as error:
+        raise ModelError(
+            f"{folder / WEIGHTS_NAME} does not fit {SETTINGS_NAME} ({str(error).splitlines()[0]}); restore or retrain"
+        ) from error
+    return built

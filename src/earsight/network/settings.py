@@ -1,0 +1,39 @@
+"""Settings of the network and of its optimizer. No torch here: they are checked before it is imported."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from earsight.settings import Settings
+
+
+class NetworkSettings(Settings):
+    model: str = "efficientnet_b0"
+    """Any timm network by name, with or without the tag of its weights."""
+    in_chans: int | None = Field(None, ge=1, le=64)
+    """Channels of the image; a multiple of the audio channels, which are repeated. none: the audio channels."""
+    pretrained: bool = True
+    """Start from ImageNet weights: timm's own, or those of `weights`."""
+    weights: str | None = None
+    """A safetensors or pth file under timm's names instead of timm's hub."""
+    drop_rate: float = Field(0.0, ge=0, lt=1)
+    """Dropout before the classifier."""
+    drop_path_rate: float = Field(0.0, ge=0, lt=1)
+    """Stochastic depth, for networks that have it."""
+
+
+class OptimizerSettings(Settings):
+    name: Literal["sgd", "adamw"] = "adamw"
+    """Optimizer, of torch."""
+    lr: float = Field(1e-3, gt=0)
+    """Peak learning rate."""
+    momentum: float = Field(0.0, ge=0, lt=1)
+    """Of SGD."""
+    weight_decay: float = Field(0.01, ge=0)
+    """Not on biases and normalisation layers."""
+    warmup_epochs: float = Field(1.0, ge=0)
+    """Epochs of linear rise of the learning rate from zero."""
+    schedule: Literal["constant", "cosine"] = "cosine"
+    """After the rise: constant, or a half cosine down to zero."""
+    clip_grad_norm: float = Field(0.0, ge=0)
+    """Largest norm of the gradient; 0: not clipped."""

@@ -1,0 +1,81 @@
+"""A timm network with the weights asked for, or an error that names the ways out."""
+
+import pickle
+from pathlib import Path
+
+import timm
+import torch
+from timm.models import adapt_input_conv, load_state_dict
+from torch import Tensor, nn
+
+from earsight.errors import ModelError
+from earsight.network.names import check_model_name
+from earsight.network.settings import NetworkSettings
+
+
+def create_network(settings: NetworkSettings, in_chans: int, classes: int) -> nn.Module:
+    """Build the network and load its starting weights. Raises ModelError."""
+    check_model_name(settings.model)
+    from_hub = settings.pretrained and settings.weights is None
+    options: dict[str, object] = {"in_chans": in_chans, "num_classes": classes, "drop_rate": settings.drop_rate}
+    if settings.drop_path_rate:
+        options["drop_path_rate"] = settings.drop_path_rate
+    try:
+        network: nn.Module = timm.create_model(settings.model, pretrained=from_hub, **options)
+    except TypeError as error:
+        raise ModelError(f"{settings.model} does not take a setting: {error}") from error
+    except Exception as error:  # the hub's client raises a dozen kinds, some of them not its own
+        if not from_hub:
+            raise
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(
+            f"can't get the pretrained weights of {settings.model} ({reason[:160]}); connect to the network, "
+            "or pass --weights FILE (safetensors or pth under timm's names), or --no-pretrained"
+        ) from error
+    if settings.pretrained and settings.weights is not None:
+        load_weights(network, settings.model, Path(settings.weights), in_chans)
+    return network
+
+
+def load_weights(network: nn.Module, model: str, path: Path, in_chans: int) -> None:
+    """Load a file of weights under timm's names; the stem folded to ``in_chans``, the classifier left as it is.
+
+    Raises ModelError where the file is missing, unreadable, or not of this network.
+    """
+    if not path.is_file():
+        raise ModelError(f"no weights file: {path}; give a safetensors or pth file under timm's names")
+    try:
+        state: dict[str, Tensor] = dict(load_state_dict(str(path), weights_only=True))
+    except pickle.UnpicklingError as error:
+        raise ModelError(f"refused {path}: it holds more than tensors; save its state_dict alone") from error
+    except Exception as error:
+        raise ModelError(f"can't read weights from {path}: {str(error).splitlines()[0][:160]}") from error
+    config = network.pretrained_cfg
+    for name in _as_tuple(config.get("first_conv")):
+        key = f"{name}.weight"
+        if key in state and state[key].ndim == 4 and state[key].shape[1] != in_chans:
+            state[key] = adapt_input_conv(in_chans, state[key])
+    heads = tuple(f"{name}." for name in _as_tuple(config.get("classifier")))
+    state = {key: value for key, value in state.items() if not (heads and key.startswith(heads))}
+    own = {key: value for key, value in network.state_dict().items() if not (heads and key.startswith(heads))}
+    missing, unknown = own.keys() - state.keys(), state.keys() - own.keys()
+    other_shape = [key for key in own.keys() & state.keys() if own[key].shape != state[key].shape]
+    if missing or unknown or other_shape:
+        example = min([*missing, *unknown, *other_shape])
+        raise ModelError(
+            f"{path} holds the weights of another network than {model}: {len(missing)} tensors missing, "
+            f"{len(unknown)} unknown, {len(other_shape)} of another shape (such as {example}); "
+            "pass the --model that they belong to"
+        )
+    network.load_state_dict({**network.state_dict(), **{k: v.to(torch.float32) if v.is_floating_point() else v
+                                                       for k, v in state.items()}})
+
+
+def _as_tuple(names: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    return () if names is None else (names,) if isinstance(names, str) else tuple(names)
+
+
+def fixed_size(network: nn.Module) -> tuple[int, int] | None:
+    """(height, width) where the network takes one size of image only (ViT, Swin …), else None."""
+    config = network.pretrained_cfg
+    return tuple(config["input_size"][1:]) if config.get("fixed_input_size") else None
