@@ -58,7 +58,9 @@ def load_weights(network: nn.Module, model: str, path: Path, in_chans: int) -> N
     heads = tuple(f"{name}." for name in _as_tuple(config.get("classifier")))
     state = {key: value for key, value in state.items() if not (heads and key.startswith(heads))}
     own = {key: value for key, value in network.state_dict().items() if not (heads and key.startswith(heads))}
-    missing, unknown = own.keys() - state.keys(), state.keys() - own.keys()
+    # Batch norm's step counters say nothing of the function, and many published files lack them.
+    missing = {key for key in own.keys() - state.keys() if not key.endswith("num_batches_tracked")}
+    unknown = state.keys() - own.keys()
     other_shape = [key for key in own.keys() & state.keys() if own[key].shape != state[key].shape]
     if missing or unknown or other_shape:
         example = min([*missing, *unknown, *other_shape])

@@ -1,0 +1,1 @@
+"""One public function each: train, evaluate, predict, demo."""

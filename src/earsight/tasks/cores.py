@@ -1,0 +1,49 @@
+"""How many cores this process may use, less those that others keep busy."""
+
+import math
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+
+def allowed_cores() -> int:
+    """Cores by affinity and by the control group's quota (a container's share). At least 1."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        if quota != "max":
+            cores = min(cores, max(1, math.floor(int(quota) / int(period))))
+    except (OSError, ValueError):
+        pass  # no control groups here
+    return cores
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Seconds of processor time at one moment: of all programs, and of this process."""
+
+    wall_s: float
+    busy_s: float
+    own_s: float
+
+
+def read_load() -> Reading | None:
+    """A reading, or None where the system has no /proc/stat."""
+    try:
+        fields = [int(f) for f in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    except (OSError, ValueError):
+        return None
+    busy_ticks = sum(fields) - fields[3] - fields[4]  # without idle and iowait
+    own = os.times()
+    return Reading(time.monotonic(), busy_ticks / os.sysconf("SC_CLK_TCK"), own.user + own.system)
+
+
+def free_cores(since: Reading | None) -> int:
+    """Allowed cores less those that other programs kept busy on average from ``since`` until now. At least 1."""
+    allowed = allowed_cores()
+    now = read_load()
+    if since is None or now is None or now.wall_s - since.wall_s < 0.5:
+        return allowed
+    others = ((now.busy_s - since.busy_s) - (now.own_s - since.own_s)) / (now.wall_s - since.wall_s)
+    return max(1, allowed - max(0, round(others)))
