@@ -1,0 +1,74 @@
+"""What a long task shows: a bar on a terminal, plain lines elsewhere, nothing where it is not wanted."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bar, TaskID, TextColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from earsight.tasks.loop import Epoch
+
+
+class Progress:
+    """Use as a context manager. shown: False keeps quiet. All goes to standard error: results own standard output."""
+
+    def __init__(self, *, shown: bool = True) -> None:
+        self._console = Console(stderr=True, quiet=not shown, highlight=False)
+        self._bar: Bar | None = None
+        self._task: TaskID | None = None
+        self._epochs = 0
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal and not self._console.quiet:
+            self._bar = Bar(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[facts]}"),
+                TimeRemainingColumn(),
+                console=self._console,
+                transient=True,
+            )
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def say(self, line: str) -> None:
+        self._console.print(line, markup=False, soft_wrap=True)
+
+    def start(self, what: str, total: int, done: int = 0) -> None:
+        """Begin a bar of ``total`` steps in place of the last one."""
+        self._epochs = 0
+        if self._bar is not None:
+            if self._task is not None:
+                self._bar.remove_task(self._task)
+            self._task = self._bar.add_task(what, total=total, completed=done, facts="")
+
+    def advance(self, done: int, total: int, facts: str = "") -> None:
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=done, total=total, facts=facts)
+
+    def start_training(self, epochs: int, steps: int, done_epochs: int) -> None:
+        self.start("training", epochs * steps, done_epochs * steps)
+        self._epochs = epochs
+
+    def step(self, epoch: int, step: int, steps: int, loss: float, accuracy: float, clips_per_s: float) -> None:
+        facts = f"epoch {epoch}/{self._epochs}  loss {loss:.3f}  acc {accuracy:.3f}  {clips_per_s:.0f} clips/s"
+        self.advance((epoch - 1) * steps + step, self._epochs * steps, facts)
+
+    def epoch(self, row: Epoch, better: bool) -> None:
+        held_out = "" if row.valid_uar != row.valid_uar else f"  valid acc {row.valid_accuracy:.3f} UAR {row.valid_uar:.3f}"
+        left_s = row.seconds * (self._epochs - row.epoch)
+        left = f"  {left_s / 60:.0f} min left" if left_s >= 90 else f"  {left_s:.0f} s left" if left_s else ""
+        self.say(
+            f"epoch {row.epoch:3}/{self._epochs}  loss {row.train_loss:.3f}  acc {row.train_accuracy:.3f}{held_out}"
+            f"  {row.clips_per_s:.0f} clips/s{left}{'  *' if better and held_out else ''}"
+        )
