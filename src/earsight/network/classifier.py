@@ -85,13 +85,14 @@ class Classifier(nn.Module):
             for source in sources:
                 batch.append(fixed_crop(load_waveform(source, self.audio), self.audio))
                 if len(batch) == batch_size:
-                    yield from self._predictions(batch)
+                    yield from self.predictions(np.stack(batch))
                     batch = []
             if batch:
-                yield from self._predictions(batch)
+                yield from self.predictions(np.stack(batch))
         finally:
             self.train(was_training)
 
-    def _predictions(self, batch: list[Samples]) -> Iterator[Prediction]:
-        for row in self.probabilities(np.stack(batch)):
+    def predictions(self, crops: Samples) -> Iterator[Prediction]:
+        """float32 [batch, channels, crop_samples] → one Prediction an item."""
+        for row in self.probabilities(crops):
             yield Prediction(self.labels[int(row.argmax())], dict(zip(self.labels, row.tolist(), strict=True)))

@@ -1,0 +1,136 @@
+"""A trained run → its scores, figures and report."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from earsight.audio.load import fixed_crop
+from earsight.dataset.store import Store
+from earsight.network.checkpoint import write_whole
+from earsight.network.classifier import Classifier
+from earsight.scores.figures import draw_confusion, draw_curve
+from earsight.scores.metrics import Metrics, measure
+from earsight.scores.predictions import Predictions
+from earsight.scores.report import FigureEntry, Mistake, Report, wav_bytes, write_report
+from earsight.scores.report import Failure as ReportFailure
+from earsight.tasks.loop import Progressed
+from earsight.tasks.plan import Plan
+from earsight.tasks.scoring import score
+from earsight.tasks.train import all_failures, model_facts
+
+_WORST_MISTAKES = 12
+
+
+def finish(
+    plan: Plan, store: Store, parts: dict[str, Sequence[int]], done: Progressed, device: torch.device
+) -> tuple[Metrics, Metrics | None]:
+    """Score the kept network, each test clip once; write metrics.json, predictions.csv, figures and report.html."""
+    run = plan.run
+    classifier = Classifier.load(run, str(device))
+    predictions = score(classifier, store, parts["test"])
+    test = measure(predictions)
+    valid = None if plan.split.training_score else measure(score(classifier, store, parts["valid"]))
+    predictions.write_csv(run / "predictions.csv")
+    part = "train" if plan.split.training_score else "test"
+    facts = model_facts(plan, store, parts)
+    numbers: dict[str, Any] = {
+        part: test.to_dict(),
+        **({"valid": valid.to_dict()} if valid else {}),
+        "best_epoch": done.best_epoch,
+        "epochs": len(done.history),
+        "split": facts["split"],
+        "synthetic": plan.dataset.synthetic,
+        "clips": {name: len(indices) for name, indices in parts.items()},
+    }
+    write_whole(run / "metrics.json", json.dumps(numbers, indent=1, ensure_ascii=False) + "\n")
+    figures = _draw(run / "figures", done, test, plan)
+    _write_report(run / "report.html", plan, store, parts, done, predictions, test, valid, figures, facts)
+    return test, valid
+
+
+def _draw(folder: Path, done: Progressed, test: Metrics, plan: Plan) -> tuple[FigureEntry, ...]:
+    folder.mkdir(exist_ok=True)
+    epochs = [row.epoch for row in done.history]
+    held_out = not plan.split.training_score
+    losses = {"training": [row.train_loss for row in done.history]}
+    accuracies = {"training": [row.train_accuracy for row in done.history]}
+    if held_out:
+        losses["validation"] = [row.valid_loss for row in done.history]
+        accuracies["validation"] = [row.valid_accuracy for row in done.history]
+    loss = draw_curve(
+        folder / "loss.png", epochs, losses, title="Loss", y_name="cross entropy (nats)", marked_epoch=done.best_epoch
+    )
+    accuracy = draw_curve(
+        folder / "accuracy.png", epochs, accuracies, title="Accuracy", y_name="accuracy", marked_epoch=done.best_epoch
+    )
+    which = "test clips" if held_out else "training clips"
+    confusion = draw_confusion(
+        folder / "confusion.png", test.confusion, [row.label for row in test.per_class], title=f"Confusion, {which}"
+    )
+    entries = [
+        FigureEntry("Confusion matrix", f"Truth in rows, answers in columns; {which}.", confusion),
+        FigureEntry("Loss", "Training clips are augmented, so their loss may lie above.", loss),
+        FigureEntry("Accuracy", "Share of clips answered rightly; the dotted epoch was kept.", accuracy),
+    ]
+    if (folder / "images.png").is_file():
+        entries.append(
+            FigureEntry("What the network sees", "Eight training clips as mel images.", folder / "images.png")
+        )
+    return tuple(entries)
+
+
+def _write_report(
+    path: Path,
+    plan: Plan,
+    store: Store,
+    parts: dict[str, Sequence[int]],
+    done: Progressed,
+    predictions: Predictions,
+    test: Metrics,
+    valid: Metrics | None,
+    figures: tuple[FigureEntry, ...],
+    facts: dict[str, Any],
+) -> None:
+    labels = predictions.labels
+    mistakes = tuple(
+        Mistake(
+            path=predictions.paths[row],
+            truth=labels[predictions.truth[row]],
+            predicted=labels[predictions.predicted[row]],
+            confidence=float(predictions.confidence[row]),
+            wav_bytes=wav_bytes(fixed_crop(store.waveforms[parts["test"][row]], store.settings)[0], store.settings.rate_hz),
+        )
+        for row in predictions.mistakes(_WORST_MISTAKES)
+    )
+    speakers = {store.clips[i].group for i in range(len(store.clips))} - {""}
+    total_s = sum(row.seconds for row in done.history)
+    listed = (
+        ("Clips", f"{len(store.clips)} from {plan.dataset.files} files, {store.duration_s / 60:.1f} min"),
+        ("Train / valid / test", " / ".join(str(len(parts[part])) for part in ("train", "valid", "test"))),
+        ("Groups (speakers)", str(len(speakers)) if speakers else "none known"),
+        ("Epochs", f"{len(done.history)}, kept: {done.best_epoch}"),
+        ("Training time", f"{total_s / 60:.1f} min, {done.history[-1].clips_per_s:.0f} clips/s"),
+        ("Silent clips", str(store.silent)),
+    )
+    write_report(
+        path,
+        Report(
+            title=plan.run.name,
+            subtitle=f"{plan.recipe.network.model} on {plan.dataset.place.name}",
+            split_sentence=plan.split.sentence,
+            training_score=plan.split.training_score,
+            synthetic=plan.dataset.synthetic,
+            created=facts["created"],
+            metrics=test,
+            extra_metrics={"validation": valid} if valid else {},
+            facts=listed,
+            figures=figures,
+            mistakes=mistakes,
+            failures=tuple(ReportFailure(str(f.path), f.reason) for f in all_failures(plan, store)),
+            settings=facts["recipe"],
+            versions=facts["versions"],
+        ),
+    )

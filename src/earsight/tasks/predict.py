@@ -1,0 +1,92 @@
+"""predict: a run folder and recordings → labels and probabilities."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from earsight import extras
+from earsight.audio.decode import SUFFIXES
+from earsight.audio.load import fixed_crop, load_waveform
+from earsight.errors import DataError, DecodeError, ModelError
+from earsight.tasks.cores import free_cores, read_load
+
+if TYPE_CHECKING:
+    from earsight.network.classifier import Classifier
+
+_BATCH = 16
+
+
+@dataclass(frozen=True)
+class Row:
+    """One recording's answer. label and probabilities are None where error says why it could not be read."""
+
+    path: Path
+    label: str | None
+    probabilities: dict[str, float] | None
+    error: str | None = None
+
+
+def predict(
+    run: str | Path, sources: Sequence[str | Path], *, device: str = "cpu", threads: int | None = None
+) -> Iterator[Row]:
+    """Classify files and all recordings under folders, lazily, in the order given; a bad file is a row with its error.
+
+    Raises ModelError and DataError at once, before the first row.
+    """
+    run = Path(run)
+    if not run.is_dir():
+        raise ModelError(f"no such run folder: {run}")
+    paths = list_recordings(sources)
+    extras.check("torch", "timm", "safetensors")
+    before = read_load()
+    import torch
+
+    from earsight.network.classifier import Classifier
+
+    classifier = Classifier.load(run, device)
+    torch.set_num_threads(threads or free_cores(before))
+    return _rows(classifier, paths)
+
+
+def list_recordings(sources: Sequence[str | Path]) -> list[Path]:
+    """Files as given, folders walked for sound files in sorted order. Raises DataError where nothing is there."""
+    paths: list[Path] = []
+    for source in map(Path, sources):
+        if source.is_dir():
+            found = sorted(
+                Path(folder) / name
+                for folder, _, names in os.walk(source)
+                for name in names
+                if os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith(".")
+            )
+            if not found:
+                raise DataError(f"no recordings in {source}; looked for {', '.join(sorted(SUFFIXES))}")
+            paths += found
+        else:
+            paths.append(source)
+    if not paths:
+        raise DataError("no recordings given; name files or folders")
+    return paths
+
+
+def _rows(classifier: "Classifier", paths: list[Path]) -> Iterator[Row]:
+    import numpy as np
+
+    for start in range(0, len(paths), _BATCH):
+        part = paths[start : start + _BATCH]
+        loaded: list[object] = []
+        for path in part:
+            try:
+                loaded.append(fixed_crop(load_waveform(path, classifier.audio), classifier.audio))
+            except DecodeError as error:
+                loaded.append(error)
+        crops = [item for item in loaded if isinstance(item, np.ndarray)]
+        answers = iter(classifier.predictions(np.stack(crops))) if crops else iter(())
+        for path, item in zip(part, loaded, strict=True):
+            if isinstance(item, DecodeError):
+                yield Row(path, None, None, str(item))
+            else:
+                answer = next(answers)
+                yield Row(path, answer.label, answer.probabilities)
