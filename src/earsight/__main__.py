@@ -1,7 +1,5 @@
 """The command line: parse, call one task, print, set the exit code."""
 
-import difflib
-import importlib.util
 import json
 import os
 import sys
@@ -10,11 +8,11 @@ from typing import Annotated, Any, Literal
 
 import cyclopts
 from cyclopts import Parameter
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 import earsight
-from earsight.errors import EarsightError, SettingsError
-from earsight.tasks.recipe import Recipe
+from earsight.errors import EarsightError
+from earsight.tasks.recipe import Recipe, explain
 
 app = cyclopts.App(
     name="earsight",
@@ -54,6 +52,8 @@ def _refuse(message: str) -> None:
 
 
 def _one_line(error: cyclopts.CycloptsError) -> str:
+    if isinstance(error.__cause__, ValidationError):
+        return explain(Recipe, error.__cause__)
     text = str(error).strip() or type(error).__name__
     return f"{text} (earsight --help lists what there is)"
 

@@ -10,7 +10,7 @@ class AudioSettings(Settings):
     """Samples a second that the network hears."""
     channels: int = Field(1, ge=1, le=16)
     """Channels that the network hears; 1 mixes all into one."""
-    trim_db: float | None = Field(None, gt=0)
+    trim_db: float | None = Field(30.0, gt=0)
     """Cut leading and trailing frames this many dB below the loudest one; none: keep all."""
     peak_normalise: bool = True
     """Scale each clip so that its largest sample is 1."""

@@ -16,9 +16,9 @@ class NetworkSettings(Settings):
     """Start from ImageNet weights: timm's own, or those of `weights`."""
     weights: str | None = None
     """A safetensors or pth file under timm's names instead of timm's hub."""
-    drop_rate: float = Field(0.0, ge=0, lt=1)
+    drop_rate: float = Field(0.2, ge=0, lt=1)
     """Dropout before the classifier."""
-    drop_path_rate: float = Field(0.0, ge=0, lt=1)
+    drop_path_rate: float = Field(0.1, ge=0, lt=1)
     """Stochastic depth, for networks that have it."""
 
 
@@ -29,11 +29,11 @@ class OptimizerSettings(Settings):
     """Peak learning rate."""
     momentum: float = Field(0.0, ge=0, lt=1)
     """Of SGD."""
-    weight_decay: float = Field(0.01, ge=0)
+    weight_decay: float = Field(0.02, ge=0)
     """Not on biases and normalisation layers."""
-    warmup_epochs: float = Field(1.0, ge=0)
+    warmup_epochs: float = Field(2.0, ge=0)
     """Epochs of linear rise of the learning rate from zero."""
     schedule: Literal["constant", "cosine"] = "cosine"
     """After the rise: constant, or a half cosine down to zero."""
-    clip_grad_norm: float = Field(0.0, ge=0)
+    clip_grad_norm: float = Field(1.0, ge=0)
     """Largest norm of the gradient; 0: not clipped."""

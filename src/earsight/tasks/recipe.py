@@ -46,7 +46,7 @@ class Recipe(Settings):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            raise SettingsError("; ".join(_explain(cls, dict(e)) for e in error.errors())) from error
+            raise SettingsError(explain(cls, error)) from error
 
 
 def recipe_names() -> tuple[str, ...]:
@@ -77,6 +77,11 @@ def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
         old = merged.get(key)
         merged[key] = _merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
     return merged
+
+
+def explain(model: type[BaseModel], error: ValidationError) -> str:
+    """All that is wrong, in one line: the setting, what was got, the nearest known name."""
+    return "; ".join(_explain(model, dict(one)) for one in error.errors())
 
 
 def _explain(model: type[BaseModel], error: dict[str, Any]) -> str:
