@@ -1,0 +1,44 @@
+import librosa
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from earsight.audio.segment import crop, crop_start, normalise_peak, sounding_span, trim_silence
+from tests.conftest import tone
+
+
+@pytest.mark.parametrize("top_db", [20, 30, 60])
+@pytest.mark.parametrize("seed", range(5))
+def test_span_is_librosas(top_db: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    envelope = np.interp(np.arange(30000), np.linspace(0, 30000, 12), 10 ** rng.uniform(-5, 0, 12))
+    samples = (rng.standard_normal(30000) * envelope).astype(np.float32)
+    assert sounding_span(samples[None], top_db) == tuple(librosa.effects.trim(samples, top_db=top_db)[1])
+
+
+def test_silence_and_short_rests_stay_whole() -> None:
+    silence = np.zeros((1, 5000), dtype=np.float32)
+    assert np.array_equal(trim_silence(silence, 30, 100), silence)
+    clip = np.concatenate([np.zeros(20000), tone(440, 0.5), np.zeros(20000)]).astype(np.float32)[None]
+    trimmed = trim_silence(clip, 30, 5000)
+    assert 8000 <= trimmed.shape[1] <= 8000 + 4 * 2048
+    assert trim_silence(clip, 30, 32000) is clip  # the trimmed clip would be shorter than the crop
+
+
+def test_peak() -> None:
+    samples = np.array([[0.1, -0.25], [0.2, 0.0]], dtype=np.float32)
+    assert np.allclose(normalise_peak(samples), [[0.4, -1.0], [0.8, 0.0]])
+    assert not normalise_peak(np.zeros((1, 4), dtype=np.float32)).any()
+
+
+@given(length=st.integers(1, 50), wanted=st.integers(1, 50))
+def test_fixed_crop_is_the_middle_and_has_its_length(length: int, wanted: int) -> None:
+    samples = np.arange(1, length + 1, dtype=np.float32)[None]
+    cut = crop(samples, crop_start(length, wanted), wanted)[0]
+    assert len(cut) == wanted
+    kept = cut[cut > 0]
+    assert len(kept) == min(length, wanted)
+    assert (np.diff(kept) == 1).all()
+    left, right = (kept[0] - 1, length - kept[-1]) if length >= wanted else (np.argmax(cut > 0), wanted - length - np.argmax(cut > 0))
+    assert abs(left - right) <= 1

@@ -1,0 +1,61 @@
+"""Real recordings and weights where they lie, small recordings made on the spot everywhere else."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA = Path(os.environ.get("EARSIGHT_DATA") or ROOT.parent / "shared" / "data")
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or writes the user's cache."""
+    monkeypatch.setenv("EARSIGHT_HOME", str(tmp_path_factory.mktemp("cache")))
+
+
+def _needed(path: Path) -> Path:
+    if not path.exists():
+        pytest.skip(f"real data is absent: {path} (set EARSIGHT_DATA)")
+    return path
+
+
+@pytest.fixture(scope="session")
+def ravdess() -> Path:
+    return _needed(DATA / "ravdess_16k")
+
+
+@pytest.fixture(scope="session")
+def ravdess_48k_zip() -> Path:
+    return _needed(DATA / "ravdess_48k_actor_01.zip")
+
+
+@pytest.fixture(scope="session")
+def esc10() -> Path:
+    return _needed(DATA / "esc10")
+
+
+@pytest.fixture(scope="session")
+def lite0_weights() -> Path:
+    return _needed(DATA.parent / "weights" / "tf_efficientnet_lite0.in1k.fp16.safetensors")
+
+
+def tone(hz: float, seconds: float, rate_hz: int = 16000, gain: float = 0.5) -> np.ndarray:
+    """float32 [samples]."""
+    return (gain * np.sin(2 * np.pi * hz * np.arange(round(seconds * rate_hz)) / rate_hz)).astype(np.float32)
+
+
+@pytest.fixture
+def tones(tmp_path: Path) -> Path:
+    """A folder with one folder a class: low (≈ 300 Hz) and high (≈ 3 kHz) tones, 12 clips each, of 0.3 to 0.6 s."""
+    rng = np.random.default_rng(0)
+    for label, hz in (("low", 300.0), ("high", 3000.0)):
+        for number in range(12):
+            path = tmp_path / "tones" / label / f"{label}{number:02}.wav"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            sound = tone(hz * rng.uniform(0.8, 1.25), rng.uniform(0.3, 0.6))
+            soundfile.write(path, sound + 0.01 * rng.standard_normal(len(sound)), 16000)
+    return tmp_path / "tones"

@@ -1,0 +1,71 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from earsight.audio.load import fixed_crop, load_waveform
+from earsight.audio.settings import AudioSettings
+from earsight.dataset.clip import Clip
+from earsight.dataset.loader import fixed_batches, training_batches
+from earsight.dataset.store import Store, build_store
+from earsight.errors import DecodeError
+from tests.conftest import tone
+
+SETTINGS = AudioSettings(crop_s=0.4, trim_db=None)
+
+
+@pytest.fixture
+def store(tones: Path) -> Store:
+    clips = [Clip(path, path.parent.name) for path in sorted(tones.rglob("*.wav"))]
+    return build_store(clips, SETTINGS, threads=2)
+
+
+def test_bad_files_are_named_and_the_good_ones_kept(tones: Path) -> None:
+    (tones / "low" / "bad.wav").write_text("no sound")
+    soundfile.write(tones / "low" / "blip.wav", tone(440, 0.005), 16000)
+    soundfile.write(tones / "low" / "silent.wav", np.zeros(8000), 16000)
+    clips = [Clip(path, path.parent.name) for path in sorted(tones.rglob("*.wav"))]
+    seen: list[tuple[int, int]] = []
+    built = build_store(clips, SETTINGS, threads=2, progress=lambda done, total: seen.append((done, total)))
+    assert len(built.clips) == len(built.waveforms) == 25
+    assert [failure.path.name for failure in built.failures] == ["bad.wav", "blip.wav"]
+    assert "shorter than 0.01 s" in built.failures[1].reason
+    assert built.silent == 1
+    assert seen == [(n, 27) for n in range(1, 28)]
+    with pytest.raises(DecodeError, match=r"bad\.wav"):
+        build_store(clips, SETTINGS, threads=2, strict=True)
+
+
+def test_every_clip_once_in_batches_of_even_size(store: Store) -> None:
+    batches = list(training_batches(store, range(24), 7, np.random.default_rng(0)))
+    assert sorted(index for indices, _ in batches for index in indices) == list(range(24))
+    assert [len(indices) for indices, _ in batches] == [6, 6, 6, 6]
+    assert all(crops.shape == (6, 1, 6400) and crops.dtype == np.float32 for _, crops in batches)
+
+
+def test_crops_are_pieces_of_their_clip_or_padded(store: Store) -> None:
+    for indices, crops in training_batches(store, range(24), 8, np.random.default_rng(1)):
+        for index, crop in zip(indices, crops, strict=True):
+            clip = store.waveforms[index][0]
+            if len(clip) >= 6400:
+                assert any(np.array_equal(crop[0], clip[s : s + 6400]) for s in range(len(clip) - 6399))
+            else:
+                left = (6400 - len(clip)) // 2
+                assert np.array_equal(crop[0, left : left + len(clip)], clip)
+                assert not crop[0, :left].any()
+
+
+def test_a_seed_repeats_and_another_differs(store: Store) -> None:
+    def draw(seed: int) -> np.ndarray:
+        return np.concatenate([c for _, c in training_batches(store, range(24), 8, np.random.default_rng(seed))])
+
+    assert np.array_equal(draw(5), draw(5))
+    assert not np.array_equal(draw(5), draw(6))
+
+
+def test_scored_crops_are_those_of_prediction(store: Store) -> None:
+    indices, crops = next(fixed_batches(store, [3, 1, 20], 8))
+    assert indices.tolist() == [3, 1, 20]
+    for index, crop in zip(indices, crops, strict=True):
+        assert np.array_equal(crop, fixed_crop(load_waveform(store.clips[index].path, SETTINGS), SETTINGS))

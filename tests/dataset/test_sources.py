@@ -1,0 +1,147 @@
+import shutil
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from earsight.dataset.sources import read_dataset
+from earsight.dataset.sources.ravdess import EMOTIONS, parse_name
+from earsight.errors import DataError
+from tests.conftest import tone
+
+
+def write(path: Path, hz: float = 440) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, tone(hz, 0.2), 16000)
+    return path
+
+
+def ravdess_name(emotion: int, actor: int, channel: int = 1) -> str:
+    return f"03-{channel:02}-{emotion:02}-01-01-01-{actor:02}.wav"
+
+
+def test_real_ravdess(ravdess: Path) -> None:
+    dataset = read_dataset(ravdess)
+    assert (dataset.source, dataset.files, len(dataset.clips), len(dataset.groups)) == ("ravdess", 1440, 1440, 24)
+    assert dataset.labels == EMOTIONS
+    counts = {label: sum(clip.label == label for clip in dataset.clips) for label in EMOTIONS}
+    assert counts.pop("neutral") == 96
+    assert set(counts.values()) == {192}
+    assert dataset.failures == ()
+    assert not dataset.synthetic
+
+
+def test_name_in_words() -> None:
+    assert parse_name(Path("03-01-06-02-01-02-12.wav")) == {
+        "modality": "audio-only", "channel": "speech", "emotion": "fearful", "intensity": "strong",
+        "statement": "Kids are talking by the door", "repetition": "2", "actor": "12",
+    }
+
+
+@pytest.mark.parametrize(("name", "message"), [
+    ("03-01-09-01-01-01-01.wav", "emotion '09' is not one of 01, 02"),
+    ("03-01-01-01-01-01-25.wav", "actor '25' is not one of"),
+    ("hello.wav", "seven two-digit fields"),
+])
+def test_wrong_names_say_which_field(name: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        parse_name(Path(name))
+
+
+def test_wrong_names_among_right_ones_are_left_out_with_their_reason(tmp_path: Path) -> None:
+    for emotion in (1, 2, 3, 4):
+        write(tmp_path / "Actor_01" / ravdess_name(emotion, 1))
+    bad = write(tmp_path / "Actor_01" / "03-01-09-01-01-01-01.wav")
+    dataset = read_dataset(tmp_path)
+    assert len(dataset.clips) == 4
+    assert [(failure.path, "emotion '09'" in failure.reason) for failure in dataset.failures] == [(bad, True)]
+    with pytest.raises(DataError, match=r"03-01-09.*--strict"):
+        read_dataset(tmp_path, strict=True)
+
+
+def test_nested_second_copy_stray_copy_and_song_are_taken_once(tmp_path: Path) -> None:
+    for actor in (2, 5):
+        for emotion in (1, 2):
+            own = write(tmp_path / f"Actor_{actor:02}" / ravdess_name(emotion, actor))
+            nested = tmp_path / "audio_speech_actors_01-24" / own.parent.name / own.name
+            nested.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(own, nested)
+    write(tmp_path / "Actor_05" / ravdess_name(1, 2))
+    write(tmp_path / "Actor_05" / ravdess_name(1, 5, channel=2))
+    dataset = read_dataset(tmp_path)
+    assert dataset.files == 10
+    assert [clip.path.relative_to(tmp_path).as_posix() for clip in dataset.clips] == [
+        f"Actor_{actor:02}/{ravdess_name(emotion, actor)}" for actor in (2, 5) for emotion in (1, 2)
+    ]
+    reasons = sorted(failure.reason.split(" ")[0] for failure in dataset.failures)
+    assert reasons == ["a"] * 5 + ["song;"]
+
+
+def test_zip_of_originals(ravdess_48k_zip: Path) -> None:
+    dataset = read_dataset(ravdess_48k_zip)
+    assert len(dataset.clips) == 60
+    assert dataset.groups == ("01",)
+    assert dataset.clips[0].path.is_file()
+    assert read_dataset(ravdess_48k_zip).clips[0].path == dataset.clips[0].path  # unpacked once
+
+
+def test_zip_that_leads_out_of_its_folder_is_refused(tmp_path: Path) -> None:
+    sound = write(tmp_path / "a.wav").read_bytes()
+    for name in ("../evil.wav", "/evil.wav", "a/../../evil.wav", "C:/evil.wav", "..\\evil.wav"):
+        with zipfile.ZipFile(tmp_path / "bad.zip", "w") as archive:
+            archive.writestr("good/a.wav", sound)
+            archive.writestr(name, sound)
+        with pytest.raises(DataError, match="leads out of its folder"):
+            read_dataset(tmp_path / "bad.zip")
+    assert not list(tmp_path.rglob("evil*"))
+
+
+def test_cut_zip(tmp_path: Path, ravdess_48k_zip: Path) -> None:
+    (tmp_path / "cut.zip").write_bytes(ravdess_48k_zip.read_bytes()[:100_000])
+    with pytest.raises(DataError, match="not a folder and not a zip"):
+        read_dataset(tmp_path / "cut.zip")
+
+
+def test_folder_of_class_folders(tmp_path: Path) -> None:
+    for name in ("wrapped/dog/a.wav", "wrapped/dog/deep/b.wav", "wrapped/cat/c.wav", "wrapped/loose.wav"):
+        write(tmp_path / name)
+    (tmp_path / "wrapped" / "dog" / "notes.txt").write_text("no sound")
+    dataset = read_dataset(tmp_path / "wrapped")
+    assert dataset.labels == ("cat", "dog")
+    assert [clip.label for clip in dataset.clips] == ["cat", "dog", "dog"]
+    assert [failure.path.name for failure in dataset.failures] == ["loose.wav"]
+    (tmp_path / "wrapped" / "loose.wav").unlink()
+    assert read_dataset(tmp_path).labels == ("cat", "dog")  # a folder around all classes is stepped into
+
+
+def test_esc10_as_a_folder(esc10: Path) -> None:
+    dataset = read_dataset(esc10)
+    assert (len(dataset.clips), len(dataset.labels)) == (400, 10)
+
+
+def test_empty_unlabelled_one_class_and_absent(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such data"):
+        read_dataset(tmp_path / "absent")
+    with pytest.raises(DataError, match="no recordings in"):
+        read_dataset(tmp_path)
+    write(tmp_path / "a.wav")
+    write(tmp_path / "b.wav")
+    with pytest.raises(DataError, match="no labels in .*one folder a class"):
+        read_dataset(tmp_path)
+    write(tmp_path / "one" / "c.wav")
+    with pytest.raises(DataError, match="one class only.*'one'"):
+        read_dataset(tmp_path)
+
+
+def test_file_that_is_no_zip(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="not a folder and not a zip"):
+        read_dataset(write(tmp_path / "a.wav"))
+
+
+def test_labels_do_not_depend_on_the_order_of_the_folder(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for emotion in rng.permutation(np.arange(1, 9)):
+        write(tmp_path / ravdess_name(int(emotion), 3))
+    assert read_dataset(tmp_path).labels == EMOTIONS
