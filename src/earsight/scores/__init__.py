@@ -1,0 +1,1 @@
+"""logits → numbers and pictures. numpy only, never torch."""

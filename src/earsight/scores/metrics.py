@@ -1,0 +1,78 @@
+"""Predictions → accuracy, UAR, macro-F1, per class, confusion. scikit-learn is the oracle of the tests."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from earsight.errors import DataError
+from earsight.scores.predictions import Predictions
+
+Counts = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class ClassMetrics:
+    """precision, recall, f1 in [0, 1], 0 where undefined. support: clips of the class."""
+
+    label: str
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """accuracy, uar, macro_f1 in [0, 1]. cross_entropy: mean −ln p(truth), in nats. confusion: int64 [truth, answer].
+
+    uar (unweighted average recall): the mean recall over the classes that occur in the truth. macro_f1: the mean F1
+    over the classes that occur in truth or answers.
+    """
+
+    clips: int
+    accuracy: float
+    uar: float
+    macro_f1: float
+    cross_entropy: float
+    per_class: tuple[ClassMetrics, ...]
+    confusion: Counts
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same numbers under the same names, as JSON takes them."""
+        values = {name: getattr(self, name) for name in ("clips", "accuracy", "uar", "macro_f1", "cross_entropy")}
+        per_class = [asdict(row) for row in self.per_class]
+        return {**values, "per_class": per_class, "confusion": self.confusion.tolist()}
+
+
+def confusion_matrix(truth: Counts, predicted: Counts, n_classes: int) -> Counts:
+    """int64 [n_classes, n_classes]: clips of the class in the row that were answered with the class in the column."""
+    return np.bincount(truth * n_classes + predicted, minlength=n_classes**2).reshape(n_classes, n_classes)
+
+
+def measure(predictions: Predictions) -> Metrics:
+    """Score all clips whose truth is known. Raises DataError where there is none."""
+    known = predictions.truth >= 0
+    if not known.any():
+        raise DataError(f"nothing to score: none of {len(known)} clips has a known label")
+    truth, predicted = predictions.truth[known], predictions.predicted[known]
+    confusion = confusion_matrix(truth, predicted, len(predictions.labels))
+    right = np.diag(confusion).astype(float)
+    support, answers = confusion.sum(axis=1), confusion.sum(axis=0)
+    recall = right / np.maximum(support, 1)
+    precision = right / np.maximum(answers, 1)
+    f1 = 2 * right / np.maximum(support + answers, 1)
+    of_truth = predictions.probabilities[known, truth]
+    return Metrics(
+        clips=int(known.sum()),
+        accuracy=float(right.sum() / known.sum()),
+        uar=float(recall[support > 0].mean()),
+        macro_f1=float(f1[support + answers > 0].mean()),
+        cross_entropy=float(-np.log(np.clip(of_truth, np.finfo(np.float64).eps, 1)).mean()),
+        per_class=tuple(
+            ClassMetrics(label, float(p), float(r), float(f), int(s))
+            for label, p, r, f, s in zip(predictions.labels, precision, recall, f1, support, strict=True)
+        ),
+        confusion=confusion,
+    )
