@@ -14,8 +14,7 @@ from earsight.network.classifier import Classifier
 from earsight.scores.figures import draw_confusion, draw_curve
 from earsight.scores.metrics import Metrics, measure
 from earsight.scores.predictions import Predictions
-from earsight.scores.report import FigureEntry, Mistake, Report, wav_bytes, write_report
-from earsight.scores.report import Failure as ReportFailure
+from earsight.scores.report import FigureEntry, LeftOut, Mistake, Report, wav_bytes, write_report
 from earsight.tasks.loop import Progressed
 from earsight.tasks.plan import Plan
 from earsight.tasks.scoring import score
@@ -129,7 +128,7 @@ def _write_report(
             facts=listed,
             figures=figures,
             mistakes=mistakes,
-            failures=tuple(ReportFailure(str(f.path), f.reason) for f in all_failures(plan, store)),
+            failures=tuple(LeftOut(str(f.path), f.reason) for f in all_failures(plan, store)),
             settings=facts["recipe"],
             versions=facts["versions"],
         ),

@@ -1,0 +1,89 @@
+"""All of a run on one page: report.html, a single file that opens offline."""
+
+import base64
+import io
+import wave
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from earsight.errors import DataError
+from earsight.extras import require
+from earsight.scores.metrics import Metrics
+
+
+@dataclass(frozen=True)
+class FigureEntry:
+    """A PNG file to embed."""
+
+    title: str
+    caption: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A clip answered wrongly. wav_bytes: what to play, if anything."""
+
+    path: str
+    truth: str
+    predicted: str
+    confidence: float
+    wav_bytes: bytes | None = None
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A file that is in no score, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """split_sentence: how it was split, in words. training_score: the scored clips were trained on. synthetic: nobody
+    spoke them. extra_metrics: further scores by name, such as validation. facts: names and values for the summary.
+    settings: nested settings of the run."""
+
+    title: str
+    subtitle: str
+    split_sentence: str
+    training_score: bool
+    synthetic: bool
+    created: str
+    metrics: Metrics
+    extra_metrics: Mapping[str, Metrics] = field(default_factory=dict)
+    facts: tuple[tuple[str, str], ...] = ()
+    figures: tuple[FigureEntry, ...] = ()
+    mistakes: tuple[Mistake, ...] = ()
+    failures: tuple[LeftOut, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+
+def write_report(path: Path, report: Report) -> None:
+    """Fill the page. Everything that comes from the data is escaped."""
+    environment = require("jinja2").Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["base64"] = lambda content: base64.b64encode(content).decode("ascii")
+    template = environment.from_string((files("earsight.scores") / "report.html.j2").read_text(encoding="utf-8"))
+    groups = {"run": {k: v for k, v in report.settings.items() if not isinstance(v, Mapping)}}
+    groups |= {k: v for k, v in report.settings.items() if isinstance(v, Mapping)}
+    path.write_text(template.render(report=report, groups=groups), encoding="utf-8")
+
+
+def wav_bytes(samples: np.ndarray, rate_hz: int) -> bytes:
+    """float [samples] → a 16-bit mono WAV file; what exceeds [-1, 1] is clipped. Raises DataError on NaN."""
+    if np.isnan(samples).any():
+        raise DataError("NaN among the samples of a clip to be played")
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate_hz)
+        file.writeframes(np.round(np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
+    return buffer.getvalue()
