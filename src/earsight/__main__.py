@@ -123,15 +123,25 @@ def train(
         Threads of the CPU; otherwise the cores that are free.
     """
     changes = _set_values(settings)
-    shorts = {"model": model, "weights": None if weights is None else str(weights), "pretrained": pretrained,
-              "in_chans": in_chans}
+    shorts = {
+        "model": model,
+        "weights": None if weights is None else str(weights),
+        "pretrained": pretrained,
+        "in_chans": in_chans,
+    }
     given = {name: value for name, value in shorts.items() if value is not None}
     if given:
         changes["network"] = {**changes.get("network", {}), **given}
     from earsight.tasks.plan import plan_training
 
     plan = plan_training(
-        data, Recipe.named(recipe, changes), recipe_name=recipe, split_kind=split, out=out, strict=strict, resume=resume
+        data,
+        Recipe.named(recipe, changes),
+        recipe_name=recipe,
+        split_kind=split,
+        out=out,
+        strict=strict,
+        resume=resume,
     )
     from earsight.tasks.train import run_plan
 
@@ -180,8 +190,17 @@ def evaluate(
     done = task(run, data, device=device, threads=threads, strict=strict)
     if json_:
         failures = [{"path": str(f.path), "reason": f.reason} for f in done.failures]
-        print(json.dumps({**done.metrics.to_dict(), "sentence": done.sentence, "warning": done.warning,
-                          "failures": failures}, ensure_ascii=False))
+        print(
+            json.dumps(
+                {
+                    **done.metrics.to_dict(),
+                    "sentence": done.sentence,
+                    "warning": done.warning,
+                    "failures": failures,
+                },
+                ensure_ascii=False,
+            )
+        )
     else:
         _print_metrics(done.metrics, done.sentence, table=True)
         if done.warning:
@@ -224,7 +243,11 @@ def predict(
     for row in rows:
         failed += row.error is not None
         if json_ or not sys.stdout.isatty():
-            record: dict[str, Any] = {"path": str(row.path), "label": row.label, "probabilities": row.probabilities}
+            record: dict[str, Any] = {
+                "path": str(row.path),
+                "label": row.label,
+                "probabilities": row.probabilities,
+            }
             if row.error is not None:
                 record["error"] = row.error
             print(json.dumps(record, ensure_ascii=False))

@@ -40,5 +40,9 @@ def test_fixed_crop_is_the_middle_and_has_its_length(length: int, wanted: int) -
     kept = cut[cut > 0]
     assert len(kept) == min(length, wanted)
     assert (np.diff(kept) == 1).all()
-    left, right = (kept[0] - 1, length - kept[-1]) if length >= wanted else (np.argmax(cut > 0), wanted - length - np.argmax(cut > 0))
+    left, right = (
+        (kept[0] - 1, length - kept[-1])
+        if length >= wanted
+        else (np.argmax(cut > 0), wanted - length - np.argmax(cut > 0))
+    )
     assert abs(left - right) <= 1

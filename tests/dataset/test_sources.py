@@ -24,7 +24,12 @@ def ravdess_name(emotion: int, actor: int, channel: int = 1) -> str:
 
 def test_real_ravdess(ravdess: Path) -> None:
     dataset = read_dataset(ravdess)
-    assert (dataset.source, dataset.files, len(dataset.clips), len(dataset.groups)) == ("ravdess", 1440, 1440, 24)
+    assert (dataset.source, dataset.files, len(dataset.clips), len(dataset.groups)) == (
+        "ravdess",
+        1440,
+        1440,
+        24,
+    )
     assert dataset.labels == EMOTIONS
     counts = {label: sum(clip.label == label for clip in dataset.clips) for label in EMOTIONS}
     assert counts.pop("neutral") == 96
@@ -35,16 +40,24 @@ def test_real_ravdess(ravdess: Path) -> None:
 
 def test_name_in_words() -> None:
     assert parse_name(Path("03-01-06-02-01-02-12.wav")) == {
-        "modality": "audio-only", "channel": "speech", "emotion": "fearful", "intensity": "strong",
-        "statement": "Kids are talking by the door", "repetition": "2", "actor": "12",
+        "modality": "audio-only",
+        "channel": "speech",
+        "emotion": "fearful",
+        "intensity": "strong",
+        "statement": "Kids are talking by the door",
+        "repetition": "2",
+        "actor": "12",
     }
 
 
-@pytest.mark.parametrize(("name", "message"), [
-    ("03-01-09-01-01-01-01.wav", "emotion '09' is not one of 01, 02"),
-    ("03-01-01-01-01-01-25.wav", "actor '25' is not one of"),
-    ("hello.wav", "seven two-digit fields"),
-])
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("03-01-09-01-01-01-01.wav", "emotion '09' is not one of 01, 02"),
+        ("03-01-01-01-01-01-25.wav", "actor '25' is not one of"),
+        ("hello.wav", "seven two-digit fields"),
+    ],
+)
 def test_wrong_names_say_which_field(name: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         parse_name(Path(name))

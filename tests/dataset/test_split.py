@@ -13,7 +13,9 @@ from earsight.errors import SplitError
 def clips(groups: int, labels: int = 3, each: int = 3) -> list[Clip]:
     return [
         Clip(Path(f"g{g:02}/{label}-{n}.wav"), f"label{label}", f"{g:02}" if groups > 1 else "")
-        for g in range(groups) for label in range(labels) for n in range(each)
+        for g in range(groups)
+        for label in range(labels)
+        for n in range(each)
     ]
 
 
@@ -35,7 +37,9 @@ def test_a_partition_without_shared_group_in_any_order(groups: int, seed: int, d
     shuffled = data.draw(st.permutations(known))
     again = split(shuffled, "auto", seed=seed)
     for part in ("train", "valid", "test"):
-        assert {known[i].path for i in getattr(whole, part)} == {shuffled[i].path for i in getattr(again, part)}
+        assert {known[i].path for i in getattr(whole, part)} == {
+            shuffled[i].path for i in getattr(again, part)
+        }
 
 
 def test_the_same_on_every_machine() -> None:

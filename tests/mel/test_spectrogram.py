@@ -14,25 +14,55 @@ from tests.conftest import tone
 @pytest.mark.parametrize("power", [1, 2])
 @pytest.mark.parametrize("norm", ["slaney", "none"])
 @pytest.mark.parametrize("scale", ["slaney", "htk"])
-@pytest.mark.parametrize(("rate_hz", "n_fft", "win", "hop", "mels", "low", "high"), [
-    (16000, 1024, 1024, 512, 128, 0, 8000),
-    (16000, 1024, 800, 160, 64, 50, None),
-    (44100, 2048, 2048, 441, 96, 20, 16000),
-    (50, 64, 48, 8, 16, 0, None),
-    (16000, 501, 400, 100, 20, 0, 7000),
-])
+@pytest.mark.parametrize(
+    ("rate_hz", "n_fft", "win", "hop", "mels", "low", "high"),
+    [
+        (16000, 1024, 1024, 512, 128, 0, 8000),
+        (16000, 1024, 800, 160, 64, 50, None),
+        (44100, 2048, 2048, 441, 96, 20, 16000),
+        (50, 64, 48, 8, 16, 0, None),
+        (16000, 501, 400, 100, 20, 0, 7000),
+    ],
+)
 def test_equals_librosa(
-    scale: str, norm: str, power: int, rate_hz: int, n_fft: int, win: int, hop: int, mels: int, low: float, high: float
+    scale: str,
+    norm: str,
+    power: int,
+    rate_hz: int,
+    n_fft: int,
+    win: int,
+    hop: int,
+    mels: int,
+    low: float,
+    high: float,
 ) -> None:
-    settings = MelSettings(n_mels=mels, n_fft=n_fft, win_length=win, hop_length=hop, f_min_hz=low, f_max_hz=high,
-                           scale=scale, norm=norm, power=power)
+    settings = MelSettings(
+        n_mels=mels,
+        n_fft=n_fft,
+        win_length=win,
+        hop_length=hop,
+        f_min_hz=low,
+        f_max_hz=high,
+        scale=scale,
+        norm=norm,
+        power=power,
+    )
     sound = np.random.default_rng(1).standard_normal(max(3 * n_fft, 4000)).astype(np.float32)
     ours = MelSpectrogram(settings, rate_hz)(torch.from_numpy(sound)[None, None])[0, 0].numpy()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # empty filters, in both
         theirs = librosa.feature.melspectrogram(
-            y=sound, sr=rate_hz, n_fft=n_fft, win_length=win, hop_length=hop, n_mels=mels, fmin=low, fmax=high,
-            htk=scale == "htk", norm="slaney" if norm == "slaney" else None, power=power,
+            y=sound,
+            sr=rate_hz,
+            n_fft=n_fft,
+            win_length=win,
+            hop_length=hop,
+            n_mels=mels,
+            fmin=low,
+            fmax=high,
+            htk=scale == "htk",
+            norm="slaney" if norm == "slaney" else None,
+            power=power,
         )
     assert ours.shape == theirs.shape
     assert (np.abs(ours - theirs) <= 1e-4 * np.abs(theirs) + 1e-12).all()

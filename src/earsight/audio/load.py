@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import IO
 
-from earsight.audio.decode import Samples, decode
+from earsight.audio.decode import Samples, Sound, decode
 from earsight.audio.resample import to_channels, to_rate
 from earsight.audio.segment import crop, crop_start, normalise_peak, trim_silence
 from earsight.audio.settings import AudioSettings
-from earsight.audio.decode import Sound
 
 
 def load_waveform(source: str | Path | bytes | IO[bytes], settings: AudioSettings) -> Samples:

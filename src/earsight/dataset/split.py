@@ -58,7 +58,9 @@ def split(clips: Sequence[Clip], kind: str, *, seed: int = 0, group_name: str = 
         kind = "group" if len(groups) > 1 else "random"
     if kind == "none":
         every = tuple(range(len(clips)))
-        return Split(every, every, every, "Scored on the very clips that it was trained on.", training_score=True)
+        return Split(
+            every, every, every, "Scored on the very clips that it was trained on.", training_score=True
+        )
     if kind == "random":
         return _random(clips, seed, f"{group_name}s" if groups else "")
     if kind == "group":
@@ -66,7 +68,9 @@ def split(clips: Sequence[Clip], kind: str, *, seed: int = 0, group_name: str = 
     else:
         test, valid = ({f"{actor:02}" for actor in part} for part in LUNA5[int(kind.partition(":")[2])])
         if missing := (test | valid) - groups:
-            raise SplitError(f"{kind} is made of RAVDESS's actors; not in this data: {', '.join(sorted(missing))}")
+            raise SplitError(
+                f"{kind} is made of RAVDESS's actors; not in this data: {', '.join(sorted(missing))}"
+            )
     return _by_groups(clips, test, valid, kind, group_name)
 
 
@@ -76,7 +80,9 @@ def _by_groups(clips: Sequence[Clip], test: set[str], valid: set[str], kind: str
         parts["test" if clip.group in test else "valid" if clip.group in valid else "train"].append(index)
     trained = {clips[i].label for i in parts["train"]}
     if missing := {clip.label for clip in clips} - trained:
-        raise SplitError(f"{kind} leaves no training clip of: {', '.join(sorted(missing))}; pass --split random")
+        raise SplitError(
+            f"{kind} leaves no training clip of: {', '.join(sorted(missing))}; pass --split random"
+        )
     heard = len({clips[i].group for i in parts["train"]})
     sentence = (
         f"Scored on {len(test)} {name}s ({', '.join(sorted(test))}) whom the network never heard; trained on {heard}, "
@@ -116,7 +122,9 @@ def _random(clips: Sequence[Clip], seed: int, grouped: str) -> Split:
     # The label's own folder and the file name: a data set that was moved keeps its split.
     keys = [f"{clip.path.parent.name}/{clip.path.name}" for clip in clips]
     for label in sorted(counts):
-        members = sorted((i for i, clip in enumerate(clips) if clip.label == label), key=lambda i: _order(seed, keys[i]))
+        members = sorted(
+            (i for i, clip in enumerate(clips) if clip.label == label), key=lambda i: _order(seed, keys[i])
+        )
         part = max(1, round(len(members) * 0.2))
         test += members[:part]
         valid += members[part : 2 * part]

@@ -4,8 +4,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-import numpy as np
-
 from earsight.audio.decode import Samples
 from earsight.audio.load import load_waveform
 from earsight.audio.settings import AudioSettings

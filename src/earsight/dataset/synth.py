@@ -63,7 +63,13 @@ MANNERS = (
 """In the order of RAVDESS's codes 01–08."""
 
 # First three formants in Hz, of an adult male (Peterson & Barney 1952, rounded).
-_VOWELS = {"a": (730, 1090, 2440), "e": (530, 1840, 2480), "i": (270, 2290, 3010), "o": (570, 840, 2410), "u": (300, 870, 2240)}
+_VOWELS = {
+    "a": (730, 1090, 2440),
+    "e": (530, 1840, 2480),
+    "i": (270, 2290, 3010),
+    "o": (570, 840, 2410),
+    "u": (300, 870, 2240),
+}
 _STATEMENTS = ("iaoei", "oaieu")
 _FORMANT_WIDTH_HZ = (80, 110, 160)
 _FRAME_SAMPLES = 160
@@ -82,7 +88,12 @@ def draw_voice(speaker: int, seed: int) -> Voice:
 
 
 def synthesise(
-    voice: Voice, manner: Manner, statement: int, rate_hz: int, rng: np.random.Generator, strength: float = 1.0
+    voice: Voice,
+    manner: Manner,
+    statement: int,
+    rate_hz: int,
+    rng: np.random.Generator,
+    strength: float = 1.0,
 ) -> npt.NDArray[np.float32]:
     """One utterance of statement 0 or 1, float32 [samples] in [-1, 1]. strength: of the emotion, 1 normal."""
     vowels = _STATEMENTS[statement]
@@ -91,8 +102,10 @@ def synthesise(
     times = np.arange(0, len(vowels) * syllable_s, frame_s) / syllable_s  # in syllables
     progress = times / len(vowels)
 
-    octaves = strength * (manner.swing * np.sin(2 * np.pi * (progress * 1.5 + rng.uniform(-0.05, 0.05))) / 2
-                          + manner.slope * (progress - 0.5))
+    octaves = strength * (
+        manner.swing * np.sin(2 * np.pi * (progress * 1.5 + rng.uniform(-0.05, 0.05))) / 2
+        + manner.slope * (progress - 0.5)
+    )
     octaves += manner.tremor * np.sin(2 * np.pi * 6 * times * syllable_s + rng.uniform(0, 6.28))
     octaves += 0.01 * rng.standard_normal(len(times))  # jitter
     pitch_hz = voice.pitch_hz * manner.pitch**strength * 2**octaves * rng.uniform(0.97, 1.03)
@@ -102,7 +115,10 @@ def synthesise(
     formants = np.stack([np.interp(times, centres, targets[:, k]) for k in range(3)], axis=1)  # [frames, 3]
     within = times % 1.0
     accents = 1 - manner.accent * rng.uniform(0.2, 0.7, len(vowels))
-    loudness = np.sin(np.pi * np.clip(within, 0.02, 0.98)) ** 0.6 * accents[np.minimum(times.astype(int), len(vowels) - 1)]
+    loudness = (
+        np.sin(np.pi * np.clip(within, 0.02, 0.98)) ** 0.6
+        * accents[np.minimum(times.astype(int), len(vowels) - 1)]
+    )
     loudness *= 1 + 0.05 * rng.standard_normal(len(times))  # shimmer
 
     tone = _harmonics(pitch_hz, formants, loudness, manner.tilt_db, rate_hz)
@@ -167,7 +183,9 @@ def write_corpus(
     import soundfile
 
     if not 2 <= speakers <= 24:
-        raise SettingsError(f"speakers must be 2 to 24, got {speakers}; RAVDESS's names have room for no more")
+        raise SettingsError(
+            f"speakers must be 2 to 24, got {speakers}; RAVDESS's names have room for no more"
+        )
     if not 1 <= takes <= 4:
         raise SettingsError(f"takes must be 1 to 4, got {takes}")
     folder.mkdir(parents=True, exist_ok=True)

@@ -58,7 +58,9 @@ def apply_mix(values: Tensor, mix: Mix) -> Tensor:
     return share * values + (1 - share) * values[torch.from_numpy(mix.partner).to(values.device)]
 
 
-def augment(images: Tensor, targets: Tensor, settings: AugmentSettings, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+def augment(
+    images: Tensor, targets: Tensor, settings: AugmentSettings, rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
     """images: [batch, channels, mels, frames]; targets: float [batch, classes], rows sum to 1. Same shapes back."""
     batch, _, mels, frames = images.shape
     freq = draw_masks(batch, settings.freq_masks, mels, settings.freq_mask_share, rng)

@@ -18,7 +18,11 @@ class MelImage(nn.Module):
     """
 
     def __init__(
-        self, settings: MelSettings, rate_hz: int, repeat_channels: int = 1, size: tuple[int, int] | None = None
+        self,
+        settings: MelSettings,
+        rate_hz: int,
+        repeat_channels: int = 1,
+        size: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
         self.settings = settings
@@ -29,7 +33,9 @@ class MelImage(nn.Module):
     def forward(self, waveform: Tensor) -> Tensor:
         image = self.spectrogram(waveform)
         if self.settings.values == "log":
-            floor = image.amax(dim=(1, 2, 3), keepdim=True) * 10 ** (-self.settings.top_db / 10 * self.settings.power / 2)
+            floor = image.amax(dim=(1, 2, 3), keepdim=True) * 10 ** (
+                -self.settings.top_db / 10 * self.settings.power / 2
+            )
             image = torch.maximum(image, floor).clamp_min(_SMALLEST).log()
         if self.settings.normalise:
             mean = image.mean(dim=(1, 2, 3), keepdim=True)

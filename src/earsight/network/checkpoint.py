@@ -55,7 +55,9 @@ def read_description(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise ModelError(f"no such run folder: {folder}")
     if not path.is_file():
-        raise ModelError(f"no {SETTINGS_NAME} in {folder}: not a run folder, or its training ended before one epoch")
+        raise ModelError(
+            f"no {SETTINGS_NAME} in {folder}: not a run folder, or its training ended before one epoch"
+        )
     try:
         described = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
@@ -63,7 +65,9 @@ def read_description(folder: Path) -> dict[str, Any]:
     if not isinstance(described, dict) or "format" not in described or "labels" not in described:
         raise ModelError(f"{path} is not a model of earsight")
     if described["format"] != FORMAT:
-        raise ModelError(f"{path} has format {described['format']}, this earsight reads {FORMAT}; upgrade earsight")
+        raise ModelError(
+            f"{path} has format {described['format']}, this earsight reads {FORMAT}; upgrade earsight"
+        )
     if not (folder / WEIGHTS_NAME).is_file():
         raise ModelError(f"no {WEIGHTS_NAME} in {folder}: half a run folder; restore the file or train again")
     return described
@@ -79,7 +83,10 @@ def load_classifier(kind: type[C], folder: Path) -> C:
     except (KeyError, ValidationError) as error:
         raise ModelError(f"{folder / SETTINGS_NAME} is damaged: {error}") from error
     built = kind(
-        tuple(described["labels"]), audio, mel, network.model_copy(update={"pretrained": False, "weights": None})
+        tuple(described["labels"]),
+        audio,
+        mel,
+        network.model_copy(update={"pretrained": False, "weights": None}),
     )
     built.network_settings = network
     try:

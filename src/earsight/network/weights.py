@@ -17,7 +17,11 @@ def create_network(settings: NetworkSettings, in_chans: int, classes: int) -> nn
     """Build the network and load its starting weights. Raises ModelError."""
     check_model_name(settings.model)
     from_hub = settings.pretrained and settings.weights is None
-    options: dict[str, object] = {"in_chans": in_chans, "num_classes": classes, "drop_rate": settings.drop_rate}
+    options: dict[str, object] = {
+        "in_chans": in_chans,
+        "num_classes": classes,
+        "drop_rate": settings.drop_rate,
+    }
     if settings.drop_path_rate:
         options["drop_path_rate"] = settings.drop_path_rate
     try:
@@ -69,8 +73,12 @@ def load_weights(network: nn.Module, model: str, path: Path, in_chans: int) -> N
             f"{len(unknown)} unknown, {len(other_shape)} of another shape (such as {example}); "
             "pass the --model that they belong to"
         )
-    network.load_state_dict({**network.state_dict(), **{k: v.to(torch.float32) if v.is_floating_point() else v
-                                                       for k, v in state.items()}})
+    network.load_state_dict(
+        {
+            **network.state_dict(),
+            **{k: v.to(torch.float32) if v.is_floating_point() else v for k, v in state.items()},
+        }
+    )
 
 
 def _as_tuple(names: str | tuple[str, ...] | None) -> tuple[str, ...]:

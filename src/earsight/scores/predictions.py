@@ -30,7 +30,7 @@ class Predictions:
             raise DataError(f"{clips} paths, but {self.truth.shape} truths and {len(self.groups)} groups")
         if self.probabilities.shape != (clips, classes):
             raise DataError(f"probabilities of shape {self.probabilities.shape}, not {(clips, classes)}")
-        if clips and not (-1 <= self.truth.min() and self.truth.max() < classes):
+        if clips and not (self.truth.min() >= -1 and self.truth.max() < classes):
             raise DataError(f"a truth outside of −1 … {classes - 1}")
 
     @property
@@ -52,8 +52,12 @@ class Predictions:
         """Columns path, group, label, predicted, and prob:NAME for every class; read back exactly by ``read_csv``."""
         with path.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["path", "group", "label", "predicted", *(f"prob:{label}" for label in self.labels)])
-            answers = zip(self.paths, self.groups, self.truth, self.predicted, self.probabilities, strict=True)
+            writer.writerow(
+                ["path", "group", "label", "predicted", *(f"prob:{label}" for label in self.labels)]
+            )
+            answers = zip(
+                self.paths, self.groups, self.truth, self.predicted, self.probabilities, strict=True
+            )
             for name, group, truth, predicted, row in answers:
                 known = "" if truth < 0 else self.labels[truth]
                 writer.writerow([name, group, known, self.labels[predicted], *(repr(float(p)) for p in row)])

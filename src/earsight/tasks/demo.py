@@ -6,11 +6,11 @@ from pathlib import Path
 
 from earsight.dataset.synth import write_corpus
 from earsight.errors import SettingsError
+from earsight.tasks.plan import plan_training
 from earsight.tasks.predict import Row, predict
 from earsight.tasks.progress import Progress
 from earsight.tasks.recipe import Recipe
 from earsight.tasks.train import TrainResult, run_plan
-from earsight.tasks.plan import plan_training
 
 _SPEAKERS = 12
 

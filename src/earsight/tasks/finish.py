@@ -60,14 +60,27 @@ def _draw(folder: Path, done: Progressed, test: Metrics, plan: Plan) -> tuple[Fi
         losses["validation"] = [row.valid_loss for row in done.history]
         accuracies["validation"] = [row.valid_accuracy for row in done.history]
     loss = draw_curve(
-        folder / "loss.png", epochs, losses, title="Loss", y_name="cross entropy (nats)", marked_epoch=done.best_epoch
+        folder / "loss.png",
+        epochs,
+        losses,
+        title="Loss",
+        y_name="cross entropy (nats)",
+        marked_epoch=done.best_epoch,
     )
     accuracy = draw_curve(
-        folder / "accuracy.png", epochs, accuracies, title="Accuracy", y_name="accuracy", marked_epoch=done.best_epoch
+        folder / "accuracy.png",
+        epochs,
+        accuracies,
+        title="Accuracy",
+        y_name="accuracy",
+        marked_epoch=done.best_epoch,
     )
     which = "test clips" if held_out else "training clips"
     confusion = draw_confusion(
-        folder / "confusion.png", test.confusion, [row.label for row in test.per_class], title=f"Confusion, {which}"
+        folder / "confusion.png",
+        test.confusion,
+        [row.label for row in test.per_class],
+        title=f"Confusion, {which}",
     )
     entries = [
         FigureEntry("Confusion matrix", f"Truth in rows, answers in columns; {which}.", confusion),
@@ -100,7 +113,9 @@ def _write_report(
             truth=labels[predictions.truth[row]],
             predicted=labels[predictions.predicted[row]],
             confidence=float(predictions.confidence[row]),
-            wav_bytes=wav_bytes(fixed_crop(store.waveforms[parts["test"][row]], store.settings)[0], store.settings.rate_hz),
+            wav_bytes=wav_bytes(
+                fixed_crop(store.waveforms[parts["test"][row]], store.settings)[0], store.settings.rate_hz
+            ),
         )
         for row in predictions.mistakes(_WORST_MISTAKES)
     )

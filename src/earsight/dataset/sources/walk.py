@@ -59,7 +59,9 @@ def unpack(archive: Path) -> Path:
             for member in members:
                 inside = PurePosixPath(member.filename.replace("\\", "/"))
                 if inside.is_absolute() or ".." in inside.parts or ":" in inside.parts[0]:
-                    raise DataError(f"refused {archive}: the name {member.filename!r} leads out of its folder")
+                    raise DataError(
+                        f"refused {archive}: the name {member.filename!r} leads out of its folder"
+                    )
                 if inside.suffix.lower() not in SUFFIXES and inside.name != "SYNTHETIC.txt":
                     continue
                 path = work.joinpath(*inside.parts)

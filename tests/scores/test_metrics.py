@@ -1,0 +1,57 @@
+import numpy as np
+import pytest
+import sklearn.metrics as oracle
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from earsight.errors import DataError
+from earsight.scores.metrics import confusion_matrix, measure
+from earsight.scores.predictions import Predictions
+
+NUMBERS = ("accuracy", "uar", "macro_f1", "cross_entropy")
+
+
+def predictions(truth: np.ndarray, probabilities: np.ndarray) -> Predictions:
+    clips, classes = probabilities.shape
+    return Predictions(tuple(f"c{n}" for n in range(classes)), tuple(map(str, range(clips))), truth, probabilities,
+                       ("",) * clips)
+
+
+@given(seed=st.integers(0, 2**32 - 1), clips=st.integers(1, 60), classes=st.integers(2, 9))
+@settings(deadline=None)
+@pytest.mark.filterwarnings("ignore::UserWarning")  # scikit-learn's remark on classes missing from the truth
+def test_agrees_with_scikit_learn(seed: int, clips: int, classes: int) -> None:
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, classes, clips)
+    probabilities = rng.dirichlet(np.ones(classes), clips)
+    answer = probabilities.argmax(1)
+    ours = measure(predictions(truth, probabilities))
+    expected = (
+        oracle.accuracy_score(truth, answer),
+        oracle.balanced_accuracy_score(truth, answer),
+        oracle.f1_score(truth, answer, average="macro", zero_division=0),
+        oracle.log_loss(truth, probabilities, labels=np.arange(classes)),
+    )
+    assert [getattr(ours, name) for name in NUMBERS] == pytest.approx(expected, abs=1e-9)
+    assert np.array_equal(ours.confusion, oracle.confusion_matrix(truth, answer, labels=np.arange(classes)))
+    table = oracle.precision_recall_fscore_support(truth, answer, labels=np.arange(classes), zero_division=0)
+    for row, p, r, f, s in zip(ours.per_class, *table, strict=True):
+        assert (row.precision, row.recall, row.f1, row.support) == pytest.approx((p, r, f, s), abs=1e-9)
+
+
+def test_by_hand() -> None:
+    ours = measure(predictions(np.array([0, 0, 0, 1, -1]), np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.5, 0.5], [0, 1]])))
+    assert ours.clips == 4
+    assert ours.accuracy == 0.5
+    assert ours.uar == pytest.approx((2 / 3 + 0) / 2)
+    assert ours.confusion.tolist() == [[2, 1], [1, 0]]
+    assert ours.to_dict()["per_class"][0] == {"label": "c0", "precision": 2 / 3, "recall": 2 / 3, "f1": 2 / 3, "support": 3}
+
+
+def test_rows_are_the_truth() -> None:
+    assert confusion_matrix(np.array([0, 0, 1]), np.array([2, 2, 0]), 3).tolist() == [[0, 0, 2], [1, 0, 0], [0, 0, 0]]
+
+
+def test_nothing_to_score() -> None:
+    with pytest.raises(DataError, match="none of 2 clips has a known label"):
+        measure(predictions(np.array([-1, -1]), np.full((2, 2), 0.5)))

@@ -1,0 +1,39 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from earsight.errors import DataError
+from earsight.scores.predictions import Predictions, read_csv
+
+
+def example() -> Predictions:
+    probabilities = np.array([[0.7, 0.3], [0.1, 0.9], [1 / 3, 2 / 3], [0.95, 0.05]])
+    return Predictions(("a, b", "ü"), ("x.wav", 'y "2".wav', "z.wav", "w.wav"), np.array([0, 0, -1, 1]), probabilities,
+                       ("01", "", "02", "02"))
+
+
+def test_round_trip_is_exact(tmp_path: Path) -> None:
+    example().write_csv(tmp_path / "p.csv")
+    back = read_csv(tmp_path / "p.csv")
+    assert (back.labels, back.paths, back.groups) == (example().labels, example().paths, example().groups)
+    assert np.array_equal(back.truth, example().truth)
+    assert np.array_equal(back.probabilities, example().probabilities)
+    header, first = (tmp_path / "p.csv").read_text().splitlines()[:2]
+    assert header == 'path,group,label,predicted,"prob:a, b",prob:ü'
+    assert first == 'x.wav,01,"a, b","a, b",0.7,0.3'
+
+
+def test_mistakes_most_confident_first_and_unknown_ones_are_none() -> None:
+    assert example().mistakes(5) == [3, 1]
+    assert example().mistakes(1) == [3]
+
+
+def test_shapes_are_checked(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"probabilities of shape \(1, 3\), not \(1, 2\)"):
+        Predictions(("a", "b"), ("x",), np.array([0]), np.zeros((1, 3)), ("",))
+    with pytest.raises(DataError, match="a truth outside"):
+        Predictions(("a", "b"), ("x",), np.array([2]), np.zeros((1, 2)), ("",))
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(DataError, match="not a table of predictions"):
+        read_csv(tmp_path / "other.csv")

@@ -1,0 +1,85 @@
+import base64
+import io
+import re
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from earsight.errors import DataError
+from earsight.scores.figures import draw_confusion, draw_curve, draw_image_grid
+from earsight.scores.metrics import measure
+from earsight.scores.predictions import Predictions
+from earsight.scores.report import FigureEntry, LeftOut, Mistake, Report, wav_bytes, write_report
+
+
+@pytest.fixture
+def report(tmp_path: Path) -> Report:
+    labels = ("<b>&\"", "calm")
+    answers = Predictions(labels, ("1", "2", "3"), np.array([0, 0, 1]), np.array([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7]]), ("",) * 3)
+    figure = draw_confusion(tmp_path / "c.png", measure(answers).confusion, labels, title="t")
+    return Report(
+        title="run", subtitle="net", split_sentence="Scored on strangers.", training_score=False, synthetic=False,
+        created="today", metrics=measure(answers), facts=(("Clips", "3"),), figures=(FigureEntry("C", "words", figure),),
+        mistakes=(Mistake("<i>.wav", "calm", labels[0], 0.8, wav_bytes(np.array([0.0, 0.5]), 8000)),),
+        failures=(LeftOut("bad.wav", "no sound"),), settings={"epochs": 3, "mel": {"n_mels": 64}}, versions={"torch": "9"},
+    )
+
+
+def test_page_says_the_numbers_and_embeds_the_rest(tmp_path: Path, report: Report) -> None:
+    write_report(tmp_path / "r.html", report)
+    page = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert re.findall(r"<b>(\d\.\d{3})</b>(\w+)", page) == [("0.667", "accuracy"), ("0.750", "UAR"), ("0.667", "macro")]
+    assert "&lt;b&gt;&amp;&#34;" in page
+    assert "<i>.wav" not in page
+    assert "Scored on strangers." in page
+    assert "bad.wav</td><td>no sound" in page
+    assert "n_mels</th><td>64" in page
+    png = re.search(r"data:image/png;base64,([^\"]+)", page)
+    assert png is not None
+    assert base64.b64decode(png[1]) == report.figures[0].path.read_bytes()
+    assert report.mistakes[0].wav_bytes is not None
+    assert base64.b64encode(report.mistakes[0].wav_bytes).decode() in page
+    assert "http" not in page
+    assert "This is the training score" not in page
+    assert "Synthetic voices" not in page
+
+
+def test_banners(tmp_path: Path, report: Report) -> None:
+    import dataclasses
+
+    write_report(tmp_path / "r.html", dataclasses.replace(report, training_score=True, synthetic=True, mistakes=()))
+    page = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "This is the training score" in page
+    assert "Synthetic voices" in page
+    assert "every scored clip was answered rightly" in page
+
+
+def test_wav_holds_the_samples() -> None:
+    with wave.open(io.BytesIO(wav_bytes(np.array([0.0, 1.0, -2.0, 0.5]), 8000))) as file:
+        assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (8000, 1, 2)
+        assert np.frombuffer(file.readframes(9), "<i2").tolist() == [0, 32767, -32767, 16384]
+    with pytest.raises(DataError, match="NaN"):
+        wav_bytes(np.array([np.nan]), 8000)
+
+
+def test_image_grid_draws_low_frequencies_at_the_bottom(tmp_path: Path) -> None:
+    image = np.zeros((16, 20))
+    image[:4] = 1.0  # the low bins are loud
+    path = draw_image_grid(tmp_path / "g.png", np.stack([image] * 8), ["x"] * 8, hop_s=0.1, mel_hz=np.linspace(50, 4000, 16))
+    pixels = np.asarray(Image.open(path).convert("L"), dtype=float)
+    height, width = pixels.shape
+    first = pixels[: height // 2, : width // 4]
+    column = first[:, first.shape[1] * 3 // 4]
+    bright = np.flatnonzero((column > 200) & (column < 254))
+    dark = np.flatnonzero(column < 20)
+    assert bright.mean() > dark.mean()
+
+
+def test_curve_and_large_confusion_are_pictures(tmp_path: Path) -> None:
+    curve = draw_curve(tmp_path / "l.png", [1, 2], {"training": [2.0, 1.0]}, title="t", y_name="y", marked_epoch=2)
+    large = draw_confusion(tmp_path / "c.png", np.eye(30, dtype=np.int64), [f"class{n}" for n in range(30)], title="t")
+    for path in (curve, large):
+        assert np.asarray(Image.open(path).convert("L")).std() > 5
