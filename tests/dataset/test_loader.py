@@ -58,9 +58,7 @@ def test_crops_are_pieces_of_their_clip_or_padded(store: Store) -> None:
 
 def test_a_seed_repeats_and_another_differs(store: Store) -> None:
     def draw(seed: int) -> np.ndarray:
-        return np.concatenate(
-            [c for _, c in training_batches(store, range(24), 8, np.random.default_rng(seed))]
-        )
+        return np.concatenate([c for _, c in training_batches(store, range(24), 8, np.random.default_rng(seed))])
 
     assert np.array_equal(draw(5), draw(5))
     assert not np.array_equal(draw(5), draw(6))

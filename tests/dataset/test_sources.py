@@ -141,10 +141,10 @@ def test_empty_unlabelled_one_class_and_absent(tmp_path: Path) -> None:
         read_dataset(tmp_path)
     write(tmp_path / "a.wav")
     write(tmp_path / "b.wav")
-    with pytest.raises(DataError, match="no labels in .*one folder a class"):
+    with pytest.raises(DataError, match=r"no labels in .*one folder a class"):
         read_dataset(tmp_path)
     write(tmp_path / "one" / "c.wav")
-    with pytest.raises(DataError, match="one class only.*'one'"):
+    with pytest.raises(DataError, match=r"one class only.*'one'"):
         read_dataset(tmp_path)
 
 

@@ -24,7 +24,7 @@ def clips(groups: int, labels: int = 3, each: int = 3) -> list[Clip]:
 def test_a_partition_without_shared_group_in_any_order(groups: int, seed: int, data: st.DataObject) -> None:
     known = clips(groups)
     if groups == 2:
-        with pytest.raises(SplitError, match="too few groups.*2 in 18 clips"):
+        with pytest.raises(SplitError, match=r"too few groups.*2 in 18 clips"):
             split(known, "auto", seed=seed)
         return
     whole = split(known, "auto", seed=seed)
@@ -37,13 +37,11 @@ def test_a_partition_without_shared_group_in_any_order(groups: int, seed: int, d
     shuffled = data.draw(st.permutations(known))
     again = split(shuffled, "auto", seed=seed)
     for part in ("train", "valid", "test"):
-        assert {known[i].path for i in getattr(whole, part)} == {
-            shuffled[i].path for i in getattr(again, part)
-        }
+        assert {known[i].path for i in getattr(whole, part)} == {shuffled[i].path for i in getattr(again, part)}
 
 
 def test_the_same_on_every_machine() -> None:
-    assert sorted({clips(10)[i].group for i in split(clips(10), "group", seed=0).test}) == ["02", "07"]
+    assert sorted({clips(10)[i].group for i in split(clips(10), "group", seed=0).test}) == ["08", "09"]
 
 
 def test_luna5_is_a_partition_of_24_actors() -> None:

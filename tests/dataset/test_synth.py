@@ -20,7 +20,9 @@ def pitch_hz(samples: np.ndarray, rate_hz: int) -> float:
 
 
 def utterance(speaker: int, emotion: str) -> np.ndarray:
-    return synthesise(draw_voice(speaker, 0), MANNERS[EMOTIONS.index(emotion)], 0, 16000, np.random.default_rng(speaker))
+    return synthesise(
+        draw_voice(speaker, 0), MANNERS[EMOTIONS.index(emotion)], 0, 16000, np.random.default_rng(speaker)
+    )
 
 
 def test_corpus_is_read_by_the_real_loader_and_called_synthetic(tmp_path: Path) -> None:

@@ -31,9 +31,7 @@ def test_mix_is_the_weighted_sum_for_images_and_targets() -> None:
     mix = Mix(np.array([0.75, 1.0], dtype=np.float32), np.array([1, 0]))
     assert torch.allclose(apply_mix(torch.eye(2), mix), torch.tensor([[0.75, 0.25], [0.0, 1.0]]))
     images = torch.stack([torch.zeros(1, 2, 2), torch.ones(1, 2, 2)])
-    assert torch.allclose(
-        apply_mix(images, mix), torch.tensor([0.25, 1.0]).view(2, 1, 1, 1).expand(2, 1, 2, 2)
-    )
+    assert torch.allclose(apply_mix(images, mix), torch.tensor([0.25, 1.0]).view(2, 1, 1, 1).expand(2, 1, 2, 2))
 
 
 def test_an_item_stays_mostly_itself() -> None:
@@ -49,9 +47,7 @@ def test_everything_off_is_the_identity_and_a_seed_repeats() -> None:
     assert torch.equal(same, images)
     assert torch.equal(same_targets, targets)
     on = AugmentSettings(time_mask_share=0.5)
-    first, second, other = (
-        augment(images, targets, on, np.random.default_rng(seed))[0] for seed in (3, 3, 4)
-    )
+    first, second, other = (augment(images, targets, on, np.random.default_rng(seed))[0] for seed in (3, 3, 4))
     assert torch.equal(first, second)
     assert not torch.equal(first, other)
     assert torch.allclose(augment(images, targets, on, np.random.default_rng(3))[1].sum(1), torch.ones(4))

@@ -13,8 +13,9 @@ NUMBERS = ("accuracy", "uar", "macro_f1", "cross_entropy")
 
 def predictions(truth: np.ndarray, probabilities: np.ndarray) -> Predictions:
     clips, classes = probabilities.shape
-    return Predictions(tuple(f"c{n}" for n in range(classes)), tuple(map(str, range(clips))), truth, probabilities,
-                       ("",) * clips)
+    return Predictions(
+        tuple(f"c{n}" for n in range(classes)), tuple(map(str, range(clips))), truth, probabilities, ("",) * clips
+    )
 
 
 @given(seed=st.integers(0, 2**32 - 1), clips=st.integers(1, 60), classes=st.integers(2, 9))
@@ -40,12 +41,20 @@ def test_agrees_with_scikit_learn(seed: int, clips: int, classes: int) -> None:
 
 
 def test_by_hand() -> None:
-    ours = measure(predictions(np.array([0, 0, 0, 1, -1]), np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.5, 0.5], [0, 1]])))
+    ours = measure(
+        predictions(np.array([0, 0, 0, 1, -1]), np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.5, 0.5], [0, 1]]))
+    )
     assert ours.clips == 4
     assert ours.accuracy == 0.5
     assert ours.uar == pytest.approx((2 / 3 + 0) / 2)
     assert ours.confusion.tolist() == [[2, 1], [1, 0]]
-    assert ours.to_dict()["per_class"][0] == {"label": "c0", "precision": 2 / 3, "recall": 2 / 3, "f1": 2 / 3, "support": 3}
+    assert ours.to_dict()["per_class"][0] == {
+        "label": "c0",
+        "precision": 2 / 3,
+        "recall": 2 / 3,
+        "f1": 2 / 3,
+        "support": 3,
+    }
 
 
 def test_rows_are_the_truth() -> None:

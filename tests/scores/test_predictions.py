@@ -9,8 +9,13 @@ from earsight.scores.predictions import Predictions, read_csv
 
 def example() -> Predictions:
     probabilities = np.array([[0.7, 0.3], [0.1, 0.9], [1 / 3, 2 / 3], [0.95, 0.05]])
-    return Predictions(("a, b", "ü"), ("x.wav", 'y "2".wav', "z.wav", "w.wav"), np.array([0, 0, -1, 1]), probabilities,
-                       ("01", "", "02", "02"))
+    return Predictions(
+        ("a, b", "ü"),
+        ("x.wav", 'y "2".wav', "z.wav", "w.wav"),
+        np.array([0, 0, -1, 1]),
+        probabilities,
+        ("01", "", "02", "02"),
+    )
 
 
 def test_round_trip_is_exact(tmp_path: Path) -> None:

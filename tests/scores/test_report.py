@@ -17,14 +17,25 @@ from earsight.scores.report import FigureEntry, LeftOut, Mistake, Report, wav_by
 
 @pytest.fixture
 def report(tmp_path: Path) -> Report:
-    labels = ("<b>&\"", "calm")
-    answers = Predictions(labels, ("1", "2", "3"), np.array([0, 0, 1]), np.array([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7]]), ("",) * 3)
+    labels = ('<b>&"', "calm")
+    answers = Predictions(
+        labels, ("1", "2", "3"), np.array([0, 0, 1]), np.array([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7]]), ("",) * 3
+    )
     figure = draw_confusion(tmp_path / "c.png", measure(answers).confusion, labels, title="t")
     return Report(
-        title="run", subtitle="net", split_sentence="Scored on strangers.", training_score=False, synthetic=False,
-        created="today", metrics=measure(answers), facts=(("Clips", "3"),), figures=(FigureEntry("C", "words", figure),),
+        title="run",
+        subtitle="net",
+        split_sentence="Scored on strangers.",
+        training_score=False,
+        synthetic=False,
+        created="today",
+        metrics=measure(answers),
+        facts=(("Clips", "3"),),
+        figures=(FigureEntry("C", "words", figure),),
         mistakes=(Mistake("<i>.wav", "calm", labels[0], 0.8, wav_bytes(np.array([0.0, 0.5]), 8000)),),
-        failures=(LeftOut("bad.wav", "no sound"),), settings={"epochs": 3, "mel": {"n_mels": 64}}, versions={"torch": "9"},
+        failures=(LeftOut("bad.wav", "no sound"),),
+        settings={"epochs": 3, "mel": {"n_mels": 64}},
+        versions={"torch": "9"},
     )
 
 
@@ -68,7 +79,9 @@ def test_wav_holds_the_samples() -> None:
 def test_image_grid_draws_low_frequencies_at_the_bottom(tmp_path: Path) -> None:
     image = np.zeros((16, 20))
     image[:4] = 1.0  # the low bins are loud
-    path = draw_image_grid(tmp_path / "g.png", np.stack([image] * 8), ["x"] * 8, hop_s=0.1, mel_hz=np.linspace(50, 4000, 16))
+    path = draw_image_grid(
+        tmp_path / "g.png", np.stack([image] * 8), ["x"] * 8, hop_s=0.1, mel_hz=np.linspace(50, 4000, 16)
+    )
     pixels = np.asarray(Image.open(path).convert("L"), dtype=float)
     height, width = pixels.shape
     first = pixels[: height // 2, : width // 4]

@@ -12,9 +12,7 @@ from earsight.errors import DecodeError
 
 Samples = npt.NDArray[np.float32]
 
-SUFFIXES = frozenset(
-    {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64"}
-)
+SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64"})
 """File name endings (lower case) that are taken for recordings when a folder is walked."""
 
 

@@ -26,9 +26,7 @@ def training_batches(
         yield order[part], np.stack(crops)
 
 
-def fixed_batches(
-    store: Store, indices: Sequence[int], batch_size: int
-) -> Iterator[tuple[np.ndarray, Samples]]:
+def fixed_batches(store: Store, indices: Sequence[int], batch_size: int) -> Iterator[tuple[np.ndarray, Samples]]:
     """Every clip once, in the order given, as it is scored; yields as ``training_batches`` does."""
     chosen = np.asarray(indices)
     for start in range(0, len(chosen), batch_size):

@@ -58,9 +58,7 @@ def split(clips: Sequence[Clip], kind: str, *, seed: int = 0, group_name: str = 
         kind = "group" if len(groups) > 1 else "random"
     if kind == "none":
         every = tuple(range(len(clips)))
-        return Split(
-            every, every, every, "Scored on the very clips that it was trained on.", training_score=True
-        )
+        return Split(every, every, every, "Scored on the very clips that it was trained on.", training_score=True)
     if kind == "random":
         return _random(clips, seed, f"{group_name}s" if groups else "")
     if kind == "group":
@@ -68,9 +66,7 @@ def split(clips: Sequence[Clip], kind: str, *, seed: int = 0, group_name: str = 
     else:
         test, valid = ({f"{actor:02}" for actor in part} for part in LUNA5[int(kind.partition(":")[2])])
         if missing := (test | valid) - groups:
-            raise SplitError(
-                f"{kind} is made of RAVDESS's actors; not in this data: {', '.join(sorted(missing))}"
-            )
+            raise SplitError(f"{kind} is made of RAVDESS's actors; not in this data: {', '.join(sorted(missing))}")
     return _by_groups(clips, test, valid, kind, group_name)
 
 
@@ -80,9 +76,7 @@ def _by_groups(clips: Sequence[Clip], test: set[str], valid: set[str], kind: str
         parts["test" if clip.group in test else "valid" if clip.group in valid else "train"].append(index)
     trained = {clips[i].label for i in parts["train"]}
     if missing := {clip.label for clip in clips} - trained:
-        raise SplitError(
-            f"{kind} leaves no training clip of: {', '.join(sorted(missing))}; pass --split random"
-        )
+        raise SplitError(f"{kind} leaves no training clip of: {', '.join(sorted(missing))}; pass --split random")
     heard = len({clips[i].group for i in parts["train"]})
     sentence = (
         f"Scored on {len(test)} {name}s ({', '.join(sorted(test))}) whom the network never heard; trained on {heard}, "

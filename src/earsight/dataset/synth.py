@@ -116,8 +116,7 @@ def synthesise(
     within = times % 1.0
     accents = 1 - manner.accent * rng.uniform(0.2, 0.7, len(vowels))
     loudness = (
-        np.sin(np.pi * np.clip(within, 0.02, 0.98)) ** 0.6
-        * accents[np.minimum(times.astype(int), len(vowels) - 1)]
+        np.sin(np.pi * np.clip(within, 0.02, 0.98)) ** 0.6 * accents[np.minimum(times.astype(int), len(vowels) - 1)]
     )
     loudness *= 1 + 0.05 * rng.standard_normal(len(times))  # shimmer
 
@@ -183,9 +182,7 @@ def write_corpus(
     import soundfile
 
     if not 2 <= speakers <= 24:
-        raise SettingsError(
-            f"speakers must be 2 to 24, got {speakers}; RAVDESS's names have room for no more"
-        )
+        raise SettingsError(f"speakers must be 2 to 24, got {speakers}; RAVDESS's names have room for no more")
     if not 1 <= takes <= 4:
         raise SettingsError(f"takes must be 1 to 4, got {takes}")
     folder.mkdir(parents=True, exist_ok=True)

@@ -19,10 +19,7 @@ def hz_to_mel(hz: npt.NDArray[np.float64], scale: str) -> npt.NDArray[np.float64
     """HTK: 2595·log10(1 + f/700). Slaney (Auditory Toolbox): 3f/200 below 1 kHz, then 27 mel per factor 6.4."""
     if scale == "htk":
         return np.asarray(2595.0 * np.log10(1.0 + hz / 700.0))
-    above = (
-        _SLANEY_BREAK_HZ / _SLANEY_HZ_PER_MEL
-        + np.log(np.maximum(hz, 1e-10) / _SLANEY_BREAK_HZ) / _SLANEY_STEP
-    )
+    above = _SLANEY_BREAK_HZ / _SLANEY_HZ_PER_MEL + np.log(np.maximum(hz, 1e-10) / _SLANEY_BREAK_HZ) / _SLANEY_STEP
     return np.where(hz < _SLANEY_BREAK_HZ, hz / _SLANEY_HZ_PER_MEL, above)
 
 
@@ -40,9 +37,7 @@ def mel_edges_hz(settings: MelSettings, rate_hz: int) -> npt.NDArray[np.float64]
     nyquist_hz = rate_hz / 2
     top_hz = nyquist_hz if settings.f_max_hz is None else settings.f_max_hz
     if top_hz > nyquist_hz:
-        raise SettingsError(
-            f"mel.f_max_hz {top_hz:g} is above half the sample rate ({nyquist_hz:g}); lower it"
-        )
+        raise SettingsError(f"mel.f_max_hz {top_hz:g} is above half the sample rate ({nyquist_hz:g}); lower it")
     if settings.f_min_hz >= top_hz:
         raise SettingsError(f"mel.f_min_hz {settings.f_min_hz:g} is not below {top_hz:g} Hz; lower it")
     low, high = hz_to_mel(np.array([settings.f_min_hz, top_hz], dtype=np.float64), settings.scale)

@@ -23,7 +23,7 @@ C = TypeVar("C", bound=Classifier)
 
 
 def write_whole(path: Path, content: bytes | str) -> None:
-    """Write a file so that a reader, or the next start after a crash, finds the old or the new one, never half of it."""
+    """Write a file so that a reader, or the next start after a crash, finds the old or the new, never half of it."""
     work = path.with_name(f".{path.name}.{os.getpid()}.part")
     data = content.encode() if isinstance(content, str) else content
     with work.open("wb") as file:
@@ -55,9 +55,7 @@ def read_description(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise ModelError(f"no such run folder: {folder}")
     if not path.is_file():
-        raise ModelError(
-            f"no {SETTINGS_NAME} in {folder}: not a run folder, or its training ended before one epoch"
-        )
+        raise ModelError(f"no {SETTINGS_NAME} in {folder}: not a run folder, or its training ended before one epoch")
     try:
         described = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
@@ -65,9 +63,7 @@ def read_description(folder: Path) -> dict[str, Any]:
     if not isinstance(described, dict) or "format" not in described or "labels" not in described:
         raise ModelError(f"{path} is not a model of earsight")
     if described["format"] != FORMAT:
-        raise ModelError(
-            f"{path} has format {described['format']}, this earsight reads {FORMAT}; upgrade earsight"
-        )
+        raise ModelError(f"{path} has format {described['format']}, this earsight reads {FORMAT}; upgrade earsight")
     if not (folder / WEIGHTS_NAME).is_file():
         raise ModelError(f"no {WEIGHTS_NAME} in {folder}: half a run folder; restore the file or train again")
     return described

@@ -95,6 +95,4 @@ class Classifier(nn.Module):
     def predictions(self, crops: Samples) -> Iterator[Prediction]:
         """float32 [batch, channels, crop_samples] → one Prediction an item."""
         for row in self.probabilities(crops):
-            yield Prediction(
-                self.labels[int(row.argmax())], dict(zip(self.labels, row.tolist(), strict=True))
-            )
+            yield Prediction(self.labels[int(row.argmax())], dict(zip(self.labels, row.tolist(), strict=True)))

@@ -2,6 +2,7 @@
 
 import pickle
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -17,7 +18,7 @@ def create_network(settings: NetworkSettings, in_chans: int, classes: int) -> nn
     """Build the network and load its starting weights. Raises ModelError."""
     check_model_name(settings.model)
     from_hub = settings.pretrained and settings.weights is None
-    options: dict[str, object] = {
+    options: dict[str, Any] = {
         "in_chans": in_chans,
         "num_classes": classes,
         "drop_rate": settings.drop_rate,
@@ -54,7 +55,7 @@ def load_weights(network: nn.Module, model: str, path: Path, in_chans: int) -> N
         raise ModelError(f"refused {path}: it holds more than tensors; save its state_dict alone") from error
     except Exception as error:
         raise ModelError(f"can't read weights from {path}: {str(error).splitlines()[0][:160]}") from error
-    config = network.pretrained_cfg
+    config = _config(network)
     for name in _as_tuple(config.get("first_conv")):
         key = f"{name}.weight"
         if key in state and state[key].ndim == 4 and state[key].shape[1] != in_chans:
@@ -81,11 +82,16 @@ def load_weights(network: nn.Module, model: str, path: Path, in_chans: int) -> N
     )
 
 
+def _config(network: nn.Module) -> dict[str, Any]:
+    config: Any = network.pretrained_cfg
+    return dict(config)
+
+
 def _as_tuple(names: str | tuple[str, ...] | None) -> tuple[str, ...]:
     return () if names is None else (names,) if isinstance(names, str) else tuple(names)
 
 
 def fixed_size(network: nn.Module) -> tuple[int, int] | None:
     """(height, width) where the network takes one size of image only (ViT, Swin …), else None."""
-    config = network.pretrained_cfg
+    config = _config(network)
     return tuple(config["input_size"][1:]) if config.get("fixed_input_size") else None

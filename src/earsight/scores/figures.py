@@ -42,9 +42,7 @@ def draw_image_grid(
             continue
         image = images[number]
         extent = (0, image.shape[1] * hop_s, -0.5, image.shape[0] - 0.5)
-        axes.imshow(
-            image, origin="lower", aspect="auto", extent=extent, cmap="magma", interpolation="nearest"
-        )
+        axes.imshow(image, origin="lower", aspect="auto", extent=extent, cmap="magma", interpolation="nearest")
         axes.set_title(titles[number], fontsize=11)
         axes.set_yticks([rows[n] for n in spaced], [names[n] for n in spaced], fontsize=8)
         axes.tick_params(axis="x", labelsize=8)
@@ -81,9 +79,7 @@ def draw_curve(
     return path
 
 
-def draw_confusion(
-    path: Path, confusion: npt.NDArray[np.int64], labels: Sequence[str], *, title: str
-) -> Path:
+def draw_confusion(path: Path, confusion: npt.NDArray[np.int64], labels: Sequence[str], *, title: str) -> Path:
     """Truth in rows, answers in columns; the colour is the share of the row, each cell has its count and percent."""
     size_in = max(4.5, 0.72 * len(labels) + 1.8)
     figure = _figure(size_in + 0.4, size_in)

@@ -41,9 +41,7 @@ class Metrics:
 
     def to_dict(self) -> dict[str, Any]:
         """The same numbers under the same names, as JSON takes them."""
-        values = {
-            name: getattr(self, name) for name in ("clips", "accuracy", "uar", "macro_f1", "cross_entropy")
-        }
+        values = {name: getattr(self, name) for name in ("clips", "accuracy", "uar", "macro_f1", "cross_entropy")}
         per_class = [asdict(row) for row in self.per_class]
         return {**values, "per_class": per_class, "confusion": self.confusion.tolist()}
 

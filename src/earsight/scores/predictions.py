@@ -52,12 +52,8 @@ class Predictions:
         """Columns path, group, label, predicted, and prob:NAME for every class; read back exactly by ``read_csv``."""
         with path.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(
-                ["path", "group", "label", "predicted", *(f"prob:{label}" for label in self.labels)]
-            )
-            answers = zip(
-                self.paths, self.groups, self.truth, self.predicted, self.probabilities, strict=True
-            )
+            writer.writerow(["path", "group", "label", "predicted", *(f"prob:{label}" for label in self.labels)])
+            answers = zip(self.paths, self.groups, self.truth, self.predicted, self.probabilities, strict=True)
             for name, group, truth, predicted, row in answers:
                 known = "" if truth < 0 else self.labels[truth]
                 writer.writerow([name, group, known, self.labels[predicted], *(repr(float(p)) for p in row)])

@@ -70,10 +70,10 @@ def write_report(path: Path, report: Report) -> None:
     """Fill the page. Everything that comes from the data is escaped."""
     environment = require("jinja2").Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters["base64"] = lambda content: base64.b64encode(content).decode("ascii")
-    template = environment.from_string(
-        (files("earsight.scores") / "report.html.j2").read_text(encoding="utf-8")
-    )
-    groups = {"run": {k: v for k, v in report.settings.items() if not isinstance(v, Mapping)}}
+    template = environment.from_string((files("earsight.scores") / "report.html.j2").read_text(encoding="utf-8"))
+    groups: dict[str, Mapping[str, Any]] = {
+        "run": {k: v for k, v in report.settings.items() if not isinstance(v, Mapping)}
+    }
     groups |= {k: v for k, v in report.settings.items() if isinstance(v, Mapping)}
     path.write_text(template.render(report=report, groups=groups), encoding="utf-8")
 

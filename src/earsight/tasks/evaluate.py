@@ -67,9 +67,7 @@ def evaluate(
     described = read_description(run)
     strange = sorted({clip.label for clip in clips} - set(described["labels"]))
     if strange:
-        raise DataError(
-            f"the model does not know {', '.join(strange)}; its labels: {', '.join(described['labels'])}"
-        )
+        raise DataError(f"the model does not know {', '.join(strange)}; its labels: {', '.join(described['labels'])}")
     cores = threads or free_cores(before)
     torch.set_num_threads(cores)
     classifier = Classifier.load(run, device)
@@ -77,11 +75,7 @@ def evaluate(
     if not store.clips:
         raise DataError(f"none of {len(clips)} clips could be read; the first: {store.failures[0].reason}")
     predictions = score(classifier, store, range(len(store.clips)))
-    sentence = (
-        described["split"]["sentence"]
-        if data is None
-        else f"Scored on all {len(store.clips)} clips of {data}."
-    )
+    sentence = described["split"]["sentence"] if data is None else f"Scored on all {len(store.clips)} clips of {data}."
     warning = _warning(trained, list(store.clips), own=data is None, split=described["split"])
     return Evaluation(measure(predictions), predictions, sentence, warning, failures + store.failures)
 
@@ -92,24 +86,20 @@ def _read_clips(run: Path) -> list[tuple[str, Clip]]:
     if not path.is_file():
         return []
     with path.open(encoding="utf-8", newline="") as file:
-        return [
-            (row["part"], Clip(Path(row["path"]), row["label"], row["group"])) for row in csv.DictReader(file)
-        ]
+        return [(row["part"], Clip(Path(row["path"]), row["label"], row["group"])) for row in csv.DictReader(file)]
 
 
-def _warning(
-    trained: list[tuple[str, Clip]], clips: list[Clip], *, own: bool, split: dict[str, object]
-) -> str:
+def _warning(trained: list[tuple[str, Clip]], clips: list[Clip], *, own: bool, split: dict[str, object]) -> str:
     if own:
         return "These are the clips that it was trained on." if split["training_score"] else ""
     heard = [clip for part, clip in trained if part in {"train", "all"}]
     names = {clip.path.stem for clip in heard}
     same = sum(clip.path.stem in names for clip in clips)
     if same:
-        return f"{same} of {len(clips)} clips have the file name of a training clip: this is not a score on unseen clips."
+        return (
+            f"{same} of {len(clips)} clips have the file name of a training clip: this is not a score on unseen clips."
+        )
     groups = {clip.group for clip in heard if clip.group} & {clip.group for clip in clips}
     if groups:
-        return (
-            f"{len(groups)} of these groups (speakers) were heard in training: {', '.join(sorted(groups))}."
-        )
+        return f"{len(groups)} of these groups (speakers) were heard in training: {', '.join(sorted(groups))}."
     return ""

@@ -79,9 +79,7 @@ def fit(
             torch.manual_seed(recipe.seed * 100003 + epoch)  # dropout and stochastic depth
             began, seen, loss_sum, right = time.perf_counter(), 0, 0.0, 0
             classifier.train()
-            for step, (indices, crops) in enumerate(
-                training_batches(store, parts["train"], recipe.batch_size, rng)
-            ):
+            for step, (indices, crops) in enumerate(training_batches(store, parts["train"], recipe.batch_size, rng)):
                 mine = slice(fabric.global_rank, None, fabric.world_size)
                 targets = identity[torch.from_numpy(targets_of[indices[mine]]).to(fabric.device)]
                 for group in optimizer.param_groups:
@@ -92,9 +90,7 @@ def fit(
                 logits = network(images.contiguous(memory_format=torch.channels_last)).float()
                 loss = torch.nn.functional.cross_entropy(logits, mixed)
                 if not torch.isfinite(loss):
-                    raise TrainingError(
-                        _lost(plan, done, epoch, step, [store.clips[i].path for i in indices])
-                    )
+                    raise TrainingError(_lost(plan, done, epoch, step, [store.clips[i].path for i in indices]))
                 fabric.backward(loss)
                 if recipe.optimizer.clip_grad_norm:
                     fabric.clip_gradients(network, optimizer, max_norm=recipe.optimizer.clip_grad_norm)
@@ -113,9 +109,7 @@ def fit(
                 )
             trained_s = time.perf_counter() - began
 
-            valid = (
-                measure(score(classifier, store, parts["valid"])) if not plan.split.training_score else None
-            )
+            valid = measure(score(classifier, store, parts["valid"])) if not plan.split.training_score else None
             done.history.append(
                 Epoch(
                     epoch=epoch,
@@ -147,11 +141,7 @@ def fit(
 
 
 def _lost(plan: Plan, done: Progressed, epoch: int, step: int, clips: list[Path]) -> str:
-    kept = (
-        f"the network of epoch {done.best_epoch} is kept in {plan.run}"
-        if done.best_epoch
-        else "no epoch was kept"
-    )
+    kept = f"the network of epoch {done.best_epoch} is kept in {plan.run}" if done.best_epoch else "no epoch was kept"
     return (
         f"the loss is no longer a number in epoch {epoch}, step {step + 1}; {kept}. "
         f"Lower --optimizer.lr (now {plan.recipe.optimizer.lr:g}) or look at the clips of this batch: "
@@ -181,15 +171,11 @@ def _restore(plan: Plan, classifier: Classifier, optimizer: torch.optim.Optimize
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise TrainingError(
-            f"can't resume: {path} is damaged ({str(error).splitlines()[0][:120]})"
-        ) from error
+        raise TrainingError(f"can't resume: {path} is damaged ({str(error).splitlines()[0][:120]})") from error
     now = {"recipe": plan.recipe.model_dump(), "split": plan.split_kind, "clips": len(plan.dataset.clips)}
     for key, value in now.items():
         if state[key] != value:
-            raise TrainingError(
-                f"can't resume {plan.run}: its {key} differs from this one; give the same settings"
-            )
+            raise TrainingError(f"can't resume {plan.run}: its {key} differs from this one; give the same settings")
     classifier.network.load_state_dict(state["network"])
     optimizer.load_state_dict(state["optimizer"])
     return Progressed([Epoch(**row) for row in state["history"]], state["best_epoch"])
@@ -200,7 +186,5 @@ def write_history(path: Path, history: Sequence[Epoch]) -> None:
     text = io.StringIO()
     writer = csv.DictWriter(text, [*Epoch.__dataclass_fields__], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(
-        {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in asdict(row).items()} for row in history
-    )
+    writer.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in asdict(row).items()} for row in history)
     write_whole(path, text.getvalue())

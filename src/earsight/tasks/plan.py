@@ -61,9 +61,7 @@ def plan_training(
 
 def _new_run(recipe_name: str, model: str) -> Path:
     stem = Path(recipe_name).stem
-    return (
-        Path("runs") / f"{stem}-{model.replace('/', '-').replace(':', '-')}-{time.strftime('%Y%m%d-%H%M%S')}"
-    )
+    return Path("runs") / f"{stem}-{model.replace('/', '-').replace(':', '-')}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
 def _check_run(run: Path, resume: bool) -> None:
@@ -71,9 +69,7 @@ def _check_run(run: Path, resume: bool) -> None:
         raise SettingsError(f"--out {run} is a file; name a folder")
     if resume:
         if not (run / STATE_NAME).is_file():
-            raise SettingsError(
-                f"nothing to resume in {run}: it has no {STATE_NAME} (finished, or never begun)"
-            )
+            raise SettingsError(f"nothing to resume in {run}: it has no {STATE_NAME} (finished, or never begun)")
     elif run.is_dir() and any(run.iterdir()):
         raise SettingsError(f"{run} is not empty; pass --resume to go on with it, or another --out")
 

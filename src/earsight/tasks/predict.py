@@ -1,6 +1,5 @@
 """predict: a run folder and recordings → labels and probabilities."""
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING
 from earsight import extras
 from earsight.audio.decode import SUFFIXES
 from earsight.audio.load import fixed_crop, load_waveform
+from earsight.dataset.sources.walk import walk_recordings
 from earsight.errors import DataError, DecodeError, ModelError
 from earsight.tasks.cores import free_cores, read_load
 
@@ -55,12 +55,7 @@ def list_recordings(sources: Sequence[str | Path]) -> list[Path]:
     paths: list[Path] = []
     for source in map(Path, sources):
         if source.is_dir():
-            found = sorted(
-                Path(folder) / name
-                for folder, _, names in os.walk(source)
-                for name in names
-                if os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith(".")
-            )
+            found = walk_recordings(source)
             if not found:
                 raise DataError(f"no recordings in {source}; looked for {', '.join(sorted(SUFFIXES))}")
             paths += found

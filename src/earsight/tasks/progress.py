@@ -69,19 +69,13 @@ class Progress:
         self.start("training", epochs * steps, done_epochs * steps)
         self._epochs = epochs
 
-    def step(
-        self, epoch: int, step: int, steps: int, loss: float, accuracy: float, clips_per_s: float
-    ) -> None:
-        facts = (
-            f"epoch {epoch}/{self._epochs}  loss {loss:.3f}  acc {accuracy:.3f}  {clips_per_s:.0f} clips/s"
-        )
+    def step(self, epoch: int, step: int, steps: int, loss: float, accuracy: float, clips_per_s: float) -> None:
+        facts = f"epoch {epoch}/{self._epochs}  loss {loss:.3f}  acc {accuracy:.3f}  {clips_per_s:.0f} clips/s"
         self.advance((epoch - 1) * steps + step, self._epochs * steps, facts)
 
     def epoch(self, row: Epoch, better: bool) -> None:
         held_out = (
-            ""
-            if row.valid_uar != row.valid_uar
-            else f"  valid acc {row.valid_accuracy:.3f} UAR {row.valid_uar:.3f}"
+            "" if row.valid_uar != row.valid_uar else f"  valid acc {row.valid_accuracy:.3f} UAR {row.valid_uar:.3f}"
         )
         left_s = row.seconds * (self._epochs - row.epoch)
         left = f"  {left_s / 60:.0f} min left" if left_s >= 90 else f"  {left_s:.0f} s left" if left_s else ""

@@ -52,16 +52,12 @@ class Recipe(Settings):
 def recipe_names() -> tuple[str, ...]:
     """The recipes that come with earsight."""
     folder = importlib.resources.files("earsight.recipes")
-    return tuple(
-        sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
-    )
+    return tuple(sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml")))
 
 
 def _read(name: str | Path) -> dict[str, Any]:
     if str(name) in recipe_names():
-        return tomllib.loads(
-            (importlib.resources.files("earsight.recipes") / f"{name}.toml").read_text("utf-8")
-        )
+        return tomllib.loads((importlib.resources.files("earsight.recipes") / f"{name}.toml").read_text("utf-8"))
     path = Path(name)
     if path.suffix != ".toml":
         near = difflib.get_close_matches(str(name), recipe_names(), n=1)
@@ -79,9 +75,7 @@ def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in over.items():
         old = merged.get(key)
-        merged[key] = (
-            _merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
-        )
+        merged[key] = _merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
     return merged
 
 
@@ -95,9 +89,7 @@ def _explain(model: type[BaseModel], error: dict[str, Any]) -> str:
     if error["type"] != "extra_forbidden":
         message = error["msg"].removeprefix("Value error, ")
         message = message[:1].lower() + message[1:]
-        return f"setting {name}: {message}" + (
-            "" if isinstance(error["input"], dict) else f", got {error['input']!r}"
-        )
+        return f"setting {name}: {message}" + ("" if isinstance(error["input"], dict) else f", got {error['input']!r}")
     near = difflib.get_close_matches(name, setting_names(model), n=1, cutoff=0.5)
     return f"no setting {name!r}" + (f"; did you mean {near[0]}?" if near else "")
 

@@ -60,9 +60,7 @@ def train(
     """
     name = "custom" if isinstance(recipe, Recipe) else str(recipe)
     settings = recipe if isinstance(recipe, Recipe) else Recipe.named(recipe)
-    plan = plan_training(
-        data, settings, recipe_name=name, split_kind=split, out=out, strict=strict, resume=resume
-    )
+    plan = plan_training(data, settings, recipe_name=name, split_kind=split, out=out, strict=strict, resume=resume)
     return run_plan(
         plan,
         accelerator=accelerator,
@@ -126,22 +124,16 @@ def decode_parts(plan: Plan, cores: int, shown: Progress) -> tuple[Store, dict[s
     """Decode every clip and carry the split over to those that could be read. Raises DataError."""
     dataset = plan.dataset
     shown.start("decoding", len(dataset.clips))
-    store = build_store(
-        dataset.clips, plan.recipe.audio, threads=cores, strict=plan.strict, progress=shown.advance
-    )
+    store = build_store(dataset.clips, plan.recipe.audio, threads=cores, strict=plan.strict, progress=shown.advance)
     if not store.clips:
-        raise DataError(
-            f"none of {len(dataset.clips)} clips could be read; the first: {store.failures[0].reason}"
-        )
+        raise DataError(f"none of {len(dataset.clips)} clips could be read; the first: {store.failures[0].reason}")
     kept = {clip.path: index for index, clip in enumerate(store.clips)}
     parts: dict[str, Sequence[int]] = {}
     for part in ("train", "valid", "test"):
         wanted = [dataset.clips[i].path for i in getattr(plan.split, part)]
         parts[part] = [kept[path] for path in wanted if path in kept]
         if not parts[part]:
-            raise DataError(
-                f"no readable clip is left for {part}; the first failure: {store.failures[0].reason}"
-            )
+            raise DataError(f"no readable clip is left for {part}; the first failure: {store.failures[0].reason}")
     lost = set(dataset.labels) - {store.clips[i].label for i in parts["train"]}
     if lost:
         raise DataError(f"no readable training clip is left of: {', '.join(sorted(lost))}")

@@ -12,9 +12,7 @@ def read(place: Path, files: list[Path]) -> DataSet:
     # A zip was unpacked elsewhere: its root is the folder that all its files share.
     root = place if place.is_dir() else Path(commonpath([str(path.parent) for path in files]))
     # One folder around all classes (as zips often have) is stepped into.
-    while (
-        len({f.relative_to(root).parts[0] for f in files}) == 1 and len(files[0].relative_to(root).parts) > 2
-    ):
+    while len({f.relative_to(root).parts[0] for f in files}) == 1 and len(files[0].relative_to(root).parts) > 2:
         root = root / files[0].relative_to(root).parts[0]
     clips: list[Clip] = []
     failures: list[Failure] = []

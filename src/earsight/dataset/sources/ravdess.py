@@ -34,9 +34,7 @@ def count(files: list[Path]) -> int:
 def parse_name(path: Path) -> dict[str, str]:
     """The seven fields of a file name by name, in words. Raises DataError that names the wrong field."""
     if not _LOOKS_LIKE.fullmatch(path.stem):
-        raise DataError(
-            "not a RAVDESS name: seven two-digit fields are expected, such as 03-01-05-02-01-01-12.wav"
-        )
+        raise DataError("not a RAVDESS name: seven two-digit fields are expected, such as 03-01-05-02-01-01-12.wav")
     words = {}
     for (field, meanings), code in zip(_FIELDS, path.stem.split("-"), strict=True):
         if code not in meanings:
@@ -70,13 +68,9 @@ def read(place: Path, files: list[Path]) -> DataSet:
             tags = {name: word for name, word in words.items() if name != "emotion"}
             clips.append(Clip(path, words["emotion"], words["actor"], tags))
     if not clips:
-        raise DataError(
-            f"no usable RAVDESS recording in {place}: {failures[0].path.name}: {failures[0].reason}"
-        )
+        raise DataError(f"no usable RAVDESS recording in {place}: {failures[0].path.name}: {failures[0].reason}")
     clips.sort(key=lambda clip: clip.path)
     present = {clip.label for clip in clips}
-    synthetic = any(
-        (folder / MARKER_NAME).is_file() for folder in {place, *(c.path.parent.parent for c in clips)}
-    )
+    synthetic = any((folder / MARKER_NAME).is_file() for folder in {place, *(c.path.parent.parent for c in clips)})
     labels = tuple(name for name in EMOTIONS if name in present)
     return DataSet("ravdess", place, labels, tuple(clips), len(files), tuple(failures), synthetic)

@@ -19,6 +19,17 @@ def cache_folder() -> Path:
     return Path(os.environ.get("EARSIGHT_HOME") or Path(base) / "earsight")
 
 
+def is_recording(name: str) -> bool:
+    """Whether a file name has the ending of a recording, and is not hidden."""
+    _, dot, ending = name.rpartition(".")
+    return not name.startswith(".") and bool(dot) and f".{ending.lower()}" in SUFFIXES
+
+
+def walk_recordings(folder: Path) -> list[Path]:
+    """Every recording below ``folder``, sorted. Plain strings inside: a path object a file would cost seconds."""
+    return sorted(Path(parent) / name for parent, _, names in os.walk(folder) for name in names if is_recording(name))
+
+
 def sound_files(place: Path) -> list[Path]:
     """Every sound file under ``place``, sorted; a zip is unpacked into the cache first. Raises DataError."""
     if not place.exists():
@@ -27,15 +38,10 @@ def sound_files(place: Path) -> list[Path]:
         if not zipfile.is_zipfile(place):
             raise DataError(f"not a folder and not a zip: {place}")
         place = unpack(place)
-    files = [
-        Path(folder) / name
-        for folder, _, names in os.walk(place)
-        for name in names
-        if not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES
-    ]
+    files = walk_recordings(place)
     if not files:
         raise DataError(f"no recordings in {place}; looked for {', '.join(sorted(SUFFIXES))}")
-    return sorted(files)
+    return files
 
 
 def unpack(archive: Path) -> Path:
@@ -59,9 +65,7 @@ def unpack(archive: Path) -> Path:
             for member in members:
                 inside = PurePosixPath(member.filename.replace("\\", "/"))
                 if inside.is_absolute() or ".." in inside.parts or ":" in inside.parts[0]:
-                    raise DataError(
-                        f"refused {archive}: the name {member.filename!r} leads out of its folder"
-                    )
+                    raise DataError(f"refused {archive}: the name {member.filename!r} leads out of its folder")
                 if inside.suffix.lower() not in SUFFIXES and inside.name != "SYNTHETIC.txt":
                     continue
                 path = work.joinpath(*inside.parts)
