@@ -30,12 +30,20 @@ def timm_names() -> tuple[frozenset[str], frozenset[str]]:
     return frozenset(names), frozenset(deprecated)
 
 
+def _ratio(like: difflib.SequenceMatcher[str], name: str) -> float:
+    like.set_seq1(name)
+    return like.ratio()
+
+
 def check_model_name(model: str) -> None:
     """Raise ModelError with the nearest names where timm has no network called ``model``."""
     names, deprecated = timm_names()
     base = model.partition(".")[0]
     if base in names or base in deprecated or model.startswith("hf-hub:") or not names:
         return
-    near = difflib.get_close_matches(base, names, n=3, cutoff=0.6)
+    like = difflib.SequenceMatcher(b=base)
+    near = sorted(
+        difflib.get_close_matches(base, names, n=20, cutoff=0.6), key=lambda name: (-_ratio(like, name), name)
+    )[:3]
     hint = f"did you mean {', '.join(near)}?" if near else "timm.list_models() has them all"
     raise ModelError(f"timm has no network {model!r}; {hint}")

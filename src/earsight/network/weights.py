@@ -50,11 +50,13 @@ def load_weights(network: nn.Module, model: str, path: Path, in_chans: int) -> N
     if not path.is_file():
         raise ModelError(f"no weights file: {path}; give a safetensors or pth file under timm's names")
     try:
-        state: dict[str, Tensor] = dict(load_state_dict(str(path), weights_only=True))
+        loaded: dict[str, Tensor] = dict(load_state_dict(str(path), weights_only=True))
     except pickle.UnpicklingError as error:
         raise ModelError(f"refused {path}: it holds more than tensors; save its state_dict alone") from error
     except Exception as error:
         raise ModelError(f"can't read weights from {path}: {str(error).splitlines()[0][:160]}") from error
+    # Before the stem is folded: a sum of half-precision numbers would be rounded.
+    state = {key: value.float() if value.is_floating_point() else value for key, value in loaded.items()}
     config = _config(network)
     for name in _as_tuple(config.get("first_conv")):
         key = f"{name}.weight"
@@ -74,12 +76,7 @@ def load_weights(network: nn.Module, model: str, path: Path, in_chans: int) -> N
             f"{len(unknown)} unknown, {len(other_shape)} of another shape (such as {example}); "
             "pass the --model that they belong to"
         )
-    network.load_state_dict(
-        {
-            **network.state_dict(),
-            **{k: v.to(torch.float32) if v.is_floating_point() else v for k, v in state.items()},
-        }
-    )
+    network.load_state_dict({**network.state_dict(), **state})
 
 
 def _config(network: nn.Module) -> dict[str, Any]:

@@ -1,0 +1,114 @@
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from earsight.audio.settings import AudioSettings
+from earsight.errors import DecodeError, ModelError, SettingsError
+from earsight.mel.settings import MelSettings
+from earsight.network.checkpoint import read_description, save_classifier
+from earsight.network.classifier import Classifier
+from earsight.network.settings import NetworkSettings
+from tests.conftest import tone
+
+LABELS = ("a", "b", "ü")
+AUDIO = AudioSettings(crop_s=0.5)
+
+
+def tiny(model: str = "test_efficientnet", audio: AudioSettings = AUDIO, in_chans: int | None = None) -> Classifier:
+    torch.manual_seed(0)
+    mel = MelSettings(n_mels=32)
+    network = NetworkSettings(model=model, pretrained=False, in_chans=in_chans, drop_rate=0, drop_path_rate=0)
+    return Classifier(LABELS, audio, mel, network).eval()
+
+
+@pytest.mark.parametrize(
+    ("model", "shape"),
+    [
+        ("test_efficientnet", (32, 51)),
+        ("test_resnet", (32, 51)),
+        ("test_vit", (160, 160)),
+        ("vit_tiny_patch16_224", (224, 224)),
+        ("swin_tiny_patch4_window7_224", (224, 224)),
+    ],
+)
+def test_networks_of_free_and_of_fixed_size(model: str, shape: tuple[int, int]) -> None:
+    classifier = tiny(model, in_chans=3)
+    waveform = torch.randn(2, 1, 8000)
+    assert classifier.image(waveform).shape == (2, 3, *shape)
+    assert classifier(waveform).shape == (2, 3)
+
+
+def test_an_item_does_not_hear_its_neighbours() -> None:
+    classifier = tiny()
+    batch = torch.randn(4, 1, 8000, generator=torch.Generator().manual_seed(0))
+    batch[2] = 0
+    with torch.inference_mode():
+        whole = classifier(batch)
+        alone = torch.cat([classifier(item[None]) for item in batch])
+    assert torch.allclose(whole, alone, atol=1e-5)
+    assert torch.isfinite(whole).all()
+
+
+def test_stereo_goes_in_as_two_channels_of_the_image(tmp_path: Path) -> None:
+    classifier = tiny(audio=AudioSettings(crop_s=0.5, channels=2))
+    soundfile.write(tmp_path / "s.wav", np.stack([tone(300, 1), tone(900, 1)], axis=1), 16000)
+    assert sum(classifier.predict(tmp_path / "s.wav").probabilities.values()) == pytest.approx(1)
+    with pytest.raises(SettingsError, match=r"in_chans 3 is not a multiple of audio\.channels 2"):
+        tiny(audio=AudioSettings(channels=2), in_chans=3)
+
+
+def test_saved_and_loaded_answers_the_same(tmp_path: Path) -> None:
+    classifier = tiny()
+    save_classifier(classifier, tmp_path / "run", {"epoch": 7})
+    loaded = Classifier.load(tmp_path / "run")
+    waveform = torch.randn(2, 1, 8000)
+    with torch.inference_mode():
+        assert torch.equal(classifier(waveform), loaded(waveform))
+    assert loaded.labels == LABELS
+    assert loaded.audio == AUDIO
+    assert read_description(tmp_path / "run")["epoch"] == 7
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"model.json", "model.safetensors"}
+
+
+def test_path_bytes_file_and_many_agree(tmp_path: Path) -> None:
+    classifier = tiny()
+    path = tmp_path / "a.wav"
+    soundfile.write(path, tone(500, 0.7), 16000)
+    first = classifier.predict(path)
+    assert first.label == max(first.probabilities, key=lambda name: first.probabilities[name])
+    assert first.probability == first.probabilities[first.label]
+    assert first == classifier.predict(path.read_bytes()) == classifier.predict(io.BytesIO(path.read_bytes()))
+    many = list(classifier.predict_many([path] * 5, batch_size=2))
+    assert [p.probabilities for p in many] == [pytest.approx(first.probabilities, abs=1e-6)] * 5
+    with pytest.raises(DecodeError, match="no such recording"):
+        classifier.predict(tmp_path / "absent.wav")
+
+
+def test_run_folders_that_are_half_written_or_not_ours(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no such run folder"):
+        Classifier.load(tmp_path / "absent")
+    with pytest.raises(ModelError, match=r"no model\.json in"):
+        Classifier.load(tmp_path)
+    run = tmp_path / "run"
+    save_classifier(tiny(), run, {})
+    description = (run / "model.json").read_text()
+    weights = (run / "model.safetensors").read_bytes()
+    (run / "model.safetensors").write_bytes(weights[: len(weights) // 2])
+    with pytest.raises(ModelError, match=r"model\.safetensors does not fit model\.json"):
+        Classifier.load(run)
+    (run / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match="half a run folder"):
+        Classifier.load(run)
+    (run / "model.json").write_text(description[:50])
+    with pytest.raises(ModelError, match="is damaged"):
+        Classifier.load(run)
+    (run / "model.json").write_text("{}")
+    with pytest.raises(ModelError, match="is not a model of earsight"):
+        Classifier.load(run)
+    (run / "model.json").write_text(description.replace('"format": 1', '"format": 2'))
+    with pytest.raises(ModelError, match="has format 2, this earsight reads 1; upgrade"):
+        Classifier.load(run)

@@ -1,0 +1,29 @@
+import pytest
+import torch
+
+from earsight.network.optimizer import create_optimizer, learning_rate
+from earsight.network.settings import OptimizerSettings
+
+
+def test_warm_up_then_half_a_cosine_to_zero() -> None:
+    rate = learning_rate(OptimizerSettings(lr=1.0, warmup_epochs=1), steps_an_epoch=9, epochs=11)
+    assert [rate(step) for step in range(3)] == pytest.approx([0.1, 0.2, 0.3])
+    assert rate(9) == 1.0
+    assert rate(9 + 45) == pytest.approx(0.5)
+    assert rate(99) == pytest.approx(0.0)
+    assert all(rate(step) >= rate(step + 1) for step in range(9, 98))
+
+
+def test_constant() -> None:
+    rate = learning_rate(OptimizerSettings(lr=0.005, warmup_epochs=0, schedule="constant"), 10, 3)
+    assert {rate(step) for step in range(30)} == {0.005}
+
+
+def test_decay_on_kernels_only() -> None:
+    network = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.BatchNorm1d(3))
+    for name, kind in (("sgd", torch.optim.SGD), ("adamw", torch.optim.AdamW)):
+        optimizer = create_optimizer(network, OptimizerSettings(name=name, weight_decay=0.1))
+        assert type(optimizer) is kind
+        decayed = [p for group in optimizer.param_groups if group["weight_decay"] == 0.1 for p in group["params"]]
+        assert len(decayed) == 1
+        assert decayed[0] is network[0].weight

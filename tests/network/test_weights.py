@@ -1,0 +1,92 @@
+import pickle
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from safetensors.torch import load_file, save_file
+
+from earsight.errors import ModelError
+from earsight.network.names import check_model_name, timm_names
+from earsight.network.settings import NetworkSettings
+from earsight.network.weights import create_network
+
+
+def build(weights: Path, model: str = "test_efficientnet", in_chans: int = 1) -> torch.nn.Module:
+    settings = NetworkSettings(model=model, weights=str(weights), drop_path_rate=0)
+    return create_network(settings, in_chans, classes=5)
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    torch.manual_seed(1)
+    save_file(timm.create_model("test_efficientnet").state_dict(), tmp_path / "w.safetensors")
+    return tmp_path / "w.safetensors"
+
+
+@pytest.mark.parametrize("in_chans", [1, 2, 3])
+def test_stem_is_folded_as_timm_does_and_the_rest_taken(saved: Path, in_chans: int) -> None:
+    ours = build(saved, in_chans=in_chans).state_dict()
+    theirs = timm.create_model(
+        "test_efficientnet",
+        pretrained=True,
+        in_chans=in_chans,
+        num_classes=5,
+        pretrained_cfg_overlay={"file": str(saved)},
+    ).state_dict()
+    assert ours["conv_stem.weight"].shape[1] == in_chans
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours if not key.startswith("classifier."))
+
+
+def test_pth_is_read_like_safetensors(saved: Path, tmp_path: Path) -> None:
+    torch.save(load_file(saved), tmp_path / "w.pth")
+    first, second = build(saved).state_dict(), build(tmp_path / "w.pth").state_dict()
+    assert all(torch.equal(first[key], second[key]) for key in first if not key.startswith("classifier."))
+
+
+def test_half_precision_file_becomes_single_precision(lite0_weights: Path) -> None:
+    state = build(lite0_weights, "tf_efficientnet_lite0").state_dict()
+    stored = load_file(lite0_weights)
+    assert {value.dtype for value in state.values() if value.is_floating_point()} == {torch.float32}
+    assert torch.equal(state["blocks.0.0.conv_dw.weight"], stored["blocks.0.0.conv_dw.weight"].float())
+    assert torch.allclose(state["conv_stem.weight"], stored["conv_stem.weight"].float().sum(1, keepdim=True))
+
+
+class Evil:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return eval, ("1 / 0",)
+
+
+def test_a_pickle_that_runs_code_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "evil.pth").write_bytes(pickle.dumps(Evil()))
+    torch.save({"conv": Evil()}, tmp_path / "evil2.pth")
+    for name in ("evil.pth", "evil2.pth"):
+        with pytest.raises(ModelError, match="holds more than tensors|can't read weights"):
+            build(tmp_path / name)
+
+
+def test_absent_damaged_and_foreign_weights(saved: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no weights file"):
+        build(tmp_path / "absent.pth")
+    (tmp_path / "cut.safetensors").write_bytes(saved.read_bytes()[:1000])
+    with pytest.raises(ModelError, match="can't read weights"):
+        build(tmp_path / "cut.safetensors")
+    with pytest.raises(ModelError, match=r"another network than test_resnet: \d+ tensors missing, \d+ unknown"):
+        build(saved, "test_resnet")
+
+
+def test_without_a_network_the_ways_out_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ModelError, match=r"can't get the pretrained weights .*--weights FILE.*--no-pretrained"):
+        create_network(NetworkSettings(model="test_efficientnet"), 1, 5)
+
+
+def test_names_are_timms_own() -> None:
+    assert timm_names()[0] == set(timm.list_models())
+    check_model_name("efficientnet_b0.ra_in1k")
+    check_model_name("tf_efficientnet_b0_ns")  # deprecated, and still built by timm
+    with pytest.raises(ModelError, match="no network 'efficientnet_bo'; did you mean .*efficientnet_b0"):
+        check_model_name("efficientnet_bo")
+    with pytest.raises(ModelError, match=r"timm\.list_models"):
+        check_model_name("qqqqqqqqqq")

@@ -1,0 +1,69 @@
+import tomllib
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from earsight.errors import SettingsError
+from earsight.tasks.recipe import Recipe, recipe_names, setting_names
+
+
+def test_the_default_recipe_is_the_default_of_every_setting() -> None:
+    assert recipe_names() == ("article", "default", "demo")
+    assert Recipe.named("default") == Recipe()
+
+
+@pytest.mark.parametrize("name", ["article", "default", "demo"])
+def test_every_setting_stands_in_the_file(name: str) -> None:
+    values = tomllib.loads((files("earsight.recipes") / f"{name}.toml").read_text())
+    flat = {
+        f"{g}.{k}" if isinstance(v, dict) else g for g, v in values.items() for k in (v if isinstance(v, dict) else [g])
+    }
+    may_be_absent = {"network.weights", "network.in_chans"}  # TOML has no word for none
+    assert set(setting_names(Recipe)) - flat <= may_be_absent
+
+
+def test_the_tutorials_way() -> None:
+    recipe = Recipe.named("article")
+    assert (recipe.epochs, recipe.batch_size, recipe.audio.rate_hz, recipe.audio.crop_s) == (20, 8, 16000, 2.0)
+    assert (recipe.mel.n_mels, recipe.mel.n_fft, recipe.mel.hop_length, recipe.mel.f_max_hz) == (128, 1024, 512, 8000)
+    assert (recipe.mel.power, recipe.mel.values, recipe.mel.normalise) == (1, "linear", False)
+    assert (recipe.network.model, recipe.network.in_chans, recipe.network.pretrained) == ("efficientnet_b0", 1, True)
+    assert (recipe.optimizer.name, recipe.optimizer.lr, recipe.optimizer.momentum) == ("sgd", 0.005, 0)
+
+
+def test_file_fills_up_from_the_default_and_changes_go_over_it(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text("epochs = 3\n[mel]\nn_mels = 64\n")
+    recipe = Recipe.named(path, {"mel": {"hop_length": 200}})
+    assert (recipe.epochs, recipe.mel.n_mels, recipe.mel.hop_length, recipe.batch_size) == (3, 64, 200, 32)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[mel]\nn_mel = 3\n", r"no setting 'mel\.n_mel'; did you mean mel\.n_mels\?"),
+        ("epoch = 3\n", "no setting 'epoch'; did you mean epochs"),
+        ("epochs = 0\n", "setting epochs: input should be greater than or equal to 1, got 0"),
+        ("[mel]\nscale = 'bark'\n", r"setting mel\.scale: input should be 'slaney' or 'htk', got 'bark'"),
+        ("[mel]\nwin_length = 2048\n", "win_length 2048 is longer than n_fft 1024; raise n_fft"),
+        ("epochs = nan\n", "setting epochs"),
+        ("epochs = \n", "can't read the recipe"),
+    ],
+)
+def test_wrong_recipes_say_what_is_wrong(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "r.toml").write_text(text)
+    with pytest.raises(SettingsError, match=message):
+        Recipe.named(tmp_path / "r.toml")
+
+
+def test_all_that_is_wrong_in_one_error(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"epochs.*; .*mel\.n_mels"):
+        Recipe.named("default", {"epochs": -1, "mel": {"n_mels": 1}})
+
+
+def test_unknown_recipes() -> None:
+    with pytest.raises(SettingsError, match="no recipe 'articel'; did you mean article"):
+        Recipe.named("articel")
+    with pytest.raises(SettingsError, match="no recipe file"):
+        Recipe.named("absent.toml")

@@ -1,0 +1,315 @@
+"""The whole way on small real files: train, stop, resume, evaluate, predict."""
+
+import csv
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from safetensors.torch import load_file
+
+import earsight as es
+from earsight.dataset.split import split
+from earsight.dataset.synth import write_corpus
+from earsight.errors import DataError, EarsightError, SettingsError, TrainingError
+from earsight.tasks import loop
+from earsight.tasks.evaluate import evaluate
+from earsight.tasks.predict import predict
+from earsight.tasks.train import TrainResult, train
+
+QUICK = {
+    "epochs": 3,
+    "batch_size": 8,
+    "audio": {"crop_s": 0.5},
+    "mel": {"n_mels": 32},
+    "augment": {"mixup_alpha": 0.0},
+    "network": {"model": "test_efficientnet", "pretrained": False},
+    "optimizer": {"lr": 3e-3, "warmup_epochs": 0.5},
+}
+
+
+def recipe(**changes: object) -> es.Recipe:
+    return es.Recipe.named("default", {**QUICK, **changes})
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return load_file(run / "model.safetensors")
+
+
+def same(one: Path, two: Path) -> bool:
+    first, second = weights(one), weights(two)
+    return all(torch.equal(first[key], second[key]) for key in first)
+
+
+@pytest.fixture
+def run(tones: Path, tmp_path: Path) -> TrainResult:
+    return train(tones, recipe=recipe(epochs=30), out=tmp_path / "run", threads=1)
+
+
+def test_two_tones_are_told_apart_and_the_run_folder_is_whole(run: TrainResult, tones: Path) -> None:
+    assert run.test is not None
+    assert run.test.accuracy == 1.0
+    names = {path.relative_to(run.run).as_posix() for path in run.run.rglob("*") if path.is_file()}
+    assert names == {
+        "model.safetensors",
+        "model.json",
+        "history.csv",
+        "metrics.json",
+        "clips.csv",
+        "predictions.csv",
+        "report.html",
+        "figures/images.png",
+        "figures/loss.png",
+        "figures/accuracy.png",
+        "figures/confusion.png",
+    }
+    metrics = json.loads((run.run / "metrics.json").read_text())
+    assert metrics["test"]["clips"] == 4  # 20 % of twelve, twice
+    assert metrics["clips"] == {"train": 16, "valid": 4, "test": 4}
+    history = list(csv.DictReader((run.run / "history.csv").open()))
+    assert [int(row["epoch"]) for row in history] == list(range(1, 31))
+    described = json.loads((run.run / "model.json").read_text())
+    assert described["labels"] == ["high", "low"]
+    assert described["recipe"]["mel"]["n_mels"] == 32
+    assert described["split"]["speaker_independent"] is False
+
+
+def test_model_loads_and_predicts_in_a_fresh_process_without_a_network(
+    run: TrainResult, tones: Path, tmp_path: Path
+) -> None:
+    alone = tmp_path / "elsewhere"
+    alone.mkdir()
+    for name in ("model.json", "model.safetensors"):
+        shutil.copy(run.run / name, alone)
+    blocked = (
+        "import socket\n"
+        "def refuse(*a, **k): raise OSError('no network in this test')\n"
+        "socket.socket.connect = refuse\n"
+        "import earsight as es, sys\n"
+        "print(es.Classifier.load(sys.argv[1]).predict(sys.argv[2]))\n"
+    )
+    path = tones / "low" / "low03.wav"
+    done = subprocess.run([sys.executable, "-c", blocked, alone, path], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("Prediction(label='low'")
+    assert done.stdout.strip() == str(es.Classifier.load(run.run).predict(path))
+
+
+def test_evaluation_and_prediction_run_the_numbers_of_training(run: TrainResult, tones: Path) -> None:
+    again = evaluate(run.run)
+    assert run.test is not None
+    assert again.metrics.confusion.tolist() == run.test.confusion.tolist()
+    assert again.metrics.cross_entropy == pytest.approx(run.test.cross_entropy, rel=1e-4)
+    assert again.warning == ""
+    rows = {str(row.path): row.probabilities for row in predict(run.run, list(again.predictions.paths))}
+    for path, scored in zip(again.predictions.paths, again.predictions.probabilities, strict=True):
+        assert list((rows[path] or {}).values()) == pytest.approx(scored.tolist(), abs=1e-6)
+    heard = evaluate(run.run, tones)
+    assert heard.metrics.clips == 24
+    assert "16 of 24 clips have the file name of a training clip" in heard.warning
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_does_not(tones: Path, tmp_path: Path) -> None:
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        train(tones, recipe=recipe(seed=seed, epochs=2), out=tmp_path / name, threads=1)
+    assert same(tmp_path / "a", tmp_path / "b")
+    assert not same(tmp_path / "a", tmp_path / "c")
+
+
+def test_a_resumed_run_equals_one_never_stopped(tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_mixup = recipe(augment={"mixup_alpha": 0.3})
+    train(tones, recipe=with_mixup, out=tmp_path / "whole", split="none", threads=1)
+    real_save = loop.save_classifier
+
+    def stop_in_the_third_epoch(classifier: object, run: Path, facts: dict[str, int]) -> None:
+        real_save(classifier, run, facts)  # type: ignore[arg-type]
+        if facts["epoch"] == 2:
+            monkeypatch.setattr(loop, "augment", interrupt)
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "save_classifier", stop_in_the_third_epoch)
+    stopped = train(tones, recipe=with_mixup, out=tmp_path / "cut", split="none", threads=1)
+    assert (stopped.interrupted, stopped.test) == (True, None)
+    assert es.Classifier.load(tmp_path / "cut").labels == ("high", "low")  # usable
+    with pytest.raises(TrainingError, match="its recipe differs"):
+        train(tones, recipe=recipe(epochs=9), out=tmp_path / "cut", split="none", resume=True)
+    monkeypatch.undo()
+    resumed = train(tones, recipe=with_mixup, out=tmp_path / "cut", split="none", resume=True, threads=1)
+    assert not resumed.interrupted
+    assert same(tmp_path / "whole", tmp_path / "cut")
+    for name in ("train_loss", "train_accuracy"):
+        columns = [
+            [row[name] for row in csv.DictReader((tmp_path / r / "history.csv").open())] for r in ("whole", "cut")
+        ]
+        assert columns[0] == columns[1]
+        assert len(columns[0]) == 3
+    with pytest.raises(SettingsError, match="nothing to resume"):
+        train(tones, recipe=with_mixup, out=tmp_path / "cut", split="none", resume=True)
+
+
+def test_a_killed_run_goes_on(tones: Path, tmp_path: Path) -> None:
+    """A real process, a real kill -9."""
+    command = [
+        sys.executable,
+        "-m",
+        "earsight",
+        "train",
+        tones,
+        "--out",
+        tmp_path / "run",
+        "--model",
+        "test_efficientnet",
+        "--no-pretrained",
+        "--epochs",
+        "40",
+        "--batch-size",
+        "8",
+        "--audio.crop-s",
+        "0.5",
+        "--threads",
+        "1",
+    ]
+    running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert running.stderr is not None
+    for line in running.stderr:
+        if line.startswith("epoch   2"):
+            running.kill()
+            break
+    running.wait()
+    running.stderr.close()
+    assert len(list(csv.DictReader((tmp_path / "run" / "history.csv").open()))) < 40
+    done = subprocess.run([*command, "--resume"], capture_output=True, text=True, check=True)
+    assert "accuracy" in done.stdout
+    assert "epoch   1/" not in done.stderr
+    assert len(list(csv.DictReader((tmp_path / "run" / "history.csv").open()))) == 40
+    assert not list((tmp_path / "run").glob("*.part"))
+
+
+def test_nan_loss_names_the_clips_and_keeps_the_last_good_network(
+    tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = loop.augment, []
+
+    def poison(images: torch.Tensor, targets: torch.Tensor, *rest: object) -> tuple[torch.Tensor, torch.Tensor]:
+        calls.append(1)
+        return real(images * (math.nan if len(calls) == 3 else 1), targets, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(loop, "augment", poison)
+    with pytest.raises(
+        TrainingError, match=r"no longer a number in epoch 2, step 1; the network of epoch 1 is kept"
+    ) as error:
+        train(tones, recipe=recipe(), out=tmp_path / "run", threads=1)
+    named = [word for word in str(error.value).replace(",", " ").split() if word.endswith(".wav")]
+    assert len(named) == 8
+    assert all(Path(name).is_file() for name in named)
+    assert all(torch.isfinite(value).all() for value in weights(tmp_path / "run").values())
+
+
+def test_silence_is_no_nan_and_bad_files_are_listed(tones: Path, tmp_path: Path) -> None:
+    for number in range(3):
+        soundfile.write(tones / "low" / f"silent{number}.wav", np.zeros(8000), 16000)
+    (tones / "high" / "broken.wav").write_text("no sound")
+    (tones / "high" / "empty.wav").touch()
+    result = train(tones, recipe=recipe(epochs=1), out=tmp_path / "run", threads=1)
+    assert result.test is not None
+    report = (tmp_path / "run" / "report.html").read_text()
+    assert "2 files are in no score" in report
+    assert "broken.wav" in report
+    assert "empty file (0 bytes)" in report
+    with pytest.raises(EarsightError, match=r"broken\.wav|empty\.wav"):
+        train(tones, recipe=recipe(), out=tmp_path / "strict", strict=True, threads=1)
+
+
+def test_split_none_says_that_it_is_the_training_score(tones: Path, tmp_path: Path) -> None:
+    result = train(tones, recipe=recipe(epochs=1), out=tmp_path / "run", split="none", threads=1)
+    assert result.test is not None
+    assert result.test.clips == 24
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert "train" in metrics
+    assert "test" not in metrics
+    assert "This is the training score" in (tmp_path / "run" / "report.html").read_text()
+    assert evaluate(tmp_path / "run").warning == "These are the clips that it was trained on."
+
+
+def test_nobody_in_the_test_set_is_heard_in_training(tmp_path: Path) -> None:
+    write_corpus(tmp_path / "corpus", speakers=5, takes=1)
+    train(tmp_path / "corpus", recipe=recipe(epochs=1), out=tmp_path / "run", threads=1)
+    with (tmp_path / "run" / "clips.csv").open() as file:
+        groups: dict[str, set[str]] = {}
+        for row in csv.DictReader(file):
+            groups.setdefault(row["part"], set()).add(row["group"])
+    assert sorted(map(len, groups.values())) == [1, 1, 3]
+    assert not groups["train"] & groups["test"]
+    assert "Synthetic voices" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_the_kept_epoch_is_the_best_on_validation_clips(tones: Path, tmp_path: Path) -> None:
+    train(tones, recipe=recipe(epochs=4), out=tmp_path / "run", threads=1)
+    rows = list(csv.DictReader((tmp_path / "run" / "history.csv").open()))
+    scores = [float(row["valid_uar"]) for row in rows]
+    last_best = max(i for i, score in enumerate(scores) if score == max(scores)) + 1
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["best_epoch"] == last_best
+    assert json.loads((tmp_path / "run" / "model.json").read_text())["epoch"] == last_best
+
+
+def test_test_labels_choose_nothing(tmp_path: Path) -> None:
+    """Swapping all labels of the test speaker changes neither the epochs' scores nor the weights."""
+    corpus = tmp_path / "corpus"
+    write_corpus(corpus, speakers=4, takes=1)
+    train(corpus, recipe=recipe(), out=tmp_path / "honest", threads=1)
+    clips = es.read_dataset(corpus).clips
+    for index in split(clips, "group").test:
+        path = clips[index].path
+        swapped = 9 - int(path.name[6:8])
+        path.rename(path.with_name(f"{path.name[:6]}{swapped:02}{path.name[8:]}.tmp"))
+    for path in corpus.rglob("*.tmp"):
+        path.rename(path.with_suffix(""))
+    train(corpus, recipe=recipe(), out=tmp_path / "swapped", threads=1)
+    assert same(tmp_path / "honest", tmp_path / "swapped")
+    scores = [json.loads((tmp_path / run / "metrics.json").read_text()) for run in ("honest", "swapped")]
+    assert scores[0]["valid"] == scores[1]["valid"]
+    assert scores[0]["best_epoch"] == scores[1]["best_epoch"]
+    assert scores[0]["test"] != scores[1]["test"]
+
+
+def test_refusals_before_anything_is_written(tones: Path, tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").write_text("precious")
+    with pytest.raises(SettingsError, match="is not empty; pass --resume"):
+        train(tones, recipe=recipe(), out=tmp_path / "full")
+    with pytest.raises(DataError, match="made of RAVDESS's actors"):
+        train(tones, recipe=recipe(), out=tmp_path / "new", split="luna5:1")
+    with pytest.raises(SettingsError, match="pass --out RUN"):
+        train(tones, recipe=recipe(), resume=True)
+    assert os.listdir(tmp_path / "full") == ["thesis.txt"]
+    assert not (tmp_path / "new").exists()
+
+
+def test_real_ravdess_from_real_weights(ravdess: Path, lite0_weights: Path, tmp_path: Path) -> None:
+    """One short epoch over 17 speakers: the numbers are finite and the folds are the published ones."""
+    changed = es.Recipe.named(
+        "article",
+        {
+            "epochs": 1,
+            "batch_size": 32,
+            "audio": {"crop_s": 0.5},
+            "network": {"model": "tf_efficientnet_lite0", "weights": str(lite0_weights)},
+        },
+    )
+    result = train(ravdess, recipe=changed, out=tmp_path / "run", split="luna5:4")
+    assert result.test is not None
+    assert (result.test.clips, result.valid.clips if result.valid else 0) == (240, 120)
+    assert result.test.cross_entropy < 20
+    assert sum(row.support for row in result.test.per_class) == 240
+    described = json.loads((tmp_path / "run" / "model.json").read_text())
+    assert described["data"]["trained_groups"] == sorted(
+        {f"{a:02}" for a in range(1, 25)} - {"01", "04", "09", "22", "02", "05"}
+    )
