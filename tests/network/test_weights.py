@@ -61,7 +61,7 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path: Path) -> None:
     (tmp_path / "evil.pth").write_bytes(pickle.dumps(Evil()))
     torch.save({"conv": Evil()}, tmp_path / "evil2.pth")
     for name in ("evil.pth", "evil2.pth"):
-        with pytest.raises(ModelError, match="holds more than tensors|can't read weights"):
+        with pytest.raises(ModelError, match=r"holds more than tensors|can't read weights"):
             build(tmp_path / name)
 
 
@@ -86,7 +86,7 @@ def test_names_are_timms_own() -> None:
     assert timm_names()[0] == set(timm.list_models())
     check_model_name("efficientnet_b0.ra_in1k")
     check_model_name("tf_efficientnet_b0_ns")  # deprecated, and still built by timm
-    with pytest.raises(ModelError, match="no network 'efficientnet_bo'; did you mean .*efficientnet_b0"):
+    with pytest.raises(ModelError, match=r"no network 'efficientnet_bo'; did you mean .*efficientnet_b0"):
         check_model_name("efficientnet_bo")
     with pytest.raises(ModelError, match=r"timm\.list_models"):
         check_model_name("qqqqqqqqqq")

@@ -3,7 +3,6 @@
 import csv
 import json
 import math
-import os
 import shutil
 import subprocess
 import sys
@@ -289,7 +288,7 @@ def test_refusals_before_anything_is_written(tones: Path, tmp_path: Path) -> Non
         train(tones, recipe=recipe(), out=tmp_path / "new", split="luna5:1")
     with pytest.raises(SettingsError, match="pass --out RUN"):
         train(tones, recipe=recipe(), resume=True)
-    assert os.listdir(tmp_path / "full") == ["thesis.txt"]
+    assert [path.name for path in (tmp_path / "full").iterdir()] == ["thesis.txt"]
     assert not (tmp_path / "new").exists()
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import timm
-import torch
 from timm.models import adapt_input_conv, load_state_dict
 from torch import Tensor, nn
 
