@@ -36,7 +36,8 @@ def test_the_names() -> None:
 
 
 def test_a_name_wins_over_the_module_of_the_same_name() -> None:
-    code = "import earsight as es, earsight.tasks.train, earsight.tasks.predict\nassert callable(es.train) and callable(es.predict)"
+    modules = "earsight.tasks.train, earsight.tasks.predict"
+    code = f"import earsight as es, {modules}\nassert callable(es.train) and callable(es.predict)"
     assert "earsight" in imported_by(code)
 
 
