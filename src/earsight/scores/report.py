@@ -18,11 +18,12 @@ from earsight.scores.metrics import Metrics
 
 @dataclass(frozen=True)
 class FigureEntry:
-    """A PNG file to embed."""
+    """A PNG file to embed. wide: over the whole width of the page."""
 
     title: str
     caption: str
     path: Path
+    wide: bool = False
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,9 @@ def _draw(folder: Path, done: Progressed, test: Metrics, plan: Plan) -> tuple[Fi
     ]
     if (folder / "images.png").is_file():
         entries.append(
-            FigureEntry("What the network sees", "Eight training clips as mel images.", folder / "images.png")
+            FigureEntry(
+                "What the network sees", "Eight training clips as mel images.", folder / "images.png", wide=True
+            )
         )
     return tuple(entries)
 
