@@ -45,7 +45,7 @@ def test_predict_writes_json_lines_when_piped_and_goes_on_after_a_bad_file(run: 
     assert "not readable as sound" in rows[1]["error"]
     assert all(sum(row["probabilities"].values()) == pytest.approx(1) for row in rows if row["label"])
     assert all(list(row["probabilities"]) == ["high", "low"] for row in rows if row["label"])
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "1 of the recordings could not be read" in done.stderr
 
 

@@ -24,7 +24,7 @@ _RECIPE_GROUP = cyclopts.Group("Recipe settings (each replaces one value of the 
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run one command. Exit codes: 0 done · 1 done, but some files failed · 2 refused, with one line of why · 130
+    """Run one command. Exit codes: 0 done · 2 refused, or some files could not be read · 130
     stopped by Ctrl-C."""
     try:
         code = app(
@@ -150,8 +150,9 @@ def train(
     )
     if result.interrupted:
         return 130
-    if result.test is not None:
-        _print_metrics(result.test, plan.split.sentence)
+    if result.test is None:  # another process of the same run speaks
+        return 0
+    _print_metrics(result.test, plan.split.sentence)
     print(f"report: {result.run / 'report.html'}")
     print(f"try:    earsight predict {result.run} FILE…")
     return 0
@@ -207,7 +208,7 @@ def evaluate(
             print(f"warning: {done.warning}", file=sys.stderr)
         for failure in done.failures:
             print(f"left out: {failure.path}: {failure.reason}", file=sys.stderr)
-    return 1 if done.failures else 0
+    return 2 if done.failures else 0
 
 
 @app.command(help_formatter="plain")
@@ -259,7 +260,7 @@ def predict(
             print(f"{row.path!s:<{width}}  {first[0]:<12} {first[1]:.2f}   ({rest})")
     if failed:
         print(f"earsight: {failed} of the recordings could not be read", file=sys.stderr)
-    return 1 if failed else 0
+    return 2 if failed else 0
 
 
 @app.command(help_formatter="plain")

@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -190,6 +191,37 @@ def test_a_killed_run_goes_on(tones: Path, tmp_path: Path) -> None:
     assert "epoch   1/" not in done.stderr
     assert len(list(csv.DictReader((tmp_path / "run" / "history.csv").open()))) == 40
     assert not list((tmp_path / "run").glob("*.part"))
+
+
+def test_ctrl_c_leaves_a_usable_run(tones: Path, tmp_path: Path) -> None:
+    """A real process, a real interrupt."""
+    command = [
+        *(sys.executable, "-m", "earsight", "train", tones, "--out", tmp_path / "run", "--model", "test_efficientnet"),
+        *("--no-pretrained", "--epochs", "200", "--batch-size", "8", "--audio.crop-s", "0.5", "--threads", "1"),
+    ]
+    running = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert running.stderr is not None
+    for line in running.stderr:
+        if line.startswith("epoch   2"):
+            running.send_signal(signal.SIGINT)
+            break
+    _, rest = running.communicate()
+    assert running.returncode == 130
+    assert "the run is usable" in rest
+    assert "Traceback" not in rest
+    assert evaluate(tmp_path / "run").metrics.clips == 4
+
+
+def test_two_processes_train_one_network(tones: Path, tmp_path: Path) -> None:
+    command = [
+        *(sys.executable, "-m", "earsight", "train", tones, "--out", tmp_path / "run", "--model", "test_efficientnet"),
+        *("--no-pretrained", "--epochs", "2", "--batch-size", "8", "--audio.crop-s", "0.5", "--threads", "1"),
+        *("--accelerator", "cpu", "--devices", "2"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.count("accuracy") == 1  # one of them speaks
+    assert done.stderr.count("epoch   2/2") == 1
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["test"]["clips"] == 4
 
 
 def test_nan_loss_names_the_clips_and_keeps_the_last_good_network(

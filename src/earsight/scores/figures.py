@@ -7,10 +7,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from earsight.errors import DataError
 from earsight.extras import require
 
 _DPI = 120
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")  # Okabe & Ito: told apart by colour-blind readers
+# Okabe & Ito without yellow: told apart by colour-blind readers
+_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
+_DASHES = ("-", "--", "-.")
+_CLASSES_WITH_NUMBERS = 20
+_TITLE_LETTERS = 34  # what fits over one image of the grid
 _PITCH_TICKS_HZ = (10, 20, 50, 100, 250, 500, 1000, 2000, 4000, 8000, 16000)
 
 
@@ -29,7 +34,10 @@ def draw_image_grid(
     """The first eight images, two rows of four, low frequencies at the bottom.
 
     images: float [n, mels, frames], drawn on one scale each. hop_s: seconds a frame. mel_hz: centre of each mel bin.
+    Raises DataError where titles or mel_hz don't fit the images.
     """
+    if images.ndim != 3 or len(titles) != len(images) or mel_hz.shape != images.shape[1:2]:
+        raise DataError(f"images {images.shape} with {len(titles)} titles and {mel_hz.shape} mel frequencies")
     figure = _figure(12, 5.4)
     all_axes = figure.subplots(2, 4, sharex=True, sharey=True).ravel()
     ticks = [hz for hz in _PITCH_TICKS_HZ if mel_hz[0] <= hz <= mel_hz[-1]]
@@ -43,9 +51,11 @@ def draw_image_grid(
         image = images[number]
         extent = (0, image.shape[1] * hop_s, -0.5, image.shape[0] - 0.5)
         axes.imshow(image, origin="lower", aspect="auto", extent=extent, cmap="magma", interpolation="nearest")
-        axes.set_title(titles[number], fontsize=11)
+        title = titles[number]
+        short = title if len(title) <= _TITLE_LETTERS else title[: _TITLE_LETTERS - 1] + "…"
+        axes.set_title(short, fontsize=11, parse_math=False)
         axes.set_yticks([rows[n] for n in spaced], [names[n] for n in spaced], fontsize=8)
-        axes.tick_params(axis="x", labelsize=8)
+        axes.tick_params(axis="x", labelsize=8, labelbottom=number + 4 >= min(len(images), 8))
     figure.supxlabel("time (s)", fontsize=10)
     figure.supylabel("frequency (Hz, mel scale)", fontsize=10)
     figure.savefig(path)
@@ -64,35 +74,52 @@ def draw_curve(
     """One line a series over the epochs; a dotted line marks the epoch that was kept."""
     figure = _figure(6.4, 4)
     axes = figure.subplots()
-    for (name, values), colour in zip(series.items(), _COLOURS, strict=False):
-        axes.plot(epochs, values, label=name, color=colour, marker="o", markersize=3, linewidth=1.6)
+    lines, names = [], list(series)
+    for number, values in enumerate(series.values()):
+        style = {"color": _COLOURS[number % len(_COLOURS)], "linestyle": _DASHES[number // len(_COLOURS) % 3]}
+        lines += axes.plot(epochs, values, marker="o", markersize=3, linewidth=1.6, **style)
     if marked_epoch is not None:
-        axes.axvline(marked_epoch, color="#777777", linestyle=":", label=f"kept: epoch {marked_epoch}")
-    axes.set_title(title)
+        lines.append(axes.axvline(marked_epoch, color="#777777", linestyle=":"))
+        names.append(f"kept: epoch {marked_epoch}")
+    axes.set_title(title, parse_math=False)
     axes.set_xlabel("epoch")
     axes.set_ylabel(y_name)
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
+    if lines:
+        # handles and names given apart: a name with a leading underscore would be left out otherwise
+        for text in axes.legend(lines, names, frameon=False).get_texts():
+            text.set_parse_math(False)
     figure.savefig(path)
     return path
 
 
 def draw_confusion(path: Path, confusion: npt.NDArray[np.int64], labels: Sequence[str], *, title: str) -> Path:
-    """Truth in rows, answers in columns; the colour is the share of the row, each cell has its count and percent."""
-    size_in = max(4.5, 0.72 * len(labels) + 1.8)
+    """Truth in rows, answers in columns; the colour is the share of the row, each cell has its count and percent.
+
+    confusion: int64 [classes, classes]. Above 20 classes the cells are too small for numbers and stay empty. Raises
+    DataError where labels don't fit.
+    """
+    if confusion.shape != (len(labels), len(labels)):
+        raise DataError(f"a confusion matrix of shape {confusion.shape} for {len(labels)} labels")
+    roomy = len(labels) <= _CLASSES_WITH_NUMBERS
+    size_in = max(4.5, 0.72 * len(labels) + 1.8) if roomy else min(16.0, 0.24 * len(labels) + 4)
     figure = _figure(size_in + 0.4, size_in)
     axes = figure.subplots()
     shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     places = range(len(labels))
-    axes.set_xticks(places, labels, rotation=45, ha="right")
-    axes.set_yticks(places, labels)
+    every = -(-len(labels) // 64)  # more names than this overlap
+    names = {"parse_math": False, "fontsize": 10 if roomy else 8}
+    axes.set_xticks(
+        places[::every], labels[::every], rotation=45 if roomy else 90, ha="right" if roomy else "center", **names
+    )
+    axes.set_yticks(places[::every], labels[::every], **names)
     axes.set_xlabel("answer")
     axes.set_ylabel("truth")
-    axes.set_title(title)
-    if len(labels) <= 20:
+    axes.set_title(title, parse_math=False)
+    if roomy:
         for row in places:
             for column in places:
                 if confusion[row, column]:

@@ -27,8 +27,9 @@ class ClassMetrics:
 class Metrics:
     """accuracy, uar, macro_f1 in [0, 1]. cross_entropy: mean −ln p(truth), in nats. confusion: int64 [truth, answer].
 
-    uar (unweighted average recall): the mean recall over the classes that occur in the truth. macro_f1: the mean F1
-    over the classes that occur in truth or answers.
+    uar (unweighted average recall): the mean recall over the classes that occur in the truth, as scikit-learn's
+    balanced_accuracy_score. macro_f1: the mean F1 over the classes that occur in truth or answers, as its
+    f1_score(average="macro").
     """
 
     clips: int
@@ -47,15 +48,26 @@ class Metrics:
 
 
 def confusion_matrix(truth: Counts, predicted: Counts, n_classes: int) -> Counts:
-    """int64 [n_classes, n_classes]: clips of the class in the row that were answered with the class in the column."""
+    """int64 [n_classes, n_classes]: clips of the class in the row that were answered with the class in the column.
+
+    truth, predicted: int64 [clips]. Raises DataError where one is outside of 0 … n_classes − 1.
+    """
+    for name, numbers in (("truth", truth), ("answer", predicted)):
+        # bincount would put a column number that is too high into the next row
+        if numbers.size and not (numbers.min() >= 0 and numbers.max() < n_classes):
+            raise DataError(f"{name}s from {numbers.min()} to {numbers.max()}, outside of 0 … {n_classes - 1}")
     return np.bincount(truth * n_classes + predicted, minlength=n_classes**2).reshape(n_classes, n_classes)
 
 
 def measure(predictions: Predictions) -> Metrics:
-    """Score all clips whose truth is known. Raises DataError where there is none."""
+    """Score all clips whose truth is known. Raises DataError where there is none, or a probability is NaN or infinite."""
     known = predictions.truth >= 0
     if not known.any():
         raise DataError(f"nothing to score: none of {len(known)} clips has a known label")
+    broken = known & ~np.isfinite(predictions.probabilities).all(axis=1)
+    if broken.any():
+        first = predictions.paths[int(np.flatnonzero(broken)[0])]
+        raise DataError(f"{int(broken.sum())} clips have a probability that is no number, the first is {first}")
     truth, predicted = predictions.truth[known], predictions.predicted[known]
     confusion = confusion_matrix(truth, predicted, len(predictions.labels))
     right = np.diag(confusion).astype(float)

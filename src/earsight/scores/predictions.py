@@ -15,7 +15,7 @@ class Predictions:
     """labels: class names in the order of the columns. paths: one a clip. truth: int64 [clips], −1 where unknown.
     probabilities: float64 [clips, classes] in [0, 1], rows sum to 1. groups: one a clip, "" where unknown.
 
-    Raises DataError where the shapes do not fit each other.
+    Raises DataError where the shapes do not fit each other, a label is named twice, or truth is not whole numbers.
     """
 
     labels: tuple[str, ...]
@@ -26,6 +26,10 @@ class Predictions:
 
     def __post_init__(self) -> None:
         clips, classes = len(self.paths), len(self.labels)
+        if len(set(self.labels)) != classes:
+            raise DataError(f"a label is named twice among {', '.join(self.labels)}; name each class once")
+        if self.truth.dtype.kind != "i":
+            raise DataError(f"truth of type {self.truth.dtype}, not int64: give column numbers, −1 where unknown")
         if self.truth.shape != (clips,) or len(self.groups) != clips:
             raise DataError(f"{clips} paths, but {self.truth.shape} truths and {len(self.groups)} groups")
         if self.probabilities.shape != (clips, classes):
@@ -50,27 +54,48 @@ class Predictions:
 
     def write_csv(self, path: Path) -> None:
         """Columns path, group, label, predicted, and prob:NAME for every class; read back exactly by ``read_csv``."""
-        with path.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["path", "group", "label", "predicted", *(f"prob:{label}" for label in self.labels)])
+        # surrogateescape: a file name that is not UTF-8 comes back as the same bytes
+        with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+            plain = csv.writer(file, lineterminator="\n")
+            quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
+
+            def write(cells: list[str]) -> None:
+                # Python 3.11 leaves a lone \r unquoted, and its reader then ends the row there.
+                (quoted if any("\r" in cell for cell in cells) else plain).writerow(cells)
+
+            write(["path", "group", "label", "predicted", *(f"prob:{label}" for label in self.labels)])
             answers = zip(self.paths, self.groups, self.truth, self.predicted, self.probabilities, strict=True)
             for name, group, truth, predicted, row in answers:
                 known = "" if truth < 0 else self.labels[truth]
-                writer.writerow([name, group, known, self.labels[predicted], *(repr(float(p)) for p in row)])
+                write([name, group, known, self.labels[predicted], *(repr(float(p)) for p in row)])
 
 
 def read_csv(path: Path) -> Predictions:
-    """What ``Predictions.write_csv`` wrote. Raises DataError."""
-    with path.open(encoding="utf-8", newline="") as file:
-        header, *rows = csv.reader(file)
+    """What ``Predictions.write_csv`` wrote. Raises DataError for any other table, naming the row."""
+    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+        table = list(csv.reader(file))
+    if not table:
+        raise DataError(f"{path} is empty, not a table of predictions; score the clips again")
+    header, *rows = table
     if header[:4] != ["path", "group", "label", "predicted"]:
         raise DataError(f"{path} is not a table of predictions: its columns are {', '.join(header[:6])}")
     labels = tuple(name.removeprefix("prob:") for name in header[4:])
     number = {label: n for n, label in enumerate(labels)}
+    probabilities = np.empty((len(rows), len(labels)))
+    for n, row in enumerate(rows):
+        where = f"{path}, row {n + 2}"
+        if len(row) != len(header):
+            raise DataError(f"{where}: {len(row)} cells under {len(header)} columns; is the file cut off?")
+        if row[2] and row[2] not in number:
+            raise DataError(f"{where}: label {row[2]!r} has no column prob:{row[2]}")
+        try:
+            probabilities[n] = [float(p) for p in row[4:]]
+        except ValueError as error:
+            raise DataError(f"{where}: a probability is not a number: {error}") from error
     return Predictions(
         labels=labels,
         paths=tuple(row[0] for row in rows),
         truth=np.array([number.get(row[2], -1) for row in rows], dtype=np.int64),
-        probabilities=np.array([[float(p) for p in row[4:]] for row in rows]).reshape(len(rows), len(labels)),
+        probabilities=probabilities,
         groups=tuple(row[1] for row in rows),
     )

@@ -72,15 +72,34 @@ def write_report(path: Path, report: Report) -> None:
     environment = require("jinja2").Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters["base64"] = lambda content: base64.b64encode(content).decode("ascii")
     template = environment.from_string((files("earsight.scores") / "report.html.j2").read_text(encoding="utf-8"))
-    groups: dict[str, Mapping[str, Any]] = {
-        "run": {k: v for k, v in report.settings.items() if not isinstance(v, Mapping)}
-    }
-    groups |= {k: v for k, v in report.settings.items() if isinstance(v, Mapping)}
-    path.write_text(template.render(report=report, groups=groups), encoding="utf-8")
+    page = template.render(report=report, groups=_grouped(report.settings))
+    # backslashreplace: a file name that is not UTF-8 must not cost the whole report
+    path.write_text(page, encoding="utf-8", errors="backslashreplace")
+
+
+def _grouped(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """One table a top-level mapping, what is deeper under dotted names; lone values in the table "run"."""
+    groups: dict[str, dict[str, Any]] = {"run": {}}
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            groups.setdefault(name, {}).update(_flat(value))
+        else:
+            groups["run"][name] = value
+    return groups
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return flat
 
 
 def wav_bytes(samples: np.ndarray, rate_hz: int) -> bytes:
-    """float [samples] → a 16-bit mono WAV file; what exceeds [-1, 1] is clipped. Raises DataError on NaN."""
+    """float [samples] → a 16-bit mono WAV file; what exceeds [-1, 1] is clipped. Raises DataError on NaN and on
+    more than one channel."""
+    if samples.ndim != 1:
+        raise DataError(f"samples of shape {samples.shape} to be played; give one channel, [samples]")
     if np.isnan(samples).any():
         raise DataError("NaN among the samples of a clip to be played")
     buffer = io.BytesIO()

@@ -135,7 +135,7 @@ def _write_report(
         path,
         Report(
             title=plan.run.name,
-            subtitle=f"{plan.recipe.network.model} on {plan.dataset.place.name}",
+            subtitle=f"{plan.recipe.network.model} on {plan.dataset.place.resolve().name}",
             split_sentence=plan.split.sentence,
             training_score=plan.split.training_score,
             synthetic=plan.dataset.synthetic,

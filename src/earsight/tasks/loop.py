@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -77,6 +78,7 @@ def fit(
                 [recipe.seed, epoch]
             )  # by epoch: a resumed run draws what an unbroken one draws
             torch.manual_seed(recipe.seed * 100003 + epoch)  # dropout and stochastic depth
+            draws = np.random.default_rng([recipe.seed, epoch, fabric.global_rank]) if fabric.global_rank else rng
             began, seen, loss_sum, right = time.perf_counter(), 0, 0.0, 0
             classifier.train()
             for step, (indices, crops) in enumerate(training_batches(store, parts["train"], recipe.batch_size, rng)):
@@ -86,7 +88,7 @@ def fit(
                     group["lr"] = rate_at((epoch - 1) * steps + step)
                 with torch.no_grad():
                     images = classifier.image(torch.from_numpy(crops[mine]).to(fabric.device))
-                    images, mixed = augment(images, targets, recipe.augment, rng)
+                    images, mixed = augment(images, targets, recipe.augment, draws)
                 logits = network(images.contiguous(memory_format=torch.channels_last)).float()
                 loss = torch.nn.functional.cross_entropy(logits, mixed)
                 if not torch.isfinite(loss):
@@ -181,10 +183,15 @@ def _restore(plan: Plan, classifier: Classifier, optimizer: torch.optim.Optimize
     return Progressed([Epoch(**row) for row in state["history"]], state["best_epoch"])
 
 
+def _cell(value: float) -> str:
+    """Empty where there is no number: nothing was held out."""
+    return str(value) if isinstance(value, int) else f"{value:.6g}" if math.isfinite(value) else ""
+
+
 def write_history(path: Path, history: Sequence[Epoch]) -> None:
     """One row an epoch."""
     text = io.StringIO()
     writer = csv.DictWriter(text, [*Epoch.__dataclass_fields__], lineterminator="\n")
     writer.writeheader()
-    writer.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in asdict(row).items()} for row in history)
+    writer.writerows({name: _cell(value) for name, value in asdict(row).items()} for row in history)
     write_whole(path, text.getvalue())

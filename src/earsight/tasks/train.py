@@ -88,21 +88,21 @@ def run_plan(
     from earsight.network.classifier import Classifier
     from earsight.tasks.loop import fit
 
-    with Progress(shown=progress) as shown:
+    cores = threads or max(1, free_cores(before) // devices)
+    fabric = Fabric(accelerator=accelerator, devices=devices, precision=precision)  # type: ignore[arg-type]
+    fabric.launch()
+    with Progress(shown=progress and fabric.is_global_zero) as shown:
         shown.say(_opening(plan))
-        cores = threads or free_cores(before)
         store, parts = decode_parts(plan, cores, shown)
         torch.set_num_threads(cores)
         torch.manual_seed(plan.recipe.seed)
         labels = plan.dataset.labels
         recipe = plan.recipe
         classifier = Classifier(labels, recipe.audio, recipe.mel, recipe.network)
-        fabric = Fabric(accelerator=accelerator, devices=devices, precision=precision)  # type: ignore[arg-type]
-        fabric.launch()
-        plan.run.mkdir(parents=True, exist_ok=True)
-        _write_clips(plan.run / CLIPS_NAME, store, parts)
         facts = model_facts(plan, store, parts)
-        if not plan.resume:
+        if fabric.is_global_zero and not plan.resume:
+            plan.run.mkdir(parents=True, exist_ok=True)
+            _write_clips(plan.run / CLIPS_NAME, store, parts)
             _draw_first_batch(plan.run / "figures" / "images.png", classifier, store, parts["train"])
         shown.start_training(recipe.epochs, -(-len(parts["train"]) // recipe.batch_size), 0)
         done = fit(fabric, classifier, store, parts, plan, facts, shown)
@@ -113,6 +113,8 @@ def run_plan(
                 + ("; go on with the same command and --resume" if resumable else "")
             )
             return TrainResult(plan.run, None, None, done.best_epoch, True)
+        if not fabric.is_global_zero:
+            return TrainResult(plan.run, None, None, done.best_epoch, False)
         from earsight.tasks.finish import finish
 
         test, valid = finish(plan, store, parts, done, fabric.device)
@@ -199,7 +201,7 @@ def _write_clips(path: Path, store: Store, parts: dict[str, Sequence[int]]) -> N
         for i in parts[part]:
             clip = store.clips[i]
             tags = json.dumps(dict(clip.tags), ensure_ascii=False)
-            writer.writerow(["all" if same else part, clip.path, clip.label, clip.group, tags])
+            writer.writerow(["all" if same else part, clip.path.resolve(), clip.label, clip.group, tags])
     write_whole(path, text.getvalue())
 
 
