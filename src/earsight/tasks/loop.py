@@ -74,11 +74,7 @@ def fit(
 
     try:
         for epoch in range(len(done.history) + 1, recipe.epochs + 1):
-            rng = np.random.default_rng(
-                [recipe.seed, epoch]
-            )  # by epoch: a resumed run draws what an unbroken one draws
-            torch.manual_seed(recipe.seed * 100003 + epoch)  # dropout and stochastic depth
-            draws = np.random.default_rng([recipe.seed, epoch, fabric.global_rank]) if fabric.global_rank else rng
+            rng, draws = _seed(recipe.seed, epoch, fabric.global_rank)
             began, seen, loss_sum, right = time.perf_counter(), 0, 0.0, 0
             classifier.train()
             for step, (indices, crops) in enumerate(training_batches(store, parts["train"], recipe.batch_size, rng)):
@@ -101,15 +97,8 @@ def fit(
                 seen += len(targets)
                 loss_sum += float(loss.detach()) * len(targets)
                 right += int((logits.argmax(1) == targets.argmax(1)).sum())
-                progress.step(
-                    epoch,
-                    step + 1,
-                    steps,
-                    loss_sum / seen,
-                    right / seen,
-                    seen / (time.perf_counter() - began),
-                )
-            trained_s = time.perf_counter() - began
+                clips_per_s = seen / (time.perf_counter() - began)
+                progress.step(epoch, step + 1, steps, loss_sum / seen, right / seen, clips_per_s)
 
             valid = measure(score(classifier, store, parts["valid"])) if not plan.split.training_score else None
             done.history.append(
@@ -122,7 +111,7 @@ def fit(
                     valid_accuracy=valid.accuracy if valid else float("nan"),
                     valid_uar=valid.uar if valid else float("nan"),
                     seconds=time.perf_counter() - began,
-                    clips_per_s=seen / trained_s,
+                    clips_per_s=clips_per_s,
                 )
             )
             best = done.history[done.best_epoch - 1].valid_uar if done.best_epoch else -1.0
@@ -140,6 +129,15 @@ def fit(
         if not done.history and fabric.is_global_zero:
             save_classifier(classifier, run, {**facts, "epoch": 0})
     return done
+
+
+def _seed(seed: int, epoch: int, rank: int) -> tuple[np.random.Generator, np.random.Generator]:
+    """By epoch, so that a resumed run draws what an unbroken one draws. The first generator, of order and crops, is
+    the same in every process; the second, of augmentation, is each one's own. Also seeds torch's own generator, which
+    dropout and stochastic depth use."""
+    torch.manual_seed(seed * 100003 + epoch + 7919 * rank)
+    rng = np.random.default_rng([seed, epoch])
+    return rng, np.random.default_rng([seed, epoch, rank]) if rank else rng
 
 
 def _lost(plan: Plan, done: Progressed, epoch: int, step: int, clips: list[Path]) -> str:
