@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 import sklearn.metrics as oracle
@@ -64,3 +66,22 @@ def test_rows_are_the_truth() -> None:
 def test_nothing_to_score() -> None:
     with pytest.raises(DataError, match="none of 2 clips has a known label"):
         measure(predictions(np.array([-1, -1]), np.full((2, 2), 0.5)))
+
+
+def test_numbers_outside_of_the_classes_are_refused() -> None:
+    with pytest.raises(DataError, match=r"answers from 0 to 3, outside of 0 … 2"):
+        confusion_matrix(np.array([0, 1]), np.array([0, 3]), 3)
+    with pytest.raises(DataError, match=r"truths from -1 to 1, outside of 0 … 2"):
+        confusion_matrix(np.array([-1, 1]), np.array([0, 0]), 3)
+
+
+def test_a_probability_that_is_no_number_is_named() -> None:
+    with pytest.raises(DataError, match="1 clips have a probability that is no number, the first is 1"):
+        measure(predictions(np.array([0, 1]), np.array([[0.5, 0.5], [np.nan, 0.5]])))
+
+
+def test_numbers_survive_json() -> None:
+    ours = measure(predictions(np.array([0, 1]), np.array([[0.0, 1.0], [0.25, 0.75]])))
+    back = json.loads(json.dumps(ours.to_dict(), allow_nan=False))
+    assert (back["clips"], back["accuracy"], back["confusion"]) == (2, 0.5, [[0, 1], [0, 1]])
+    assert back["cross_entropy"] == ours.cross_entropy

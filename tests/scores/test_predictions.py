@@ -42,3 +42,37 @@ def test_shapes_are_checked(tmp_path: Path) -> None:
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     with pytest.raises(DataError, match="not a table of predictions"):
         read_csv(tmp_path / "other.csv")
+
+
+@pytest.mark.parametrize("name", ["a\rb.wav", "a\nb.wav", '"', " x ", "", "caf\udce9.wav"])
+def test_odd_file_names_come_back(tmp_path: Path, name: str) -> None:
+    Predictions(("a", "b"), (name,), np.array([0]), np.array([[0.1, 0.9]]), (name,)).write_csv(tmp_path / "p.csv")
+    back = read_csv(tmp_path / "p.csv")
+    assert (back.paths, back.groups) == ((name,), (name,))
+
+
+def test_no_clips_come_back(tmp_path: Path) -> None:
+    Predictions(("a", "b"), (), np.zeros(0, np.int64), np.zeros((0, 2)), ()).write_csv(tmp_path / "p.csv")
+    assert read_csv(tmp_path / "p.csv").probabilities.shape == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is empty"),
+        ("path,group,label,predicted,prob:a,prob:b\nx,,a,a,0.5,0.5\ny,,a,a,0.5\n", "row 3: 5 cells under 6 columns"),
+        ("path,group,label,predicted,prob:a,prob:b\nx,,a,a,0.5,high\n", "row 2: a probability is not a number"),
+        ("path,group,label,predicted,prob:a,prob:b\nx,,c,a,0.5,0.5\n", "label 'c' has no column prob:c"),
+    ],
+)
+def test_a_broken_table_names_its_row(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "p.csv").write_text(text)
+    with pytest.raises(DataError, match=message):
+        read_csv(tmp_path / "p.csv")
+
+
+def test_labels_and_types_are_checked() -> None:
+    with pytest.raises(DataError, match="named twice"):
+        Predictions(("a", "a"), ("x",), np.array([1]), np.zeros((1, 2)), ("",))
+    with pytest.raises(DataError, match="truth of type float64"):
+        Predictions(("a", "b"), ("x",), np.array([1.0]), np.zeros((1, 2)), ("",))

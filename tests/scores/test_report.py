@@ -1,6 +1,9 @@
 import base64
+import dataclasses
 import io
 import re
+import subprocess
+import sys
 import wave
 from pathlib import Path
 
@@ -46,8 +49,8 @@ def test_page_says_the_numbers_and_embeds_the_rest(tmp_path: Path, report: Repor
     assert "&lt;b&gt;&amp;&#34;" in page
     assert "<i>.wav" not in page
     assert "Scored on strangers." in page
-    assert "bad.wav</td><td>no sound" in page
-    assert "n_mels</th><td>64" in page
+    assert 'bad.wav</td><td class="long">no sound' in page
+    assert 'n_mels</th><td class="long">64' in page
     png = re.search(r"data:image/png;base64,([^\"]+)", page)
     assert png is not None
     assert base64.b64decode(png[1]) == report.figures[0].path.read_bytes()
@@ -59,8 +62,6 @@ def test_page_says_the_numbers_and_embeds_the_rest(tmp_path: Path, report: Repor
 
 
 def test_banners(tmp_path: Path, report: Report) -> None:
-    import dataclasses
-
     write_report(tmp_path / "r.html", dataclasses.replace(report, training_score=True, synthetic=True, mistakes=()))
     page = (tmp_path / "r.html").read_text(encoding="utf-8")
     assert "This is the training score" in page
@@ -74,6 +75,8 @@ def test_wav_holds_the_samples() -> None:
         assert np.frombuffer(file.readframes(9), "<i2").tolist() == [0, 32767, -32767, 16384]
     with pytest.raises(DataError, match="NaN"):
         wav_bytes(np.array([np.nan]), 8000)
+    with pytest.raises(DataError, match="one channel"):
+        wav_bytes(np.zeros((2, 8)), 8000)
 
 
 def test_image_grid_draws_low_frequencies_at_the_bottom(tmp_path: Path) -> None:
@@ -96,3 +99,76 @@ def test_curve_and_large_confusion_are_pictures(tmp_path: Path) -> None:
     large = draw_confusion(tmp_path / "c.png", np.eye(30, dtype=np.int64), [f"class{n}" for n in range(30)], title="t")
     for path in (curve, large):
         assert np.asarray(Image.open(path).convert("L")).std() > 5
+
+
+class Shown:
+    """What a figure says, caught in the moment when it is written."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        from matplotlib.figure import Figure
+
+        saved = Figure.savefig
+
+        def catch(figure: Figure, *args: object, **kwargs: object) -> None:
+            self.axes = figure.axes
+            saved(figure, *args, **kwargs)
+
+        monkeypatch.setattr(Figure, "savefig", catch)
+
+
+def test_confusion_has_truth_in_rows_and_names_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = Shown(monkeypatch)
+    labels = ["$\\x$", "a$b$c"]  # as formulas, the first would raise and the second lose its dollars
+    draw_confusion(tmp_path / "c.png", np.array([[3, 1], [0, 2]]), labels, title="5 $ or $ 6")
+    (axes,) = shown.axes
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("answer", "truth")
+    assert [text.get_text() for text in axes.get_xticklabels()] == labels
+    assert [text.get_text() for text in axes.get_yticklabels()] == labels
+    cells = {text.get_position(): text.get_text() for text in axes.texts}
+    assert cells == {(0, 0): "3\n75 %", (1, 0): "1\n25 %", (1, 1): "2\n100 %"}  # (column, row)
+    with pytest.raises(DataError, match="for 3 labels"):
+        draw_confusion(tmp_path / "c.png", np.eye(2, dtype=np.int64), ["a", "b", "c"], title="t")
+
+
+def test_every_series_is_drawn_and_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = Shown(monkeypatch)
+    series = {f"_{n}": [n, n + 1.0] for n in range(9)}
+    draw_curve(tmp_path / "l.png", [1, 2], series, title="t", y_name="nats", marked_epoch=2)
+    (axes,) = shown.axes
+    drawn = axes.get_lines()[:9]
+    assert [list(line.get_ydata()) for line in drawn] == list(series.values())
+    assert len({(line.get_color(), line.get_linestyle()) for line in drawn}) == 9
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == [*series, "kept: epoch 2"]
+
+
+def test_image_grid_has_seconds_under_each_column(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = Shown(monkeypatch)
+    titles = ["x" * 80, "b", "c", "d", "e"]
+    mel_hz = np.linspace(40, 4000, 16)
+    draw_image_grid(tmp_path / "g.png", np.zeros((5, 16, 20)), titles, hop_s=0.1, mel_hz=mel_hz)
+    assert [axes.get_visible() for axes in shown.axes] == [True] * 5 + [False] * 3
+    assert [axes.xaxis.get_tick_params()["labelbottom"] for axes in shown.axes[:5]] == [False, True, True, True, True]
+    assert shown.axes[0].get_xlim() == pytest.approx((0, 2.0))
+    assert len(shown.axes[0].get_title()) == 34
+    assert "1 k" in [text.get_text() for text in shown.axes[0].get_yticklabels()]
+    with pytest.raises(DataError, match="with 1 titles"):
+        draw_image_grid(tmp_path / "g.png", np.zeros((5, 16, 20)), ["a"], hop_s=0.1, mel_hz=mel_hz)
+
+
+def test_settings_lose_nothing(tmp_path: Path, report: Report) -> None:
+    settings = {"seed": 7, "run": {"place": "here"}, "mel": {"hop": {"samples": 512}}}
+    changed = dataclasses.replace(report, settings=settings, failures=(LeftOut("caf\udce9.wav", "no sound"),))
+    write_report(tmp_path / "r.html", changed)
+    page = (tmp_path / "r.html").read_text(encoding="utf-8")
+    rows = re.findall(r'<th>([\w.]+)</th><td class="long">(\w+)</td>', page)
+    assert {("seed", "7"), ("place", "here"), ("hop.samples", "512")} <= set(rows)
+    assert "1 file is in no score" in page
+    assert r"caf\udce9.wav" in page
+
+
+def test_importing_scores_loads_no_heavy_package() -> None:
+    code = (
+        "import sys, earsight.scores.figures, earsight.scores.metrics, earsight.scores.report;"
+        "print(sorted({'torch', 'matplotlib', 'jinja2', 'sklearn'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"

@@ -60,7 +60,7 @@ def confusion_matrix(truth: Counts, predicted: Counts, n_classes: int) -> Counts
 
 
 def measure(predictions: Predictions) -> Metrics:
-    """Score all clips whose truth is known. Raises DataError where there is none, or a probability is NaN or infinite."""
+    """Score all clips whose truth is known. Raises DataError where there is none, or a probability is no number."""
     known = predictions.truth >= 0
     if not known.any():
         raise DataError(f"nothing to score: none of {len(known)} clips has a known label")
