@@ -1,0 +1,26 @@
+from pathlib import Path
+
+import pytest
+
+from earsight.errors import SettingsError
+from earsight.tasks import demo as module
+from earsight.tasks.demo import demo
+
+
+def test_the_whole_way_on_fewer_voices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_SPEAKERS", 4)
+    done = demo(tmp_path / "demo")
+    assert len(list(done.corpus.rglob("*.wav"))) == 4 * 8 * 4
+    assert done.result.test is not None
+    assert done.result.test.clips == 32
+    assert done.result.test.accuracy > 3 / 8  # three times chance, from two speakers to a third
+    assert len(done.rows) == 5
+    assert all(row.label and row.error is None for row in done.rows)
+    assert "Synthetic voices" in (done.result.run / "report.html").read_text()
+
+
+def test_nothing_but_an_earlier_demo_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("precious")
+    with pytest.raises(SettingsError, match="something else than an earlier demo"):
+        demo(tmp_path)
+    assert (tmp_path / "thesis.txt").read_text() == "precious"
