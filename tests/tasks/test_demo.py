@@ -8,12 +8,12 @@ from earsight.tasks.demo import demo
 
 
 def test_the_whole_way_on_fewer_voices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_SPEAKERS", 4)
+    monkeypatch.setattr(module, "_SPEAKERS", 7)
     done = demo(tmp_path / "demo")
-    assert len(list(done.corpus.rglob("*.wav"))) == 4 * 8 * 4
+    assert len(list(done.corpus.rglob("*.wav"))) == 7 * 8 * 4
     assert done.result.test is not None
     assert done.result.test.clips == 32
-    assert done.result.test.accuracy > 3 / 8  # three times chance, from two speakers to a third
+    assert done.result.test.accuracy > 0.7  # chance is 1/8; five speakers to a sixth
     assert len(done.rows) == 5
     assert all(row.label and row.error is None for row in done.rows)
     assert "Synthetic voices" in (done.result.run / "report.html").read_text()
