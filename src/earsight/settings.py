@@ -1,11 +1,25 @@
 """The base of all settings: frozen, checked, no unknown key."""
 
-from pydantic import BaseModel, ConfigDict
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic_core.core_schema import ValidationInfo
 
 
 class Settings(BaseModel):
-    """A group of settings. Unknown keys and values out of range are refused."""
+    """A group of settings. Unknown keys and values out of range are refused.
+
+    The word "none" stands for None where a setting takes it: TOML and the command line have no other word for it.
+    """
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True, validate_default=True
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _none(cls, value: Any, info: ValidationInfo) -> Any:
+        if value != "none" or info.field_name is None:
+            return value
+        field = cls.model_fields[info.field_name]
+        return None if type(None) in getattr(field.annotation, "__args__", ()) else value

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 
 from earsight.errors import ModelError
@@ -76,10 +77,12 @@ def test_absent_damaged_and_foreign_weights(saved: Path, tmp_path: Path) -> None
 
 
 def test_without_a_network_the_ways_out_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    """A name that can't be resolved stands in for a machine without a network."""
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "https://hub.invalid")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     with pytest.raises(ModelError, match=r"can't get the pretrained weights .*--weights FILE.*--no-pretrained"):
         create_network(NetworkSettings(model="test_efficientnet"), 1, 5)
+    assert constants.HF_HUB_OFFLINE is False
 
 
 def test_names_are_timms_own() -> None:

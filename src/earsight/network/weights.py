@@ -1,6 +1,12 @@
 """A timm network with the weights asked for, or an error that names the ways out."""
 
+import importlib
 import pickle
+import socket
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +31,14 @@ def create_network(settings: NetworkSettings, in_chans: int, classes: int) -> nn
     if settings.drop_path_rate:
         options["drop_path_rate"] = settings.drop_path_rate
     try:
-        network: nn.Module = timm.create_model(settings.model, pretrained=from_hub, **options)
+        with _offline_where_unreachable() if from_hub else nullcontext():
+            network: nn.Module = timm.create_model(settings.model, pretrained=from_hub, **options)
     except TypeError as error:
         raise ModelError(f"{settings.model} does not take a setting: {error}") from error
     except Exception as error:  # the hub's client raises a dozen kinds, some of them not its own
         if not from_hub:
             raise
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].partition(". ")[0]
         raise ModelError(
             f"can't get the pretrained weights of {settings.model} ({reason[:160]}); connect to the network, "
             "or pass --weights FILE (safetensors or pth under timm's names), or --no-pretrained"
@@ -39,6 +46,22 @@ def create_network(settings: NetworkSettings, in_chans: int, classes: int) -> nn
     if settings.pretrained and settings.weights is not None:
         load_weights(network, settings.model, Path(settings.weights), in_chans)
     return network
+
+
+@contextmanager
+def _offline_where_unreachable() -> Iterator[None]:
+    """Without a network the hub's client would try for a minute; offline it answers from its cache, or not, at once."""
+    constants: Any = importlib.import_module("huggingface_hub.constants")
+    before = constants.HF_HUB_OFFLINE
+    if not urllib.request.getproxies():
+        try:
+            socket.getaddrinfo(urllib.parse.urlsplit(constants.ENDPOINT).hostname, 443)
+        except OSError:
+            constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
 def load_weights(network: nn.Module, model: str, path: Path, in_chans: int) -> None:

@@ -93,12 +93,12 @@ def run_plan(
     fabric.launch()
     with Progress(shown=progress and fabric.is_global_zero) as shown:
         shown.say(_opening(plan))
-        store, parts = decode_parts(plan, cores, shown)
-        torch.set_num_threads(cores)
-        torch.manual_seed(plan.recipe.seed)
-        labels = plan.dataset.labels
         recipe = plan.recipe
-        classifier = Classifier(labels, recipe.audio, recipe.mel, recipe.network)
+        torch.set_num_threads(cores)
+        torch.manual_seed(recipe.seed)
+        # Before the recordings are decoded: wrong weights are known in seconds, decoding may take minutes.
+        classifier = Classifier(plan.dataset.labels, recipe.audio, recipe.mel, recipe.network)
+        store, parts = decode_parts(plan, cores, shown)
         facts = model_facts(plan, store, parts)
         if fabric.is_global_zero and not plan.resume:
             plan.run.mkdir(parents=True, exist_ok=True)
