@@ -43,6 +43,15 @@ def lite0_weights() -> Path:
     return _needed(DATA.parent / "weights" / "tf_efficientnet_lite0.in1k.fp16.safetensors")
 
 
+def lay(root: Path, *names: str) -> Path:
+    """Empty files: only their names are read."""
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return root
+
+
 def tone(hz: float, seconds: float, rate_hz: int = 16000, gain: float = 0.5) -> np.ndarray:
     """float32 [samples]."""
     return (gain * np.sin(2 * np.pi * hz * np.arange(round(seconds * rate_hz)) / rate_hz)).astype(np.float32)

@@ -54,10 +54,13 @@ def test_evaluate_prints_a_table_or_json(run: Path) -> None:
     assert table.returncode == 0
     assert "accuracy" in table.stdout
     assert "support" in table.stdout
-    values = json.loads(earsight("evaluate", run / "run", run / "data", "--json").stdout)
+    values = json.loads(earsight("evaluate", run / "run", run / "data", "--leaks", "allow", "--json").stdout)
     assert values["clips"] == 12
     assert [row["support"] for row in values["per_class"]] == [6, 6]
-    assert "file name of a training clip" in values["warning"]
+    assert values["caveat"] == "with leaks"
+    refused = earsight("evaluate", run / "run", run / "data")
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert "identical audio" in refused.stderr
 
 
 @pytest.mark.parametrize(
@@ -79,6 +82,14 @@ def test_evaluate_prints_a_table_or_json(run: Path) -> None:
         (["evaluate", "absent"], "no such run folder"),
         (["evaluate", "{run}", "absent"], "no such data"),
         (["demo", "--out", "{data}"], "holds something else than an earlier demo"),
+        (["train", "{data}", "--source", "ravdes"], "did you mean ravdess?"),
+        (["train", "{data}", "--group-pattern", "("], "not a regular expression"),
+        (["train", "{data}", "--leaks", "ignore"], "--leaks"),
+        (["data", "inspect", "absent"], "no such data: absent"),
+        (["data", "get", "ravdes"], "did you mean ravdess?"),
+        (["data", "get", "savee"], "can't be downloaded by a program"),
+        (["data", "split", "{data}", "--split", "loso:7"], "made of groups; not in this data: 7"),
+        (["data", "inspct", "x"], "inspect"),
     ],
 )
 def test_refusals_are_one_line_and_exit_code_2(run: Path, arguments: list[str], message: str) -> None:
@@ -102,3 +113,50 @@ def test_version() -> None:
     import earsight as es
 
     assert earsight("--version").stdout.strip() == es.__version__
+
+
+def test_a_test_speakers_file_under_a_training_speakers_name_is_refused(ravdess: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "ravdess"
+    for path in ravdess.rglob("*.flac"):
+        link = copy / path.parent.name / path.name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(path)
+    heard, stolen = "03-01-05-01-01-01-01.flac", "03-01-05-02-02-01-14.flac"  # luna5:0 tests on actor 14
+    (copy / "Actor_01" / heard).unlink()
+    (copy / "Actor_01" / heard).symlink_to(ravdess / "Actor_14" / stolen)
+    quick = ("--model", "test_efficientnet", "--no-pretrained", "--epochs", "1", "--out", tmp_path / "run")
+    done = earsight("train", copy, "--split", "luna5:0", *quick)
+    assert done.returncode == 2
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("earsight: 1 leak between what it learns from and what scores it")
+    assert f"Actor_01/{heard} (train) and " in last
+    assert f"Actor_14/{stolen} (test), identical audio" in last
+    assert not (tmp_path / "run").exists()
+
+
+def test_data_inspect_prints_text_or_json(run: Path) -> None:
+    text = earsight("data", "inspect", run / "data")
+    assert (text.returncode, text.stderr) == (0, "")
+    assert "12 clips from 12 files · 2 classes · no groups known" in text.stdout
+    page = run / "page.html"
+    values = json.loads(earsight("data", "inspect", run / "data", "--json", "--html", page).stdout)
+    assert values["classes"] == {"high": 6, "low": 6}
+    assert page.read_text().startswith("<!doctype html>")
+
+
+def test_a_split_that_is_shown_can_be_trained_on(run: Path, tmp_path: Path) -> None:
+    table = tmp_path / "split.csv"
+    shown = earsight("data", "split", run / "data", "--split", "random:0.3", "--seed", "5", "--out", table)
+    assert shown.returncode == 0, shown.stderr
+    assert ["clips", "6", "2", "4"] in [line.split() for line in shown.stdout.splitlines()]
+    assert "leaks between the sides by name, group or span: none" in shown.stdout
+    again = earsight("data", "split", table, "--split", "column:part")
+    assert shown.stdout.split("\n\n")[1] == again.stdout.split("\n\n")[1]
+
+
+def test_data_list_knows_the_sources_with_their_licences() -> None:
+    rows = {row["name"]: row for row in json.loads(earsight("data", "list", "--json").stdout)}
+    assert rows["ravdess"]["licence"] == "CC BY-NC-SA 4.0"
+    assert rows["ravdess"]["downloaded"] is False
+    text = earsight("data", "list").stdout
+    assert all(name in text for name in rows)

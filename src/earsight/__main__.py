@@ -1,8 +1,10 @@
 """The command line: parse, call one task, print, set the exit code."""
 
+import io
 import json
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,12 +15,14 @@ from pydantic import BaseModel, ValidationError
 import earsight
 from earsight.errors import EarsightError
 from earsight.tasks.recipe import Recipe, explain
+from earsight.terminal import division_lines, inspection_lines, metrics_lines, plain, source_lines
 
 app = cyclopts.App(
     name="earsight",
     help="Train image networks to hear: recordings → mel images → any timm network → an honest score.",
     version=earsight.__version__,
     help_format="plaintext",
+    suppress_keyboard_interrupt=False,  # main() answers it
 )
 _RECIPE_GROUP = cyclopts.Group("Recipe settings (each replaces one value of the recipe)", sort_key=9)
 
@@ -26,6 +30,9 @@ _RECIPE_GROUP = cyclopts.Group("Recipe settings (each replaces one value of the 
 def main(arguments: list[str] | None = None) -> None:
     """Run one command. Exit codes: 0 done · 2 refused, or some files could not be read · 130
     stopped by Ctrl-C."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name that the terminal can't show must not end the program
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = app(
             arguments,
@@ -81,6 +88,9 @@ def train(
     weights: Path | None = None,
     pretrained: bool | None = None,
     in_chans: int | None = None,
+    source: str | None = None,
+    group_pattern: str | None = None,
+    leaks: Literal["refuse", "drop", "allow"] = "refuse",
     resume: Annotated[bool, Parameter(negative="")] = False,
     strict: Annotated[bool, Parameter(negative="")] = False,
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto",
@@ -98,7 +108,8 @@ def train(
     recipe
         default, article (the tutorial's way), demo, or a TOML file.
     split
-        auto (by group where there are groups), group, random, luna5:0 … luna5:4, none.
+        auto (the data's own, else by group where there are groups, else random), group:K, loso:GROUP, random:SHARE,
+        luna5:0 … luna5:4, emobox6:1 … emobox6:6, fold:NAME, column:NAME, none; docs/honest-evaluation.md has them all.
     out
         The run folder; otherwise runs/ with a name of its own.
     model
@@ -109,6 +120,13 @@ def train(
         Whether to start from ImageNet weights: short for --network.pretrained.
     in_chans
         Channels of the image: short for --network.in-chans.
+    source
+        The name of a known data set (earsight data list), folder, or table; otherwise recognised by the file names.
+    group_pattern
+        A regular expression that finds a clip's group (speaker, recording …) in its path.
+    leaks
+        Where both sides of the split share a speaker, a recording or a copied file: refuse, drop those clips, or allow
+        them and say so.
     resume
         Go on with the run in --out from its last whole epoch.
     strict
@@ -140,6 +158,9 @@ def train(
         recipe_name=recipe,
         split_kind=split,
         out=out,
+        source=source,
+        group_pattern=group_pattern,
+        leaks=leaks,
         strict=strict,
         resume=resume,
     )
@@ -152,7 +173,7 @@ def train(
         return 130
     if result.test is None:  # another process of the same run speaks
         return 0
-    _print_metrics(result.test, plan.split.sentence)
+    _print(metrics_lines(result.test, result.split.sentence, result.split.caveat))
     print(f"report: {result.run / 'report.html'}")
     print(f"try:    earsight predict {result.run} FILE…")
     return 0
@@ -164,6 +185,9 @@ def evaluate(
     data: Path | None = None,
     /,
     *,
+    source: str | None = None,
+    group_pattern: str | None = None,
+    leaks: Literal["refuse", "drop", "allow"] = "refuse",
     device: str = "cpu",
     threads: int | None = None,
     strict: Annotated[bool, Parameter(negative="")] = False,
@@ -176,7 +200,14 @@ def evaluate(
     run
         A run folder.
     data
-        Labelled recordings; otherwise the run's own test clips.
+        Labelled recordings, as for train; otherwise the run's own test clips.
+    source
+        The name of a known data set, folder, or table; otherwise recognised by the file names.
+    group_pattern
+        A regular expression that finds a clip's group in its path.
+    leaks
+        Where clips of DATA, copies of them, or their speakers were heard in training: refuse, drop them, or allow
+        them and say so.
     device
         cpu, cuda, mps.
     threads
@@ -188,26 +219,42 @@ def evaluate(
     """
     from earsight.tasks.evaluate import evaluate as task
 
-    done = task(run, data, device=device, threads=threads, strict=strict)
+    done = task(
+        run,
+        data,
+        source=source,
+        group_pattern=group_pattern,
+        leaks=leaks,
+        device=device,
+        threads=threads,
+        strict=strict,
+    )
     if json_:
-        failures = [{"path": str(f.path), "reason": f.reason} for f in done.failures]
+        failures, dropped = (
+            [{"path": str(failure.path), "reason": failure.reason} for failure in part]
+            for part in (done.failures, done.dropped)
+        )
         print(
-            json.dumps(
+            _json(
                 {
                     **done.metrics.to_dict(),
                     "sentence": done.sentence,
+                    "caveat": done.caveat,
                     "warning": done.warning,
                     "failures": failures,
-                },
-                ensure_ascii=False,
+                    "dropped": dropped,
+                }
             )
         )
     else:
-        _print_metrics(done.metrics, done.sentence, table=True)
+        _print(metrics_lines(done.metrics, done.sentence, done.caveat, table=True))
         if done.warning:
             print(f"warning: {done.warning}", file=sys.stderr)
+        if done.dropped:
+            first = plain(done.dropped[0].reason)
+            print(f"{_count(len(done.dropped), 'clip')} left out; the first: {first}", file=sys.stderr)
         for failure in done.failures:
-            print(f"left out: {failure.path}: {failure.reason}", file=sys.stderr)
+            print(f"left out: {plain(failure.path)}: {plain(failure.reason)}", file=sys.stderr)
     return 2 if done.failures else 0
 
 
@@ -239,10 +286,10 @@ def predict(
     from earsight.tasks.predict import predict as task
 
     rows = task(run, paths, device=device, threads=threads)
-    failed = 0
+    failed: list[Any] = []
     width = min(60, max(len(str(path)) for path in paths) + 24)
     for row in rows:
-        failed += row.error is not None
+        failed += [row] if row.error is not None else []
         if json_ or not sys.stdout.isatty():
             record: dict[str, Any] = {
                 "path": str(row.path),
@@ -251,15 +298,16 @@ def predict(
             }
             if row.error is not None:
                 record["error"] = row.error
-            print(json.dumps(record, ensure_ascii=False))
+            print(_json(record))
         elif row.probabilities is None:
-            print(f"{row.path}  failed: {row.error}")
+            print(f"{plain(row.path)}  failed: {plain(row.error)}")
         else:
             first, *others = sorted(row.probabilities.items(), key=lambda item: -item[1])[:3]
-            rest = "  ".join(f"{label} {p:.2f}" for label, p in others)
-            print(f"{row.path!s:<{width}}  {first[0]:<12} {first[1]:.2f}   ({rest})")
+            rest = "  ".join(f"{plain(label, 24)} {p:.2f}" for label, p in others)
+            print(f"{plain(row.path):<{width}}  {plain(first[0], 24):<12} {first[1]:.2f}   ({rest})")
     if failed:
-        print(f"earsight: {failed} of the recordings could not be read", file=sys.stderr)
+        first_error = plain(failed[0].error)
+        print(f"earsight: could not be read: {_count(len(failed), 'file')}, the first: {first_error}", file=sys.stderr)
     return 2 if failed else 0
 
 
@@ -280,33 +328,155 @@ def demo(*, out: Annotated[Path, Parameter(alias="-o")] = Path("runs/demo"), see
     test = done.result.test
     if test is None:
         return 130
-    _print_metrics(test, f"Synthetic voices. {done.sentence}")
+    _print(metrics_lines(test, f"Synthetic voices. {done.sentence}", "synthetic"))
     for row in done.rows:
         probability = (row.probabilities or {}).get(row.label or "", 0.0)
-        print(f"  {row.path.name}  →  {row.label} {probability:.2f}")
+        print(f"  {plain(row.path.name)}  →  {row.label} {probability:.2f}")
     print(f"corpus: {done.corpus}\nrun:    {done.result.run}\nreport: {done.result.run / 'report.html'}")
     print("next, on real recordings (a RAVDESS folder or zip, or a folder with one folder a class):")
     print("        earsight train DATA")
     return 0
 
 
-def _print_metrics(metrics: Any, sentence: str, *, table: bool = False) -> None:
-    print(sentence)
-    print(
-        f"accuracy {metrics.accuracy:.3f}   UAR {metrics.uar:.3f}   macro-F1 {metrics.macro_f1:.3f}   "
-        f"({metrics.clips} clips)"
-    )
-    if not table:
-        return
-    labels = [row.label for row in metrics.per_class]
-    wide = max(len(label) for label in labels)
-    print(f"\n{'':{wide}}  precision  recall     F1  support")
-    for row in metrics.per_class:
-        print(f"{row.label:{wide}}  {row.precision:9.3f} {row.recall:7.3f} {row.f1:6.3f} {row.support:8}")
-    print("\ntruth in rows, answers in columns")
-    print(f"{'':{wide}}  " + " ".join(f"{label[:6]:>6}" for label in labels))
-    for label, counts in zip(labels, metrics.confusion, strict=True):
-        print(f"{label:{wide}}  " + " ".join(f"{int(count):6}" for count in counts))
+data = cyclopts.App(name="data", help="List, get, inspect and split data sets.", help_format="plaintext")
+app.command(data)
+
+
+@data.command(name="list", help_formatter="plain")
+def list_(*, json_: Annotated[bool, Parameter(name="--json", negative="")] = False) -> int:
+    """The data sets that are known by name.
+
+    Parameters
+    ----------
+    json_
+        Print JSON instead of text.
+    """
+    from earsight.dataset.sources import downloaded_folder, known_sources
+
+    sources = known_sources()
+    present = [name for name in sources if downloaded_folder(name).is_dir()]
+    if json_:
+        fields = ("title", "licence", "citation", "page", "protocol", "how_to_get")
+        rows = [{"name": name, **{f: getattr(sources[name], f) for f in fields}} for name in sources]
+        print(_json([{**row, "downloaded": row["name"] in present} for row in rows]))
+    else:
+        _print(source_lines(sources.values(), present))
+        print("get one: earsight data get NAME; train on it: earsight train NAME")
+    return 0
+
+
+@data.command(help_formatter="plain")
+def get(name: str, /) -> int:
+    """Download a known data set, check it and unpack it into the cache (EARSIGHT_HOME).
+
+    Parameters
+    ----------
+    name
+        See earsight data list.
+    """
+    from earsight.tasks.data import get as task
+
+    print(task(name, progress=True))
+    return 0
+
+
+@data.command(help_formatter="plain")
+def inspect(
+    place: Path,
+    /,
+    *,
+    source: str | None = None,
+    group_pattern: str | None = None,
+    short_s: float = 0.5,
+    threads: int | None = None,
+    html: Path | None = None,
+    json_: Annotated[bool, Parameter(name="--json", negative="")] = False,
+) -> int:
+    """Count what is in a data set, and find silent, clipped, short, unreadable, identical and contradicting files.
+
+    Parameters
+    ----------
+    place
+        Recordings, as for train.
+    source
+        The name of a known data set, folder, or table; otherwise recognised by the file names.
+    group_pattern
+        A regular expression that finds a clip's group in its path.
+    short_s
+        Shorter clips are listed.
+    threads
+        That decode; otherwise all cores.
+    html
+        Write a page with pictures to this file.
+    json_
+        Print JSON instead of text.
+    """
+    from earsight.tasks.inspect import about
+    from earsight.tasks.inspect import inspect as task
+
+    done = task(place, source=source, group_pattern=group_pattern, short_s=short_s, threads=threads, progress=True)
+    if json_:
+        print(_json({**done.to_dict(), "about": about(done.dataset.source)}))
+    else:
+        _print(inspection_lines(done, about(done.dataset.source)))
+    if html is not None:
+        from earsight.tasks.inspect_page import write_inspection
+
+        print(f"page: {write_inspection(html, done)}", file=sys.stderr if json_ else sys.stdout)
+    return 0
+
+
+@data.command(help_formatter="plain")
+def split(
+    place: Path,
+    /,
+    *,
+    split: str = "auto",
+    seed: int = 0,
+    source: str | None = None,
+    group_pattern: str | None = None,
+    out: Annotated[Path | None, Parameter(alias="-o")] = None,
+) -> int:
+    """Show how a data set would be split, and write the split as a table.
+
+    Parameters
+    ----------
+    place
+        Recordings, as for train.
+    split
+        As for train.
+    seed
+        Of splits that are drawn.
+    source
+        The name of a known data set, folder, or table; otherwise recognised by the file names.
+    group_pattern
+        A regular expression that finds a clip's group in its path.
+    out
+        A CSV file to write; train on it with --split column:part.
+    """
+    from earsight.tasks.data import divide, write_text
+
+    done = divide(place, split, seed=seed, source=source, group_pattern=group_pattern, progress=True)
+    _print(division_lines(done))
+    if out is not None:
+        write_text(out, done.to_csv())
+        print(f"table: {out}\ntry:   earsight train {out} --split column:part")
+    return 0
+
+
+def _json(value: Any) -> str:
+    """One line. A file name that is not UTF-8 is written with escapes, which JSON can carry."""
+    text = json.dumps(value, ensure_ascii=False)
+    return json.dumps(value) if any("\ud800" <= letter <= "\udfff" for letter in text) else text
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _print(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(line)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,10 @@ EXTRA_OF = {
     "safetensors": "train",
     "matplotlib": "train",
     "jinja2": "train",
+    "filelock": "train",
+    "pooch": "train",
+    "pyarrow": "parquet",
+    "requests": "train",
 }
 
 

@@ -1,3 +1,4 @@
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -6,7 +7,7 @@ from hypothesis import strategies as st
 
 from earsight.dataset.clip import Clip
 from earsight.dataset.sources import read_dataset
-from earsight.dataset.split import LUNA5, check_kind, split
+from earsight.dataset.split import EMOBOX6, LUNA5, check_kind, split
 from earsight.errors import SplitError
 
 
@@ -19,69 +20,222 @@ def clips(groups: int, labels: int = 3, each: int = 3) -> list[Clip]:
     ]
 
 
-@given(groups=st.integers(1, 15), seed=st.integers(0, 99), data=st.data())
-@settings(deadline=None)
-def test_a_partition_without_shared_group_in_any_order(groups: int, seed: int, data: st.DataObject) -> None:
-    known = clips(groups)
-    if groups == 2:
-        with pytest.raises(SplitError, match=r"too few groups.*2 in 18 clips"):
-            split(known, "auto", seed=seed)
-        return
-    whole = split(known, "auto", seed=seed)
-    assert sorted((*whole.train, *whole.valid, *whole.test)) == list(range(len(known)))
-    assert all((whole.train, whole.valid, whole.test))
-    if groups > 1:
-        sides = [{known[i].group for i in part} for part in (whole.train, whole.valid, whole.test)]
-        assert sum(map(len, sides)) == len(set.union(*sides)) == groups
-    assert {known[i].label for i in whole.train} == {clip.label for clip in known}
+def with_folds(folds: tuple[str, ...], each: int = 4) -> list[Clip]:
+    """Two recordings a fold and class, each cut into ``each`` clips."""
+    return [
+        Clip(Path(f"{fold}-{label}{r}-{n}.wav"), label, f"{fold}{label}{r}", fold)
+        for fold in folds
+        for label in ("bell", "rain")
+        for r in range(2)
+        for n in range(each)
+    ]
+
+
+@st.composite
+def ragged(draw: st.DrawFn) -> list[Clip]:
+    """Groups of any size and any share of two to four classes; some groups have one class only."""
+    labels = draw(st.integers(2, 4))
+    found = []
+    for g in range(draw(st.integers(3, 14))):
+        for label in draw(st.sets(st.integers(0, labels - 1), min_size=1)):
+            for n in range(draw(st.integers(1, 6))):
+                found.append(Clip(Path(f"{g}/{label}-{n}.wav"), f"label{label}", f"g{g}"))
+    return found
+
+
+def possible(known: list[Clip], kind: str, seed: int) -> bool:
+    try:
+        split(known, kind, seed=seed)
+    except SplitError:
+        return False
+    return True
+
+
+@given(known=ragged(), kind=st.sampled_from(["auto", "group", "group:3", "group:3:1", "loso:g0"]), data=st.data())
+@settings(deadline=None, max_examples=150)
+def test_a_partition_without_shared_group_in_any_order(known: list[Clip], kind: str, data: st.DataObject) -> None:
+    seed = data.draw(st.integers(0, 9))
     shuffled = data.draw(st.permutations(known))
-    again = split(shuffled, "auto", seed=seed)
+    if not possible(known, kind, seed):
+        with pytest.raises(SplitError, match="leaves no training clip of"):
+            split(shuffled, kind, seed=seed)
+        return
+    whole = split(known, kind, seed=seed)
+    parts = (whole.train, whole.valid, whole.test)
+    assert sorted(i for part in parts for i in part) == list(range(len(known)))
+    assert all(parts)
+    sides = [{known[i].group for i in part} for part in parts]
+    assert sum(map(len, sides)) == len(set.union(*sides))
+    assert {known[i].label for i in whole.train} == {clip.label for clip in known}
+    assert whole.speaker_independent
+    assert whole.caveat == ""
+    again = split(shuffled, kind, seed=seed)
     for part in ("train", "valid", "test"):
         assert {known[i].path for i in getattr(whole, part)} == {shuffled[i].path for i in getattr(again, part)}
 
 
+@given(known=ragged(), share=st.floats(0.05, 0.9), seed=st.integers(0, 9), data=st.data())
+@settings(deadline=None)
+def test_random_is_a_partition_of_every_class_in_any_order(
+    known: list[Clip], share: float, seed: int, data: st.DataObject
+) -> None:
+    counts = Counter(clip.label for clip in known)
+    if min(counts.values()) < 3:
+        with pytest.raises(SplitError, match="3 are needed"):
+            split(known, f"random:{share:.3f}", seed=seed)
+        return
+    whole = split(known, f"random:{share:.3f}", seed=seed)
+    assert sorted((*whole.train, *whole.valid, *whole.test)) == list(range(len(known)))
+    for part in (whole.train, whole.valid, whole.test):
+        assert {known[i].label for i in part} == counts.keys()
+    shuffled = data.draw(st.permutations(known))
+    again = split(shuffled, f"random:{share:.3f}", seed=seed)
+    assert {known[i].path for i in whole.test} == {shuffled[i].path for i in again.test}
+
+
+def test_group_folds_test_every_clip_once_and_share_the_classes() -> None:
+    known = clips(20, labels=4, each=2)
+    tests = [split(known, f"group:5:{fold}") for fold in range(5)]
+    assert sorted(i for fold in tests for i in fold.test) == list(range(len(known)))
+    for fold in tests:
+        assert Counter(known[i].label for i in fold.test) == {f"label{n}": 8 for n in range(4)}
+
+
+def test_groups_of_very_different_size_are_spread_evenly() -> None:
+    sizes = (40, 20, 20, 10, 10, 10, 10)
+    known = [Clip(Path(f"{g}-{n}.wav"), f"{n % 2}", f"g{g}") for g, size in enumerate(sizes) for n in range(size)]
+    assert sorted(len(split(known, f"group:3:{fold}").test) for fold in range(3)) == [40, 40, 40]
+
+
 def test_the_same_on_every_machine() -> None:
-    assert sorted({clips(10)[i].group for i in split(clips(10), "group", seed=0).test}) == ["08", "09"]
+    known = clips(10)
+    drawn = split(known, "group", seed=0)
+    assert sorted({known[i].group for i in drawn.test}) == ["05", "08"]
+    assert sorted({known[i].group for i in drawn.valid}) == ["07", "09"]
+    assert [known[i].path.name for i in split(clips(1), "random", seed=3).test] == ["0-1.wav", "1-2.wav", "2-2.wav"]
 
 
-def test_luna5_is_a_partition_of_24_actors() -> None:
+def test_a_moved_data_set_keeps_its_split_and_equal_file_names_do_not_confuse_it() -> None:
+    known = [Clip(Path(f"/here/{a}/deep/{b}.wav"), f"{b % 2}") for a in range(8) for b in range(6)]
+    moved = [clip._replace(path=Path("/there/else") / clip.path.relative_to("/here")) for clip in known]
+    assert split(moved, "random").test == split(known, "random").test
+    backwards = split(known[::-1], "random")
+    assert {known[::-1][i].path for i in backwards.test} == {known[i].path for i in split(known, "random").test}
+
+
+def test_luna5_and_emobox6_are_partitions_of_24_actors() -> None:
     assert sorted(actor for test, _ in LUNA5 for actor in test) == list(range(1, 25))
     assert all(not test & valid for test, valid in LUNA5)
+    assert sorted(actor for test in EMOBOX6 for actor in test) == list(range(1, 25))
 
 
-def test_luna5_on_ravdess(ravdess: Path) -> None:
+def test_published_folds_on_ravdess(ravdess: Path) -> None:
     known = read_dataset(ravdess).clips
     fold = split(known, "luna5:0", group_name="speaker")
     assert (len(fold.train), len(fold.valid), len(fold.test)) == (17 * 60, 2 * 60, 5 * 60)
     assert {known[i].group for i in fold.test} == {"02", "05", "14", "15", "16"}
     assert {known[i].group for i in fold.valid} == {"03", "06"}
-    assert "02, 05, 14, 15, 16" in fold.sentence
+    assert "5 speakers (02, 05, 14, 15, 16) whom the network never heard" in fold.sentence
     assert fold.speaker_independent
+    emobox = split(known, "emobox6:2", group_name="speaker")
+    assert {known[i].group for i in emobox.test} == {"04", "10", "12", "14"}
+    assert (len(emobox.train), len(emobox.valid), len(emobox.test)) == (16 * 60, 4 * 60, 4 * 60)
 
 
-def test_none_and_random_say_what_they_are() -> None:
+def test_esc10_by_its_own_folds(esc10: Path) -> None:
+    dataset = read_dataset(esc10)
+    whole = split(dataset.clips, "auto", official=dataset.split)
+    assert whole.kind == "esc50:1"
+    assert {dataset.clips[i].fold for i in whole.test} == {"1"}
+    assert len(whole.test) == 80
+    assert {dataset.clips[i].fold for i in (*whole.train, *whole.valid)} == {"2", "3", "4", "5"}
+    assert whole.speaker_independent
+
+
+def test_folds_by_number_word_and_column() -> None:
+    numbered = with_folds(("1", "2", "10"))
+    assert split(numbered, "auto").kind == "fold:1"
+    assert {numbered[i].fold for i in split(numbered, "fold:10").test} == {"10"}
+    words = with_folds(("train", "valid", "test"))
+    parts = split(words, "auto")
+    assert parts.kind == "fold"
+    for part in ("train", "valid", "test"):
+        assert {words[i].fold for i in getattr(parts, part)} == {part}
+    without_valid = with_folds(("train", "test"))
+    parts = split(without_valid, "auto")
+    assert {without_valid[i].fold for i in (*parts.train, *parts.valid)} == {"train"}
+    assert {without_valid[i].fold for i in parts.test} == {"test"}
+    assert parts.valid
+    tagged = [clip._replace(fold="", tags={"city": clip.fold}) for clip in numbered]
+    assert split(tagged, "column:city:2").test == split(numbered, "fold:2").test
+
+
+def test_what_is_not_honest_says_so() -> None:
     everything = split(clips(5), "none")
     assert everything.train == everything.test == tuple(range(45))
-    assert everything.training_score
+    assert (everything.training_score, everything.caveat) == (True, "training score")
     random = split(clips(5), "random", group_name="speaker")
-    assert "Speaker-dependent" in random.sentence
+    assert "Speaker-dependent: 4 of 4 speakers" in random.sentence
+    assert random.caveat == "speaker-dependent"
     assert not random.speaker_independent
-    assert "Speaker-dependent" not in split(clips(1), "random").sentence
+    ungrouped = split(clips(1), "random")
+    assert "dependent" not in ungrouped.sentence
+    assert (ungrouped.caveat, ungrouped.speaker_independent) == ("", False)
+    takes = [clip._replace(fold="test" if clip.path.stem.endswith("0") else "train") for clip in clips(5)]
+    assert split(takes, "fsdd", group_name="speaker").caveat == "speaker-dependent"
 
 
-@pytest.mark.parametrize("kind", ["grup", "luna5", "luna5:5", "luna5:x", "", "random:0.2"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "grup",
+        "luna5",
+        "luna5:5",
+        "luna5:x",
+        "",
+        "random:0",
+        "random:1.5",
+        "random:",
+        "group:1",
+        "group:5:5",
+        "group:5:",
+        "loso",
+        "column",
+        "emobox6:0",
+        "esc50:6",
+        "speech_commands:1",
+        "none:1",
+        "auto:2",
+    ],
+)
 def test_unknown_kinds_name_the_known_ones(kind: str) -> None:
     with pytest.raises(SplitError, match="use one of: auto, group"):
         check_kind(kind)
 
 
-def test_what_cannot_be_split_says_the_way_out() -> None:
-    with pytest.raises(SplitError, match="made of RAVDESS's actors; not in this data"):
-        split(clips(5), "luna5:0")
-    with pytest.raises(SplitError, match="class 'label0' has 2, 3 are needed"):
-        split(clips(1, each=2), "random")
-    with pytest.raises(SplitError, match="9 of 36 clips have no group"):
-        split([*clips(3), *clips(1)], "group")
-    one_sided = [Clip(Path(f"{g}-{n}.wav"), f"only{g}", str(g)) for g in range(3) for n in range(3)]
-    with pytest.raises(SplitError, match="leaves no training clip of"):
-        split(one_sided, "group")
+@pytest.mark.parametrize(
+    ("known", "kind", "message"),
+    [
+        (clips(5), "luna5:0", "made of RAVDESS's actors; not in this data: 05, 06"),
+        (clips(5), "loso:7", "made of groups; not in this data: 7"),
+        (clips(1, each=2), "random", "class 'label0' has 2, 3 are needed"),
+        ([*clips(3), *clips(1)], "group", "9 of 36 clips have no group"),
+        (clips(2), "auto", "too few groups.*2 in 18 clips"),
+        (clips(4), "group:5", "there are 4 groups"),
+        (clips(2), "loso:00", "leaves one group"),
+        (clips(4), "fold:1", "this data has none"),
+        (with_folds(("1", "2")), "fold:3", "no clip is in '3'; there are: 1, 2"),
+        (with_folds(("1", "2")), "fold", "wants the words train, valid and test; there are: 1, 2"),
+        (with_folds(("a", "b")), "esc50:1", "the folds of this data are a, b"),
+        (with_folds(("1", "2")), "column:city", "no clip has a column 'city'"),
+        ([*with_folds(("1", "2")), Clip(Path("x.wav"), "rain", "x")], "fold:1", r"1 of 33 clips have no fold.*x\.wav"),
+        (
+            [Clip(Path(f"{g}-{n}.wav"), f"only{g}", str(g)) for g in range(3) for n in range(3)],
+            "group",
+            "leaves no training clip of",
+        ),
+    ],
+)
+def test_what_cannot_be_split_says_why(known: list[Clip], kind: str, message: str) -> None:
+    with pytest.raises(SplitError, match=message):
+        split(known, kind)

@@ -23,6 +23,7 @@ from earsight.tasks import loop
 from earsight.tasks.evaluate import evaluate
 from earsight.tasks.predict import predict
 from earsight.tasks.train import TrainResult, train
+from tests.conftest import tone
 
 QUICK = {
     "epochs": 3,
@@ -110,9 +111,36 @@ def test_evaluation_and_prediction_run_the_numbers_of_training(run: TrainResult,
     rows = {str(row.path): row.probabilities for row in predict(run.run, list(again.predictions.paths))}
     for path, scored in zip(again.predictions.paths, again.predictions.probabilities, strict=True):
         assert list((rows[path] or {}).values()) == pytest.approx(scored.tolist(), abs=1e-6)
-    heard = evaluate(run.run, tones)
-    assert heard.metrics.clips == 24
-    assert "16 of 24 clips have the file name of a training clip" in heard.warning
+
+
+def test_clips_heard_in_training_are_refused_left_out_or_named(run: TrainResult, tones: Path, tmp_path: Path) -> None:
+    renamed = tmp_path / "renamed"
+    for number, path in enumerate(sorted(tones.rglob("*.wav"))):
+        other = renamed / path.parent.name / f"{number}.flac"
+        other.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(other, *soundfile.read(path, dtype="int16"))
+    with pytest.raises(
+        DataError, match=r"20 leaks between .*high00\.wav \(train\) and .*\.flac \(test\), identical audio"
+    ):
+        evaluate(run.run, renamed)
+    unheard = evaluate(run.run, renamed, leaks="drop")
+    assert (unheard.metrics.clips, len(unheard.dropped), unheard.caveat) == (4, 20, "")
+    assert run.test is not None
+    assert unheard.metrics.confusion.tolist() == run.test.confusion.tolist()
+    allowed = evaluate(run.run, renamed, leaks="allow")
+    assert (allowed.metrics.clips, allowed.caveat) == (24, "with leaks")
+    assert all(failure.reason.startswith("left out of test: identical audio, as ") for failure in unheard.dropped)
+
+
+def test_a_test_clip_that_changed_since_is_noticed(run: TrainResult, tmp_path: Path) -> None:
+    moved = tmp_path / "moved"
+    shutil.copytree(run.run, moved)
+    table = (moved / "clips.csv").read_text()
+    path = next(row["path"] for row in csv.DictReader(table.splitlines()) if row["part"] == "test")
+    other = tmp_path / "other.wav"
+    soundfile.write(other, tone(700, 0.5), 16000)
+    (moved / "clips.csv").write_text(table.replace(path, str(other)))
+    assert evaluate(moved).warning == "1 of 4 test clips are no longer what they were in training"
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_does_not(tones: Path, tmp_path: Path) -> None:
@@ -267,7 +295,7 @@ def test_split_none_says_that_it_is_the_training_score(tones: Path, tmp_path: Pa
     assert "train" in metrics
     assert "test" not in metrics
     assert "This is the training score" in (tmp_path / "run" / "report.html").read_text()
-    assert evaluate(tmp_path / "run").warning == "These are the clips that it was trained on."
+    assert evaluate(tmp_path / "run").caveat == "training score"
 
 
 def test_nobody_in_the_test_set_is_heard_in_training(tmp_path: Path) -> None:

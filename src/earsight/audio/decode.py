@@ -3,12 +3,15 @@
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from earsight.errors import DecodeError
+
+if TYPE_CHECKING:
+    import soundfile
 
 Samples = npt.NDArray[np.float32]
 
@@ -32,15 +35,37 @@ class Sound:
         return self.samples.shape[1] / self.rate_hz
 
 
-def decode(source: str | Path | bytes | IO[bytes]) -> Sound:
-    """Decode a whole recording with libsndfile.
+def decode(source: str | Path | bytes | IO[bytes], start_s: float = 0.0, end_s: float | None = None) -> Sound:
+    """Decode a recording, or a span of it, with libsndfile.
 
-    source: a path, the encoded bytes, or a binary file object open for reading.
-    Raises DecodeError where nothing readable, no sample, or a NaN or infinite sample is found.
+    source: a path, the encoded bytes, or a binary file object open for reading. start_s, end_s: seconds; None: to the
+    end. Raises DecodeError where nothing readable, no sample, or a NaN or infinite sample is found, and where the
+    recording ends before the span begins.
     """
+    with open_sound(source) as file:
+        name = source_name(source)
+        try:
+            first = round(start_s * file.samplerate)
+            if first:
+                file.seek(min(first, file.frames))
+            frames = -1 if end_s is None else max(0, round(end_s * file.samplerate) - first)
+            samples = file.read(frames, dtype="float32", always_2d=True)
+        except (RuntimeError, OSError) as error:  # libsndfile's own error is a RuntimeError
+            raise _unreadable(name, error) from error
+        rate_hz = int(file.samplerate)
+    if samples.shape[0] == 0:
+        late = f" after {start_s:g} s" if start_s else ""
+        raise DecodeError(f"no samples{late} in: {name}")
+    if not np.isfinite(samples).all():
+        raise DecodeError(f"NaN or infinite samples in: {name}")
+    return Sound(np.ascontiguousarray(samples.T), rate_hz)
+
+
+def open_sound(source: str | Path | bytes | IO[bytes]) -> "soundfile.SoundFile":
+    """For reading block by block. Raises DecodeError."""
     import soundfile  # here: a program that decodes nothing need not load libsndfile
 
-    name = str(source) if isinstance(source, str | Path) else "the given bytes"
+    name = source_name(source)
     if isinstance(source, str | Path):
         path = Path(source)
         if not path.is_file():
@@ -48,14 +73,15 @@ def decode(source: str | Path | bytes | IO[bytes]) -> Sound:
         if path.stat().st_size == 0:
             raise DecodeError(f"empty file (0 bytes): {name}")
     try:
-        samples, rate_hz = soundfile.read(
-            io.BytesIO(source) if isinstance(source, bytes) else source, dtype="float32", always_2d=True
-        )
-    except (soundfile.LibsndfileError, OSError, RuntimeError) as error:
-        reason = getattr(error, "error_string", None) or str(error)
-        raise DecodeError(f"not readable as sound: {name} ({reason.strip().rstrip('.')})") from error
-    if samples.shape[0] == 0:
-        raise DecodeError(f"no samples in: {name}")
-    if not np.isfinite(samples).all():
-        raise DecodeError(f"NaN or infinite samples in: {name}")
-    return Sound(np.ascontiguousarray(samples.T), int(rate_hz))
+        return soundfile.SoundFile(io.BytesIO(source) if isinstance(source, bytes) else source)
+    except (RuntimeError, OSError) as error:
+        raise _unreadable(name, error) from error
+
+
+def source_name(source: str | Path | bytes | IO[bytes]) -> str:
+    return str(source) if isinstance(source, str | Path) else "the given bytes"
+
+
+def _unreadable(name: str, error: Exception) -> DecodeError:
+    reason = getattr(error, "error_string", None) or str(error)
+    return DecodeError(f"not readable as sound: {name} ({reason.strip().rstrip('.')})")

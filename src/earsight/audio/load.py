@@ -9,12 +9,18 @@ from earsight.audio.segment import crop, crop_start, normalise_peak, trim_silenc
 from earsight.audio.settings import AudioSettings
 
 
-def load_waveform(source: str | Path | bytes | IO[bytes], settings: AudioSettings) -> Samples:
-    """Decode, mix, resample, trim and normalise one recording.
+def load_waveform(
+    source: str | Path | bytes | IO[bytes], settings: AudioSettings, start_s: float = 0.0, end_s: float | None = None
+) -> Samples:
+    """Decode, mix, resample, trim and normalise one recording, or a span of it.
 
     Returns float32 [channels, samples] of any length, at ``settings.rate_hz``. Raises DecodeError.
     """
-    sound = decode(source)
+    return prepare(decode(source, start_s, end_s), settings)
+
+
+def prepare(sound: Sound, settings: AudioSettings) -> Samples:
+    """What ``load_waveform`` does after decoding. Raises DecodeError where the channels can't be mixed."""
     mixed = Sound(to_channels(sound.samples, settings.channels), sound.rate_hz)
     samples = to_rate(mixed, settings.rate_hz).samples
     if settings.trim_db is not None:

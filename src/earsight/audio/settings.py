@@ -14,7 +14,7 @@ class AudioSettings(Settings):
     """Cut leading and trailing frames this many dB below the loudest one; none: keep all."""
     peak_normalise: bool = True
     """Scale each clip so that its largest sample is 1."""
-    crop_s: float = Field(3.0, gt=0)
+    crop_s: float = Field(3.0, gt=0, le=3600)
     """Seconds that the network sees: a random crop in training, the middle otherwise; shorter clips are padded."""
 
     @property

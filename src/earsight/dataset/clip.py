@@ -1,23 +1,47 @@
-"""Clip: one labelled recording; DataSet: all of them, with what was left out and why."""
+"""Clip: one labelled recording, or a span of one; DataSet: all of them, with what was left out and why."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
+
+NO_TAGS: Mapping[str, str] = MappingProxyType({})
 
 
-@dataclass(frozen=True)
-class Clip:
-    """path: the recording. label: its class. group: who or what must not be on both sides of a split (speaker,
-    machine, recording), "" where unknown. tags: the other facts that its source knows, by name."""
+class Clip(NamedTuple):
+    """One labelled recording, or a span of one.
+
+    A named tuple, and not a dataclass: a million of them are made in a second and take 0.1 GB beside their texts.
+    """
 
     path: Path
+    """The recording."""
     label: str
+    """Its class."""
     group: str = ""
-    tags: Mapping[str, str] = field(default_factory=dict)
+    """Who or what must not be on both sides of a split (speaker, machine, recording); "" where unknown."""
+    fold: str = ""
+    """The published part that it belongs to: a fold's number, or train, valid, test; "" where there is none."""
+    start_s: float | None = None
+    """Where the span begins, in seconds; None: at the start of the recording."""
+    end_s: float | None = None
+    """Where the span ends, in seconds; None: at the end of the recording."""
+    tags: Mapping[str, str] = NO_TAGS
+    """The other facts that its source knows, by name."""
+    more_labels: tuple[str, ...] = ()
+    """Further classes of the same span, where clips have several."""
+
+    @property
+    def name(self) -> str:
+        """The path, with the span where it is only a part of the recording."""
+        if self.start_s is None and self.end_s is None:
+            return str(self.path)
+        end = "" if self.end_s is None else f"{self.end_s:g}"
+        return f"{self.path} [{self.start_s or 0:g}–{end} s]"
 
 
-@dataclass(frozen=True)
-class Failure:
+class Failure(NamedTuple):
     """A file that was left out, and why."""
 
     path: Path
@@ -27,7 +51,9 @@ class Failure:
 @dataclass(frozen=True)
 class DataSet:
     """source: the name of the source that read it. labels: class names in the order of the network's outputs.
-    clips: sorted by path. files: how many sound files were found. failures: those left out."""
+    clips: sorted by path and start. files: how many sound files (or rows of a table) were found. failures: those
+    left out. group_name: what a group is: speaker, recording … split: the split that ``auto`` stands for, where the
+    source has an official one."""
 
     source: str
     place: Path
@@ -36,7 +62,23 @@ class DataSet:
     files: int
     failures: tuple[Failure, ...] = ()
     synthetic: bool = False
+    group_name: str = "group"
+    split: str = ""
 
     @property
     def groups(self) -> tuple[str, ...]:
         return tuple(sorted({clip.group for clip in self.clips if clip.group}))
+
+    @property
+    def folds(self) -> tuple[str, ...]:
+        return tuple(sorted({clip.fold for clip in self.clips if clip.fold}, key=fold_order))
+
+
+def fold_order(fold: str) -> tuple[int, int, str]:
+    """Sort key: train, valid, test, then numbers by value, then names."""
+    if fold in PARTS:
+        return (0, PARTS.index(fold), "")
+    return (1, int(fold), "") if fold.isdecimal() else (2, 0, fold)
+
+
+PARTS = ("train", "valid", "test")

@@ -1,11 +1,15 @@
 """Clips → train, valid, test. Pure functions of the clips and a seed; the same on every machine and in any order."""
 
 import hashlib
-from collections import Counter
-from collections.abc import Sequence
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
-from earsight.dataset.clip import Clip
+import numpy as np
+
+from earsight.dataset.clip import PARTS, Clip, fold_order
 from earsight.errors import SplitError
 
 # Test and validation actors of Luna-Jiménez et al. 2021 (Sensors 21(22), 7665) and 2022 (Appl. Sci. 12(1), 327).
@@ -16,114 +20,355 @@ LUNA5 = (
     ({8, 17, 21, 23, 24}, {1, 14}),
     ({1, 4, 9, 22}, {2, 5}),
 )
-KINDS = "auto, group, random, none, luna5:0 … luna5:4"
+# Test actors of EmoBox (Ma et al. 2024, Interspeech), which has no validation set.
+EMOBOX6 = (
+    {1, 11, 20, 21},
+    {4, 10, 12, 14},
+    {8, 9, 19, 23},
+    {3, 5, 7, 24},
+    {2, 15, 16, 18},
+    {6, 13, 17, 22},
+)
+# Sources whose files or tables say which part a clip belongs to → their folds; () where they say train, (valid,) test.
+_PUBLISHED: dict[str, tuple[str, ...]] = {
+    "esc50": tuple("12345"),
+    "urbansound8k": tuple(str(fold) for fold in range(1, 11)),
+    "speech_commands": (),
+    "fsdd": (),
+}
+KINDS = (
+    "auto, group, group:K, group:K:I, loso:GROUP, random, random:SHARE, none, luna5:0 … luna5:4, "
+    "emobox6:1 … emobox6:6, esc50:1 … esc50:5, urbansound8k:1 … urbansound8k:10, speech_commands, fsdd, fold, "
+    "fold:NAME, column:NAME, column:NAME:VALUE"
+)
 
 
 @dataclass(frozen=True)
 class Split:
     """Indices into the clips, ascending. ``none`` has the same clips in all three parts.
 
-    sentence: how it was split, in words for a reader of the report. training_score: the test clips were trained on.
-    speaker_independent: no group is on both sides.
+    kind: as typed, with ``auto`` resolved. sentence: how it was split, in words for a reader of the report. caveat: two
+    or three words to stand beside every number, "" where there is nothing to add. training_score: the test clips were
+    trained on. speaker_independent: every clip has a group, and no group is on both sides.
     """
 
     train: tuple[int, ...]
     valid: tuple[int, ...]
     test: tuple[int, ...]
+    kind: str
     sentence: str
+    caveat: str = ""
     training_score: bool = False
     speaker_independent: bool = False
 
 
 def check_kind(kind: str) -> None:
     """Raise SplitError where ``kind`` is not one that ``split`` knows; needs no clips."""
-    name, _, fold = kind.partition(":")
-    if name == "luna5" and fold in {"0", "1", "2", "3", "4"}:
-        return
-    if kind not in {"auto", "group", "random", "none"}:
+    name, _, rest = kind.partition(":")
+    if name in {"auto", "none"} or (name in _PUBLISHED and not _PUBLISHED[name]):
+        good = kind == name
+    elif name == "luna5":
+        good = rest in tuple("01234")
+    elif name == "emobox6":
+        good = rest in tuple("123456")
+    elif name in _PUBLISHED:
+        good = rest in _PUBLISHED[name]
+    elif name == "random":
+        good = kind == name or (_is_number(rest) and 0 < float(rest) < 1)
+    elif name == "group":
+        count, _, fold = rest.partition(":")
+        good = kind == name or (count.isdecimal() and int(count) >= 2 and _is_fold(fold, int(count), ":" in rest))
+    else:
+        good = kind == "fold" or (name in {"loso", "fold", "column"} and bool(rest))
+    if not good:
         raise SplitError(f"unknown split {kind!r}; use one of: {KINDS}")
 
 
-def split(clips: Sequence[Clip], kind: str, *, seed: int = 0, group_name: str = "group") -> Split:
+def _is_number(text: str) -> bool:
+    return text.replace(".", "", 1).isdecimal()
+
+
+def _is_fold(text: str, count: int, given: bool) -> bool:
+    return not given or (text.isdecimal() and int(text) < count)
+
+
+def split(clips: Sequence[Clip], kind: str, *, seed: int = 0, group_name: str = "group", official: str = "") -> Split:
     """Divide the clips.
 
-    kind: ``auto`` (by group where the clips have two or more groups, else random) · ``group`` (20 % of the groups
-    to test, 20 % to validation, at least one each) · ``random`` (stratified by label, 20 % and 20 %) · ``none`` (the
-    tutorial's way: train and score on everything) · ``luna5:K`` (fold K of Luna-Jiménez et al. on RAVDESS).
-    Raises SplitError.
+    kind:
+    ``auto``: ``official`` where the source has one; else the parts that the data names; else by group where there are
+    three or more; else at random. ``group:K:I``: K folds, stratified by label, no group in two; fold I is the test
+    (the first that leaves every class in training, where I is not given; K is 5, or the number of groups where that is
+    smaller). ``loso:GROUP``: one group is the test. ``random:SHARE``: that share of each class is the test (0.2).
+    ``none``: the tutorial's way, train and score on everything. ``luna5:I``, ``emobox6:I``: published folds of
+    RAVDESS. ``esc50:I``, ``urbansound8k:I``, ``speech_commands``, ``fsdd``: what these sets say of themselves.
+    ``fold:NAME``: likewise for any data with folds; ``column:NAME:VALUE``: for any column of a table. Without a fold's
+    name these two want the words train, valid and test.
+    A fifth of what is left to train on becomes the validation part, by group where there are groups, unless the
+    protocol has its own. group_name: of what a group is, for the sentence. Raises SplitError.
     """
     check_kind(kind)
-    groups = {clip.group for clip in clips if clip.group}
+    clips_of = _by_group(clips)
     if kind == "auto":
-        kind = "group" if len(groups) > 1 else "random"
-    if kind == "none":
+        kind = _automatic(clips, clips_of, official)
+    name, _, rest = kind.partition(":")
+    if name == "none":
         every = tuple(range(len(clips)))
-        return Split(every, every, every, "Scored on the very clips that it was trained on.", training_score=True)
-    if kind == "random":
-        return _random(clips, seed, f"{group_name}s" if groups else "")
-    if kind == "group":
-        test, valid = _draw_groups(clips, seed)
+        sentence = "Scored on the very clips that it was trained on."
+        return Split(every, every, every, kind, sentence, "training score", training_score=True)
+    if name == "random":
+        parts = _random(clips, float(rest or 0.2), seed)
+    elif name == "group":
+        parts = _group_folds(clips, clips_of, kind, seed)
+    elif name == "loso":
+        parts = _hold_out_groups(clips, clips_of, {rest}, None, kind, seed)
+    elif name in {"luna5", "emobox6"}:
+        test = LUNA5[int(rest)][0] if name == "luna5" else EMOBOX6[int(rest) - 1]
+        valid = _actors(LUNA5[int(rest)][1]) if name == "luna5" else None
+        parts = _hold_out_groups(clips, clips_of, _actors(test), valid, kind, seed)
     else:
-        test, valid = ({f"{actor:02}" for actor in part} for part in LUNA5[int(kind.partition(":")[2])])
-        if missing := (test | valid) - groups:
-            raise SplitError(f"{kind} is made of RAVDESS's actors; not in this data: {', '.join(sorted(missing))}")
-    return _by_groups(clips, test, valid, kind, group_name)
+        parts = _published(clips, clips_of, name, rest, seed)
+    return _described(clips, parts, kind, group_name)
 
 
-def _by_groups(clips: Sequence[Clip], test: set[str], valid: set[str], kind: str, name: str) -> Split:
-    parts: dict[str, list[int]] = {"train": [], "valid": [], "test": []}
+Parts = tuple[list[int], list[int], list[int]]
+
+
+def _automatic(clips: Sequence[Clip], clips_of: dict[str, list[int]], official: str) -> str:
+    if official:
+        return official
+    folds = {clip.fold for clip in clips}
+    if {"train", "test"} <= folds <= set(PARTS):
+        return "fold"
+    if "" not in folds and len(folds) > 1:
+        return f"fold:{min(folds, key=fold_order)}"
+    return "group" if len(clips_of) > 1 or ("" not in clips_of and clips_of) else "random"
+
+
+def _by_group(clips: Sequence[Clip]) -> dict[str, list[int]]:
+    """group → indices of its clips; clips without a group are left out."""
+    found: defaultdict[str, list[int]] = defaultdict(list)
     for index, clip in enumerate(clips):
-        parts["test" if clip.group in test else "valid" if clip.group in valid else "train"].append(index)
-    trained = {clips[i].label for i in parts["train"]}
+        if clip.group:
+            found[clip.group].append(index)
+    return dict(found)
+
+
+def _actors(numbers: set[int]) -> set[str]:
+    return {f"{number:02}" for number in numbers}
+
+
+def _described(clips: Sequence[Clip], parts: Parts, kind: str, group_name: str) -> Split:
+    trained = {clips[i].label for i in parts[0]}
     if missing := {clip.label for clip in clips} - trained:
-        raise SplitError(f"{kind} leaves no training clip of: {', '.join(sorted(missing))}; pass --split random")
-    heard = len({clips[i].group for i in parts["train"]})
-    sentence = (
-        f"Scored on {len(test)} {name}s ({', '.join(sorted(test))}) whom the network never heard; trained on {heard}, "
-        f"the epoch chosen on {len(valid)} others ({', '.join(sorted(valid))}). Split: {kind}."
+        raise SplitError(
+            f"{kind} leaves no training clip of: {', '.join(sorted(missing))}; pass --split random, or record more"
+        )
+    train, valid, test = (tuple(sorted(part)) for part in parts)
+    heard, chosen, scored = ({clips[i].group for i in part} - {""} for part in (train, valid, test))
+    grouped = all(clip.group for clip in clips)
+    shared = scored & (heard | chosen)
+    if grouped and not shared:
+        sentence = (
+            f"Scored on {_listed(scored, group_name)} {'whom' if group_name == 'speaker' else 'which'} the network "
+            f"never heard; trained on {len(heard)}, the epoch chosen on {_listed(chosen, 'other')}."
+        )
+    else:
+        how = "at random" if kind.startswith("random") else "by the data's own parts"
+        sentence = f"Scored on clips held out {how}."
+    caveat = ""
+    if shared:
+        caveat = f"{group_name}-dependent"
+        sentence += f" {caveat.capitalize()}: {len(shared)} of {len(scored)} {group_name}s in the test were heard in "
+        sentence += "training."
+    return Split(train, valid, test, kind, f"{sentence} Split: {kind}.", caveat, False, grouped and not shared)
+
+
+def _listed(groups: Iterable[str], name: str) -> str:
+    """ "3 speakers (01, 02, 05)"; without the names where they are many."""
+    known = sorted(groups)
+    return f"{len(known)} {name}{'' if len(known) == 1 else 's'}" + (
+        f" ({', '.join(known)})" if len(known) < 13 else ""
     )
-    return Split(tuple(parts["train"]), tuple(parts["valid"]), tuple(parts["test"]), sentence, False, True)
 
 
 def _order(seed: int, key: str) -> str:
     """A random order that depends on the name alone: not on the order of the list, the machine or numpy's version."""
-    return hashlib.sha256(f"{seed}|{key}".encode()).hexdigest()
+    return hashlib.sha256(f"{seed}|{key}".encode(errors="surrogateescape")).hexdigest()
 
 
-def _draw_groups(clips: Sequence[Clip], seed: int) -> tuple[set[str], set[str]]:
-    without = sum(not clip.group for clip in clips)
-    groups = sorted({clip.group for clip in clips if clip.group}, key=lambda group: _order(seed, group))
+def group_folds(clips: Sequence[Clip], clips_of: dict[str, list[int]], count: int, seed: int) -> list[set[str]]:
+    """``count`` sets of groups with about the same share of every class.
+
+    Greedy, the most uneven group first, each into the fold where it adds least to Σ over classes of the squared share;
+    whole numbers throughout, so that no rounding decides.
+    """
+    number = {label: n for n, label in enumerate(sorted({clip.label for clip in clips}))}
+    counts = {group: np.zeros(len(number), dtype=np.int64) for group in clips_of}
+    for group, members in clips_of.items():
+        for i in members:
+            counts[group][number[clips[i].label]] += 1
+    totals = np.maximum(1, sum(counts.values(), np.zeros(len(number), dtype=np.int64)))
+    weights = 10**15 // totals**2
+    of_fold = np.zeros((count, len(number)), dtype=np.int64)
+    folds: list[set[str]] = [set() for _ in range(count)]
+    for group in sorted(counts, key=lambda g: (-int((counts[g] ** 2 * weights).sum()), _order(seed, g))):
+        cost = of_fold @ (counts[group] * weights)
+        best = min(range(count), key=lambda fold: (int(cost[fold]), int(of_fold[fold].sum()), fold))
+        folds[best].add(group)
+        of_fold[best] += counts[group]
+    return folds
+
+
+def _group_folds(clips: Sequence[Clip], clips_of: dict[str, list[int]], kind: str, seed: int) -> Parts:
+    without = len(clips) - sum(map(len, clips_of.values()))
     if without:
-        raise SplitError(f"{without} of {len(clips)} clips have no group; pass --split random")
-    if len(groups) < 3:
+        raise SplitError(f"{without} of {len(clips)} clips have no group; pass --split random, or --group-pattern")
+    if len(clips_of) < 3:
         raise SplitError(
-            f"too few groups to train, validate and test on different ones: {len(groups)} in {len(clips)} clips; "
+            f"too few groups to train, validate and test on different ones: {len(clips_of)} in {len(clips)} clips; "
             "pass --split random"
         )
-    part = max(1, round(len(groups) * 0.2))
-    return set(groups[:part]), set(groups[part : 2 * part])
+    _, count, fold = [*kind.split(":"), "", ""][:3]
+    if count and int(count) > len(clips_of):
+        raise SplitError(f"{kind} wants {count} folds of groups; there are {len(clips_of)} groups, so pass fewer")
+    folds = group_folds(clips, clips_of, int(count or min(5, len(clips_of))), seed)
+    if fold:
+        return _hold_out_groups(clips, clips_of, folds[int(fold)], None, kind, seed)
+    hold_out = partial(_hold_out_groups, clips, clips_of, valid=None, kind=kind, seed=seed)
+    return _first_whole(clips, (partial(hold_out, test=test) for test in folds))
 
 
-def _random(clips: Sequence[Clip], seed: int, grouped: str) -> Split:
-    train: list[int] = []
-    valid: list[int] = []
-    test: list[int] = []
-    counts = Counter(clip.label for clip in clips)
-    if few := sorted(label for label, number in counts.items() if number < 3):
-        raise SplitError(
-            f"too few clips to train, validate and test: class {few[0]!r} has {counts[few[0]]}, 3 are needed"
-        )
-    # The label's own folder and the file name: a data set that was moved keeps its split.
-    keys = [f"{clip.path.parent.name}/{clip.path.name}" for clip in clips]
-    for label in sorted(counts):
-        members = sorted(
-            (i for i, clip in enumerate(clips) if clip.label == label), key=lambda i: _order(seed, keys[i])
-        )
-        part = max(1, round(len(members) * 0.2))
-        test += members[:part]
-        valid += members[part : 2 * part]
-        train += members[2 * part :]
-    sentence = "Scored on clips held out at random."
-    if grouped:
-        sentence += f" Speaker-dependent: the same {grouped} are in training and test."
-    return Split(tuple(sorted(train)), tuple(sorted(valid)), tuple(sorted(test)), sentence)
+def _first_whole(clips: Sequence[Clip], ways: Iterable[Callable[[], Parts]]) -> Parts:
+    """The first way that leaves every class in training; the first of all where none does."""
+    labels = len({clip.label for clip in clips})
+    first: Parts | None = None
+    for way in ways:
+        parts = way()
+        if len({clips[i].label for i in parts[0]}) == labels:
+            return parts
+        first = first or parts
+    if first is None:
+        raise SplitError("nothing to divide")
+    return first
+
+
+def _hold_out_groups(
+    clips: Sequence[Clip], clips_of: dict[str, list[int]], test: set[str], valid: set[str] | None, kind: str, seed: int
+) -> Parts:
+    if missing := (test | (valid or set())) - clips_of.keys():
+        whose = "RAVDESS's actors" if kind.startswith(("luna5", "emobox6")) else "groups"
+        raise SplitError(f"{kind} is made of {whose}; not in this data: {', '.join(sorted(missing))}")
+    tests = [i for group in test for i in clips_of[group]]
+    held = set(tests)
+    rest = [i for i in range(len(clips)) if i not in held]
+    if valid is None:
+        train, validation = _validation(clips, rest, kind, seed)
+    else:
+        validation = [i for group in valid for i in clips_of[group]]
+        chosen = set(validation)
+        train = [i for i in rest if i not in chosen]
+    return train, validation, tests
+
+
+def _validation(clips: Sequence[Clip], rest: list[int], kind: str, seed: int) -> tuple[list[int], list[int]]:
+    """``rest`` → training and validation: a fifth, by group where every clip has one."""
+    inner = [clips[i] for i in rest]
+    clips_of = _by_group(inner)
+    if inner and all(clip.group for clip in inner) and len(clips_of) > 1:
+        folds = group_folds(inner, clips_of, min(5, len(clips_of)), seed)
+
+        def without(valid: set[str]) -> Parts:
+            chosen = [i for group in valid for i in clips_of[group]]
+            left = set(range(len(inner))) - set(chosen)
+            return sorted(left), chosen, []
+
+        train, valid, _ = _first_whole(inner, (partial(without, fold) for fold in folds))
+    elif clips_of and len(clips_of) == 1:
+        raise SplitError(f"{kind} leaves one group to train and validate on; three or more are needed in all")
+    else:
+        train, valid = _draw_of_each_class(inner, range(len(inner)), 0.2, seed)
+    return [rest[i] for i in train], [rest[i] for i in valid]
+
+
+def _random(clips: Sequence[Clip], share: float, seed: int) -> Parts:
+    rest, test = _draw_of_each_class(clips, range(len(clips)), share, seed, left=2)
+    train, valid = _draw_of_each_class(clips, rest, 0.2, seed)
+    return train, valid, test
+
+
+def _draw_of_each_class(
+    clips: Sequence[Clip], indices: Iterable[int], share: float, seed: int, left: int = 1
+) -> tuple[list[int], list[int]]:
+    """The others, ``left`` of each class or more, and a share of each class, one or more. Raises SplitError where a
+    class is too small for that."""
+    keys = clip_keys(clips)
+    members: defaultdict[str, list[int]] = defaultdict(list)
+    for i in indices:
+        members[clips[i].label].append(i)
+    rest: list[int] = []
+    drawn: list[int] = []
+    for label in sorted(members):
+        part = min(max(1, round(len(members[label]) * share)), len(members[label]) - left)
+        if part < 1:
+            have = sum(clip.label == label for clip in clips)
+            raise SplitError(f"too few clips to train, validate and test: class {label!r} has {have}, 3 are needed")
+        ordered = sorted(members[label], key=lambda i: _order(seed, keys[i]))
+        drawn += ordered[:part]
+        rest += ordered[part:]
+    return rest, drawn
+
+
+def clip_keys(clips: Sequence[Clip]) -> list[str]:
+    """A name for each clip that stays the same when the whole data set is moved: its path below what all share."""
+    paths = [str(clip.path) for clip in clips]
+    cut = len(_shared_folder(min(paths), max(paths))) if paths else 0
+    keys = [path[cut:].replace(os.sep, "/").lstrip("/") for path in paths]
+    spans = (
+        "" if clip.start_s is None and clip.end_s is None else f"|{clip.start_s or 0:.6f}|{clip.end_s}"
+        for clip in clips
+    )
+    return [key + span for key, span in zip(keys, spans, strict=True)]
+
+
+def _shared_folder(first: str, last: str) -> str:
+    """Of the first and the last path in sorted order, and so of all between them; "" where they share none."""
+    try:
+        return os.path.commonpath([os.path.dirname(first), os.path.dirname(last)])  # noqa: PTH120
+    except ValueError:  # an absolute path and a relative one
+        return ""
+
+
+def _published(clips: Sequence[Clip], clips_of: dict[str, list[int]], name: str, rest: str, seed: int) -> Parts:
+    """By what the data itself says: ``Clip.fold``, or a column of the table."""
+    column, value = rest, ""
+    if name == "column":
+        column, _, value = rest.partition(":")
+        places = [clip.fold if column == "fold" else clip.tags.get(column, "") for clip in clips]
+        if not any(places):
+            known = ", ".join(sorted({tag for clip in clips[:1000] for tag in clip.tags})) or "none"
+            raise SplitError(f"no clip has a column {column!r}; columns beside path, label and group: {known}")
+    else:
+        value = rest
+        places = [clip.fold for clip in clips]
+        if not any(places):
+            raise SplitError(f"{name} needs clips with folds, and this data has none; pass --split group or random")
+    kind = ":".join(filter(None, (name, rest)))
+    present = sorted({place for place in places if place}, key=fold_order)
+    if _PUBLISHED.get(name) and not set(present) <= set(_PUBLISHED[name]):
+        raise SplitError(f"{kind} does not fit: the folds of this data are {', '.join(present[:20])}")
+    empty = sum(not place for place in places)
+    if empty:
+        raise SplitError(f"{kind}: {empty} of {len(clips)} clips have no fold, such as {clips[places.index('')].name}")
+    if value:
+        if value not in present:
+            raise SplitError(f"{kind}: no clip is in {value!r}; there are: {', '.join(present[:20])}")
+        test = [i for i, place in enumerate(places) if place == value]
+        left = [i for i, place in enumerate(places) if place != value]
+        return (*_validation(clips, left, kind, seed), test)
+    of = {part: [i for i, place in enumerate(places) if place == part] for part in PARTS}
+    if set(present) - set(PARTS) or not of["train"] or not of["test"]:
+        raise SplitError(f"{kind} wants the words train, valid and test; there are: {', '.join(present[:20])}")
+    if of["valid"]:
+        return of["train"], of["valid"], of["test"]
+    return (*_validation(clips, of["train"], kind, seed), of["test"])

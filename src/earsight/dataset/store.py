@@ -1,11 +1,13 @@
 """Each recording decoded once, on all free cores, and kept in memory at the network's rate."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-from earsight.audio.decode import Samples
-from earsight.audio.load import load_waveform
+from earsight.audio.decode import Samples, decode
+from earsight.audio.facts import sample_digest
+from earsight.audio.load import prepare
 from earsight.audio.settings import AudioSettings
 from earsight.dataset.clip import Clip, Failure
 from earsight.errors import DecodeError
@@ -15,18 +17,36 @@ _SHORTEST_S = 0.01
 
 @dataclass(frozen=True)
 class Store:
-    """waveforms: one float32 [channels, samples] a clip that could be read. clips: those clips, in the same order.
-    failures: the others. silent: how many of the clips are all zeros."""
+    """clips: those that could be read. origin: the index of each in the list that was given. waveforms: float32
+    [channels, samples] of each. digests: of what was decoded, before anything was changed; "" for silence. failures:
+    the clips that could not be read."""
 
     settings: AudioSettings
     clips: tuple[Clip, ...]
+    origin: tuple[int, ...]
     waveforms: tuple[Samples, ...]
+    digests: tuple[str, ...]
     failures: tuple[Failure, ...]
-    silent: int
+
+    @property
+    def silent(self) -> int:
+        """How many clips are all zeros."""
+        return sum(not digest for digest in self.digests)
 
     @property
     def duration_s(self) -> float:
         return sum(waveform.shape[1] for waveform in self.waveforms) / self.settings.rate_hz
+
+
+@contextmanager
+def cancelling(pool: ThreadPoolExecutor) -> Iterator[ThreadPoolExecutor]:
+    """The pool; on an error or Ctrl-C what has not begun is cancelled, and not waited for."""
+    try:
+        yield pool
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    pool.shutdown()
 
 
 def build_store(
@@ -38,31 +58,33 @@ def build_store(
     progress: Callable[[int, int], None] | None = None,
 ) -> Store:
     """Decode every clip. progress: called with (done, all). strict: the first bad file raises its DecodeError."""
-    kept: list[Clip] = []
+    origin: list[int] = []
     waveforms: list[Samples] = []
+    digests: list[str] = []
     failures: list[Failure] = []
 
-    def load(clip: Clip) -> Samples | DecodeError:
+    def load(clip: Clip) -> tuple[Samples, str] | DecodeError:
         try:
-            waveform = load_waveform(clip.path, settings)
+            sound = decode(clip.path, clip.start_s or 0.0, clip.end_s)
+            waveform = prepare(sound, settings)
         except DecodeError as error:
             return error
         if waveform.shape[1] < _SHORTEST_S * settings.rate_hz:
-            return DecodeError(f"shorter than {_SHORTEST_S} s: {clip.path}")
-        return waveform
+            return DecodeError(f"shorter than {_SHORTEST_S} s: {clip.name}")
+        return waveform, sample_digest(sound.samples) if sound.samples.any() else ""
 
-    # soundfile and soxr release the interpreter's lock while they work.
-    with ThreadPoolExecutor(max(1, threads)) as pool:
-        for done, (clip, loaded) in enumerate(zip(clips, pool.map(load, clips), strict=True), 1):
+    # soundfile, soxr and hashlib release the interpreter's lock while they work.
+    with cancelling(ThreadPoolExecutor(max(1, threads))) as pool:
+        for index, loaded in enumerate(pool.map(load, clips)):
             if isinstance(loaded, DecodeError):
                 if strict:
-                    pool.shutdown(cancel_futures=True)
                     raise loaded
-                failures.append(Failure(clip.path, str(loaded)))
+                failures.append(Failure(clips[index].path, str(loaded)))
             else:
-                kept.append(clip)
-                waveforms.append(loaded)
+                origin.append(index)
+                waveforms.append(loaded[0])
+                digests.append(loaded[1])
             if progress:
-                progress(done, len(clips))
-    silent = sum(not waveform.any() for waveform in waveforms)
-    return Store(settings, tuple(kept), tuple(waveforms), tuple(failures), silent)
+                progress(index + 1, len(clips))
+    kept = tuple(clips[index] for index in origin)
+    return Store(settings, kept, tuple(origin), tuple(waveforms), tuple(digests), tuple(failures))

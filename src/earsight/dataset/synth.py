@@ -177,14 +177,19 @@ def write_corpus(
     """Write ``Actor_XX/03-01-…wav`` (16 bit) for every speaker and emotion, and SYNTHETIC.txt beside them.
 
     speakers: 2 to 24. takes: 1 to 4 (statement × repetition) an emotion; the second repetition is spoken with strong
-    emotion, but for neutral. The same seed gives the same bytes, however many speakers are asked for.
+    emotion, but for neutral. rate_hz: 8000 or more. The same seed gives the same bytes,
+    however many speakers are asked for.
     """
     import soundfile
 
     if not 2 <= speakers <= 24:
         raise SettingsError(f"speakers must be 2 to 24, got {speakers}; RAVDESS's names have room for no more")
     if not 1 <= takes <= 4:
-        raise SettingsError(f"takes must be 1 to 4, got {takes}")
+        raise SettingsError(f"takes must be 1 to 4, got {takes}; there are two statements and two repetitions")
+    if rate_hz < 8000:
+        raise SettingsError(f"rate_hz must be 8000 or more, got {rate_hz}; the formants need it")
+    if seed < 0:
+        raise SettingsError(f"seed must not be negative, got {seed}; pass 0 or more")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MARKER_NAME).write_text(_MARKER, encoding="utf-8")
     paths: list[Path] = []

@@ -60,6 +60,12 @@ def mel_filterbank(settings: MelSettings, rate_hz: int) -> npt.NDArray[np.float6
     return np.asarray(filters)
 
 
+def decibels(mel: Tensor, power: int, top_db: float = 80.0) -> Tensor:
+    """For the eye: 20·log10 of the magnitude, cut off ``top_db`` below each image's own maximum. Same shape."""
+    decibel = 20 / power * mel.clamp_min(1e-10).log10()
+    return torch.maximum(decibel, decibel.amax(dim=(-2, -1), keepdim=True) - top_db)
+
+
 class MelSpectrogram(nn.Module):
     """float32 [batch, channels, samples] → float32 [batch, channels, n_mels, 1 + samples // hop_length].
 
@@ -76,6 +82,10 @@ class MelSpectrogram(nn.Module):
         self.register_buffer("window", torch.hann_window(settings.win_length), persistent=False)
         filters = torch.from_numpy(mel_filterbank(settings, rate_hz)).float()
         self.register_buffer("filters", filters, persistent=False)
+
+    def empty_bins(self) -> int:
+        """How many mel bins lie between two bins of the Fourier transform, and so are always zero."""
+        return int((self.filters.sum(dim=1) == 0).sum())
 
     def forward(self, waveform: Tensor) -> Tensor:
         s = self.settings

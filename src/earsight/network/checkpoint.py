@@ -25,7 +25,8 @@ C = TypeVar("C", bound=Classifier)
 def write_whole(path: Path, content: bytes | str) -> None:
     """Write a file so that a reader, or the next start after a crash, finds the old or the new, never half of it."""
     work = path.with_name(f".{path.name}.{os.getpid()}.part")
-    data = content.encode() if isinstance(content, str) else content
+    # surrogateescape: a file name that is not UTF-8 is written as the bytes that it is
+    data = content.encode(errors="surrogateescape") if isinstance(content, str) else content
     with work.open("wb") as file:
         file.write(data)
         file.flush()
@@ -57,13 +58,20 @@ def read_description(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ModelError(f"no {SETTINGS_NAME} in {folder}: not a run folder, or its training ended before one epoch")
     try:
-        described = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
+        described = json.loads(path.read_text(encoding="utf-8", errors="surrogateescape"))
+    except (ValueError, OSError, RecursionError) as error:
         raise ModelError(f"{path} is damaged ({error}); train again, or restore the folder") from error
     if not isinstance(described, dict) or "format" not in described or "labels" not in described:
         raise ModelError(f"{path} is not a model of earsight")
     if described["format"] != FORMAT:
-        raise ModelError(f"{path} has format {described['format']}, this earsight reads {FORMAT}; upgrade earsight")
+        raise ModelError(f"{path} has format {described['format']!r}, this earsight reads {FORMAT!r}; upgrade earsight")
+    labels = described["labels"]
+    named = isinstance(labels, list) and all(isinstance(label, str) for label in labels)
+    if not named or not labels or len(set(labels)) != len(labels):
+        raise ModelError(f"{path} is damaged: its labels are no list of different names; restore it or train again")
+    for key in ("split", "data"):
+        if not isinstance(described.get(key, {}), dict):
+            raise ModelError(f"{path} is damaged: its {key} is no table; restore it or train again")
     if not (folder / WEIGHTS_NAME).is_file():
         raise ModelError(f"no {WEIGHTS_NAME} in {folder}: half a run folder; restore the file or train again")
     return described
@@ -76,8 +84,16 @@ def load_classifier(kind: type[C], folder: Path) -> C:
         network = NetworkSettings.model_validate(described["network"])
         audio = AudioSettings.model_validate(described["audio"])
         mel = MelSettings.model_validate(described["mel"])
-    except (KeyError, ValidationError) as error:
-        raise ModelError(f"{folder / SETTINGS_NAME} is damaged: {error}") from error
+    except KeyError as error:
+        raise ModelError(
+            f"{folder / SETTINGS_NAME} is damaged: it has no {error}; restore it or train again"
+        ) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ModelError(
+            f"{folder / SETTINGS_NAME} is damaged: {where}: {first['msg']}; restore it or train again"
+        ) from error
     built = kind(
         tuple(described["labels"]),
         audio,
@@ -88,7 +104,8 @@ def load_classifier(kind: type[C], folder: Path) -> C:
     try:
         built.network.load_state_dict(load_file(folder / WEIGHTS_NAME))
     except (SafetensorError, RuntimeError, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
         raise ModelError(
-            f"{folder / WEIGHTS_NAME} does not fit {SETTINGS_NAME} ({str(error).splitlines()[0]}); restore or retrain"
+            f"{folder / WEIGHTS_NAME} does not fit {SETTINGS_NAME} ({reason}); restore it or train again"
         ) from error
     return built

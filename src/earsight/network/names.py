@@ -39,8 +39,12 @@ def check_model_name(model: str) -> None:
     """Raise ModelError with the nearest names where timm has no network called ``model``."""
     names, deprecated = timm_names()
     base = model.partition(".")[0]
-    if base in names or base in deprecated or model.startswith("hf-hub:") or not names:
+    if base in names or base in deprecated or not names:
         return
+    if ":" in model:
+        raise ModelError(
+            f"{model!r} is an address; pass the name of timm's network as --model, and its weights as --weights FILE"
+        )
     like = difflib.SequenceMatcher(b=base)
     near = sorted(
         difflib.get_close_matches(base, names, n=20, cutoff=0.6), key=lambda name: (-_ratio(like, name), name)

@@ -5,6 +5,7 @@ import pickle
 import socket
 import urllib.parse
 import urllib.request
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -23,22 +24,18 @@ def create_network(settings: NetworkSettings, in_chans: int, classes: int) -> nn
     """Build the network and load its starting weights. Raises ModelError."""
     check_model_name(settings.model)
     from_hub = settings.pretrained and settings.weights is None
-    options: dict[str, Any] = {
-        "in_chans": in_chans,
-        "num_classes": classes,
-        "drop_rate": settings.drop_rate,
-    }
+    options: dict[str, Any] = {"in_chans": in_chans, "num_classes": classes, "drop_rate": settings.drop_rate}
     if settings.drop_path_rate:
         options["drop_path_rate"] = settings.drop_path_rate
     try:
         with _offline_where_unreachable() if from_hub else nullcontext():
-            network: nn.Module = timm.create_model(settings.model, pretrained=from_hub, **options)
+            network = _create(settings.model, from_hub, options)
     except TypeError as error:
         raise ModelError(f"{settings.model} does not take a setting: {error}") from error
     except Exception as error:  # the hub's client raises a dozen kinds, some of them not its own
         if not from_hub:
             raise
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].partition(". ")[0]
+        reason = _reason(error).partition(". ")[0]
         raise ModelError(
             f"can't get the pretrained weights of {settings.model} ({reason[:160]}); connect to the network, "
             "or pass --weights FILE (safetensors or pth under timm's names), or --no-pretrained"
@@ -46,6 +43,21 @@ def create_network(settings: NetworkSettings, in_chans: int, classes: int) -> nn
     if settings.pretrained and settings.weights is not None:
         load_weights(network, settings.model, Path(settings.weights), in_chans)
     return network
+
+
+def _create(model: str, pretrained: bool, options: dict[str, Any]) -> nn.Module:
+    """Stochastic depth is for networks that have it, and asking is the only way to know."""
+    try:
+        return timm.create_model(model, pretrained=pretrained, **options)
+    except TypeError as error:
+        if "drop_path_rate" not in options or "drop_path_rate" not in str(error):
+            raise
+    return _create(model, pretrained, {name: value for name, value in options.items() if name != "drop_path_rate"})
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what an error says, or its kind."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:160]
 
 
 @contextmanager
@@ -72,11 +84,16 @@ def load_weights(network: nn.Module, model: str, path: Path, in_chans: int) -> N
     if not path.is_file():
         raise ModelError(f"no weights file: {path}; give a safetensors or pth file under timm's names")
     try:
-        loaded: dict[str, Tensor] = dict(load_state_dict(str(path), weights_only=True))
-    except pickle.UnpicklingError as error:
-        raise ModelError(f"refused {path}: it holds more than tensors; save its state_dict alone") from error
-    except Exception as error:
-        raise ModelError(f"can't read weights from {path}: {str(error).splitlines()[0][:160]}") from error
+        with warnings.catch_warnings(action="ignore"):  # torch's, of an old pickle
+            loaded: dict[str, Any] = dict(load_state_dict(str(path), weights_only=True))
+    except Exception as error:  # a file of any content: whatever its readers raise
+        if isinstance(error, pickle.UnpicklingError) or "weights_only" in str(error):
+            raise ModelError(f"refused {path}: it holds more than tensors; save its state_dict alone") from error
+        raise ModelError(
+            f"can't read weights from {path} ({_reason(error)}); give a safetensors or pth file under timm's names"
+        ) from error
+    if strange := [key for key, value in loaded.items() if not isinstance(value, Tensor)]:
+        raise ModelError(f"can't use {path}: {strange[0]!r} is no tensor; save the network's state_dict alone")
     # Before the stem is folded: a sum of half-precision numbers would be rounded.
     state = {key: value.float() if value.is_floating_point() else value for key, value in loaded.items()}
     config = _config(network)

@@ -1,5 +1,6 @@
 """Numbers → PNG files, on matplotlib's Agg canvas and without its global state."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,25 @@ _DPI = 120
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
 _DASHES = ("-", "--", "-.")
 _CLASSES_WITH_NUMBERS = 20
+_LABEL_LETTERS = 28
 _TITLE_LETTERS = 34  # what fits over one image of the grid
 _PITCH_TICKS_HZ = (10, 20, 50, 100, 250, 500, 1000, 2000, 4000, 8000, 16000)
 
 
 def _figure(width_in: float, height_in: float) -> Any:
     return require("matplotlib.figure").Figure(figsize=(width_in, height_in), dpi=_DPI, layout="constrained")
+
+
+def _save(figure: Any, path: Path) -> Path:
+    with warnings.catch_warnings(action="ignore"):  # letters that the font lacks are drawn as boxes
+        figure.savefig(path)
+    return path
+
+
+def _short(label: str, most: int = _LABEL_LETTERS) -> str:
+    """What fits beside a row; no control characters, which matplotlib would draw or break the line at."""
+    shown = "".join(letter if letter.isprintable() else "·" for letter in label)
+    return shown if len(shown) <= most else shown[: most - 1] + "…"
 
 
 def draw_image_grid(
@@ -31,15 +45,16 @@ def draw_image_grid(
     hop_s: float,
     mel_hz: npt.NDArray[np.float64],
 ) -> Path:
-    """The first eight images, two rows of four, low frequencies at the bottom.
+    """The images in rows of four, low frequencies at the bottom.
 
     images: float [n, mels, frames], drawn on one scale each. hop_s: seconds a frame. mel_hz: centre of each mel bin.
     Raises DataError where titles or mel_hz don't fit the images.
     """
     if images.ndim != 3 or len(titles) != len(images) or mel_hz.shape != images.shape[1:2]:
         raise DataError(f"images {images.shape} with {len(titles)} titles and {mel_hz.shape} mel frequencies")
-    figure = _figure(12, 5.4)
-    all_axes = figure.subplots(2, 4, sharex=True, sharey=True).ravel()
+    rows_of_four = max(1, -(-len(images) // 4))
+    figure = _figure(12, 2.5 * rows_of_four + 0.4)
+    all_axes = figure.subplots(rows_of_four, 4, sharex=True, sharey=True).ravel()
     ticks = [hz for hz in _PITCH_TICKS_HZ if mel_hz[0] <= hz <= mel_hz[-1]]
     rows = np.interp(ticks, mel_hz, np.arange(len(mel_hz)))
     names = [f"{hz / 1000:g} k" if hz >= 1000 else f"{hz}" for hz in ticks]
@@ -51,15 +66,12 @@ def draw_image_grid(
         image = images[number]
         extent = (0, image.shape[1] * hop_s, -0.5, image.shape[0] - 0.5)
         axes.imshow(image, origin="lower", aspect="auto", extent=extent, cmap="magma", interpolation="nearest")
-        title = titles[number]
-        short = title if len(title) <= _TITLE_LETTERS else title[: _TITLE_LETTERS - 1] + "…"
-        axes.set_title(short, fontsize=11, parse_math=False)
+        axes.set_title(_short(titles[number], _TITLE_LETTERS), fontsize=11, parse_math=False)
         axes.set_yticks([rows[n] for n in spaced], [names[n] for n in spaced], fontsize=8)
-        axes.tick_params(axis="x", labelsize=8, labelbottom=number + 4 >= min(len(images), 8))
+        axes.tick_params(axis="x", labelsize=8, labelbottom=number + 4 >= len(images))
     figure.supxlabel("time (s)", fontsize=10)
     figure.supylabel("frequency (Hz, mel scale)", fontsize=10)
-    figure.savefig(path)
-    return path
+    return _save(figure, path)
 
 
 def draw_curve(
@@ -91,8 +103,7 @@ def draw_curve(
         # handles and names given apart: a name with a leading underscore would be left out otherwise
         for text in axes.legend(lines, names, frameon=False).get_texts():
             text.set_parse_math(False)
-    figure.savefig(path)
-    return path
+    return _save(figure, path)
 
 
 def draw_confusion(path: Path, confusion: npt.NDArray[np.int64], labels: Sequence[str], *, title: str) -> Path:
@@ -109,6 +120,7 @@ def draw_confusion(path: Path, confusion: npt.NDArray[np.int64], labels: Sequenc
     axes = figure.subplots()
     shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    labels = [_short(label) for label in labels]
     places = range(len(labels))
     every = -(-len(labels) // 64)  # more names than this overlap
     names = {"parse_math": False, "fontsize": 10 if roomy else 8}
@@ -126,5 +138,42 @@ def draw_confusion(path: Path, confusion: npt.NDArray[np.int64], labels: Sequenc
                     colour = "white" if shares[row, column] > 0.55 else "#222222"
                     text = f"{confusion[row, column]}\n{100 * shares[row, column]:.0f} %"
                     axes.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
-    figure.savefig(path)
-    return path
+    return _save(figure, path)
+
+
+def draw_counts(
+    path: Path, counts: npt.NDArray[np.int64], labels: Sequence[str], groups: Sequence[str], *, group_name: str
+) -> Path:
+    """How many clips of each class (rows) each group (columns) has. counts: int64 [classes, groups]. Numbers where
+    there is room for them."""
+    wide, high = min(16.0, max(4.5, 0.42 * len(groups) + 2)), min(16.0, max(2.2, 0.36 * len(labels) + 1.2))
+    figure = _figure(wide, high)
+    axes = figure.subplots()
+    shown = axes.imshow(counts, cmap="Blues", vmin=0, vmax=max(1.5, 1.6 * counts.max()), aspect="auto")
+    every_row, every_column = -(-len(labels) // 48), -(-len(groups) // 40)
+    labels, groups = [_short(label) for label in labels], [_short(group) for group in groups]
+    rows, columns = range(len(labels)), range(len(groups))
+    axes.set_yticks(rows[::every_row], labels[::every_row], parse_math=False, fontsize=9)
+    turn = 90 if max(map(len, groups), default=0) > 3 else 0
+    axes.set_xticks(columns[::every_column], groups[::every_column], parse_math=False, fontsize=8, rotation=turn)
+    axes.set_xlabel(group_name, parse_math=False)
+    if len(groups) <= 40 and len(labels) <= 48:
+        for row in rows:
+            for column in columns:
+                axes.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=7, color="#222222")
+    else:
+        figure.colorbar(shown, label="clips")
+    return _save(figure, path)
+
+
+def draw_histogram(path: Path, values: Sequence[float], *, title: str, x_name: str) -> Path:
+    """How often each value occurs, in up to 40 bars."""
+    figure = _figure(6.4, 3.2)
+    axes = figure.subplots()
+    axes.hist(values, bins=min(40, max(5, len(set(values)))), color=_COLOURS[0])
+    axes.set_title(title, parse_math=False)
+    axes.set_xlabel(x_name)
+    axes.set_ylabel("clips")
+    axes.yaxis.get_major_locator().set_params(integer=True)
+    axes.spines[["top", "right"]].set_visible(False)
+    return _save(figure, path)

@@ -1,19 +1,17 @@
 """All of a run on one page: report.html, a single file that opens offline."""
 
-import base64
 import io
 import wave
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from earsight.errors import DataError
-from earsight.extras import require
 from earsight.scores.metrics import Metrics
+from earsight.scores.page import write_page
 
 
 @dataclass(frozen=True)
@@ -48,8 +46,9 @@ class LeftOut:
 @dataclass(frozen=True)
 class Report:
     """split_sentence: how it was split, in words. training_score: the scored clips were trained on. synthetic: nobody
-    spoke them. extra_metrics: further scores by name, such as validation. facts: names and values for the summary.
-    settings: nested settings of the run."""
+    spoke them. caveat: two or three words that stand beside every number, such as "speaker-dependent". extra_metrics:
+    further scores by name, such as validation. facts: names and values for the summary. settings: nested settings of
+    the run."""
 
     title: str
     subtitle: str
@@ -58,6 +57,7 @@ class Report:
     synthetic: bool
     created: str
     metrics: Metrics
+    caveat: str = ""
     extra_metrics: Mapping[str, Metrics] = field(default_factory=dict)
     facts: tuple[tuple[str, str], ...] = ()
     figures: tuple[FigureEntry, ...] = ()
@@ -69,12 +69,7 @@ class Report:
 
 def write_report(path: Path, report: Report) -> None:
     """Fill the page. Everything that comes from the data is escaped."""
-    environment = require("jinja2").Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["base64"] = lambda content: base64.b64encode(content).decode("ascii")
-    template = environment.from_string((files("earsight.scores") / "report.html.j2").read_text(encoding="utf-8"))
-    page = template.render(report=report, groups=_grouped(report.settings))
-    # backslashreplace: a file name that is not UTF-8 must not cost the whole report
-    path.write_text(page, encoding="utf-8", errors="backslashreplace")
+    write_page(path, "report.html.j2", report=report, groups=_grouped(report.settings))
 
 
 def _grouped(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -6,6 +6,15 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from earsight.errors import SettingsError
+
+
+def check_threads(threads: int | None) -> int | None:
+    """Raises SettingsError where ``threads`` is below 1; None stands for a number chosen later."""
+    if threads is not None and threads < 1:
+        raise SettingsError(f"--threads must be 1 or more, got {threads}; leave it out to use the cores that are free")
+    return threads
+
 
 def allowed_cores() -> int:
     """Cores by affinity and by the control group's quota (a container's share). At least 1."""

@@ -2,15 +2,21 @@
 
 import csv
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from earsight import extras
-from earsight.dataset.clip import Clip, Failure
+from earsight.dataset.clip import Clip, DataSet, Failure
+from earsight.dataset.leaks import Policy, find_copies, find_leaks, settle
 from earsight.dataset.sources import read_dataset
+from earsight.dataset.split import Split
 from earsight.dataset.store import build_store
-from earsight.errors import DataError
-from earsight.tasks.cores import free_cores, read_load
+from earsight.errors import DataError, ModelError
+from earsight.tasks.cores import check_threads, free_cores, read_load
+from earsight.tasks.data import downloaded
+from earsight.tasks.devices import check_device_name, find_device
+from earsight.tasks.plan import CLIPS_NAME
 
 if TYPE_CHECKING:
     from earsight.scores.metrics import Metrics
@@ -19,44 +25,59 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """sentence: what was scored, in words. warning: what makes the number less than honest, "" where nothing does.
-    failures: clips that could not be read and are not in the score."""
+    """sentence: what was scored, in words. caveat: two or three words that belong beside every number, "" where there
+    is nothing to add. warning: what else a reader should know, "" where nothing. failures: files that could not be
+    used. dropped: clips that were left out because they, or their speakers, were heard in training."""
 
     metrics: "Metrics"
     predictions: "Predictions"
     sentence: str
+    caveat: str
     warning: str
     failures: tuple[Failure, ...]
+    dropped: tuple[Failure, ...]
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """One row of a run's table of clips. part: train, valid, test, or all."""
+
+    part: str
+    clip: Clip
+    digest: str
 
 
 def evaluate(
     run: str | Path,
     data: str | Path | None = None,
     *,
+    source: str | None = None,
+    group_pattern: str | None = None,
+    leaks: Policy = "refuse",
     device: str = "cpu",
     threads: int | None = None,
     strict: bool = False,
 ) -> Evaluation:
     """Score a trained run: on the test clips of its own split, or on all clips of ``data``.
 
-    Says so where the clips, or their speakers, were heard in training. Raises EarsightError.
+    data, source, group_pattern, strict: see ``read_dataset``. leaks: what to do where clips of ``data``, copies of
+    them, or their speakers were heard in training: "refuse", "drop" (score the others) or "allow" (and say so). Raises
+    EarsightError.
     """
     run = Path(run)
+    if not run.is_dir():
+        raise ModelError(f"no such run folder: {run}")
+    check_device_name(device)
+    check_threads(threads)
     extras.check("torch", "timm", "safetensors")
     before = read_load()
-    trained = _read_clips(run)
-    failures: tuple[Failure, ...] = ()
+    recorded = read_clips(run)
+    dataset: DataSet | None = None
     if data is None:
-        clips = [clip for part, clip in trained if part in {"test", "all"}]
-        missing = [clip.path for clip in clips if not clip.path.is_file()]
-        if missing:
-            raise DataError(
-                f"{len(missing)} of the run's {len(clips)} test clips are gone, such as {missing[0]}; "
-                "pass the folder where the recordings lie now"
-            )
+        clips = _own_test(run, recorded)
     else:
-        dataset = read_dataset(data, strict=strict)
-        clips, failures = list(dataset.clips), dataset.failures
+        dataset = read_dataset(downloaded(data), source=source, group_pattern=group_pattern, strict=strict)
+        clips = list(dataset.clips)
     import torch
 
     from earsight.network.checkpoint import read_description
@@ -70,36 +91,94 @@ def evaluate(
         raise DataError(f"the model does not know {', '.join(strange)}; its labels: {', '.join(described['labels'])}")
     cores = threads or free_cores(before)
     torch.set_num_threads(cores)
-    classifier = Classifier.load(run, device)
+    classifier = Classifier.load(run, str(find_device(device)))
     store = build_store(clips, classifier.audio, threads=cores, strict=strict)
     if not store.clips:
         raise DataError(f"none of {len(clips)} clips could be read; the first: {store.failures[0].reason}")
-    predictions = score(classifier, store, range(len(store.clips)))
-    sentence = described["split"]["sentence"] if data is None else f"Scored on all {len(store.clips)} clips of {data}."
-    warning = _warning(trained, list(store.clips), own=data is None, split=described["split"])
-    return Evaluation(measure(predictions), predictions, sentence, warning, failures + store.failures)
+    digests = dict(zip(store.origin, store.digests, strict=True))
+    left_out: tuple[Failure, ...] = ()
+    if dataset is None:
+        split = described.get("split", {})
+        scored = tuple(range(len(clips)))
+        sentence = str(split.get("sentence", "How these clips were split is not known."))
+        caveat = str(split.get("caveat", ""))
+        was = [row.digest for row in recorded if row.part in {"test", "all"}]
+        changed = sum(was[i] != digest for i, digest in digests.items())
+        warning = f"{changed} of {len(clips)} test clips are no longer what they were in training" if changed else ""
+    else:
+        sentence = f"Scored on clips of {data}."
+        scored, caveat, warning, left_out = _unheard(recorded, clips, digests, dataset, described, leaks)
+    place = {index: n for n, index in enumerate(store.origin)}
+    indices = [place[i] for i in scored if i in place]
+    if not indices:
+        raise DataError(f"nothing is left to score: {left_out[0].reason if left_out else store.failures[0].reason}")
+    predictions = score(classifier, store, indices)
+    failures = (*(dataset.failures if dataset else ()), *store.failures)
+    return Evaluation(measure(predictions), predictions, sentence, caveat, warning, failures, left_out)
 
 
-def _read_clips(run: Path) -> list[tuple[str, Clip]]:
-    """(part, clip) of every row of clips.csv; an empty list where the model was moved without it."""
-    path = run / "clips.csv"
+def read_clips(run: Path) -> list[Recorded]:
+    """The clips that a run was trained, validated and tested on; none where the model was moved without them. Raises
+    ModelError where the table is damaged."""
+    path = run / CLIPS_NAME
     if not path.is_file():
         return []
-    with path.open(encoding="utf-8", newline="") as file:
-        return [(row["part"], Clip(Path(row["path"]), row["label"], row["group"])) for row in csv.DictReader(file)]
+
+    def seconds(text: str | None) -> float | None:
+        return float(text) if text else None
+
+    try:
+        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+            return [
+                Recorded(
+                    row["part"],
+                    Clip(
+                        Path(row["path"]),
+                        row["label"],
+                        row["group"],
+                        row["fold"],
+                        seconds(row["start"]),
+                        seconds(row["end"]),
+                    ),
+                    row["digest"],
+                )
+                for row in csv.DictReader(file)
+            ]
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        raise ModelError(f"{path} is damaged ({error}); restore it, or pass the recordings to score") from error
 
 
-def _warning(trained: list[tuple[str, Clip]], clips: list[Clip], *, own: bool, split: dict[str, object]) -> str:
-    if own:
-        return "These are the clips that it was trained on." if split["training_score"] else ""
-    heard = [clip for part, clip in trained if part in {"train", "all"}]
-    names = {clip.path.stem for clip in heard}
-    same = sum(clip.path.stem in names for clip in clips)
-    if same:
-        return (
-            f"{same} of {len(clips)} clips have the file name of a training clip: this is not a score on unseen clips."
+def _own_test(run: Path, recorded: list[Recorded]) -> list[Clip]:
+    clips = [row.clip for row in recorded if row.part in {"test", "all"}]
+    if not clips:
+        raise DataError(f"{run} does not tell its test clips (no {CLIPS_NAME}); pass labelled recordings to score")
+    missing = [clip.path for clip in clips if not clip.path.is_file()]
+    if missing:
+        raise DataError(
+            f"{len(missing)} of the run's {len(clips)} test clips are gone, such as {missing[0]}; "
+            "pass the folder where the recordings lie now"
         )
-    groups = {clip.group for clip in heard if clip.group} & {clip.group for clip in clips}
-    if groups:
-        return f"{len(groups)} of these groups (speakers) were heard in training: {', '.join(sorted(groups))}."
-    return ""
+    return clips
+
+
+def _unheard(
+    recorded: list[Recorded],
+    clips: list[Clip],
+    digests: dict[int, str],
+    dataset: DataSet,
+    described: dict[str, Any],
+    policy: Policy,
+) -> tuple[tuple[int, ...], str, str, tuple[Failure, ...]]:
+    """Which clips to score, caveat, warning, and the clips left out."""
+    heard = [row for row in recorded if row.part != "test"]
+    warning = "" if recorded else f"the run has no {CLIPS_NAME}: whether these clips were trained on is unknown"
+    data = described.get("data", {})
+    if data.get("source") != dataset.source:  # speaker 03 of another data set is another person
+        clips = [clip._replace(group="") for clip in clips]
+    both = [*(row.clip for row in heard), *clips]
+    sides = Split(tuple(range(len(heard))), (), tuple(range(len(heard), len(both))), "evaluate", "")
+    known = dict(enumerate(row.digest for row in heard)) | {len(heard) + i: digest for i, digest in digests.items()}
+    known = {i: digest for i, digest in known.items() if digest}
+    names = partial(find_leaks, both, group_name=dataset.group_name)
+    split, dropped = settle(both, sides, lambda way: find_copies(way, known) or names(way), policy, "later")
+    return tuple(i - len(heard) for i in split.test), split.caveat, warning, tuple(dropped)

@@ -1,43 +1,42 @@
 """A trained run → its scores, figures and report."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from earsight.audio.load import fixed_crop
-from earsight.dataset.store import Store
+from earsight.dataset.split import Split
 from earsight.network.checkpoint import write_whole
 from earsight.network.classifier import Classifier
 from earsight.scores.figures import draw_confusion, draw_curve
 from earsight.scores.metrics import Metrics, measure
 from earsight.scores.predictions import Predictions
 from earsight.scores.report import FigureEntry, LeftOut, Mistake, Report, wav_bytes, write_report
+from earsight.tasks.decoded import Decoded
 from earsight.tasks.loop import Progressed
 from earsight.tasks.plan import Plan
 from earsight.tasks.scoring import score
-from earsight.tasks.train import all_failures, model_facts
 
 _WORST_MISTAKES = 12
 
 
 def finish(
-    plan: Plan, store: Store, parts: dict[str, Sequence[int]], done: Progressed, device: torch.device
+    plan: Plan, decoded: Decoded, done: Progressed, facts: dict[str, Any], device: torch.device
 ) -> tuple[Metrics, Metrics | None]:
     """Score the kept network, each test clip once; write metrics.json, predictions.csv, figures and report.html."""
-    run = plan.run
+    run, store, parts, split = plan.run, decoded.store, decoded.parts, decoded.split
     classifier = Classifier.load(run, str(device))
     predictions = score(classifier, store, parts["test"])
     test = measure(predictions)
-    valid = None if plan.split.training_score else measure(score(classifier, store, parts["valid"]))
+    valid = None if split.training_score else measure(score(classifier, store, parts["valid"]))
     predictions.write_csv(run / "predictions.csv")
-    part = "train" if plan.split.training_score else "test"
-    facts = model_facts(plan, store, parts)
+    part = "train" if split.training_score else "test"
+    caveat = {"caveat": split.caveat} if split.caveat else {}
     numbers: dict[str, Any] = {
-        part: test.to_dict(),
-        **({"valid": valid.to_dict()} if valid else {}),
+        part: {**caveat, **test.to_dict()},
+        **({"valid": {**caveat, **valid.to_dict()}} if valid else {}),
         "best_epoch": done.best_epoch,
         "epochs": len(done.history),
         "split": facts["split"],
@@ -45,15 +44,15 @@ def finish(
         "clips": {name: len(indices) for name, indices in parts.items()},
     }
     write_whole(run / "metrics.json", json.dumps(numbers, indent=1, ensure_ascii=False) + "\n")
-    figures = _draw(run / "figures", done, test, plan)
-    _write_report(run / "report.html", plan, store, parts, done, predictions, test, valid, figures, facts)
+    figures = _draw(run / "figures", done, test, split)
+    _write_report(run / "report.html", plan, decoded, done, predictions, test, valid, figures, facts)
     return test, valid
 
 
-def _draw(folder: Path, done: Progressed, test: Metrics, plan: Plan) -> tuple[FigureEntry, ...]:
+def _draw(folder: Path, done: Progressed, test: Metrics, split: Split) -> tuple[FigureEntry, ...]:
     folder.mkdir(exist_ok=True)
     epochs = [row.epoch for row in done.history]
-    held_out = not plan.split.training_score
+    held_out = not split.training_score
     losses = {"training": [row.train_loss for row in done.history]}
     accuracies = {"training": [row.train_accuracy for row in done.history]}
     if held_out:
@@ -75,7 +74,9 @@ def _draw(folder: Path, done: Progressed, test: Metrics, plan: Plan) -> tuple[Fi
         y_name="accuracy",
         marked_epoch=done.best_epoch,
     )
-    which = "test clips" if held_out else "training clips"
+    which = ("test clips" if held_out else "training clips") + (
+        f", {split.caveat}" if split.caveat and held_out else ""
+    )
     confusion = draw_confusion(
         folder / "confusion.png",
         test.confusion,
@@ -99,8 +100,7 @@ def _draw(folder: Path, done: Progressed, test: Metrics, plan: Plan) -> tuple[Fi
 def _write_report(
     path: Path,
     plan: Plan,
-    store: Store,
-    parts: dict[str, Sequence[int]],
+    decoded: Decoded,
     done: Progressed,
     predictions: Predictions,
     test: Metrics,
@@ -108,6 +108,7 @@ def _write_report(
     figures: tuple[FigureEntry, ...],
     facts: dict[str, Any],
 ) -> None:
+    store, parts, split = decoded.store, decoded.parts, decoded.split
     labels = predictions.labels
     mistakes = tuple(
         Mistake(
@@ -121,12 +122,12 @@ def _write_report(
         )
         for row in predictions.mistakes(_WORST_MISTAKES)
     )
-    speakers = {store.clips[i].group for i in range(len(store.clips))} - {""}
+    groups = {clip.group for clip in store.clips} - {""}
     total_s = sum(row.seconds for row in done.history)
     listed = (
         ("Clips", f"{len(store.clips)} from {plan.dataset.files} files, {store.duration_s / 60:.1f} min"),
         ("Train / valid / test", " / ".join(str(len(parts[part])) for part in ("train", "valid", "test"))),
-        ("Groups (speakers)", str(len(speakers)) if speakers else "none known"),
+        ("Groups", f"{len(groups)} {plan.dataset.group_name}s" if groups else "none known"),
         ("Epochs", f"{len(done.history)}, kept: {done.best_epoch}"),
         ("Training time", f"{total_s / 60:.1f} min, {done.history[-1].clips_per_s:.0f} clips/s"),
         ("Silent clips", str(store.silent)),
@@ -136,8 +137,9 @@ def _write_report(
         Report(
             title=plan.run.name,
             subtitle=f"{plan.recipe.network.model} on {plan.dataset.place.resolve().name}",
-            split_sentence=plan.split.sentence,
-            training_score=plan.split.training_score,
+            split_sentence=split.sentence,
+            caveat=split.caveat,
+            training_score=split.training_score,
             synthetic=plan.dataset.synthetic,
             created=facts["created"],
             metrics=test,
@@ -145,7 +147,7 @@ def _write_report(
             facts=listed,
             figures=figures,
             mistakes=mistakes,
-            failures=tuple(LeftOut(str(f.path), f.reason) for f in all_failures(plan, store)),
+            failures=tuple(LeftOut(str(f.path), f.reason) for f in decoded.failures),
             settings=facts["recipe"],
             versions=facts["versions"],
         ),

@@ -14,13 +14,13 @@ import torch
 from lightning_fabric import Fabric
 
 from earsight.dataset.loader import training_batches
-from earsight.dataset.store import Store
 from earsight.errors import TrainingError
 from earsight.mel.augment import augment
 from earsight.network.checkpoint import save_classifier, write_whole
 from earsight.network.classifier import Classifier
 from earsight.network.optimizer import create_optimizer, learning_rate
-from earsight.scores.metrics import measure
+from earsight.scores.metrics import Metrics, measure
+from earsight.tasks.decoded import Decoded
 from earsight.tasks.plan import STATE_NAME, Plan, steps_an_epoch
 from earsight.tasks.progress import Progress
 from earsight.tasks.scoring import score
@@ -53,20 +53,21 @@ class Progressed:
 def fit(
     fabric: Fabric,
     classifier: Classifier,
-    store: Store,
-    parts: dict[str, Sequence[int]],
+    decoded: Decoded,
     plan: Plan,
+    state: dict[str, Any] | None,
     facts: dict[str, Any],
     progress: Progress,
 ) -> Progressed:
     """Train, keeping the network of the best validation epoch in the run folder (the last one where nothing is held
-    out). Raises TrainingError where the loss is no number. Ctrl-C ends it early with a usable run."""
-    recipe, run = plan.recipe, plan.run
+    out). state: of ``read_state``. Raises TrainingError where the loss is no number. Ctrl-C ends it early with a usable
+    run, where an epoch was finished."""
+    recipe, run, store, parts = plan.recipe, plan.run, decoded.store, decoded.parts
     classifier.network.to(memory_format=torch.channels_last)
     optimizer = create_optimizer(classifier.network, recipe.optimizer)
     network, optimizer = fabric.setup(classifier.network, optimizer)
     classifier.image.to(fabric.device)
-    done = _restore(plan, classifier, optimizer) if plan.resume else Progressed()
+    done = _restore(state, classifier, optimizer, run) if state else Progressed()
     targets_of = np.array([classifier.labels.index(clip.label) for clip in store.clips])
     steps = steps_an_epoch(len(parts["train"]), recipe.batch_size)
     rate_at = learning_rate(recipe.optimizer, steps, recipe.epochs)
@@ -100,7 +101,7 @@ def fit(
                 clips_per_s = seen / (time.perf_counter() - began)
                 progress.step(epoch, step + 1, steps, loss_sum / seen, right / seen, clips_per_s)
 
-            valid = measure(score(classifier, store, parts["valid"])) if not plan.split.training_score else None
+            valid = None if decoded.split.training_score else _validate(classifier, decoded, plan, done, epoch)
             done.history.append(
                 Epoch(
                     epoch=epoch,
@@ -126,9 +127,21 @@ def fit(
             progress.epoch(done.history[-1], better)
     except KeyboardInterrupt:
         done.interrupted = True
-        if not done.history and fabric.is_global_zero:
-            save_classifier(classifier, run, {**facts, "epoch": 0})
     return done
+
+
+def _validate(classifier: Classifier, decoded: Decoded, plan: Plan, done: Progressed, epoch: int) -> Metrics:
+    predictions = score(classifier, decoded.store, decoded.parts["valid"])
+    if not np.isfinite(predictions.probabilities).all():
+        raise TrainingError(
+            f"the network's answers are no longer numbers after epoch {epoch}; {_kept(plan, done)}. "
+            f"Lower --optimizer.lr (now {plan.recipe.optimizer.lr:g})"
+        )
+    return measure(predictions)
+
+
+def _kept(plan: Plan, done: Progressed) -> str:
+    return f"the network of epoch {done.best_epoch} is kept in {plan.run}" if done.best_epoch else "no epoch was kept"
 
 
 def _seed(seed: int, epoch: int, rank: int) -> tuple[np.random.Generator, np.random.Generator]:
@@ -141,9 +154,8 @@ def _seed(seed: int, epoch: int, rank: int) -> tuple[np.random.Generator, np.ran
 
 
 def _lost(plan: Plan, done: Progressed, epoch: int, step: int, clips: list[Path]) -> str:
-    kept = f"the network of epoch {done.best_epoch} is kept in {plan.run}" if done.best_epoch else "no epoch was kept"
     return (
-        f"the loss is no longer a number in epoch {epoch}, step {step + 1}; {kept}. "
+        f"the loss is no longer a number in epoch {epoch}, step {step + 1}; {_kept(plan, done)}. "
         f"Lower --optimizer.lr (now {plan.recipe.optimizer.lr:g}) or look at the clips of this batch: "
         + ", ".join(str(path) for path in clips)
     )
@@ -154,7 +166,7 @@ def _keep_state(
 ) -> None:
     state = {
         "recipe": plan.recipe.model_dump(),
-        "split": plan.split_kind,
+        "split": plan.split.kind,
         "clips": len(plan.dataset.clips),
         "network": classifier.network.state_dict(),
         "optimizer": optimizer.state_dict(),
@@ -166,19 +178,44 @@ def _keep_state(
     write_whole(run / STATE_NAME, buffer.getvalue())
 
 
-def _restore(plan: Plan, classifier: Classifier, optimizer: torch.optim.Optimizer) -> Progressed:
+def read_state(plan: Plan) -> dict[str, Any] | None:
+    """What ``--resume`` goes on from; None where there is nothing yet, or nothing was asked for. Raises TrainingError
+    where the state is damaged or of another run."""
     path = plan.run / STATE_NAME
+    if not plan.resume or not path.is_file():
+        return None
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise TrainingError(f"can't resume: {path} is damaged ({str(error).splitlines()[0][:120]})") from error
-    now = {"recipe": plan.recipe.model_dump(), "split": plan.split_kind, "clips": len(plan.dataset.clips)}
-    for key, value in now.items():
-        if state[key] != value:
-            raise TrainingError(f"can't resume {plan.run}: its {key} differs from this one; give the same settings")
-    classifier.network.load_state_dict(state["network"])
-    optimizer.load_state_dict(state["optimizer"])
-    return Progressed([Epoch(**row) for row in state["history"]], state["best_epoch"])
+        history = [Epoch(**row) for row in state["history"]]
+        recipe, split, clips = dict(state["recipe"]), state["split"], state["clips"]
+        whole = bool(history) and isinstance(state["best_epoch"], int) and {"network", "optimizer"} <= state.keys()
+    except Exception as error:  # a file of any content: whatever its reader raises
+        raise TrainingError(f"can't resume: {path} is damaged; begin again with another --out") from error
+    if not whole:
+        raise TrainingError(f"can't resume: {path} is damaged; begin again with another --out")
+    now, then = _flat(plan.recipe.model_dump()), _flat(recipe)
+    changed = [f"{name} was {then.get(name)}, is {value}" for name, value in now.items() if then.get(name) != value]
+    changed += [f"split was {split}, is {plan.split.kind}"] if split != plan.split.kind else []
+    changed += [f"there were {clips} clips, are {len(plan.dataset.clips)}"] if clips != len(plan.dataset.clips) else []
+    if changed:
+        raise TrainingError(f"can't resume {plan.run} with other settings: {'; '.join(changed)}; give the same ones")
+    return {**state, "history": history}
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return flat
+
+
+def _restore(state: dict[str, Any], classifier: Classifier, optimizer: torch.optim.Optimizer, run: Path) -> Progressed:
+    try:
+        classifier.network.load_state_dict(state["network"])
+        optimizer.load_state_dict(state["optimizer"])
+    except (RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
+        raise TrainingError(f"can't resume: {run / STATE_NAME} is damaged; begin again with another --out") from error
+    return Progressed(state["history"], state["best_epoch"])
 
 
 def _cell(value: float) -> str:

@@ -6,26 +6,34 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from earsight import extras
-from earsight.dataset.clip import DataSet
+from earsight.dataset.clip import DataSet, Failure
+from earsight.dataset.leaks import Policy, find_leaks, settle
 from earsight.dataset.sources import read_dataset
 from earsight.dataset.split import Split, check_kind, split
-from earsight.errors import ModelError, SettingsError
+from earsight.errors import DataError, ModelError, SettingsError
 from earsight.network.names import check_model_name
+from earsight.tasks.data import downloaded
 from earsight.tasks.recipe import Recipe
 
 STATE_NAME = "resume.pt"
+CLIPS_NAME = "clips.csv"
+UNTRAINED_NAMES = {CLIPS_NAME, "figures"}
+"""What a run folder holds before its first epoch has ended."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A checked training run. run: its folder, made when training starts."""
+    """A checked training run. run: its folder, made when training starts. resume: whether it was asked to go on; a run
+    that was stopped before its first epoch ended begins again. leaks: what to do with those that are found.
+    left_out: clips that leaked by their names, groups or spans and were dropped."""
 
     run: Path
     dataset: DataSet
-    split_kind: str
     split: Split
     recipe: Recipe
     recipe_name: str
+    leaks: Policy = "refuse"
+    left_out: tuple[Failure, ...] = ()
     strict: bool = False
     resume: bool = False
 
@@ -37,10 +45,16 @@ def plan_training(
     recipe_name: str = "default",
     split_kind: str = "auto",
     out: str | Path | None = None,
+    source: str | None = None,
+    group_pattern: str | None = None,
+    leaks: Policy = "refuse",
     strict: bool = False,
     resume: bool = False,
 ) -> Plan:
-    """Check everything that needs no torch: packages, model name, weights file, data, labels, split, run folder."""
+    """Check everything that needs no torch: packages, model name, weights file, data, labels, split, leaks, run folder.
+
+    A data set that is known by name and not there yet is downloaded.
+    """
     extras.check("torch", "timm", "lightning_fabric", "safetensors", "matplotlib", "jinja2")
     check_model_name(recipe.network.model)
     if recipe.network.weights is not None and not Path(recipe.network.weights).is_file():
@@ -50,13 +64,22 @@ def plan_training(
         )
     if resume and out is None:
         raise SettingsError("--resume needs to know which run goes on; pass --out RUN")
+    if out is not None and not str(out).strip():
+        raise SettingsError("--out is empty; name a folder")
     check_kind(split_kind)
-    dataset = read_dataset(data, strict=strict)
-    group_name = "speaker" if dataset.source == "ravdess" else "group"
-    divided = split(dataset.clips, split_kind, seed=recipe.seed, group_name=group_name)
+    dataset = read_dataset(downloaded(data), source=source, group_pattern=group_pattern, strict=strict)
+    if several := [clip.name for clip in dataset.clips if clip.more_labels]:
+        raise DataError(
+            f"{len(several)} of {len(dataset.clips)} clips have several labels, such as {several[0]}; "
+            "training takes one label a clip"
+        )
+    drawn = split(dataset.clips, split_kind, seed=recipe.seed, group_name=dataset.group_name, official=dataset.split)
+    clean, left_out = settle(
+        dataset.clips, drawn, lambda way: find_leaks(dataset.clips, way, dataset.group_name), leaks
+    )
     run = Path(out) if out is not None else _new_run(recipe_name, recipe.network.model)
-    _check_run(run, resume)
-    return Plan(run, dataset, split_kind, divided, recipe, recipe_name, strict, resume)
+    check_run(run, resume)
+    return Plan(run, dataset, clean, recipe, recipe_name, leaks, tuple(left_out), strict, resume)
 
 
 def _new_run(recipe_name: str, model: str) -> Path:
@@ -64,14 +87,25 @@ def _new_run(recipe_name: str, model: str) -> Path:
     return Path("runs") / f"{stem}-{model.replace('/', '-').replace(':', '-')}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
-def _check_run(run: Path, resume: bool) -> None:
-    if run.exists() and not run.is_dir():
-        raise SettingsError(f"--out {run} is a file; name a folder")
-    if resume:
-        if not (run / STATE_NAME).is_file():
-            raise SettingsError(f"nothing to resume in {run}: it has no {STATE_NAME} (finished, or never begun)")
-    elif run.is_dir() and any(run.iterdir()):
-        raise SettingsError(f"{run} is not empty; pass --resume to go on with it, or another --out")
+def check_run(run: Path, resume: bool) -> None:
+    """Raise SettingsError where the run can't be written to ``run``. What a run leaves that was stopped before its
+    first epoch ended is no hindrance."""
+    try:
+        if run.exists() and not run.is_dir():
+            raise SettingsError(f"--out {run} is a file; name a folder")
+        found = {path.name for path in run.iterdir()} if run.is_dir() else set()
+        if STATE_NAME in found:
+            if not resume:
+                raise SettingsError(f"{run} is not empty; pass --resume to go on with it, or another --out")
+        elif found - UNTRAINED_NAMES:
+            state = f"has no {STATE_NAME}, so it is finished or not a run" if resume else "is not empty"
+            raise SettingsError(f"{run} {state}; pass another --out")
+        new = not run.exists()
+        run.mkdir(parents=True, exist_ok=True)
+        if new:
+            run.rmdir()  # made for good when there is something to write
+    except OSError as error:
+        raise SettingsError(f"can't write to --out {run} ({error.strerror}); name another folder") from error
 
 
 def steps_an_epoch(clips: int, batch_size: int) -> int:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from earsight import extras
 from earsight.audio.decode import SUFFIXES
 from earsight.audio.load import fixed_crop, load_waveform
-from earsight.dataset.sources.walk import walk_recordings
+from earsight.dataset.walk import walk
 from earsight.errors import DataError, DecodeError, ModelError
-from earsight.tasks.cores import free_cores, read_load
+from earsight.tasks.cores import check_threads, free_cores, read_load
+from earsight.tasks.devices import check_device_name, find_device
 
 if TYPE_CHECKING:
     from earsight.network.classifier import Classifier
@@ -38,6 +39,8 @@ def predict(
     run = Path(run)
     if not run.is_dir():
         raise ModelError(f"no such run folder: {run}")
+    check_device_name(device)
+    check_threads(threads)
     paths = list_recordings(sources)
     extras.check("torch", "timm", "safetensors")
     before = read_load()
@@ -45,7 +48,7 @@ def predict(
 
     from earsight.network.classifier import Classifier
 
-    classifier = Classifier.load(run, device)
+    classifier = Classifier.load(run, str(find_device(device)))
     torch.set_num_threads(threads or free_cores(before))
     return _rows(classifier, paths)
 
@@ -55,10 +58,10 @@ def list_recordings(sources: Sequence[str | Path]) -> list[Path]:
     paths: list[Path] = []
     for source in map(Path, sources):
         if source.is_dir():
-            found = walk_recordings(source)
-            if not found:
+            listing = walk(source)
+            if not listing.names and len(sources) == 1:
                 raise DataError(f"no recordings in {source}; looked for {', '.join(sorted(SUFFIXES))}")
-            paths += found
+            paths += map(listing.path, listing.names or ("",))  # an empty folder is a row that fails
         else:
             paths.append(source)
     if not paths:

@@ -29,6 +29,7 @@ class Progress:
         self._bar: Bar | None = None
         self._task: TaskID | None = None
         self._epochs = 0
+        self._scale = 1
 
     def __enter__(self) -> Self:
         if self._console.is_terminal and not self._console.quiet:
@@ -53,9 +54,10 @@ class Progress:
     def say(self, line: str) -> None:
         self._console.print(line, markup=False, soft_wrap=True)
 
-    def start(self, what: str, total: int, done: int = 0) -> None:
-        """Begin a bar of ``total`` steps in place of the last one."""
+    def start(self, what: str, total: int, done: int = 0, *, in_bytes: bool = False) -> None:
+        """Begin a bar of ``total`` steps (or bytes, shown in MB) in place of the last one."""
         self._epochs = 0
+        self._scale = 1_000_000 if in_bytes else 1
         if self._bar is not None:
             if self._task is not None:
                 self._bar.remove_task(self._task)
@@ -63,7 +65,8 @@ class Progress:
 
     def advance(self, done: int, total: int, facts: str = "") -> None:
         if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=done, total=total, facts=facts)
+            facts = facts or ("MB" if self._scale > 1 else "")
+            self._bar.update(self._task, completed=done // self._scale, total=total // self._scale, facts=facts)
 
     def start_training(self, epochs: int, steps: int, done_epochs: int) -> None:
         self.start("training", epochs * steps, done_epochs * steps)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from earsight.audio.settings import AudioSettings
 from earsight.errors import SettingsError
@@ -15,19 +15,39 @@ from earsight.mel.settings import AugmentSettings, MelSettings
 from earsight.network.settings import NetworkSettings, OptimizerSettings
 from earsight.settings import Settings
 
+_FEWEST_FRAMES = 8
+
 
 class Recipe(Settings):
-    epochs: int = Field(20, ge=1)
+    epochs: int = Field(20, ge=1, le=100_000)
     """Times that every training clip is seen."""
-    batch_size: int = Field(32, ge=2)
+    batch_size: int = Field(32, ge=2, le=65_536)
     """Clips in one step."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=2**32 - 1)
     """Of the split, the order, the crops, the augmentation and the network's own randomness."""
     audio: AudioSettings = AudioSettings()
     mel: MelSettings = MelSettings()
     augment: AugmentSettings = AugmentSettings()
     network: NetworkSettings = NetworkSettings()
     optimizer: OptimizerSettings = OptimizerSettings()
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        """What two groups of settings say of each other."""
+        nyquist_hz, top_hz = self.audio.rate_hz / 2, self.mel.f_max_hz
+        if top_hz is not None and top_hz > nyquist_hz:
+            raise ValueError(
+                f"mel.f_max_hz {top_hz:g} is above half the sample rate ({nyquist_hz:g} Hz); lower it, or pass none"
+            )
+        if self.mel.f_min_hz >= nyquist_hz:
+            raise ValueError(f"mel.f_min_hz {self.mel.f_min_hz:g} is not below {nyquist_hz:g} Hz; lower it")
+        frames = 1 + self.audio.crop_samples // self.mel.hop_length
+        if frames < _FEWEST_FRAMES:
+            raise ValueError(
+                f"the image would be {frames} frames wide: audio.crop_s {self.audio.crop_s:g} with mel.hop_length "
+                f"{self.mel.hop_length} at {self.audio.rate_hz} Hz; lengthen the crop or lower the hop length"
+            )
+        return self
 
     @classmethod
     def named(cls, name: str | Path = "default", changes: Mapping[str, Any] | None = None) -> Self:
@@ -44,7 +64,8 @@ class Recipe(Settings):
     def checked(cls, values: Mapping[str, Any]) -> Self:
         """``model_validate`` with our own error: each wrong setting, what was got, the nearest known name."""
         try:
-            return cls.model_validate(values)
+            # strict: TOML has types of its own, and what comes from the command line has been converted
+            return cls.model_validate(values, strict=True)
         except ValidationError as error:
             raise SettingsError(explain(cls, error)) from error
 
@@ -67,8 +88,8 @@ def _read(name: str | Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise SettingsError(f"no recipe file: {path}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise SettingsError(f"can't read the recipe {path}: {error}") from error
+    except (ValueError, RecursionError, OSError) as error:  # tomllib's own error is a ValueError
+        raise SettingsError(f"can't read the recipe {path}: {error}; it must be TOML in UTF-8") from error
 
 
 def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -77,6 +98,15 @@ def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
         old = merged.get(key)
         merged[key] = _merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
     return merged
+
+
+_PLAIN = {
+    "model_type": "a group of settings is expected",
+    "int_type": "a whole number is expected",
+    "float_type": "a number is expected",
+    "bool_type": "true or false is expected",
+    "string_type": "a text is expected",
+}
 
 
 def explain(model: type[BaseModel], error: ValidationError) -> str:
@@ -89,7 +119,9 @@ def _explain(model: type[BaseModel], error: dict[str, Any]) -> str:
     if error["type"] != "extra_forbidden":
         message = error["msg"].removeprefix("Value error, ")
         message = message[:1].lower() + message[1:]
-        return f"setting {name}: {message}" + ("" if isinstance(error["input"], dict) else f", got {error['input']!r}")
+        message = _PLAIN.get(error["type"], message)
+        where = f"setting {name}: " if name else ""
+        return where + message + ("" if isinstance(error["input"], Mapping) else f", got {error['input']!r}")
     near = difflib.get_close_matches(name, setting_names(model), n=1, cutoff=0.5)
     return f"no setting {name!r}" + (f"; did you mean {near[0]}?" if near else "")
 

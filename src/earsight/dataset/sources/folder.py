@@ -1,31 +1,51 @@
-"""A folder with one folder a class: the name of the first folder below the root is the label."""
-
-from os.path import commonpath
-from pathlib import Path
+"""A folder with one folder a class; train, valid and test folders may stand above the classes."""
 
 from earsight.dataset.clip import Clip, DataSet, Failure
+from earsight.dataset.walk import Listing
 from earsight.errors import DataError
 
+_PARTS = {
+    "train": "train",
+    "training": "train",
+    "valid": "valid",
+    "val": "valid",
+    "validation": "valid",
+    "dev": "valid",
+    "test": "test",
+    "testing": "test",
+    "eval": "test",
+}
 
-def read(place: Path, files: list[Path]) -> DataSet:
-    """Clips with their class folder as label and no group. Files beside the class folders are left out, and said so."""
-    # A zip was unpacked elsewhere: its root is the folder that all its files share.
-    root = place if place.is_dir() else Path(commonpath([str(path.parent) for path in files]))
-    # One folder around all classes (as zips often have) is stepped into.
-    while len({f.relative_to(root).parts[0] for f in files}) == 1 and len(files[0].relative_to(root).parts) > 2:
-        root = root / files[0].relative_to(root).parts[0]
+
+def read(listing: Listing) -> DataSet:
+    """Clips with the name of the first folder below the root as label, and no group.
+
+    Where all folders at the root are called train, valid and test (or as they are otherwise called: val, dev …), they
+    are taken for the parts of a split, and the folders below them for classes. Recordings beside the class folders are
+    left out with their reason. Raises DataError where there is no class folder.
+    """
+    names, inside = listing.names, ""
+    # One folder around all classes (as archives often have) is stepped into.
+    while len({name.partition("/")[0] for name in names}) == 1 and all(name.count("/") > 1 for name in names):
+        around, _, _ = names[0].partition("/")
+        inside += f"{around}/"
+        names = tuple(name[len(around) + 1 :] for name in names)
+    tops = {name.partition("/")[0].lower() for name in names if "/" in name}
+    parted = {"train", "test"} <= {_PARTS.get(top, "") for top in tops} and tops <= _PARTS.keys()
     clips: list[Clip] = []
     failures: list[Failure] = []
-    for path in files:
-        parts = path.relative_to(root).parts
-        if len(parts) == 1:
-            failures.append(Failure(path, "no label: it lies beside the class folders, not in one"))
+    for name in names:
+        folders = name.split("/")[:-1]
+        fold = _PARTS[folders.pop(0).lower()] if parted and folders else ""
+        if folders:
+            clips.append(Clip(listing.path(inside + name), folders[0], fold=fold))
         else:
-            clips.append(Clip(path, parts[0]))
+            reason = "no label: it lies beside the class folders, not in one"
+            failures.append(Failure(listing.path(inside + name), reason))
     if not clips:
         raise DataError(
-            f"no labels in {place}: {len(files)} recordings and no class folder; "
-            "make one folder a class, or use RAVDESS's file names"
+            f"no labels in {listing.place}: {len(names)} recordings and no class folder; "
+            "make one folder a class, or give a table with the columns path and label"
         )
     labels = tuple(sorted({clip.label for clip in clips}))
-    return DataSet("folder", place, labels, tuple(clips), len(files), tuple(failures))
+    return DataSet("folder", listing.place, labels, tuple(clips), len(names), tuple(failures))

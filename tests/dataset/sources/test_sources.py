@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from earsight.dataset.sources import read_dataset
+from earsight.dataset.sources import known_sources, read_dataset
 from earsight.dataset.sources.ravdess import EMOTIONS, parse_name
-from earsight.errors import DataError
-from tests.conftest import tone
+from earsight.errors import DataError, SettingsError
+from tests.conftest import lay, tone
 
 
 def write(path: Path, hz: float = 440) -> Path:
@@ -39,7 +39,7 @@ def test_real_ravdess(ravdess: Path) -> None:
 
 
 def test_name_in_words() -> None:
-    assert parse_name(Path("03-01-06-02-01-02-12.wav")) == {
+    assert parse_name("Actor_12/03-01-06-02-01-02-12.wav") == {
         "modality": "audio-only",
         "channel": "speech",
         "emotion": "fearful",
@@ -60,7 +60,7 @@ def test_name_in_words() -> None:
 )
 def test_wrong_names_say_which_field(name: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
-        parse_name(Path(name))
+        parse_name(name)
 
 
 def test_wrong_names_among_right_ones_are_left_out_with_their_reason(tmp_path: Path) -> None:
@@ -90,6 +90,7 @@ def test_nested_second_copy_stray_copy_and_song_are_taken_once(tmp_path: Path) -
     ]
     reasons = sorted(failure.reason.split(" ")[0] for failure in dataset.failures)
     assert reasons == ["a"] * 5 + ["song;"]
+    assert len({clip.path for clip in dataset.clips}) == 4
 
 
 def test_zip_of_originals(ravdess_48k_zip: Path) -> None:
@@ -113,7 +114,7 @@ def test_zip_that_leads_out_of_its_folder_is_refused(tmp_path: Path) -> None:
 
 def test_cut_zip(tmp_path: Path, ravdess_48k_zip: Path) -> None:
     (tmp_path / "cut.zip").write_bytes(ravdess_48k_zip.read_bytes()[:100_000])
-    with pytest.raises(DataError, match="not a folder and not a zip"):
+    with pytest.raises(DataError, match="not a folder, an archive or a table"):
         read_dataset(tmp_path / "cut.zip")
 
 
@@ -129,9 +130,92 @@ def test_folder_of_class_folders(tmp_path: Path) -> None:
     assert read_dataset(tmp_path).labels == ("cat", "dog")  # a folder around all classes is stepped into
 
 
-def test_esc10_as_a_folder(esc10: Path) -> None:
-    dataset = read_dataset(esc10)
-    assert (len(dataset.clips), len(dataset.labels)) == (400, 10)
+@pytest.mark.parametrize(("train", "valid", "test"), [("train", "valid", "test"), ("Training", "dev", "eval")])
+def test_folders_of_parts_above_the_classes(tmp_path: Path, train: str, valid: str, test: str) -> None:
+    lay(
+        tmp_path, f"{train}/dog/a.wav", f"{train}/cat/b.wav", f"{valid}/dog/c.wav", f"{test}/cat/d.wav", f"{test}/e.wav"
+    )
+    dataset = read_dataset(tmp_path)
+    found = {clip.path.name: (clip.label, clip.fold) for clip in dataset.clips}
+    assert found == {
+        "a.wav": ("dog", "train"),
+        "b.wav": ("cat", "train"),
+        "c.wav": ("dog", "valid"),
+        "d.wav": ("cat", "test"),
+    }
+    assert [failure.path.name for failure in dataset.failures] == ["e.wav"]
+
+
+def test_classes_called_train_and_test_alone_are_classes(tmp_path: Path) -> None:
+    lay(tmp_path, "train/a.wav", "bus/b.wav", "test/c.wav")
+    assert read_dataset(tmp_path).labels == ("bus", "test", "train")
+
+
+def test_the_group_comes_from_a_pattern(tmp_path: Path) -> None:
+    lay(tmp_path, "dog/anna_1.wav", "dog/bert_1.wav", "cat/anna_2.wav")
+    dataset = read_dataset(tmp_path, group_pattern=r"/([a-z]+)_\d")
+    assert {clip.path.name: clip.group for clip in dataset.clips} == {
+        "anna_1.wav": "anna",
+        "bert_1.wav": "bert",
+        "anna_2.wav": "anna",
+    }
+    assert read_dataset(tmp_path, group_pattern=r"anna|bert").groups == ("anna", "bert")
+    with pytest.raises(DataError, match=r"finds no group in 1 of 3 names: dog/bert_1\.wav"):
+        read_dataset(tmp_path, group_pattern="anna")
+    with pytest.raises(SettingsError, match="not a regular expression"):
+        read_dataset(tmp_path, group_pattern="(")
+
+
+def test_archives_in_a_folder_are_opened(tmp_path: Path, ravdess_48k_zip: Path) -> None:
+    (tmp_path / "download").mkdir()
+    shutil.copy(ravdess_48k_zip, tmp_path / "download")
+    assert len(read_dataset(tmp_path / "download").clips) == 60
+    for name in ("one", "two"):
+        with zipfile.ZipFile(tmp_path / f"{name}.zip", "w") as archive:
+            archive.write(write(tmp_path / f"{name}.wav"), f"{name}/a.wav")
+        (tmp_path / f"{name}.wav").unlink()
+    shutil.rmtree(tmp_path / "download")
+    dataset = read_dataset(tmp_path)
+    assert len(dataset.clips) == 2
+
+
+def test_a_linked_folder_is_followed_once(tmp_path: Path) -> None:
+    lay(tmp_path, "elsewhere/a.wav", "data/cat/b.wav")
+    (tmp_path / "data" / "dog").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "data" / "cat" / "loop").symlink_to(tmp_path / "data")
+    dataset = read_dataset(tmp_path / "data")
+    assert [(clip.label, clip.path.name) for clip in dataset.clips] == [("cat", "b.wav"), ("dog", "a.wav")]
+
+
+def test_song_beside_speech_and_alone(tmp_path: Path) -> None:
+    lay(tmp_path, *(f"Actor_01/{ravdess_name(emotion, 1)}" for emotion in range(1, 5)))
+    lay(tmp_path, *(f"Actor_01/{ravdess_name(emotion, 1, channel=2)}" for emotion in range(1, 4)))
+    speech = read_dataset(tmp_path)
+    assert (speech.source, len(speech.clips), len(speech.failures)) == ("ravdess", 4, 3)
+    song = read_dataset(tmp_path, source="ravdess_song")
+    assert (song.source, len(song.clips), song.labels) == ("ravdess_song", 3, EMOTIONS[:3])
+    for clip in speech.clips:
+        clip.path.unlink()
+    assert read_dataset(tmp_path).source == "ravdess_song"
+
+
+def test_a_source_by_name(tmp_path: Path) -> None:
+    lay(tmp_path, "dog/a.wav", "cat/b.wav")
+    with pytest.raises(SettingsError, match="no source is called 'esc5'; did you mean esc50"):
+        read_dataset(tmp_path, source="esc5")
+    with pytest.raises(DataError, match=r"no usable recording of ravdess .* seven two-digit fields"):
+        read_dataset(tmp_path, source="ravdess")
+    lay(tmp_path / "ravdess", *(f"{label}/{ravdess_name(1, 1)}" for label in ("x", "y")))
+    assert read_dataset(tmp_path / "ravdess", source="folder").labels == ("x", "y")
+
+
+def test_every_source_tells_its_licence_citation_and_protocol_and_how_to_get_it() -> None:
+    sources = known_sources().values()
+    assert len(sources) >= 12
+    for source in sources:
+        assert all((source.title, source.licence, source.citation, source.protocol)), source.name
+        assert source.page.startswith("http"), source.name
+        assert source.downloads or source.how_to_get, source.name
 
 
 def test_empty_unlabelled_one_class_and_absent(tmp_path: Path) -> None:
@@ -146,10 +230,11 @@ def test_empty_unlabelled_one_class_and_absent(tmp_path: Path) -> None:
     write(tmp_path / "one" / "c.wav")
     with pytest.raises(DataError, match=r"one class only.*'one'"):
         read_dataset(tmp_path)
+    assert read_dataset(tmp_path, fewest_classes=1).labels == ("one",)
 
 
 def test_file_that_is_no_zip(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="not a folder and not a zip"):
+    with pytest.raises(DataError, match="not a folder, an archive or a table"):
         read_dataset(write(tmp_path / "a.wav"))
 
 

@@ -1,0 +1,108 @@
+"""What can be said of a recording without a network: length, level, silence, clipping, and a digest of its samples."""
+
+import hashlib
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from earsight.audio.decode import Samples, open_sound, source_name
+from earsight.errors import DecodeError
+
+_BLOCK_SAMPLES = 1 << 16
+_FULL_SCALE = 0.999
+_CLIPPED_RUN_SAMPLES = 3
+
+
+class SampleDigest:
+    """A digest of decoded samples, block by block: the same for the same sound in any container.
+
+    Channels that are copies of each other count as one, since a mono recording is often stored as two. The sample
+    rate is left out: a file with a wrong rate in its header is still a copy.
+    """
+
+    def __init__(self) -> None:
+        self._all = hashlib.blake2b(digest_size=16)
+        self._first = hashlib.blake2b(digest_size=16)
+        self._copies = True
+
+    def add(self, block: Samples) -> None:
+        """block: float32 [channels, samples], the next ones."""
+        first = np.ascontiguousarray(block[0])
+        self._first.update(first.data)
+        if len(block) > 1:
+            self._copies = self._copies and bool((block[1:] == first).all())
+            self._all.update(np.ascontiguousarray(block.T).data)
+        else:
+            self._all.update(first.data)
+
+    def hexdigest(self) -> str:
+        return (self._first if self._copies else self._all).hexdigest()
+
+
+def sample_digest(samples: Samples) -> str:
+    """32 hexadecimal digits for float32 [channels, samples]; see ``SampleDigest``."""
+    digest = SampleDigest()
+    for start in range(0, samples.shape[1], _BLOCK_SAMPLES):
+        digest.add(samples[:, start : start + _BLOCK_SAMPLES])
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class SoundFacts:
+    """duration_s, rate_hz, channels. peak: largest |sample|; full scale is 1. rms_dbfs: level of the mean square over
+    all channels against full scale, −inf for silence. clipped: three samples in a row at full scale, or more.
+    digest: of the samples, see ``SampleDigest``."""
+
+    duration_s: float
+    rate_hz: int
+    channels: int
+    peak: float
+    rms_dbfs: float
+    clipped: bool
+    digest: str
+
+    @property
+    def silent(self) -> bool:
+        return self.peak == 0
+
+
+def examine(path: Path, start_s: float = 0.0, end_s: float | None = None) -> SoundFacts:
+    """Read a recording, or a span of it, once, in blocks. Raises DecodeError as ``decode`` does."""
+    digest, count, peak, squares, clipped = SampleDigest(), 0, 0.0, 0.0, False
+    with open_sound(path) as file:
+        name = source_name(path)
+        try:
+            first = min(round(start_s * file.samplerate), file.frames)
+            if first:
+                file.seek(first)
+            left = -1 if end_s is None else max(0, round(end_s * file.samplerate) - first)
+            for read in file.blocks(_BLOCK_SAMPLES, frames=left, dtype="float32", always_2d=True):
+                block = read.T
+                digest.add(block)
+                level = np.abs(block)
+                peak = max(peak, float(level.max(initial=0.0)))
+                squares += float(np.square(block, dtype=np.float64).sum())
+                clipped = clipped or _has_run(level)
+                count += block.shape[1]
+        except (RuntimeError, OSError) as error:
+            raise DecodeError(f"not readable as sound: {name} ({str(error).strip().rstrip('.')})") from error
+        rate_hz, channels = int(file.samplerate), int(file.channels)
+    if count == 0:
+        raise DecodeError(f"no samples{f' after {start_s:g} s' if start_s else ''} in: {name}")
+    if not math.isfinite(squares):
+        raise DecodeError(f"NaN or infinite samples in: {name}")
+    mean_square = squares / (count * channels)
+    rms_dbfs = 10 * math.log10(mean_square) if mean_square > 0 else -math.inf
+    return SoundFacts(count / rate_hz, rate_hz, channels, peak, rms_dbfs, clipped, digest.hexdigest())
+
+
+def _has_run(level: Samples) -> bool:
+    if not (level >= _FULL_SCALE).any():
+        return False
+    full = level >= _FULL_SCALE
+    run = full[:, : -_CLIPPED_RUN_SAMPLES + 1].copy()
+    for shift in range(1, _CLIPPED_RUN_SAMPLES):
+        run &= full[:, shift : full.shape[1] - _CLIPPED_RUN_SAMPLES + 1 + shift]
+    return bool(run.any())

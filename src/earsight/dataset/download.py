@@ -1,0 +1,166 @@
+"""An official address → a file on this machine: resumed after a cut, checked, never half."""
+
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from earsight.errors import DataError
+from earsight.extras import require
+
+Advance = Callable[[int, int], None]
+_BLOCK_BYTES = 1 << 14  # what is lost at most where a transfer is cut
+_TEXT_TYPES = ("text/html", "application/xhtml")
+
+
+@dataclass(frozen=True)
+class Download:
+    """One file to fetch. url: official address; its last part is the file's name unless ``name`` gives another.
+    size_bytes: where published. checksum: ``md5:…`` or ``sha256:…``, where published."""
+
+    url: str
+    size_bytes: int | None = None
+    checksum: str | None = None
+    name: str = ""
+
+    @property
+    def file_name(self) -> str:
+        return self.name or self.url.partition("?")[0].rstrip("/").rpartition("/")[2]
+
+    @property
+    def address(self) -> str:
+        """The official address, or the file's name below ``$EARSIGHT_MIRROR`` (for networks without a way out)."""
+        mirror = os.environ.get("EARSIGHT_MIRROR", "").rstrip("/")
+        return f"{mirror}/{self.file_name}" if mirror else self.url
+
+
+class _Again(Exception):
+    """The transfer broke, and another attempt may go on from where it did."""
+
+
+def fetch(
+    download: Download,
+    folder: Path,
+    *,
+    progress: Advance | None = None,
+    timeout_s: float = 30.0,
+    attempts: int = 5,
+    wait_s: float = 1.0,
+) -> Path:
+    """Fetch one file into ``folder``, by pooch; returns its path.
+
+    What is there with the right checksum is not fetched again. A transfer that was cut, now or by an earlier process,
+    is resumed where the server says that the file is still the same. timeout_s: without a byte. wait_s: before the
+    second attempt; doubled each time. progress: called with (bytes done, bytes of all). Raises DataError where the file
+    can't be had, or is not the one that was published; the final name is given to a whole and checked file only.
+    """
+    pooch = require("pooch")
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def transfer(url: str, output_file: str, _: Any) -> None:
+        """pooch's downloader: it renames ``output_file`` after the checksum was found right."""
+        part = folder / f"{download.file_name}.part"
+        for attempt in range(attempts):
+            try:
+                _transfer(url, part, download, progress, timeout_s)
+                break
+            except _Again as error:
+                if attempt + 1 == attempts:
+                    raise DataError(_lost(download, folder, f"{error}, {attempts} times")) from error
+                time.sleep(wait_s * 2**attempt)
+        part.replace(output_file)
+        _note(part).unlink(missing_ok=True)
+
+    logger = pooch.get_logger()
+    level = logger.level
+    logger.setLevel("ERROR")
+    try:
+        with require("filelock").FileLock(folder / f".{download.file_name}.lock"):  # a second process waits
+            found = pooch.retrieve(
+                download.address, download.checksum, fname=download.file_name, path=folder, downloader=transfer
+            )
+    except ValueError as error:  # pooch's word for a wrong checksum
+        raise DataError(
+            f"{download.address} served another file than the published one ({error}); it was removed; try again later"
+        ) from error
+    except OSError as error:
+        raise DataError(_lost(download, folder, error.strerror or type(error).__name__)) from error
+    finally:
+        logger.setLevel(level)
+    return Path(found)
+
+
+def _transfer(url: str, part: Path, download: Download, progress: Advance | None, timeout_s: float) -> None:
+    """Append to ``part`` what it lacks. Raises _Again where another attempt may help, DataError where none will."""
+    requests = require("requests")
+    have, version = _resumable(part)
+    headers = {"Accept-Encoding": "identity"}
+    if have:
+        headers |= {"Range": f"bytes={have}-", "If-Range": version}
+    try:
+        with requests.get(url, headers=headers, stream=True, timeout=timeout_s) as answer:
+            if answer.status_code == 416 or (answer.status_code == 206 and not _goes_on(answer, have)):
+                part.unlink(missing_ok=True)
+                raise _Again("the server could not go on where the transfer was cut")
+            if answer.status_code in {408, 425, 429} or answer.status_code >= 500:
+                raise _Again(f"the server answered {answer.status_code} {answer.reason}")
+            if answer.status_code not in {200, 206}:
+                raise DataError(
+                    _lost(download, part.parent, f"the server answered {answer.status_code} {answer.reason}")
+                )
+            if answer.headers.get("Content-Type", "").startswith(_TEXT_TYPES):
+                raise DataError(_lost(download, part.parent, "the server answered with a web page"))
+            have = have if answer.status_code == 206 else 0
+            length = answer.headers.get("Content-Length")
+            total = have + int(length) if length else None
+            if download.size_bytes and total and total != download.size_bytes:
+                reason = f"it has {total:,} bytes there, {download.size_bytes:,} were published"
+                raise DataError(_lost(download, part.parent, reason))
+            _note(part).write_text(json.dumps(answer.headers.get("ETag") or answer.headers.get("Last-Modified")))
+            with part.open("ab" if have else "wb") as out:
+                for block in answer.iter_content(_BLOCK_BYTES):
+                    out.write(block)
+                    have += len(block)
+                    if progress:
+                        progress(have, total or have)
+    except requests.exceptions.RequestException as error:
+        raise _Again(_plain(error)) from error
+    if total is not None and have != total:
+        raise _Again(f"{have:,} of {total:,} bytes came")
+
+
+def _resumable(part: Path) -> tuple[int, str]:
+    """Bytes that are there, and the version of the file that they are of; (0, "") where they can't be gone on from."""
+    try:
+        version = json.loads(_note(part).read_text())
+        return (part.stat().st_size, str(version)) if version else (0, "")
+    except (OSError, ValueError):
+        return 0, ""
+
+
+def _goes_on(answer: Any, have: int) -> bool:
+    return bool(answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"))
+
+
+def _note(part: Path) -> Path:
+    """Beside the part: the ETag or date that the server gave it."""
+    return part.with_name(f"{part.name}.json")
+
+
+def _plain(error: Exception) -> str:
+    text = str(error)
+    if "timed out" in text:
+        return "the server fell silent"
+    if "resolve" in text or "getaddrinfo" in text:
+        return "the address can't be found; is there a network?"
+    return "the connection broke" if "refused" not in text else "the connection was refused"
+
+
+def _lost(download: Download, folder: Path, reason: str) -> str:
+    return (
+        f"can't get {download.address}: {reason}; try again, fetch it by hand to {folder / download.file_name}, or set "
+        "EARSIGHT_MIRROR to an address that has it"
+    )

@@ -1,0 +1,331 @@
+"""A table of recordings: CSV, TSV, JSON Lines or Parquet, with the columns path and label, and some others."""
+
+import csv
+import difflib
+import gc
+import io
+import json
+import math
+import ntpath
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from earsight.dataset.clip import NO_TAGS, Clip, DataSet
+from earsight.errors import DataError
+from earsight.extras import require
+
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
+_GROUPS = ("group", "speaker", "recording")
+_KNOWN = ("path", "label", *_GROUPS, "fold", "start", "end")
+_PART_WORDS = {"val": "valid", "validation": "valid", "dev": "valid", "training": "train", "testing": "test"}
+_SHOWN = 10
+
+Row = tuple[int, Sequence[Any]]  # line as an editor counts it (or row of a Parquet file), cells
+
+
+def is_table(name: str) -> bool:
+    """Whether a file name ends as a table's."""
+    return name.lower().endswith(SUFFIXES)
+
+
+def read(path: Path) -> DataSet:
+    """Clips of the rows. Paths are absolute, or relative to the table's folder and inside of it.
+
+    label may hold several, with ``;`` between them. group may also be called speaker or recording; where there is none
+    and rows are spans of one file, each file is a group. fold is a number, a name, or train, valid, test. start and
+    end are in seconds. Further columns become tags. Raises DataError with every row that is wrong.
+    """
+    with _collector_paused():
+        header, rows = _open(path)
+        columns = _columns(path, header)
+        problems = _Problems()
+        clips = _clips(path, columns, rows, problems)
+        if not clips and not problems.count:
+            raise DataError(f"no rows in {path}; it has the columns {', '.join(header)} and nothing below them")
+        clips.sort(key=lambda clip: (clip.path, clip.start_s or 0.0))  # still texts
+        _check_files(path.parent, clips, problems)
+        _check_repeats(clips, problems)
+        _check_folds(clips, problems)
+        if problems.count:
+            raise DataError(f"{problems.count} problems in {path}: {problems}")
+        grouped = next((name for name in _GROUPS if name in columns), "")
+        if not grouped and any(one.path == two.path for one, two in pairwise(clips)):
+            clips = [clip._replace(group=str(clip.path)) for clip in clips]
+            grouped = "recording"
+        for n, clip in enumerate(clips):
+            clips[n] = clip._replace(path=Path(clip.path))
+    labels = {label for clip in clips for label in (clip.label, *clip.more_labels)}
+    return DataSet(
+        source="table",
+        place=path,
+        labels=tuple(sorted(labels)),
+        clips=tuple(clips),
+        files=len(clips),
+        group_name=grouped or "group",
+    )
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """A million small objects that all stay: the garbage collector would walk them again and again."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
+class _Problems:
+    """What is wrong, kind by kind: the first ten of each, and how many there are."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._found: defaultdict[str, list[str]] = defaultdict(list)
+        self._counts: defaultdict[str, int] = defaultdict(int)
+
+    def add(self, kind: str, where: object) -> None:
+        self.count += 1
+        self._counts[kind] += 1
+        if self._counts[kind] <= _SHOWN:
+            self._found[kind].append(str(where))
+
+    def __str__(self) -> str:
+        return "; ".join(
+            f"{kind} {', '.join(shown)}"
+            + (f" … ({_SHOWN} of {self._counts[kind]})" if self._counts[kind] > _SHOWN else "")
+            for kind, shown in self._found.items()
+        )
+
+
+def _columns(path: Path, header: Sequence[str]) -> dict[str, int]:
+    """Lower-case name → place. Raises DataError where path or label is missing or a name occurs twice."""
+    names = [str(name).strip().lower() for name in header]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise DataError(f"{path} has the column {twice[0]!r} twice; rename one")
+    for wanted in ("path", "label"):
+        if wanted not in names:
+            near = difflib.get_close_matches(wanted, names, n=1, cutoff=0.5)
+            hint = f"; is it {near[0]!r}? rename it" if near else ""
+            raise DataError(f"no column {wanted!r} in {path}; its columns: {', '.join(map(str, header))}{hint}")
+    groups = [name for name in _GROUPS if name in names]
+    if len(groups) > 1:
+        raise DataError(
+            f"{path} has the columns {' and '.join(groups)}, and one of them must be the group; rename others"
+        )
+    return {name: place for place, name in enumerate(names)}
+
+
+def _open(path: Path) -> tuple[list[str], Iterator[Row]]:
+    """Column names and rows."""
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
+        return _open_parquet(path)
+    lines = _lines(path)
+    if suffix in {".jsonl", ".ndjson"}:
+        return _open_json(path, lines)
+    first = next(lines, "")
+    delimiter = "\t" if suffix == ".tsv" else ","
+    if delimiter not in first:
+        other = next(
+            (name for sign, name in ((";", "semicolons"), ("\t", "tabs"), (",", "commas")) if sign in first), ""
+        )
+        if other:
+            expected = "tabs" if suffix == ".tsv" else "commas"
+            raise DataError(
+                f"{path} has {other} between its columns where {expected} are expected; save it with {expected}"
+            )
+    if not first.strip():
+        raise DataError(f"{path} is empty; a table has a first line with its columns: path,label")
+    return next(csv.reader(io.StringIO(first), delimiter=delimiter)), _csv_rows(path, lines, delimiter)
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """Raises DataError at bytes that are not UTF-8 or are zero."""
+    number = 0
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            for number, line in enumerate(file, 1):
+                if "\0" in line:
+                    raise DataError(f"{path}, line {number}: a zero byte; this is no text, or UTF-16: save it as UTF-8")
+                yield line
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 (after line {number}, {error.reason}); save it as UTF-8") from error
+    except OSError as error:
+        raise DataError(f"can't read {path}: {error.strerror}") from error
+
+
+def _csv_rows(path: Path, lines: Iterator[str], delimiter: str) -> Iterator[Row]:
+    reader = csv.reader(lines, delimiter=delimiter)
+    try:
+        for cells in reader:
+            if cells:
+                yield reader.line_num + 1, cells  # the header was read before
+    except csv.Error as error:
+        raise DataError(f"{path}, line {reader.line_num + 1}: {error}; mend the line") from error
+
+
+def _open_json(path: Path, lines: Iterator[str]) -> tuple[list[str], Iterator[Row]]:
+    rows: list[tuple[int, dict[str, Any]]] = []
+    header: dict[str, None] = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{path}, line {number} is not JSON ({error}); mend it") from error
+        if not isinstance(row, dict):
+            raise DataError(f"{path}, line {number} is no object; each line must be as {{'path': …, 'label': …}}")
+        rows.append((number, row))
+        header |= dict.fromkeys(row)
+    if not rows:
+        raise DataError(f"{path} is empty; each line must be as {{'path': …, 'label': …}}")
+    names = list(header)
+    return names, ((number, [row.get(name) for name in names]) for number, row in rows)
+
+
+def _open_parquet(path: Path) -> tuple[list[str], Iterator[Row]]:
+    parquet, arrow = require("pyarrow.parquet"), require("pyarrow")
+    try:
+        file = parquet.ParquetFile(path)
+        names = list(file.schema_arrow.names)
+    except (arrow.ArrowException, OSError) as error:
+        raise DataError(f"can't read {path} as Parquet: {str(error).splitlines()[0]}") from error
+
+    def rows() -> Iterator[Row]:
+        number = 0
+        for batch in file.iter_batches():
+            for cells in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                number += 1
+                yield number, cells
+
+    return names, rows()
+
+
+def _text(value: Any) -> str:
+    """A cell of any type as text: nothing is "", 3.0 is "3"."""
+    if isinstance(value, str):
+        return value.strip()
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _clips(path: Path, columns: dict[str, int], rows: Iterator[Row], problems: _Problems) -> list[Clip]:
+    """The path of each clip is a text still."""
+    root = _prefix(path.parent)
+    width = len(columns)
+    at_path, at_label = columns["path"], columns["label"]
+    at_group = next((columns[name] for name in _GROUPS if name in columns), -1)
+    at_fold, at_start, at_end = (columns.get(name, -1) for name in ("fold", "start", "end"))
+    tags_at = [(name, place) for name, place in columns.items() if name not in _KNOWN]
+    known: dict[str, str] = {}  # one object for each label, group and fold
+    clips: list[Clip] = []
+    for line, cells in rows:
+        if len(cells) != width:
+            problems.add(f"cells other than {width} in row", line)
+            continue
+        name = cells[at_path] if isinstance(cells[at_path], str) else _text(cells[at_path])
+        label = _text(cells[at_label])
+        if not name or not label:
+            problems.add(f"no {'label' if name else 'path'} in row", line)
+            continue
+        place = _place(root, name)
+        if place is None:
+            problems.add("a path that leaves the table's folder in row", f"{line} ({name})")
+            continue
+        more: tuple[str, ...] = ()
+        if ";" in label:
+            label, *others = [one.strip() for one in label.split(";") if one.strip()] or [""]
+            more = tuple(others)
+            if not label or len({label, *more}) != 1 + len(more):
+                problems.add("no label, or one twice, in row", line)
+                continue
+        start_s, end_s = _span(cells, at_start, at_end, line, problems)
+        group = _text(cells[at_group]) if at_group >= 0 else ""
+        fold = _text(cells[at_fold]) if at_fold >= 0 else ""
+        fold = _PART_WORDS.get(fold.lower(), fold)
+        tags = {tag: _text(cells[column]) for tag, column in tags_at} if tags_at else NO_TAGS
+        label, group, fold = (known.setdefault(text, text) for text in (label, group, fold))
+        clips.append(Clip(place, label, group, fold, start_s, end_s, tags, more))  # type: ignore[arg-type]
+    return clips
+
+
+def _prefix(root: Path) -> str:
+    """What stands before a name below ``root``."""
+    return "" if str(root) == "." else f"{root}/".replace("//", "/")
+
+
+def _place(root: str, name: str) -> str | None:
+    """The path as text; None where a relative one climbs out of the folder whose prefix is ``root``."""
+    if "\\" in name and not os.path.exists(root + name):  # noqa: PTH110
+        name = name.replace("\\", "/")
+    if name.startswith("/") or ntpath.splitdrive(name)[0]:
+        return name
+    if ".." in name or name.startswith("./"):
+        name = os.path.normpath(name).replace(os.sep, "/")
+        if name.startswith(".."):
+            return None
+    return root + name
+
+
+def _span(
+    cells: Sequence[Any], at_start: int, at_end: int, line: int, problems: _Problems
+) -> tuple[float | None, float | None]:
+    edges: list[float | None] = [None, None]
+    for n, place in enumerate((at_start, at_end)):
+        if place >= 0 and (text := _text(cells[place])):
+            try:
+                edges[n] = float(text)
+            except ValueError:
+                problems.add("start or end that is no number of seconds in row", f"{line} ({text})")
+    start_s, end_s = edges
+    if not all(edge is None or (math.isfinite(edge) and edge >= 0) for edge in edges) or (
+        end_s is not None and end_s <= (start_s or 0.0)
+    ):
+        problems.add("a span that ends before it begins, or begins before 0, in row", f"{line} ({start_s} to {end_s})")
+    return start_s, end_s
+
+
+def _check_files(root: Path, clips: list[Clip], problems: _Problems) -> None:
+    """Each folder is listed once; asking for each of a million files would take minutes on a slow disk."""
+    inside: set[str] = set()
+    folder = last = "?"
+    for clip in clips:
+        place = str(clip.path)
+        if place == last:
+            continue
+        last = place
+        head, sign, name = place.rpartition("/")
+        if head + sign != folder:
+            folder = head + sign
+            try:
+                with os.scandir(folder or ".") as entries:
+                    inside = {entry.name for entry in entries}
+            except OSError:
+                inside = set()
+        if name not in inside:
+            problems.add("no such file:", place.removeprefix(_prefix(root)))
+
+
+def _check_repeats(clips: list[Clip], problems: _Problems) -> None:
+    for one, two in pairwise(clips):
+        if (one.path, one.start_s, one.end_s) == (two.path, two.start_s, two.end_s):
+            same = {one.label, *one.more_labels} == {two.label, *two.more_labels}
+            told = "" if same else f" as {one.label} and as {two.label}"
+            problems.add("the same clip twice:", f"{two.name}{told}")
+
+
+def _check_folds(clips: list[Clip], problems: _Problems) -> None:
+    if any(clip.fold for clip in clips):
+        for clip in clips:
+            if not clip.fold:
+                problems.add("no fold, where others have one:", clip.name)

@@ -1,0 +1,66 @@
+"""The recordings below a folder, as plain strings: a path object a file would cost seconds in a large data set."""
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from earsight.audio.decode import SUFFIXES
+
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+"""File name endings (lower case) that are taken for archives."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """place: what the user gave. root: the folder where the files lie. names: of the recordings below root, with
+    ``/`` between their parts, sorted. archives: likewise, the archives beside them."""
+
+    place: Path
+    root: Path
+    names: tuple[str, ...]
+    archives: tuple[str, ...] = ()
+
+    def path(self, name: str) -> Path:
+        return Path(f"{self._root}/{name}")
+
+    @cached_property
+    def _root(self) -> str:
+        return str(self.root)
+
+
+def cache_folder() -> Path:
+    """``$EARSIGHT_HOME``, or ``earsight`` in the user's cache folder."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("EARSIGHT_HOME") or Path(base) / "earsight")
+
+
+def is_recording(name: str) -> bool:
+    """Whether a file name has the ending of a recording, and is not hidden."""
+    _, dot, ending = name.rpartition(".")
+    return not name.startswith(".") and bool(dot) and f".{ending.lower()}" in SUFFIXES
+
+
+def is_archive(name: str) -> bool:
+    return not name.startswith(".") and name.lower().endswith(ARCHIVES)
+
+
+def walk(place: Path, root: Path | None = None) -> Listing:
+    """List ``root`` (or ``place`` itself). Links to folders are followed, each folder once; hidden files are not
+    listed."""
+    top = str(root or place)
+    names: list[str] = []
+    archives: list[str] = []
+    seen: set[tuple[int, int]] = set()
+    for parent, folders, files in os.walk(top, followlinks=True):
+        stat = os.stat(parent)  # noqa: PTH116
+        if (stat.st_dev, stat.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((stat.st_dev, stat.st_ino))
+        folders.sort()  # of two links to one folder the same one is taken on every machine
+        inside = parent[len(top) :].lstrip(os.sep).replace(os.sep, "/")
+        prefix = f"{inside}/" if inside else ""
+        names += [prefix + name for name in files if is_recording(name)]
+        archives += [prefix + name for name in files if is_archive(name)]
+    return Listing(place, Path(top), tuple(sorted(names)), tuple(sorted(archives)))

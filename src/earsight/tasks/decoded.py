@@ -1,0 +1,78 @@
+"""A plan → its clips decoded, checked for copies, and divided; and the table of them in the run folder."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from earsight.dataset.clip import PARTS, Failure
+from earsight.dataset.leaks import find_copies, settle
+from earsight.dataset.split import Split
+from earsight.dataset.store import Store, build_store
+from earsight.errors import DataError
+from earsight.tasks.plan import CLIPS_NAME, Plan
+from earsight.tasks.progress import Progress
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """store: the clips that could be read. split: as it was carried out. parts: train, valid, test → indices into the
+    store. failures: everything that was left out, from the listing on."""
+
+    store: Store
+    split: Split
+    parts: dict[str, Sequence[int]]
+    failures: tuple[Failure, ...]
+
+
+def decode_parts(plan: Plan, cores: int, shown: Progress) -> Decoded:
+    """Decode every clip, look for copies across the sides of the split, and carry it over to the clips that could be
+    read. Raises DataError."""
+    dataset = plan.dataset
+    shown.start("decoding", len(dataset.clips))
+    store = build_store(dataset.clips, plan.recipe.audio, threads=cores, strict=plan.strict, progress=shown.advance)
+    if not store.clips:
+        raise DataError(f"none of {len(dataset.clips)} clips could be read; the first: {store.failures[0].reason}")
+    digests = {i: digest for i, digest in zip(store.origin, store.digests, strict=True) if digest}
+    split, dropped = settle(dataset.clips, plan.split, lambda way: find_copies(way, digests), plan.leaks)
+    failures = (*dataset.failures, *plan.left_out, *store.failures, *dropped)
+    place = {index: n for n, index in enumerate(store.origin)}
+    parts: dict[str, Sequence[int]] = {part: [place[i] for i in getattr(split, part) if i in place] for part in PARTS}
+    for part, indices in parts.items():
+        if not indices:
+            raise DataError(f"no readable clip is left for {part}; the first failure: {failures[0].reason}")
+    lost = set(dataset.labels) - {store.clips[i].label for i in parts["train"]}
+    if lost:
+        raise DataError(f"no readable training clip is left of: {', '.join(sorted(lost))}")
+    shown.say(
+        f"decoded {len(store.clips)} clips, {store.duration_s / 60:.1f} min"
+        + (f"; {len(failures)} left out, the first: {_short(failures[0])}" if failures else "")
+        + (f"; {store.silent} silent" if store.silent else "")
+        + ("" if split.caveat == plan.split.caveat else f"\n{split.sentence}")
+    )
+    return Decoded(store, split, parts, failures)
+
+
+def _short(failure: Failure) -> str:
+    reason = failure.reason if str(failure.path) in failure.reason else f"{failure.path}: {failure.reason}"
+    return " ".join(reason.split())
+
+
+def write_clips(run: Path, decoded: Decoded) -> None:
+    """A table that earsight reads as data, too: with --split column:part it is the same split again."""
+    from earsight.network.checkpoint import write_whole
+
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["part", "path", "label", "group", "fold", "start", "end", "digest", "tags"])
+    store, whole = decoded.store, decoded.split.training_score
+    for part in ("train",) if whole else PARTS:
+        for i in decoded.parts[part]:
+            clip = store.clips[i]
+            span = ("" if edge is None else edge for edge in (clip.start_s, clip.end_s))
+            tags = json.dumps(dict(clip.tags), ensure_ascii=False)
+            place = ["all" if whole else part, clip.path.resolve(), clip.label, clip.group, clip.fold]
+            writer.writerow([*place, *span, store.digests[i], tags])
+    write_whole(run / CLIPS_NAME, text.getvalue())

@@ -1,0 +1,142 @@
+"""An inspection → one HTML page with pictures."""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from earsight.audio.load import fixed_crop, load_waveform
+from earsight.audio.settings import AudioSettings
+from earsight.dataset.clip import fold_order
+from earsight.errors import MissingExtraError
+from earsight.extras import check
+from earsight.mel.settings import MelSettings
+from earsight.scores.figures import draw_counts, draw_histogram, draw_image_grid
+from earsight.scores.page import write_page
+from earsight.scores.report import FigureEntry
+from earsight.tasks.inspect import Inspection, about
+
+_MOST_IMAGES = 52
+_MOST_LISTED = 200
+_MOST_COLUMNS = 120
+
+
+def write_inspection(path: Path, inspection: Inspection) -> Path:
+    """Counts, pictures, and every suspicious file. Needs matplotlib and jinja2; the mel images also torch."""
+    dataset, values = inspection.dataset, inspection.to_dict()
+    known = about(dataset.source)
+    duration = values["duration_s"] or {"sum": 0.0, "min": 0.0, "median": 0.0, "max": 0.0}
+    contradicting, identical = values["contradicting"], values["identical"]
+    warnings = []
+    if contradicting:
+        warnings.append(f"{len(contradicting)} sets of identical recordings have different labels.")
+    if inspection.failures:
+        warnings.append(f"{len(inspection.failures)} files can't be used.")
+    with tempfile.TemporaryDirectory() as work:
+        return write_page(
+            path,
+            "data.html.j2",
+            title=dataset.place.resolve().name,
+            subtitle=known.get("title", f"read as: {dataset.source}"),
+            synthetic=dataset.synthetic,
+            warnings=warnings,
+            numbers=(
+                (len(dataset.clips), "clips"),
+                (len(dataset.labels), "classes"),
+                (len(values["groups"]) or "none", f"{dataset.group_name}s known"),
+            ),
+            facts=(
+                ("files", dataset.files),
+                ("in all", f"{duration['sum'] / 60:.1f} min"),
+                ("duration", f"{duration['min']:.2f} to {duration['max']:.2f} s, median {duration['median']:.2f} s"),
+                ("folds", _counts(values["folds"]) or "none"),
+                ("sample rates", _counts(values["rates_hz"], " Hz")),
+                ("channels", _counts(values["channels"])),
+                *((name, text) for name, text in known.items() if name != "title"),
+            ),
+            figures=_figures(Path(work), inspection),
+            lists=(
+                ("Identical recordings, different labels", _sets(contradicting)),
+                ("Identical recordings", _sets(identical)),
+                ("Silent", _rows(values["silent"])),
+                ("Clipped", _rows(values["clipped"])),
+                (f"Shorter than {inspection.short_s:g} s", _rows(values["short"])),
+                ("Left out", _rows([[f.path, f.reason] for f in inspection.failures])),
+            ),
+        )
+
+
+def _counts(found: dict[str, int], unit: str = "") -> str:
+    return ", ".join(f"{value}{unit} ({count})" for value, count in found.items())
+
+
+def _rows(entries: list[object]) -> list[list[object]]:
+    """Cells; the rest of a long list only counted."""
+    rows = [entry if isinstance(entry, list) else [entry] for entry in entries[:_MOST_LISTED]]
+    more = len(entries) - len(rows)
+    return [*rows, [f"… and {more} more"]] if more else rows
+
+
+def _sets(sets: list[list[object]]) -> list[list[object]]:
+    named = [
+        [f"{one['path']}: {one['label']}" if isinstance(one, dict) else one for one in members] for members in sets
+    ]
+    return _rows([[" = ".join(map(str, members))] for members in named])
+
+
+def _figures(work: Path, inspection: Inspection) -> list[FigureEntry]:
+    dataset = inspection.dataset
+    figures = []
+    for name, of in (
+        ("group", [clip.group for clip in dataset.clips]),
+        ("fold", [clip.fold for clip in dataset.clips]),
+    ):
+        places = sorted(set(of) - {""}, key=fold_order)
+        if 1 < len(places) <= _MOST_COLUMNS:
+            counts = np.zeros((len(dataset.labels), len(places)), dtype=np.int64)
+            row, column = ({value: n for n, value in enumerate(values)} for values in (dataset.labels, places))
+            for clip, place in zip(dataset.clips, of, strict=True):
+                if place:
+                    counts[row[clip.label], column[place]] += 1
+            what = dataset.group_name if name == "group" else "fold"
+            drawn = draw_counts(work / f"{name}.png", counts, dataset.labels, places, group_name=what)
+            figures.append(FigureEntry(f"Class by {what}", "Clips of each.", drawn, wide=len(places) > 12))
+    if inspection.facts:
+        seconds = [facts.duration_s for facts in inspection.facts]
+        levels = [facts.rms_dbfs for facts in inspection.facts if not facts.silent]
+        durations = draw_histogram(work / "durations.png", seconds, title="Durations", x_name="seconds")
+        figures.append(FigureEntry("Durations", "Of the clips as they are stored.", durations))
+        if levels:
+            drawn = draw_histogram(work / "levels.png", levels, title="Loudness", x_name="RMS level (dB full scale)")
+            figures.append(FigureEntry("Loudness", "Level of the mean square over each whole clip.", drawn))
+        figures += _mel_images(work, inspection)
+    return figures
+
+
+def _mel_images(work: Path, inspection: Inspection) -> list[FigureEntry]:
+    """The median-long clip of each class, as the default recipe hears it."""
+    try:
+        check("torch")
+    except MissingExtraError:
+        return []
+    import torch
+
+    from earsight.mel.spectrogram import MelSpectrogram, decibels, mel_edges_hz
+
+    audio, mel = AudioSettings(), MelSettings()
+    front_end = MelSpectrogram(mel, audio.rate_hz)
+    images, titles = [], []
+    for label in inspection.dataset.labels[:_MOST_IMAGES]:
+        pairs = [(f.duration_s, n) for n, f in enumerate(inspection.facts) if inspection.clips[n].label == label]
+        if not pairs:
+            continue
+        clip = inspection.clips[sorted(pairs)[len(pairs) // 2][1]]
+        waveform = load_waveform(clip.path, audio, clip.start_s or 0.0, clip.end_s)
+        with torch.inference_mode():
+            spectrum = front_end(torch.from_numpy(fixed_crop(waveform, audio))[None])
+        images.append(decibels(spectrum, mel.power)[0, 0].numpy())
+        titles.append(label)
+    hz = mel_edges_hz(mel, audio.rate_hz)[1:-1]
+    hop_s = mel.hop_length / audio.rate_hz
+    drawn = draw_image_grid(work / "mel.png", np.stack(images), titles, hop_s=hop_s, mel_hz=hz)
+    return [FigureEntry("One mel image a class", "The clip of median length.", drawn, wide=True)]

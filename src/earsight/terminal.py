@@ -1,0 +1,122 @@
+"""Results → lines of text for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from earsight.dataset.sources.source import Source
+    from earsight.scores.metrics import Metrics
+    from earsight.tasks.data import Divided
+    from earsight.tasks.inspect import Inspection
+
+_LISTED = 10
+
+
+def plain(text: object, most: int = 1000) -> str:
+    """One line of at most ``most`` letters: what would steer the terminal is shown by its number."""
+    shown = "".join(letter if letter.isprintable() else f"\\x{ord(letter):02x}" for letter in str(text))
+    return shown if len(shown) <= most else shown[: most - 1] + "…"
+
+
+def metrics_lines(metrics: Metrics, sentence: str, caveat: str, *, table: bool = False) -> Iterator[str]:
+    """The sentence and the three numbers; with ``table`` also each class and the confusion matrix."""
+    yield sentence
+    yield (
+        f"accuracy {metrics.accuracy:.3f}   UAR {metrics.uar:.3f}   macro-F1 {metrics.macro_f1:.3f}   "
+        f"({metrics.clips} clips{f', {caveat}' if caveat else ''})"
+    )
+    if not table:
+        return
+    labels = [plain(row.label, 24) for row in metrics.per_class]
+    wide = max(len(label) for label in labels)
+    yield f"\n{'':{wide}}  precision  recall     F1  support"
+    for label, row in zip(labels, metrics.per_class, strict=True):
+        yield f"{label:{wide}}  {row.precision:9.3f} {row.recall:7.3f} {row.f1:6.3f} {row.support:8}"
+    yield "\ntruth in rows, answers in columns of the same numbers"
+    yield f"{'':{wide + 4}}" + "".join(f"{number:6}" for number in range(1, len(labels) + 1))
+    for number, (label, counts) in enumerate(zip(labels, metrics.confusion, strict=True), 1):
+        yield f"{number:3} {label:{wide}}" + "".join(f"{int(count) or '·':>6}" for count in counts)
+
+
+def source_lines(sources: Iterable[Source], present: Sequence[str]) -> Iterator[str]:
+    """What is known of each source, and whether it is downloaded."""
+    for source in sources:
+        got = "  [downloaded]" if source.name in present else "" if source.downloads else "  [by hand]"
+        yield f"{source.name:<16} {source.title}{got}"
+        yield f"{'':16} licence: {source.licence} · split: {source.protocol}"
+
+
+def inspection_lines(inspection: Inspection, about: Mapping[str, str]) -> Iterator[str]:
+    """Counts, levels, and every kind of suspicious file."""
+    values = inspection.to_dict()
+    dataset = inspection.dataset
+    groups, folds = values["groups"], values["folds"]
+    yield f"{dataset.place}: {about.get('title') or f'read as {dataset.source}'}"
+    parts = [f"{len(dataset.clips)} clips from {dataset.files} files", f"{len(dataset.labels)} classes"]
+    parts += [f"{len(groups)} {dataset.group_name}s"] if groups else ["no groups known"]
+    parts += [f"{len(folds)} folds"] if folds else []
+    yield " · ".join(parts)
+    if dataset.synthetic:
+        yield "synthetic: nobody spoke these clips"
+    wide = max(len(plain(label, 32)) for label in dataset.labels)
+    yield ""
+    for label, count in values["classes"].items():
+        of = {clip.group for clip in dataset.clips if clip.group and label in (clip.label, *clip.more_labels)}
+        yield f"  {plain(label, 32):{wide}} {count:7} clips" + (f"  {len(of):5} {dataset.group_name}s" if of else "")
+    yield ""
+    if folds:
+        yield f"folds      {_counted(folds)}"
+    for name, key, unit in (("duration", "duration_s", "s"), ("peak", "peak_dbfs", "dB"), ("level", "rms_dbfs", "dB")):
+        if spread := values[key]:
+            total = f", {spread['sum'] / 60:.1f} min in all" if key == "duration_s" else ""
+            yield f"{name:<10} {spread['min']:.2f} to {spread['max']:.2f} {unit}, median {spread['median']:.2f}{total}"
+    yield f"rate       {_counted(values['rates_hz'], ' Hz')}"
+    yield f"channels   {_counted(values['channels'])}"
+    yield ""
+    yield from _listed("silent", values["silent"])
+    yield from _listed("clipped", values["clipped"])
+    yield from _listed(f"shorter than {inspection.short_s:g} s", values["short"])
+    yield from _listed("identical audio", [" = ".join(names) for names in values["identical"]], "set")
+    contradicting = [" ≠ ".join(f"{one['path']}: {one['label']}" for one in clips) for clips in values["contradicting"]]
+    yield from _listed("identical audio with different labels", contradicting, "set")
+    yield from _listed("left out", [f"{failure['path']}: {failure['reason']}" for failure in values["failures"]])
+    for key in ("licence", "citation", "protocol", "page"):
+        if key in about:
+            yield f"{key:<10} {about[key]}"
+
+
+def division_lines(divided: Divided) -> Iterator[str]:
+    """Clips of each class and groups in each part of a split."""
+    dataset, split = divided.dataset, divided.split
+    yield split.sentence
+    parts = {"train": split.train} if split.training_score else {
+        "train": split.train, "valid": split.valid, "test": split.test
+    }  # fmt: skip
+    wide = max(len(dataset.group_name) + 1, 5, *(len(plain(label, 32)) for label in dataset.labels))
+    yield f"\n{'':{wide}}" + "".join(f"{part:>8}" for part in parts)
+    for label in dataset.labels:
+        counts = (sum(dataset.clips[i].label == label for i in part) for part in parts.values())
+        yield f"{plain(label, 32):{wide}}" + "".join(f"{count:8}" for count in counts)
+    yield f"{'clips':{wide}}" + "".join(f"{len(part):8}" for part in parts.values())
+    if dataset.groups:
+        groups = (len({dataset.clips[i].group for i in part} - {""}) for part in parts.values())
+        yield f"{dataset.group_name + 's':{wide}}" + "".join(f"{count:8}" for count in groups)
+    yield ""
+    yield from _listed("leaks between the sides by name, group or span", list(divided.leaks), "leak")
+
+
+def _listed(what: str, entries: Sequence[Any], each: str = "file") -> Iterator[str]:
+    if not entries:
+        yield f"{what}: none"
+        return
+    yield f"{what}: {len(entries)} {each}{'s' if len(entries) > 1 else ''}"
+    for entry in entries[:_LISTED]:
+        yield f"  {plain(entry)}"
+    if len(entries) > _LISTED:
+        yield f"  … and {len(entries) - _LISTED} more (--json has them all)"
+
+
+def _counted(found: Mapping[str, int], unit: str = "") -> str:
+    return ", ".join(f"{value}{unit} ({count})" for value, count in found.items())

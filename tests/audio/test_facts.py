@@ -1,0 +1,96 @@
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from earsight.audio.decode import decode
+from earsight.audio.facts import examine, sample_digest
+from earsight.errors import DecodeError
+from tests.conftest import tone
+
+
+def write(path: Path, samples: np.ndarray, subtype: str | None = "PCM_16", rate_hz: int = 16000) -> Path:
+    soundfile.write(path, samples, rate_hz, subtype=subtype)
+    return path
+
+
+def test_length_rate_channels_peak_and_level(tmp_path: Path) -> None:
+    stereo = np.stack([tone(440, 0.5, 8000, gain=0.5), tone(440, 0.5, 8000, gain=0.25)], axis=1)
+    facts = examine(write(tmp_path / "a.wav", stereo, rate_hz=8000))
+    assert (facts.duration_s, facts.rate_hz, facts.channels) == (0.5, 8000, 2)
+    assert facts.peak == pytest.approx(0.5, abs=1e-3)
+    assert facts.rms_dbfs == pytest.approx(10 * math.log10((0.5**2 + 0.25**2) / 2 / 2), abs=0.01)
+    assert not facts.clipped
+    assert not facts.silent
+
+
+def test_silence_has_no_level(tmp_path: Path) -> None:
+    facts = examine(write(tmp_path / "a.wav", np.zeros(1000)))
+    assert facts.silent
+    assert facts.rms_dbfs == -math.inf
+
+
+def test_clipping_is_a_run_at_full_scale_and_not_one_sample(tmp_path: Path) -> None:
+    once = tone(440, 0.1)
+    once[100] = 1.0
+    assert not examine(write(tmp_path / "once.wav", once)).clipped
+    assert examine(write(tmp_path / "loud.wav", np.clip(tone(440, 0.1, gain=3.0), -1, 1))).clipped
+
+
+def test_the_same_sound_in_any_container_has_one_digest(tmp_path: Path) -> None:
+    samples = (tone(440, 5.0) * 32767).astype(np.int16)  # longer than one block
+    twice = np.stack([samples, samples], axis=1)
+    paths = [
+        write(tmp_path / "a.wav", samples),
+        write(tmp_path / "b.flac", samples),
+        write(tmp_path / "c.wav", samples, "PCM_24"),
+        write(tmp_path / "d.aiff", samples),
+        write(tmp_path / "e.wav", twice),
+        write(tmp_path / "wrong_rate.wav", samples, rate_hz=22050),
+    ]
+    digests = {examine(path).digest for path in paths}
+    assert len(digests) == 1
+    assert digests == {sample_digest(decode(path).samples) for path in paths}
+
+
+def test_other_sounds_have_other_digests(tmp_path: Path) -> None:
+    samples = (tone(440, 5.0) * 32767).astype(np.int16)
+    louder, shorter = samples.copy(), samples[:-1]
+    louder[70_000] += 1
+    sides = np.stack([samples, louder], axis=1)
+    swapped = sides[:, ::-1]
+    found = [samples, louder, shorter, sides, swapped]
+    paths = [write(tmp_path / f"{n}.wav", one) for n, one in enumerate(found)]
+    assert len({examine(path).digest for path in paths}) == 5
+    assert [examine(path).digest for path in paths] == [sample_digest(decode(path).samples) for path in paths]
+
+
+def test_a_span_is_examined_as_it_is_decoded(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.flac", tone(440, 6.0) * np.linspace(0, 1, 96000))
+    facts = examine(path, 1.5, 5.75)
+    assert facts.duration_s == 4.25
+    assert facts.digest == sample_digest(decode(path, 1.5, 5.75).samples)
+    assert decode(path, 1.5, 5.75).samples.shape == (1, 68000)
+    assert np.array_equal(decode(path, 1.5).samples, decode(path).samples[:, 24000:])
+    for read in (examine, decode):
+        with pytest.raises(DecodeError, match="no samples after 7 s"):
+            read(path, 7.0, 8.0)
+
+
+def test_the_identical_pair_of_ravdess(ravdess: Path) -> None:
+    folder = ravdess / "Actor_07"
+    one, two = (examine(folder / f"03-01-03-01-02-0{take}-07.flac") for take in (1, 2))
+    assert one == two
+    assert one.digest != examine(folder / "03-01-03-01-01-01-07.flac").digest
+
+
+def test_what_cannot_be_read_says_why(tmp_path: Path) -> None:
+    (tmp_path / "text.wav").write_text("no sound")
+    with pytest.raises(DecodeError, match="not readable as sound"):
+        examine(tmp_path / "text.wav")
+    broken = tone(440, 0.1)
+    broken[5] = np.nan
+    with pytest.raises(DecodeError, match="NaN or infinite"):
+        examine(write(tmp_path / "nan.wav", broken, "FLOAT"))

@@ -1,0 +1,188 @@
+import gc
+import json
+from pathlib import Path
+
+import pytest
+
+from earsight.dataset.clip import NO_TAGS
+from earsight.dataset.sources import read_dataset
+from earsight.dataset.split import split
+from earsight.errors import DataError
+from tests.conftest import lay
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return lay(tmp_path, "a.wav", "b.wav", "deep/c.wav", "deep/d.wav")
+
+
+def table(root: Path, text: str, name: str = "data.csv") -> Path:
+    (root / name).write_text(text, encoding="utf-8")
+    return root / name
+
+
+FULL = [
+    {"path": "a.wav", "label": "dog", "group": "anna", "fold": "1"},
+    {"path": "b.wav", "label": "cat", "group": "bert", "fold": "2"},
+    {"path": "deep/c.wav", "label": "dog", "group": "cleo", "fold": "1"},
+]
+
+
+def write(root: Path, ending: str) -> Path:
+    path = root / f"data.{ending}"
+    if ending in {"jsonl", "ndjson"}:
+        path.write_text("".join(json.dumps(row) + "\n" for row in FULL))
+    elif ending == "parquet":
+        arrow = pytest.importorskip("pyarrow")
+        pytest.importorskip("pyarrow.parquet").write_table(arrow.Table.from_pylist(FULL), path)
+    else:
+        sign = "\t" if ending == "tsv" else ","
+        rows = [list(FULL[0]), *(list(row.values()) for row in FULL)]
+        path.write_text("".join(sign.join(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl", "ndjson", "parquet"])
+def test_every_format_gives_the_same_clips(root: Path, ending: str) -> None:
+    dataset = read_dataset(write(root, ending))
+    assert (dataset.source, dataset.labels, dataset.files, dataset.group_name) == ("table", ("cat", "dog"), 3, "group")
+    assert [(clip.path, clip.label, clip.group, clip.fold) for clip in dataset.clips] == [
+        (root / row["path"], row["label"], row["group"], row["fold"]) for row in FULL
+    ]
+    assert all(clip.tags is NO_TAGS for clip in dataset.clips)
+    assert gc.isenabled()
+
+
+def test_column_names_in_any_case_and_order_and_further_ones_become_tags(root: Path) -> None:
+    path = table(root, "Label,City,PATH,Speaker\ndog,Paris,a.wav,x\ncat,,b.wav,y\n")
+    dataset = read_dataset(path)
+    assert dataset.group_name == "speaker"
+    assert [(clip.label, clip.group, clip.tags) for clip in dataset.clips] == [
+        ("dog", "x", {"city": "Paris"}),
+        ("cat", "y", {"city": ""}),
+    ]
+
+
+def test_a_byte_order_mark_quotes_and_absolute_paths(root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    elsewhere = lay(tmp_path_factory.mktemp("elsewhere"), "x,y.wav")
+    (root / "data.csv").write_bytes(
+        b"\xef\xbb\xbfpath,label\r\n" + f'"{elsewhere}/x,y.wav",dog\r\n./deep/../a.wav,cat\r\n'.encode()
+    )
+    dataset = read_dataset(root / "data.csv")
+    assert {clip.path for clip in dataset.clips} == {elsewhere / "x,y.wav", root / "a.wav"}
+
+
+def test_windows_separators(root: Path) -> None:
+    dataset = read_dataset(table(root, "path,label\ndeep\\c.wav,dog\n.\\deep\\d.wav,cat\n"))
+    assert [clip.path for clip in dataset.clips] == [root / "deep/c.wav", root / "deep/d.wav"]
+
+
+def test_spans_of_one_file_share_a_group_unless_there_is_a_column(root: Path) -> None:
+    rows = "a.wav,dog,0,1.5\na.wav,cat,1.5,\nb.wav,cat,,\n"
+    dataset = read_dataset(table(root, "path,label,start,end\n" + rows))
+    assert [(clip.start_s, clip.end_s) for clip in dataset.clips] == [(0.0, 1.5), (1.5, None), (None, None)]
+    assert dataset.group_name == "recording"
+    assert [clip.group for clip in dataset.clips] == [str(root / "a.wav")] * 2 + [str(root / "b.wav")]
+    named = read_dataset(table(root, "path,label,start,end,group\na.wav,dog,0,1,x\na.wav,cat,1,2,y\n"))
+    assert [clip.group for clip in named.clips] == ["x", "y"]
+
+
+def test_several_labels(root: Path) -> None:
+    dataset = read_dataset(table(root, "path,label\na.wav,dog; cat\nb.wav,rain\n"))
+    assert [(clip.label, clip.more_labels) for clip in dataset.clips] == [("dog", ("cat",)), ("rain", ())]
+    assert dataset.labels == ("cat", "dog", "rain")
+
+
+def test_numbers_become_text(root: Path) -> None:
+    path = table(
+        root, '{"path": "a.wav", "label": 3.0, "fold": 1}\n{"path": "b.wav", "label": 4, "fold": 2}\n', "d.jsonl"
+    )
+    dataset = read_dataset(path)
+    assert [(clip.label, clip.fold) for clip in dataset.clips] == [("3", "1"), ("4", "2")]
+
+
+def test_words_for_parts_are_understood_and_split_by_default(root: Path) -> None:
+    rows = "a.wav,dog,Training\nb.wav,dog,val\ndeep/c.wav,dog,test\ndeep/d.wav,cat,train\n"
+    dataset = read_dataset(table(root, "path,label,fold\n" + rows))
+    assert {clip.path.name: clip.fold for clip in dataset.clips} == {
+        "a.wav": "train",
+        "b.wav": "valid",
+        "c.wav": "test",
+        "d.wav": "train",
+    }
+    parts = split(dataset.clips, "auto")
+    assert (parts.kind, len(parts.train), len(parts.valid), len(parts.test)) == ("fold", 2, 1, 1)
+
+
+def test_every_bad_row_is_in_one_error(root: Path) -> None:
+    bad = (
+        "path,label,start,end,fold\n"
+        "a.wav,,0,1,1\n"  # 2
+        ",dog,0,1,1\n"  # 3
+        "../x.wav,dog,0,1,1\n"  # 4
+        "deep/../../x.wav,dog,0,1,1\n"  # 5
+        "b.wav,dog,two,3,1\n"  # 6
+        "b.wav,dog,3,2,1\n"  # 7
+        "b.wav,dog,-1,2,1\n"  # 8
+        "a.wav,dog,1,2\n"  # 9
+        "gone.wav,dog,0,1,1\n"  # 10
+        "deep/c.wav,dog,0,1,1\n"
+        "deep/c.wav,cat,0,1,1\n"  # 12
+        "deep/d.wav,dog,0,1,\n"  # 13
+    )
+    with pytest.raises(DataError) as caught:
+        read_dataset(table(root, bad))
+    text = str(caught.value)
+    assert text.startswith(f"11 problems in {root / 'data.csv'}: ")
+    for part in (
+        "no label in row 2",
+        "no path in row 3",
+        "a path that leaves the table's folder in row 4 (../x.wav), 5 (deep/../../x.wav)",
+        "start or end that is no number of seconds in row 6 (two)",
+        "in row 7 (3.0 to 2.0), 8 (-1.0 to 2.0)",
+        "cells other than 5 in row 9",
+        "no such file: gone.wav",
+        f"the same clip twice: {root / 'deep/c.wav'} [0–1 s] as ",
+        f"no fold, where others have one: {root / 'deep/d.wav'} [0–1 s]",
+    ):
+        assert part in text, part
+
+
+def test_the_first_ten_of_many_and_how_many_there_are(root: Path) -> None:
+    rows = "".join(f"no{n:03}.wav,dog\n" for n in range(812))
+    with pytest.raises(DataError, match=r"812 problems .*no such file: no000\.wav, .*no009\.wav … \(10 of 812\)"):
+        read_dataset(table(root, "path,label\n" + rows))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("d.csv", b"file,label\na.wav,dog\n", r"no column 'path' in .*d\.csv; its columns: file, label"),
+        ("d.csv", b"path,labels\na.wav,dog\n", "no column 'label' .*is it 'labels'"),
+        ("d.csv", b"path,label,path\n", "has the column 'path' twice"),
+        ("d.csv", b"path,label,group,speaker\n", "columns group and speaker, and one of them must be the group"),
+        ("d.csv", b"", "is empty; a table has a first line"),
+        ("d.csv", b"path,label\n", "no rows in .*it has the columns path, label"),
+        ("d.csv", b"path;label\na.wav;dog\n", "has semicolons between its columns where commas are expected"),
+        ("d.tsv", b"path,label\na.wav,dog\n", "has commas between its columns where tabs are expected"),
+        ("d.csv", "path,label\na.wav,bär\n".encode("latin-1"), "is not UTF-8 .*save it as UTF-8"),
+        ("d.csv", "path,label\na.wav,dog\n".encode("utf-16"), "is not UTF-8"),
+        ("d.csv", b"path,label\na.wav,d\0g\n", "line 2: a zero byte"),
+        ("d.jsonl", b"{'path': 1}\n", "line 1 is not JSON"),
+        ("d.jsonl", b"\n[1, 2]\n", "line 2 is no object"),
+        ("d.jsonl", b"", "is empty; each line must be"),
+        ("d.parquet", b"PAR1 no", "can't read .* as Parquet"),
+    ],
+)
+def test_what_is_no_table_says_why(root: Path, name: str, content: bytes, message: str) -> None:
+    (root / name).write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        read_dataset(root / name)
+
+
+def test_a_table_beside_where_one_works(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(root)
+    dataset = read_dataset(table(Path(), "path,label\na.wav,dog\ndeep/c.wav,cat\n"))
+    assert [str(clip.path) for clip in dataset.clips] == ["a.wav", "deep/c.wav"]
+    with pytest.raises(DataError, match=r"no such file: gone\.wav"):
+        read_dataset(table(Path(), "path,label\ngone.wav,dog\ndeep/c.wav,cat\n"))

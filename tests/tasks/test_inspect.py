@@ -1,0 +1,118 @@
+"""What is in a data set, and what is wrong with it: real files, small and large."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from earsight.dataset.synth import write_corpus
+from earsight.tasks.inspect import inspect
+from earsight.tasks.inspect_page import write_inspection
+from earsight.terminal import inspection_lines
+from tests.conftest import tone
+
+
+@pytest.fixture
+def troubled(tmp_path: Path) -> Path:
+    """Two classes; one file each that is silent, clipped, short, unreadable, copied, and copied under another label."""
+    root = tmp_path / "troubled"
+    sounds = {
+        "dog/plain.wav": tone(440, 1.0),
+        "dog/silent.wav": np.zeros(16000, dtype=np.float32),
+        "dog/clipped.wav": np.clip(tone(440, 1.0, gain=4.0), -1, 1),
+        "dog/short.wav": tone(500, 0.2),
+        "dog/copy.flac": tone(440, 1.0),
+        "cat/plain.wav": tone(880, 2.0),
+        "cat/wrong.wav": tone(500, 0.2),
+    }
+    for name, samples in sounds.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(root / name, (samples * 32767).astype(np.int16), 16000)
+    (root / "cat" / "text.wav").write_text("no sound")
+    return root
+
+
+def test_every_kind_of_trouble_is_found_by_name(troubled: Path) -> None:
+    done = inspect(troubled, threads=2)
+    values = done.to_dict()
+
+    def named(*names: str) -> list[str]:
+        return [str(troubled / name) for name in names]
+
+    assert (values["clips"], values["classes"], values["groups"]) == (8, {"cat": 3, "dog": 5}, {})
+    assert values["silent"] == named("dog/silent.wav")
+    assert values["clipped"] == named("dog/clipped.wav")
+    assert values["short"] == named("cat/wrong.wav", "dog/short.wav")
+    assert values["identical"] == [named("cat/wrong.wav", "dog/short.wav"), named("dog/copy.flac", "dog/plain.wav")]
+    assert [[one["label"] for one in clips] for clips in values["contradicting"]] == [["cat", "dog"]]
+    assert [(failure["path"], failure["reason"][:21]) for failure in values["failures"]] == [
+        (str(troubled / "cat/text.wav"), "not readable as sound")
+    ]
+    assert values["duration_s"]["sum"] == pytest.approx(0.2 + 2 + 1 + 1 + 1 + 0.2 + 1)
+    assert values["rates_hz"] == {"16000": 7}
+    assert values["peak_dbfs"]["max"] == pytest.approx(0.0, abs=1e-3)
+    json.dumps(values, allow_nan=False)
+    assert inspect(troubled, short_s=0.1).short == []
+
+
+def test_text_names_what_was_found(troubled: Path) -> None:
+    lines = list(inspection_lines(inspect(troubled), {}))
+    assert lines[1] == "8 clips from 8 files · 2 classes · no groups known"
+    assert "silent: 1 file" in lines
+    assert f"  {troubled / 'dog/silent.wav'}" in lines
+    assert "identical audio with different labels: 1 set" in lines
+    assert f"  {troubled / 'cat/wrong.wav'}: cat ≠ {troubled / 'dog/short.wav'}: dog" in lines
+    assert "left out: 1 file" in lines
+
+
+def test_the_page_is_one_file_with_pictures_and_escapes_names(troubled: Path, tmp_path: Path) -> None:
+    (troubled / "dog" / "plain.wav").rename(troubled / "dog" / "<b>plain.wav")
+    page = write_inspection(tmp_path / "page.html", inspect(troubled)).read_text()
+    assert page.count("data:image/png;base64,") == 3  # durations, loudness, mel images; there are no groups
+    assert "1 sets of identical recordings have different labels." in page
+    assert "&lt;b&gt;plain.wav" in page
+    assert "<b>plain.wav" not in page
+    assert "http://" not in page
+    assert "https://" not in page
+
+
+def test_one_class_alone_can_be_inspected(troubled: Path) -> None:
+    for path in (troubled / "cat").iterdir():
+        path.unlink()
+    assert inspect(troubled).counts() == {"dog": 5}
+
+
+def test_groups_and_synthetic_voices(tmp_path: Path) -> None:
+    write_corpus(tmp_path / "corpus", speakers=3, takes=1)
+    done = inspect(tmp_path / "corpus")
+    assert done.to_dict()["groups"] == {"01": 8, "02": 8, "03": 8}
+    assert "synthetic: nobody spoke these clips" in inspection_lines(done, {})
+    page = write_inspection(tmp_path / "page.html", done).read_text()
+    assert page.count("data:image/png;base64,") == 4
+    assert "Synthetic voices" in page
+
+
+def test_ravdess_has_1440_clips_and_one_identical_pair(ravdess: Path) -> None:
+    values = inspect(ravdess).to_dict()
+    assert (values["clips"], len(values["groups"]), len(values["classes"])) == (1440, 24, 8)
+    assert [[Path(path).name for path in paths] for paths in values["identical"]] == [
+        ["03-01-03-01-02-01-07.flac", "03-01-03-01-02-02-07.flac"]
+    ]
+    assert (values["contradicting"], values["silent"], values["failures"]) == ([], [], [])
+    assert values["duration_s"]["min"] == pytest.approx(2.94, abs=0.01)
+    assert values["duration_s"]["max"] == pytest.approx(5.27, abs=0.01)
+
+
+def test_esc10_has_400_clips_in_ten_classes_and_five_folds(esc10: Path) -> None:
+    values = inspect(esc10).to_dict()
+    assert (values["clips"], len(values["classes"])) == (400, 10)
+    assert values["folds"] == {"1": 80, "2": 80, "3": 80, "4": 80, "5": 80}
+    assert values["identical"] == []
+
+
+def test_the_stereo_files_of_ravdess_are_seen(ravdess_48k_zip: Path) -> None:
+    values = inspect(ravdess_48k_zip).to_dict()
+    assert values["channels"] == {"1": 58, "2": 2}
+    assert values["rates_hz"] == {"22050": 1, "48000": 59}
