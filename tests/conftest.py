@@ -1,6 +1,7 @@
 """Real recordings and weights where they lie, small recordings made on the spot everywhere else."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,14 @@ import soundfile
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("EARSIGHT_DATA") or ROOT.parent / "shared" / "data")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def a_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """For what is made once for many tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EARSIGHT_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -59,12 +68,16 @@ def tone(hz: float, seconds: float, rate_hz: int = 16000, gain: float = 0.5) -> 
 
 @pytest.fixture
 def tones(tmp_path: Path) -> Path:
+    return write_tones(tmp_path / "tones")
+
+
+def write_tones(root: Path) -> Path:
     """A folder with one folder a class: low (≈ 300 Hz) and high (≈ 3 kHz) tones, 12 clips each, of 0.3 to 0.6 s."""
     rng = np.random.default_rng(0)
     for label, hz in (("low", 300.0), ("high", 3000.0)):
         for number in range(12):
-            path = tmp_path / "tones" / label / f"{label}{number:02}.wav"
+            path = root / label / f"{label}{number:02}.wav"
             path.parent.mkdir(parents=True, exist_ok=True)
             sound = tone(hz * rng.uniform(0.8, 1.25), rng.uniform(0.3, 0.6))
             soundfile.write(path, sound + 0.01 * rng.standard_normal(len(sound)), 16000)
-    return tmp_path / "tones"
+    return root

@@ -163,6 +163,7 @@ def train(
         leaks=leaks,
         strict=strict,
         resume=resume,
+        progress=True,
     )
     from earsight.tasks.train import run_plan
 

@@ -66,6 +66,8 @@ def inspection_lines(inspection: Inspection, about: Mapping[str, str]) -> Iterat
         of = {clip.group for clip in dataset.clips if clip.group and label in (clip.label, *clip.more_labels)}
         yield f"  {plain(label, 32):{wide}} {count:7} clips" + (f"  {len(of):5} {dataset.group_name}s" if of else "")
     yield ""
+    if groups:
+        yield f"{dataset.group_name + 's':<10} {min(groups.values())} to {max(groups.values())} clips each"
     if folds:
         yield f"folds      {_counted(folds)}"
     for name, key, unit in (("duration", "duration_s", "s"), ("peak", "peak_dbfs", "dB"), ("level", "rms_dbfs", "dB")):

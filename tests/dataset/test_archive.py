@@ -1,10 +1,17 @@
+import gzip
 import io
 import os
+import random
+import signal
 import stat
+import subprocess
+import sys
 import tarfile
+import threading
 import time
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -73,7 +80,10 @@ def test_a_changed_archive_is_unpacked_anew_and_a_target_is_taken(tmp_path: Path
     assert sorted(found(tmp_path / "here")) == ["a.wav", "b.wav"]
 
 
-@pytest.mark.parametrize("name", ["../evil.wav", "/evil.wav", "a/../../evil.wav", "C:/evil.wav", "..\\evil.wav"])
+@pytest.mark.parametrize(
+    "name",
+    ["../evil.wav", "/evil.wav", "a/../../evil.wav", "C:/evil.wav", "a/C:/evil.wav", "..\\evil.wav", "../evil.mp4"],
+)
 @pytest.mark.parametrize("kind", ["zip", "tar"])
 def test_a_name_that_leads_out_is_refused(tmp_path: Path, kind: str, name: str) -> None:
     path = (make_zip if kind == "zip" else make_tar)(tmp_path / f"a.{kind}", {"good/a.wav": SOUND, name: SOUND})
@@ -109,7 +119,10 @@ def test_permissions_are_not_carried_over(tmp_path: Path) -> None:
         info = zipfile.ZipInfo("a.wav")
         info.external_attr = (stat.S_IFREG | 0o4777) << 16
         archive.writestr(info, SOUND)
-    assert not (unpack(path) / "a.wav").stat().st_mode & 0o7111
+    folder = unpack(path)
+    assert not (folder / "a.wav").stat().st_mode & 0o7111
+    (tmp_path / "other").mkdir()
+    assert folder.stat().st_mode == (tmp_path / "other").stat().st_mode  # others may read it where they may elsewhere
 
 
 def test_a_declared_size_of_gigabytes_and_a_bomb_are_refused(tmp_path: Path) -> None:
@@ -128,6 +141,32 @@ def test_a_declared_size_of_gigabytes_and_a_bomb_are_refused(tmp_path: Path) -> 
             path.write_bytes(info.tobuf(tarfile.GNU_FORMAT) + bytes(1024))
         with pytest.raises(DataError, match=r"refused .* it says that it unpacks to"):
             unpack(path)
+    assert leftovers() == []
+
+
+def test_what_is_not_wanted_counts_in_a_tar_that_must_be_read_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = tarfile.TarInfo("film.mp4")
+    info.size = 65 * 2**30
+    path = tmp_path / "film.tar"
+    path.write_bytes(make_tar(tmp_path / "a.tar", {"a.wav": SOUND}).read_bytes()[:3072] + info.tobuf())
+    with pytest.raises(DataError, match="unpacks to 65 GiB, and 64 is the most"):
+        unpack(path)
+    monkeypatch.setattr("earsight.dataset.archive._SUSPICIOUS_BYTES", 2**20)
+    path = make_tar(tmp_path / "a.tar.gz", {"a.wav": SOUND, "film.mp4": bytes(3_000_000)}, "w:gz")
+    with pytest.raises(DataError, match="more than 200 times its size, as bombs do"):
+        unpack(path)
+    path.write_bytes(make_tar(path, {"a.wav": SOUND}, "w:gz").read_bytes() + gzip.compress(bytes(3_000_000)))
+    with pytest.raises(DataError, match="more than 200 times its size, as bombs do"):
+        unpack(path)
+    assert leftovers() == []
+
+
+def test_a_full_disk_is_seen_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
+    with pytest.raises(DataError, match=r"no room for .*a\.zip.*set EARSIGHT_HOME"):
+        unpack(make_zip(tmp_path / "a.zip", {"a.wav": SOUND}))
     assert leftovers() == []
 
 
@@ -170,6 +209,79 @@ def test_damaged_cut_encrypted_and_foreign_files_say_so(tmp_path: Path) -> None:
     assert leftovers() == []
 
 
+def test_a_tar_that_breaks_off_between_files_or_has_a_damaged_header_is_not_taken_for_whole(tmp_path: Path) -> None:
+    whole = make_tar(tmp_path / "a.tar", {f"{i}.wav": SOUND for i in range(4)}).read_bytes()
+    member = 512 + 2048
+    flipped = bytearray(whole)
+    flipped[2 * member + 5] ^= 1
+    for content in (whole[: 2 * member], bytes(flipped)):
+        (tmp_path / "b.tar").write_bytes(content)
+        with pytest.raises(DataError, match=r"b\.tar is damaged \(it breaks off after 2 files\); get it again"):
+            unpack(tmp_path / "b.tar")
+    assert leftovers() == []
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar.gz", "tar.bz2", "tar.xz"])
+def test_damage_anywhere_is_found_and_never_changes_what_comes_out(tmp_path: Path, kind: str) -> None:
+    draw = random.Random(0)
+    files = {f"d/{number}é.wav": draw.randbytes(700) for number in range(3)}
+    path = tmp_path / f"a.{kind}"
+    whole = (
+        make_zip(path, files, zipfile.ZIP_DEFLATED) if kind == "zip" else make_tar(path, files, "w:" + kind[4:])
+    ).read_bytes()
+    refused = 0
+    for number in range(100):
+        content = bytearray(whole)
+        if number % 3:
+            content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
+        else:
+            del content[draw.randrange(len(content)) :]
+        path.write_bytes(content)
+        try:
+            assert set(found(unpack(path, tmp_path / str(number))).values()) <= set(files.values())
+        except DataError as error:
+            assert "\n" not in str(error)
+            refused += 1
+    assert refused > 80  # a bit of a date or of a name may be another
+
+
+def test_the_damaged_file_is_named(tmp_path: Path) -> None:
+    path = make_zip(tmp_path / "a.zip", {"x/a.wav": SOUND, "x/b.wav": SOUND})
+    content = bytearray(path.read_bytes())
+    content[content.rindex(SOUND) + 100] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"is damaged \('x/b\.wav' does not come out whole\)"):
+        unpack(path)
+
+
+def test_a_tar_that_ends_with_a_zip_is_a_tar(tmp_path: Path) -> None:
+    inner = make_zip(tmp_path / "inner.zip", {"inner.wav": SOUND}).read_bytes()
+    assert found(unpack(make_tar(tmp_path / "a.tar", {"a.wav": SOUND, "inner.zip": inner}))) == {"a.wav": SOUND}
+
+
+def test_a_time_in_a_name_is_no_drive(tmp_path: Path) -> None:
+    assert found(unpack(make_zip(tmp_path / "a.zip", {"12:00.wav": SOUND}))) == {"12:00.wav": SOUND}
+
+
+def test_a_method_that_is_unknown_an_absent_archive_and_the_callers_own_error(tmp_path: Path) -> None:
+    path = make_zip(tmp_path / "a.zip", {"a.wav": SOUND})
+    content = bytearray(path.read_bytes())
+    for at in (8, content.rindex(b"PK\x01\x02") + 10):
+        content[at : at + 2] = b"\x09\x00"  # Deflate64, as some systems write large zips
+    (tmp_path / "b.zip").write_bytes(content)
+    with pytest.raises(DataError, match=r"compression method is not supported; unpack it by hand"):
+        unpack(tmp_path / "b.zip")
+    with pytest.raises(DataError, match=r"can't unpack .*none\.zip: No such file"):
+        unpack(tmp_path / "none.zip")
+
+    def fail(done: int, total: int) -> None:
+        raise RuntimeError("the caller's own")
+
+    with pytest.raises(RuntimeError, match="the caller's own"):
+        unpack(path, progress=fail)
+    assert leftovers() == []
+
+
 def test_no_recording_and_a_name_that_the_system_refuses(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no recordings in .*a\.zip"):
         unpack(make_zip(tmp_path / "a.zip", {"notes.txt": b"x"}))
@@ -196,3 +308,42 @@ def test_ctrl_c_leaves_nothing_and_what_a_killed_process_left_is_swept(tmp_path:
     unpack(path)
     assert ".unpacking-old" not in leftovers()
     assert ".unpacking-new" in leftovers()  # another process may be at work there
+
+
+SLOW = """
+import sys, time
+from pathlib import Path
+from earsight.dataset.archive import unpack
+unpack(Path(sys.argv[1]), progress=lambda done, total: (print(done, flush=True), time.sleep(60)))
+"""
+
+
+def test_what_a_killed_process_left_is_never_taken_for_whole(tmp_path: Path) -> None:
+    path = make_zip(tmp_path / "a.zip", {"a.wav": SOUND, "b.wav": SOUND})
+    child = subprocess.Popen([sys.executable, "-c", SLOW, str(path)], stdout=subprocess.PIPE, text=True)
+    if child.stdout is None:
+        pytest.fail("no pipe")
+    with child:
+        assert int(child.stdout.readline()) == len(SOUND)
+        child.send_signal(signal.SIGKILL)
+    assert [name.partition("-")[0] for name in leftovers()] == [".unpacking"]
+    assert found(unpack(path)) == {"a.wav": SOUND, "b.wav": SOUND}
+
+
+def test_two_at_once_end_with_one_whole_folder(tmp_path: Path) -> None:
+    path = make_zip(tmp_path / "a.zip", {"a.wav": SOUND, "b.wav": SOUND})
+    both_at_work = threading.Barrier(2)
+    folders: list[Path] = []
+
+    def work() -> None:
+        waited = iter([both_at_work.wait])
+        folders.append(unpack(path, progress=lambda done, total: [wait(30) for wait in waited] and None))
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert folders[0] == folders[1]
+    assert found(folders[0]) == {"a.wav": SOUND, "b.wav": SOUND}
+    assert leftovers() == [folders[0].name]

@@ -1,5 +1,6 @@
 """Against a real HTTP server of our own on the loopback, that cuts, stalls, lies, and serves the wrong thing."""
 
+import gzip
 import hashlib
 import json
 import os
@@ -26,7 +27,8 @@ MD5 = "md5:" + hashlib.md5(CONTENT).hexdigest()
 @dataclass
 class Behaviour:
     """What the server does. cut_at: bytes after which each of the first ``cuts`` answers ends. stall: whether it keeps
-    the connection then, silent. says: a Content-Length of its own. failures: how many answers are 503."""
+    the connection then, silent. says: a Content-Length of its own; -1: none. failures: how many answers are 503.
+    asks_if_range: whether a range of another version is refused. headers: further ones."""
 
     content: bytes = CONTENT
     cut_at: int = 0
@@ -36,10 +38,17 @@ class Behaviour:
     failures: int = 0
     status: int = 0
     ranges: bool = True
+    asks_if_range: bool = True
+    tag: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
     kind: str = "application/zip"
     pause_s: float = 0.0
     sent: list[int] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
+
+
+def tag_of(content: bytes) -> str:
+    return f'"{hashlib.md5(content).hexdigest()}"'
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -58,11 +67,11 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
-        tag = '"' + hashlib.md5(b.content).hexdigest() + '"'
+        tag = b.tag or tag_of(b.content)
         start = 0
-        if b.ranges and "Range" in self.headers and self.headers.get("If-Range") == tag:
+        if b.ranges and "Range" in self.headers and (not b.asks_if_range or self.headers.get("If-Range") == tag):
             start = int(self.headers["Range"].removeprefix("bytes=").rstrip("-"))
-        if start >= len(b.content):
+        if start and start >= len(b.content):
             self.send_response(416)
             self.send_header("Content-Length", "0")
             self.end_headers()
@@ -71,9 +80,12 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(206 if start else 200)
         if start:
             self.send_header("Content-Range", f"bytes {start}-{len(b.content) - 1}/{len(b.content)}")
-        self.send_header("Content-Length", str(b.says or len(body)))
+        if b.says >= 0:
+            self.send_header("Content-Length", str(b.says or len(body)))
         self.send_header("Content-Type", b.kind)
         self.send_header("ETag", tag)
+        for name, value in b.headers.items():
+            self.send_header(name, value)
         self.end_headers()
         if b.cuts:
             b.cuts -= 1
@@ -97,7 +109,7 @@ def server() -> Iterator[tuple[str, Behaviour]]:
     behaviour = Behaviour()
     handler = type("Own", (Handler,), {"behaviour": behaviour})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
-        threading.Thread(target=running.serve_forever, daemon=True).start()
+        threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
         yield f"http://127.0.0.1:{running.server_address[1]}/files/data.zip?download=1", behaviour
         running.shutdown()
 
@@ -157,8 +169,7 @@ def test_a_later_call_goes_on_and_a_changed_file_starts_over(server: tuple[str, 
 def test_a_part_longer_than_the_file_starts_over(server: tuple[str, Behaviour], tmp_path: Path) -> None:
     url, behaviour = server
     (tmp_path / "data.zip.part").write_bytes(CONTENT + b"more")
-    tag = '"' + hashlib.md5(CONTENT).hexdigest() + '"'
-    (tmp_path / "data.zip.part.json").write_text(json.dumps(tag))
+    (tmp_path / "data.zip.part.json").write_text(json.dumps(tag_of(CONTENT)))
     assert get(url, tmp_path).read_bytes() == CONTENT
     assert behaviour.asked == [f"bytes={len(CONTENT) + 4}-", ""]
 
@@ -186,18 +197,76 @@ def test_a_size_other_than_the_published_one_is_refused_before_the_transfer(
 
 def test_a_wrong_file_is_removed_and_named(server: tuple[str, Behaviour], tmp_path: Path) -> None:
     url, behaviour = server
-    behaviour.content = CONTENT[:-1] + b"x"
-    with pytest.raises(DataError, match=r"served another file than the published one .*it was removed"):
+    behaviour.content = CONTENT[:-1] + bytes([CONTENT[-1] ^ 1])
+    with pytest.raises(DataError, match=r"served another file than the published one .*it was removed") as error:
         get(url, tmp_path)
+    assert hashlib.md5(CONTENT).hexdigest() in str(error.value)
+    assert hashlib.md5(behaviour.content).hexdigest() in str(error.value)
     assert names(tmp_path) == []
 
 
 def test_a_page_in_place_of_the_file_is_refused(server: tuple[str, Behaviour], tmp_path: Path) -> None:
     url, behaviour = server
-    behaviour.content, behaviour.kind = b"<html>log in</html>", "text/html; charset=utf-8"
-    with pytest.raises(DataError, match="answered with a web page"):
-        get(url, tmp_path, checksum=None)
-    assert names(tmp_path) == []
+    for content, kind in (
+        (b"<html>log in</html>", "text/html; charset=utf-8"),
+        (b"please log in", "text/html"),
+        (b"\xef\xbb\xbf\r\n <!DOCTYPE html>", "application/octet-stream"),
+    ):
+        behaviour.content, behaviour.kind = content, kind
+        with pytest.raises(DataError, match="answered with a web page"):
+            get(url, tmp_path, checksum=None)
+        assert names(tmp_path) == []
+
+
+def test_the_published_checksum_says_more_than_the_type_that_the_server_gives(
+    server: tuple[str, Behaviour], tmp_path: Path
+) -> None:
+    url, behaviour = server
+    behaviour.kind = "text/html"
+    assert get(url, tmp_path).read_bytes() == CONTENT
+
+
+def test_bytes_are_kept_as_they_are_sent(server: tuple[str, Behaviour], tmp_path: Path) -> None:
+    url, behaviour = server
+    behaviour.content = gzip.compress(b"a tar", mtime=0)
+    behaviour.headers = {"Content-Encoding": "x-gzip"}
+    sent = "md5:" + hashlib.md5(behaviour.content).hexdigest()
+    assert get(url, tmp_path, checksum=sent).read_bytes() == behaviour.content
+
+
+@pytest.mark.parametrize("tag", ["", 'W/"weak"'])
+def test_a_range_of_a_changed_file_is_never_joined_to_the_old_part(
+    server: tuple[str, Behaviour], tmp_path: Path, tag: str
+) -> None:
+    url, behaviour = server
+    behaviour.cut_at, behaviour.cuts, behaviour.tag, behaviour.asks_if_range = 30 * BLOCK, 1, tag, False
+    with pytest.raises(DataError):
+        get(url, tmp_path, checksum=None, attempts=1)
+    behaviour.content = CONTENT[::-1]
+    assert get(url, tmp_path, checksum=None).read_bytes() == CONTENT[::-1]
+    assert behaviour.asked[1:] == ([""] if tag else [f"bytes={30 * BLOCK}-", ""])
+
+
+def test_without_a_checksum_the_published_size_tells_a_cut_and_a_wrong_file(
+    server: tuple[str, Behaviour], tmp_path: Path
+) -> None:
+    url, behaviour = server
+    behaviour.says, behaviour.cut_at, behaviour.cuts = -1, 10 * BLOCK, 1
+    assert get(url, tmp_path, checksum=None, size_bytes=len(CONTENT)).read_bytes() == CONTENT
+    assert behaviour.asked == ["", f"bytes={10 * BLOCK}-"]
+    (tmp_path / "data.zip").write_bytes(b"mine")
+    with pytest.raises(DataError, match=r"data\.zip has 4 bytes, 2,000,000 were published; remove it"):
+        get(url, tmp_path, checksum=None, size_bytes=len(CONTENT))
+    assert (tmp_path / "data.zip").read_bytes() == b"mine"
+    assert len(behaviour.asked) == 2
+
+
+def test_an_empty_answer_is_no_file(server: tuple[str, Behaviour], tmp_path: Path) -> None:
+    url, behaviour = server
+    behaviour.content = b""
+    with pytest.raises(DataError, match=r"nothing came, 2 times"):
+        get(url, tmp_path, checksum=None, attempts=2)
+    assert "data.zip" not in names(tmp_path)
 
 
 def test_a_busy_server_is_asked_again_and_a_refusal_is_final(server: tuple[str, Behaviour], tmp_path: Path) -> None:
@@ -217,6 +286,24 @@ def test_a_busy_server_is_asked_again_and_a_refusal_is_final(server: tuple[str, 
 def test_no_network_says_the_ways_out(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"http://127\.0\.0\.1:9/x\.zip: the connection was refused.*EARSIGHT_MIRROR"):
         get("http://127.0.0.1:9/x.zip", tmp_path, attempts=1)
+
+
+def test_an_address_that_is_none_ends_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EARSIGHT_MIRROR", "mirror.local/data")
+    with pytest.raises(DataError, match=r"can't get mirror\.local/data/x\.zip: this is not an http address"):
+        fetch(Download("http://127.0.0.1:9/x.zip"), tmp_path, wait_s=1000)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_says_so(server: tuple[str, Behaviour], tmp_path: Path) -> None:
+    url, behaviour = server
+    (tmp_path / "data.zip.part").symlink_to("/dev/full")
+    with pytest.raises(DataError, match=r"can't write .*data\.zip: No space left on device; make room"):
+        get(url, tmp_path)
+    assert len(behaviour.asked) == 1
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match=r"can't write .*Not a directory"):
+        get(url, tmp_path / "file" / "folder")
 
 
 def test_a_mirror_stands_for_the_official_address(

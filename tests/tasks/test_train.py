@@ -22,8 +22,8 @@ from earsight.errors import DataError, EarsightError, SettingsError, TrainingErr
 from earsight.tasks import loop
 from earsight.tasks.evaluate import evaluate
 from earsight.tasks.predict import predict
-from earsight.tasks.train import TrainResult, train
-from tests.conftest import tone
+from earsight.tasks.train import train
+from tests.conftest import tone, write_tones
 
 QUICK = {
     "epochs": 3,
@@ -49,15 +49,21 @@ def same(one: Path, two: Path) -> bool:
     return all(torch.equal(first[key], second[key]) for key in first)
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the recordings (tones) and the run: only to be read."""
+    root = tmp_path_factory.mktemp("trained")
+    train(write_tones(root / "tones"), recipe=recipe(epochs=30), out=root / "run", threads=1)
+    return root
+
+
 @pytest.fixture
-def run(tones: Path, tmp_path: Path) -> TrainResult:
-    return train(tones, recipe=recipe(epochs=30), out=tmp_path / "run", threads=1)
+def run(trained: Path) -> Path:
+    return trained / "run"
 
 
-def test_two_tones_are_told_apart_and_the_run_folder_is_whole(run: TrainResult, tones: Path) -> None:
-    assert run.test is not None
-    assert run.test.accuracy == 1.0
-    names = {path.relative_to(run.run).as_posix() for path in run.run.rglob("*") if path.is_file()}
+def test_two_tones_are_told_apart_and_the_run_folder_is_whole(run: Path) -> None:
+    names = {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()}
     assert names == {
         "model.safetensors",
         "model.json",
@@ -71,24 +77,25 @@ def test_two_tones_are_told_apart_and_the_run_folder_is_whole(run: TrainResult, 
         "figures/accuracy.png",
         "figures/confusion.png",
     }
-    metrics = json.loads((run.run / "metrics.json").read_text())
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["test"]["accuracy"] == 1.0
     assert metrics["test"]["clips"] == 4  # 20 % of twelve, twice
     assert metrics["clips"] == {"train": 16, "valid": 4, "test": 4}
-    history = list(csv.DictReader((run.run / "history.csv").open()))
+    history = list(csv.DictReader((run / "history.csv").open()))
     assert [int(row["epoch"]) for row in history] == list(range(1, 31))
-    described = json.loads((run.run / "model.json").read_text())
+    described = json.loads((run / "model.json").read_text())
     assert described["labels"] == ["high", "low"]
     assert described["recipe"]["mel"]["n_mels"] == 32
     assert described["split"]["speaker_independent"] is False
 
 
 def test_model_loads_and_predicts_in_a_fresh_process_without_a_network(
-    run: TrainResult, tones: Path, tmp_path: Path
+    run: Path, trained: Path, tmp_path: Path
 ) -> None:
     alone = tmp_path / "elsewhere"
     alone.mkdir()
     for name in ("model.json", "model.safetensors"):
-        shutil.copy(run.run / name, alone)
+        shutil.copy(run / name, alone)
     blocked = (
         "import socket\n"
         "def refuse(*a, **k): raise OSError('no network in this test')\n"
@@ -96,45 +103,44 @@ def test_model_loads_and_predicts_in_a_fresh_process_without_a_network(
         "import earsight as es, sys\n"
         "print(es.Classifier.load(sys.argv[1]).predict(sys.argv[2]))\n"
     )
-    path = tones / "low" / "low03.wav"
+    path = trained / "tones" / "low" / "low03.wav"
     done = subprocess.run([sys.executable, "-c", blocked, alone, path], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("Prediction(label='low'")
-    assert done.stdout.strip() == str(es.Classifier.load(run.run).predict(path))
+    assert done.stdout.strip() == str(es.Classifier.load(run).predict(path))
 
 
-def test_evaluation_and_prediction_run_the_numbers_of_training(run: TrainResult, tones: Path) -> None:
-    again = evaluate(run.run)
-    assert run.test is not None
-    assert again.metrics.confusion.tolist() == run.test.confusion.tolist()
-    assert again.metrics.cross_entropy == pytest.approx(run.test.cross_entropy, rel=1e-4)
+def test_evaluation_and_prediction_run_the_numbers_of_training(run: Path) -> None:
+    again = evaluate(run)
+    scored_then = json.loads((run / "metrics.json").read_text())["test"]
+    assert again.metrics.confusion.tolist() == scored_then["confusion"]
+    assert again.metrics.cross_entropy == pytest.approx(scored_then["cross_entropy"], rel=1e-4)
     assert again.warning == ""
-    rows = {str(row.path): row.probabilities for row in predict(run.run, list(again.predictions.paths))}
+    rows = {str(row.path): row.probabilities for row in predict(run, list(again.predictions.paths))}
     for path, scored in zip(again.predictions.paths, again.predictions.probabilities, strict=True):
         assert list((rows[path] or {}).values()) == pytest.approx(scored.tolist(), abs=1e-6)
 
 
-def test_clips_heard_in_training_are_refused_left_out_or_named(run: TrainResult, tones: Path, tmp_path: Path) -> None:
+def test_clips_heard_in_training_are_refused_left_out_or_named(run: Path, trained: Path, tmp_path: Path) -> None:
     renamed = tmp_path / "renamed"
-    for number, path in enumerate(sorted(tones.rglob("*.wav"))):
+    for number, path in enumerate(sorted((trained / "tones").rglob("*.wav"))):
         other = renamed / path.parent.name / f"{number}.flac"
         other.parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(other, *soundfile.read(path, dtype="int16"))
     with pytest.raises(
         DataError, match=r"20 leaks between .*high00\.wav \(train\) and .*\.flac \(test\), identical audio"
     ):
-        evaluate(run.run, renamed)
-    unheard = evaluate(run.run, renamed, leaks="drop")
+        evaluate(run, renamed)
+    unheard = evaluate(run, renamed, leaks="drop")
     assert (unheard.metrics.clips, len(unheard.dropped), unheard.caveat) == (4, 20, "")
-    assert run.test is not None
-    assert unheard.metrics.confusion.tolist() == run.test.confusion.tolist()
-    allowed = evaluate(run.run, renamed, leaks="allow")
+    assert unheard.metrics.confusion.tolist() == evaluate(run).metrics.confusion.tolist()
+    allowed = evaluate(run, renamed, leaks="allow")
     assert (allowed.metrics.clips, allowed.caveat) == (24, "with leaks")
     assert all(failure.reason.startswith("left out of test: identical audio, as ") for failure in unheard.dropped)
 
 
-def test_a_test_clip_that_changed_since_is_noticed(run: TrainResult, tmp_path: Path) -> None:
+def test_a_test_clip_that_changed_since_is_noticed(run: Path, tmp_path: Path) -> None:
     moved = tmp_path / "moved"
-    shutil.copytree(run.run, moved)
+    shutil.copytree(run, moved)
     table = (moved / "clips.csv").read_text()
     path = next(row["path"] for row in csv.DictReader(table.splitlines()) if row["part"] == "test")
     other = tmp_path / "other.wav"
@@ -167,7 +173,9 @@ def test_a_resumed_run_equals_one_never_stopped(tones: Path, tmp_path: Path, mon
     stopped = train(tones, recipe=with_mixup, out=tmp_path / "cut", split="none", threads=1)
     assert (stopped.interrupted, stopped.test) == (True, None)
     assert es.Classifier.load(tmp_path / "cut").labels == ("high", "low")  # usable
-    with pytest.raises(TrainingError, match="its recipe differs"):
+    with pytest.raises(
+        TrainingError, match=r"with other settings: epochs was 3, is 9; augment\.mixup_alpha was 0\.3, is 0\.0"
+    ):
         train(tones, recipe=recipe(epochs=9), out=tmp_path / "cut", split="none", resume=True)
     monkeypatch.undo()
     resumed = train(tones, recipe=with_mixup, out=tmp_path / "cut", split="none", resume=True, threads=1)
@@ -179,7 +187,7 @@ def test_a_resumed_run_equals_one_never_stopped(tones: Path, tmp_path: Path, mon
         ]
         assert columns[0] == columns[1]
         assert len(columns[0]) == 3
-    with pytest.raises(SettingsError, match="nothing to resume"):
+    with pytest.raises(SettingsError, match="so it is finished or not a run"):
         train(tones, recipe=with_mixup, out=tmp_path / "cut", split="none", resume=True)
 
 
@@ -342,12 +350,29 @@ def test_test_labels_choose_nothing(tmp_path: Path) -> None:
 def test_refusals_before_anything_is_written(tones: Path, tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").write_text("precious")
-    with pytest.raises(SettingsError, match="is not empty; pass --resume"):
+    with pytest.raises(SettingsError, match="is not empty; pass another --out"):
         train(tones, recipe=recipe(), out=tmp_path / "full")
     with pytest.raises(DataError, match="made of RAVDESS's actors"):
         train(tones, recipe=recipe(), out=tmp_path / "new", split="luna5:1")
     with pytest.raises(SettingsError, match="pass --out RUN"):
         train(tones, recipe=recipe(), resume=True)
+    (tmp_path / "file").write_text("")
+    for out, message in (
+        ("file", "is a file"),
+        ("file/run", "can't write to --out"),
+        ("x" * 300, "can't write to --out .*too long"),
+        ("full", "is not empty"),
+    ):
+        with pytest.raises(SettingsError, match=message):
+            train(tones, recipe=recipe(), out=tmp_path / out)
+    with pytest.raises(SettingsError, match="--out is empty"):
+        train(tones, recipe=recipe(), out="")
+    with pytest.raises(SettingsError, match="--threads must be 1 or more, got -1"):
+        train(tones, recipe=recipe(), out=tmp_path / "new", threads=-1)
+    with pytest.raises(SettingsError, match="--devices must be 1 or more, got 0"):
+        train(tones, recipe=recipe(), out=tmp_path / "new", devices=0)
+    with pytest.raises(SettingsError, match="--devices 999 is more than"):
+        train(tones, recipe=recipe(), out=tmp_path / "new", devices=999)
     assert [path.name for path in (tmp_path / "full").iterdir()] == ["thesis.txt"]
     assert not (tmp_path / "new").exists()
 
@@ -372,3 +397,128 @@ def test_real_ravdess_from_real_weights(ravdess: Path, lite0_weights: Path, tmp_
     assert described["data"]["trained_groups"] == sorted(
         {f"{a:02}" for a in range(1, 25)} - {"01", "04", "09", "22", "02", "05"}
     )
+
+
+def test_ctrl_c_before_the_first_epoch_keeps_nothing_and_hinders_nothing(
+    tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "augment", interrupt)
+    stopped = train(tones, recipe=recipe(epochs=1), out=tmp_path / "run", threads=1)
+    assert (stopped.interrupted, stopped.best_epoch) == (True, 0)
+    assert not (tmp_path / "run" / "model.json").exists()
+    monkeypatch.undo()
+    assert train(tones, recipe=recipe(epochs=1), out=tmp_path / "run", resume=True, threads=1).best_epoch == 1
+
+
+@pytest.mark.parametrize(
+    "state",
+    [b"", b"text", {"a": 1}, [1], {"recipe": 3}, {"history": 3}, {"network": {}}, {"best_epoch": "one"}],
+    ids=str,
+)
+def test_a_damaged_state_is_refused_before_anything_is_decoded(tones: Path, tmp_path: Path, state: object) -> None:
+    whole = {
+        "recipe": recipe().model_dump(),
+        "split": "random",
+        "clips": 24,
+        "network": {"x": torch.zeros(1)},
+        "optimizer": {},
+        "history": [],
+        "best_epoch": 1,
+    }
+    (tmp_path / "run").mkdir()
+    if isinstance(state, bytes):
+        (tmp_path / "run" / "resume.pt").write_bytes(state)
+    else:
+        torch.save({**whole, **state} if isinstance(state, dict) else state, tmp_path / "run" / "resume.pt")
+    with pytest.raises(TrainingError, match=r"can't resume: .*resume\.pt is damaged; begin again"):
+        train(tones, recipe=recipe(), out=tmp_path / "run", resume=True, threads=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("clips.csv", "", "does not tell its test clips"),
+        ("clips.csv", "a,b\n1,2\n", r"clips\.csv is damaged"),
+        ("clips.csv", None, "does not tell its test clips"),
+        ("model.json", "{", "is damaged"),
+        ("model.json", {"labels": 3}, "its labels are no list of different names"),
+        ("model.json", {"labels": ["low", "low"]}, "its labels are no list of different names"),
+        ("model.json", {"split": 3}, "its split is no table"),
+        ("model.json", {"format": "1"}, "has format '1', this earsight reads 1"),
+        ("model.json", {"audio": {"rate_hz": "x"}}, "is damaged: rate_hz: "),
+        ("model.json", {"network": {"model": "hf-hub:a/b"}}, "is an address"),
+        ("model.json", {"network": {"model": "test_resnet"}}, "does not fit model.json"),
+        ("model.safetensors", "text", "does not fit model.json"),
+    ],
+)
+def test_a_damaged_run_folder_says_what_is_damaged(
+    run: Path, tmp_path: Path, name: str, content: object, message: str
+) -> None:
+    damaged = tmp_path / "damaged"
+    shutil.copytree(run, damaged)
+    if content is None:
+        (damaged / name).unlink()
+    elif isinstance(content, dict):
+        described = json.loads((damaged / name).read_text())
+        (damaged / name).write_text(json.dumps({**described, **content}))
+    else:
+        (damaged / name).write_text(str(content))
+    with pytest.raises(EarsightError, match=message):
+        evaluate(damaged)
+
+
+def test_a_device_that_is_not_there_is_refused(run: Path, trained: Path) -> None:
+    for device in ("nonsense", "", "meta", "cuda:99"):
+        with pytest.raises(SettingsError, match=r"no device|this machine has no cuda:99"):
+            evaluate(run, device=device)
+        with pytest.raises(SettingsError, match=r"no device|this machine has no cuda:99"):
+            predict(run, [trained / "tones"], device=device)
+
+
+def test_names_that_are_not_utf8_are_trained_on_scored_and_predicted(tones: Path, tmp_path: Path) -> None:
+    odd = tones / "low" / "odd\udcff.wav"
+    (tones / "low" / "low00.wav").rename(odd)
+    train(tones, recipe=recipe(epochs=1), out=tmp_path / "run", split="none", threads=1)
+    assert evaluate(tmp_path / "run").metrics.clips == 24
+    assert [row.error for row in predict(tmp_path / "run", [odd])] == [None]
+
+
+def test_a_file_with_an_impossible_rate_is_left_out(tones: Path, tmp_path: Path) -> None:
+    soundfile.write(tones / "low" / "slow.wav", tone(0.2, 16000, rate_hz=1), 1)
+    train(tones, recipe=recipe(epochs=1), out=tmp_path / "run", threads=1)
+    failures = json.loads((tmp_path / "run" / "model.json").read_text())["data"]["failures"]
+    assert [(Path(path).name, reason[:24]) for path, reason in failures] == [("slow.wav", "a sample rate of 1 Hz is")]
+
+
+def test_random_on_speakers_says_speaker_dependent_beside_every_number(tmp_path: Path) -> None:
+    write_corpus(tmp_path / "corpus", speakers=3, takes=2)
+    train(tmp_path / "corpus", recipe=recipe(epochs=1), out=tmp_path / "run", split="random", threads=1)
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert metrics["test"]["caveat"] == metrics["valid"]["caveat"] == metrics["split"]["caveat"] == "speaker-dependent"
+    report = (tmp_path / "run" / "report.html").read_text()
+    assert report.count("<i>speaker-dependent</i>") == 3  # accuracy, UAR, macro-F1
+    assert "clips, speaker-dependent)" in report  # the validation score
+    assert evaluate(tmp_path / "run").caveat == "speaker-dependent"
+
+
+def test_copies_across_a_random_split_are_refused_dropped_or_allowed(tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus"
+    write_corpus(corpus, speakers=3, takes=2)
+    clips = es.read_dataset(corpus).clips
+    parts = split(clips, "random", group_name="speaker")
+    heard, tested = clips[parts.train[0]].path, clips[parts.test[0]].path
+    shutil.copy(tested, heard)
+    options = {"recipe": recipe(epochs=1), "split": "random", "threads": 1}
+    with pytest.raises(DataError, match=rf"1 leak between .*{heard.name} \(train\) and .*{tested.name} \(test\)"):
+        train(corpus, out=tmp_path / "refused", **options)  # type: ignore[arg-type]
+    assert not (tmp_path / "refused").exists()
+    train(corpus, out=tmp_path / "dropped", leaks="drop", **options)  # type: ignore[arg-type]
+    metrics = json.loads((tmp_path / "dropped" / "metrics.json").read_text())
+    assert metrics["clips"]["train"] == len(parts.train) - 1
+    assert "left out of train: identical audio, as" in (tmp_path / "dropped" / "report.html").read_text()
+    allowed = train(corpus, out=tmp_path / "allowed", leaks="allow", **options)  # type: ignore[arg-type]
+    assert allowed.split.caveat == "speaker-dependent, with leaks"
+    assert "<i>speaker-dependent, with leaks</i>" in (tmp_path / "allowed" / "report.html").read_text()

@@ -1,6 +1,7 @@
 """path | bytes | file object → Sound: the only place where encoded sound is read."""
 
 import io
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -73,6 +74,9 @@ def open_sound(source: str | Path | bytes | IO[bytes]) -> "soundfile.SoundFile":
         if path.stat().st_size == 0:
             raise DecodeError(f"empty file (0 bytes): {name}")
     try:
+        if isinstance(source, str | Path):
+            # As bytes: soundfile would refuse a name that is not UTF-8.
+            return soundfile.SoundFile(os.fsencode(source) if os.name == "posix" else str(source))
         return soundfile.SoundFile(io.BytesIO(source) if isinstance(source, bytes) else source)
     except (RuntimeError, OSError) as error:
         raise _unreadable(name, error) from error

@@ -1,18 +1,19 @@
 """A zip or tar → a folder: whole or not at all, and nothing outside of it."""
 
 import hashlib
-import os
+import re
+import secrets
 import shutil
 import stat
 import tarfile
-import tempfile
 import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from gzip import BadGzipFile
 from lzma import LZMAError
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -27,15 +28,19 @@ _LARGEST_RATIO = 200
 _SUSPICIOUS_BYTES = 2**30
 _BLOCK_BYTES = 1 << 20
 _ABANDONED_S = 24 * 3600
+_DRIVE = re.compile(r"[A-Za-z]:")
+_DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, BadGzipFile, LZMAError, EOFError, UnicodeDecodeError)
 
 
 @dataclass(frozen=True)
 class _Member:
-    """name: as the archive has it. size_bytes: as it declares. link: it points elsewhere. open: its content."""
+    """name: as the archive has it. size_bytes: as it declares. link: it is a link or a device. encrypted: behind a
+    password. open: its content."""
 
     name: str
     size_bytes: int
     link: bool
+    encrypted: bool
     open: Callable[[], IO[bytes] | None]
 
 
@@ -47,21 +52,17 @@ def unpack(archive: Path, target: Path | None = None, *, progress: Advance | Non
     or encrypted, has no recording, holds a link, a name twice or a name that leads out of its folder, or would unpack
     to more than fits or than is believable.
     """
-    if target is None:
-        facts = archive.stat()
-        key = hashlib.sha256(
-            f"{archive.resolve()}|{facts.st_size}|{facts.st_mtime_ns}".encode(errors="surrogateescape")
-        )
-        target = cache_folder() / "unpacked" / f"{archive.name.partition('.')[0]}-{key.hexdigest()[:16]}"
-    if target.is_dir():
-        return target
     try:
+        target = target or _cached(archive)
+        if target.is_dir():
+            return target
         target.parent.mkdir(parents=True, exist_ok=True)
         _sweep(target.parent)
-        work = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=target.parent))
+        work = target.parent / f".unpacking-{secrets.token_hex(8)}"
         try:
+            work.mkdir()
             with _members(archive) as members:
-                _write(archive, members, work, progress)
+                _write(archive, _wanted(archive, members), work, progress)
             try:
                 work.rename(target)
             except OSError:  # another process was first
@@ -69,91 +70,145 @@ def unpack(archive: Path, target: Path | None = None, *, progress: Advance | Non
                     raise
         finally:
             shutil.rmtree(work, ignore_errors=True)
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, LZMAError, EOFError, NotImplementedError) as error:
+    except _DAMAGE as error:
         raise DataError(f"{archive} is damaged ({_reason(error)}); get it again") from error
-    except RuntimeError as error:  # zipfile's word for a password
-        raise DataError(f"{archive} is encrypted; unpack it by hand and give the folder") from error
+    except NotImplementedError as error:  # zipfile's word for a method of compression that it lacks
+        raise DataError(f"can't unpack {archive}: {_reason(error)}; unpack it by hand and give the folder") from error
     except OSError as error:
         raise DataError(f"can't unpack {archive}: {_reason(error)}") from error
     return target
 
 
+def _cached(archive: Path) -> Path:
+    facts = archive.stat()
+    key = hashlib.sha256(f"{archive.resolve()}|{facts.st_size}|{facts.st_mtime_ns}".encode(errors="surrogateescape"))
+    return cache_folder() / "unpacked" / f"{archive.name.partition('.')[0]}-{key.hexdigest()[:16]}"
+
+
 def _sweep(folder: Path) -> None:
     """Remove what killed processes left half unpacked."""
     for path in folder.glob(".unpacking-*"):
-        if time.time() - path.stat().st_mtime > _ABANDONED_S:
-            shutil.rmtree(path, ignore_errors=True)
+        with suppress(OSError):  # its own process has just renamed or removed it
+            if time.time() - path.stat().st_mtime > _ABANDONED_S:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 @contextmanager
 def _members(archive: Path) -> Iterator[list[_Member]]:
     """Everything in the archive but folders."""
-    if zipfile.is_zipfile(archive):
+    if tarfile.is_tarfile(archive):  # asked first: a tar whose last file is a zip looks like that zip
+        with tarfile.open(archive) as tar:
+            yield _tar_members(archive, tar)
+    elif zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as opened:
             infos = [info for info in opened.infolist() if not info.is_dir()]
-            yield [_Member(i.filename, i.file_size, _is_zip_link(i), partial(opened.open, i)) for i in infos]
-    elif tarfile.is_tarfile(archive):
-        with tarfile.open(archive) as tar:
-            members = []
-            for info in tar:
-                if not info.isdir():
-                    members.append(_Member(info.name, info.size, not info.isreg(), partial(tar.extractfile, info)))
-                if info.size > _LARGEST_BYTES:  # going on would seek beyond what any disk holds
-                    break
-            yield members
+            yield [
+                _Member(i.filename, i.file_size, _is_zip_link(i), bool(i.flag_bits & 1), partial(opened.open, i))
+                for i in infos
+            ]
     else:
         raise DataError(f"{archive} is neither a zip nor a tar, or was cut off; get it again")
+
+
+def _tar_members(archive: Path, tar: tarfile.TarFile) -> list[_Member]:
+    """Reads the archive to its very end: the checksum of a compressed one stands there."""
+    members = []
+    total = 0
+    for info in tar:
+        total += info.size
+        _check_believable(archive, total)
+        if not info.isdir():
+            members.append(_Member(info.name, info.size, not info.isreg(), False, partial(tar.extractfile, info)))
+    stream = tar.fileobj
+    if stream is None:
+        raise DataError(f"can't read {archive}")
+    # tarfile stops without a word at a damaged header, and where the file is cut off between two members
+    stream.seek(tar.offset)
+    if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise DataError(f"{archive} is damaged (it breaks off after {len(members):,} files); get it again")
+    while block := stream.read(_BLOCK_BYTES):
+        total += len(block)
+        _check_believable(archive, total)
+    return members
 
 
 def _is_zip_link(info: zipfile.ZipInfo) -> bool:
     return stat.S_ISLNK(info.external_attr >> 16)
 
 
-def _write(archive: Path, members: list[_Member], work: Path, progress: Advance | None) -> None:
+def _check_believable(archive: Path, total_bytes: int) -> None:
+    if total_bytes > _LARGEST_BYTES:
+        raise DataError(
+            f"refused {archive}: it says that it unpacks to {total_bytes / 2**30:,.0f} GiB, and 64 is the most; "
+            "unpack it by hand and give the folder"
+        )
+    if total_bytes > _SUSPICIOUS_BYTES and total_bytes > _LARGEST_RATIO * archive.stat().st_size:
+        raise DataError(
+            f"refused {archive}: it says that it unpacks to more than {_LARGEST_RATIO} times its size, as bombs do"
+        )
+
+
+def _wanted(archive: Path, members: list[_Member]) -> dict[PurePosixPath, _Member]:
+    """The recordings and tables, by their path inside the folder. Raises DataError where one can't be trusted."""
     wanted: dict[PurePosixPath, _Member] = {}
     for member in members:
         inside = PurePosixPath(member.name.replace("\\", "/"))
-        if inside.is_absolute() or ".." in inside.parts or ":" in (inside.parts or ("",))[0]:
+        if inside.is_absolute() or "\0" in member.name or any(p == ".." or _DRIVE.match(p) for p in inside.parts):
             raise DataError(f"refused {archive}: the name {member.name!r} leads out of its folder")
         hidden = any(part.startswith(".") or part == "__MACOSX" for part in inside.parts)
         if hidden or not (is_recording(inside.name) or inside.name.lower().endswith(_TABLES)):
             continue
         if member.link:
             raise DataError(f"refused {archive}: {member.name!r} is a link or a device, not a file")
+        if member.encrypted:
+            raise DataError(f"{archive} is encrypted ({member.name!r}); unpack it by hand and give the folder")
         if inside in wanted:
             raise DataError(f"refused {archive}: it holds {member.name!r} twice")
         wanted[inside] = member
     if not any(is_recording(inside.name) for inside in wanted):
         raise DataError(f"no recordings in {archive}")
+    return wanted
+
+
+def _write(archive: Path, wanted: dict[PurePosixPath, _Member], work: Path, progress: Advance | None) -> None:
     total = sum(member.size_bytes for member in wanted.values())
+    _check_believable(archive, total)
     free = shutil.disk_usage(work).free
-    if total > min(_LARGEST_BYTES, free):
+    if total > free:
         raise DataError(
-            f"refused {archive}: it says that it unpacks to {total / 2**30:.0f} GiB; {free / 2**30:.0f} are free"
+            f"no room for {archive}: it says that it unpacks to {total / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are "
+            "free; make room, or set EARSIGHT_HOME to a folder on a larger disk"
         )
-    if total > _SUSPICIOUS_BYTES and total > _LARGEST_RATIO * archive.stat().st_size:
-        raise DataError(f"refused {archive}: it says that it unpacks to {_LARGEST_RATIO} times its size, as bombs do")
     done = 0
     for inside, member in wanted.items():
         path = work.joinpath(*inside.parts)
         path.parent.mkdir(parents=True, exist_ok=True)
-        source = member.open()
-        if source is None:
-            raise DataError(f"refused {archive}: {member.name!r} is no file")
-        with source, path.open("xb") as out:
-            left = member.size_bytes
-            while block := source.read(_BLOCK_BYTES):
-                left -= len(block)
-                if left < 0:
+        end = done + member.size_bytes
+        with path.open("xb") as out:
+            for block in _blocks(archive, member):
+                done += len(block)
+                if done > end:
                     raise DataError(f"refused {archive}: {member.name!r} is longer than it says")
                 out.write(block)
-                done += len(block)
                 if progress:
                     progress(done, total)
-        if left:
+        if done < end:
             raise DataError(f"{archive} is damaged ({member.name!r} is cut off); get it again")
 
 
+def _blocks(archive: Path, member: _Member) -> Iterator[bytes]:
+    try:
+        source = member.open()
+        if source is None:
+            raise DataError(f"refused {archive}: {member.name!r} is no file")
+        with source:
+            while block := source.read(_BLOCK_BYTES):
+                yield block
+    except _DAMAGE as error:
+        raise DataError(f"{archive} is damaged ({member.name!r} does not come out whole); get it again") from error
+
+
 def _reason(error: Exception) -> str:
+    """In one line."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return os.path.basename(text.strip()) if os.sep in text else text.strip() or type(error).__name__  # noqa: PTH119
+    return " ".join(text.split()) or type(error).__name__

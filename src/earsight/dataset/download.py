@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,6 @@ def fetch(
     can't be had, or is not the one that was published; the final name is given to a whole and checked file only.
     """
     pooch = require("pooch")
-    folder.mkdir(parents=True, exist_ok=True)
 
     def transfer(url: str, output_file: str, _: Any) -> None:
         """pooch's downloader: it renames ``output_file`` after the checksum was found right."""
@@ -78,7 +78,9 @@ def fetch(
     level = logger.level
     logger.setLevel("ERROR")
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         with require("filelock").FileLock(folder / f".{download.file_name}.lock"):  # a second process waits
+            _check_size_there(download, folder)
             found = pooch.retrieve(
                 download.address, download.checksum, fname=download.file_name, path=folder, downloader=transfer
             )
@@ -87,10 +89,23 @@ def fetch(
             f"{download.address} served another file than the published one ({error}); it was removed; try again later"
         ) from error
     except OSError as error:
-        raise DataError(_lost(download, folder, error.strerror or type(error).__name__)) from error
+        raise DataError(
+            f"can't write {folder / download.file_name}: {error.strerror or type(error).__name__}; make room, or set "
+            "EARSIGHT_HOME to another folder"
+        ) from error
     finally:
         logger.setLevel(level)
     return Path(found)
+
+
+def _check_size_there(download: Download, folder: Path) -> None:
+    """The size is all that tells a wrong file where no checksum was published. It may be the user's: it is kept."""
+    path = folder / download.file_name
+    if download.checksum or download.size_bytes is None or not path.is_file():
+        return
+    size = path.stat().st_size
+    if size != download.size_bytes:
+        raise DataError(f"{path} has {size:,} bytes, {download.size_bytes:,} were published; remove it and try again")
 
 
 def _transfer(url: str, part: Path, download: Download, progress: Advance | None, timeout_s: float) -> None:
@@ -102,34 +117,57 @@ def _transfer(url: str, part: Path, download: Download, progress: Advance | None
         headers |= {"Range": f"bytes={have}-", "If-Range": version}
     try:
         with requests.get(url, headers=headers, stream=True, timeout=timeout_s) as answer:
-            if answer.status_code == 416 or (answer.status_code == 206 and not _goes_on(answer, have)):
+            if answer.status_code == 416 or (answer.status_code == 206 and not _goes_on(answer, have, version)):
                 part.unlink(missing_ok=True)
                 raise _Again("the server could not go on where the transfer was cut")
             if answer.status_code in {408, 425, 429} or answer.status_code >= 500:
                 raise _Again(f"the server answered {answer.status_code} {answer.reason}")
             if answer.status_code not in {200, 206}:
-                raise DataError(
-                    _lost(download, part.parent, f"the server answered {answer.status_code} {answer.reason}")
-                )
-            if answer.headers.get("Content-Type", "").startswith(_TEXT_TYPES):
-                raise DataError(_lost(download, part.parent, "the server answered with a web page"))
+                reason = f"the server answered {answer.status_code} {answer.reason}"
+                raise DataError(_lost(download, part.parent, reason))
             have = have if answer.status_code == 206 else 0
-            length = answer.headers.get("Content-Length")
-            total = have + int(length) if length else None
-            if download.size_bytes and total and total != download.size_bytes:
+            total = _total(answer, have) or download.size_bytes
+            if download.size_bytes is not None and total != download.size_bytes:
                 reason = f"it has {total:,} bytes there, {download.size_bytes:,} were published"
                 raise DataError(_lost(download, part.parent, reason))
-            _note(part).write_text(json.dumps(answer.headers.get("ETag") or answer.headers.get("Last-Modified")))
+            # Some servers call a .tar.gz an encoded .tar: what was published are the bytes as they are sent.
+            answer.raw.headers.pop("Content-Encoding", None)
+            blocks = answer.iter_content(_BLOCK_BYTES)
+            first = next(blocks, b"")
+            if not have and _is_page(answer, first, download):
+                raise DataError(_lost(download, part.parent, "the server answered with a web page"))
             with part.open("ab" if have else "wb") as out:
-                for block in answer.iter_content(_BLOCK_BYTES):
+                # Only now is the part empty or gone on with: the note never names a version that its bytes are not of.
+                _note(part).write_text(json.dumps(_version(answer)))
+                for block in chain((first,), blocks):
                     out.write(block)
                     have += len(block)
                     if progress:
                         progress(have, total or have)
     except requests.exceptions.RequestException as error:
+        if isinstance(error, ValueError):
+            raise DataError(_lost(download, part.parent, "this is not an http address")) from error
         raise _Again(_plain(error)) from error
+    if not have:
+        raise _Again("nothing came")
     if total is not None and have != total:
         raise _Again(f"{have:,} of {total:,} bytes came")
+
+
+def _total(answer: Any, have: int) -> int | None:
+    """The whole file's bytes, as the server says, or None."""
+    whole = answer.headers.get("Content-Range", "").rpartition("/")[2]
+    if answer.status_code == 206 and whole.isdecimal():
+        return int(whole)
+    length = answer.headers.get("Content-Length", "")
+    return have + int(length) if length.isdecimal() else None
+
+
+def _is_page(answer: Any, first: bytes, download: Download) -> bool:
+    """Whether it is a web page, by its first bytes (no archive begins so); a published checksum says more than the
+    type that the server gives it."""
+    typed = answer.headers.get("Content-Type", "").startswith(_TEXT_TYPES)
+    return first.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<") or (typed and not download.checksum)
 
 
 def _resumable(part: Path) -> tuple[int, str]:
@@ -141,8 +179,16 @@ def _resumable(part: Path) -> tuple[int, str]:
         return 0, ""
 
 
-def _goes_on(answer: Any, have: int) -> bool:
-    return bool(answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"))
+def _version(answer: Any) -> str | None:
+    """What If-Range may ask for: a strong ETag, or the date."""
+    tag = answer.headers.get("ETag", "")
+    return tag if tag and not tag.startswith("W/") else answer.headers.get("Last-Modified")
+
+
+def _goes_on(answer: Any, have: int, version: str) -> bool:
+    """Whether the answer is the rest of the same file: some servers send a range of a changed one."""
+    same = _version(answer) in {None, version}
+    return bool(same and answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"))
 
 
 def _note(part: Path) -> Path:
@@ -152,6 +198,8 @@ def _note(part: Path) -> Path:
 
 def _plain(error: Exception) -> str:
     text = str(error)
+    if "CERTIFICATE" in text:
+        return "its certificate is not trusted here"
     if "timed out" in text:
         return "the server fell silent"
     if "resolve" in text or "getaddrinfo" in text:

@@ -41,6 +41,6 @@ def check_accelerator(accelerator: str, devices: int) -> None:
         raise SettingsError("this machine has no cuda; pass --accelerator cpu")
     if accelerator == "mps" and not torch.backends.mps.is_available():
         raise SettingsError("this machine has no mps; pass --accelerator cpu")
-    there, what = (gpus, "GPUs") if accelerator in {"auto", "cuda"} and gpus else (allowed_cores(), "cores")
+    there, what = (gpus, "GPUs") if accelerator in {"auto", "cuda"} and gpus else (max(2, allowed_cores()), "cores")
     if devices > there:
         raise SettingsError(f"--devices {devices} is more than the {there} {what} of this machine; pass fewer")

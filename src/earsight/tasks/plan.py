@@ -50,10 +50,11 @@ def plan_training(
     leaks: Policy = "refuse",
     strict: bool = False,
     resume: bool = False,
+    progress: bool = False,
 ) -> Plan:
     """Check everything that needs no torch: packages, model name, weights file, data, labels, split, leaks, run folder.
 
-    A data set that is known by name and not there yet is downloaded.
+    A data set that is known by name and not there yet is downloaded. progress: show it.
     """
     extras.check("torch", "timm", "lightning_fabric", "safetensors", "matplotlib", "jinja2")
     check_model_name(recipe.network.model)
@@ -67,7 +68,9 @@ def plan_training(
     if out is not None and not str(out).strip():
         raise SettingsError("--out is empty; name a folder")
     check_kind(split_kind)
-    dataset = read_dataset(downloaded(data), source=source, group_pattern=group_pattern, strict=strict)
+    dataset = read_dataset(
+        downloaded(data, progress=progress), source=source, group_pattern=group_pattern, strict=strict
+    )
     if several := [clip.name for clip in dataset.clips if clip.more_labels]:
         raise DataError(
             f"{len(several)} of {len(dataset.clips)} clips have several labels, such as {several[0]}; "

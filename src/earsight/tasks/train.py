@@ -76,6 +76,7 @@ def train(
         leaks=leaks,
         strict=strict,
         resume=resume,
+        progress=progress,
     )
     return run_plan(
         plan,

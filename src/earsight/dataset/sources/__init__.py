@@ -20,6 +20,8 @@ from earsight.dataset.sources.source import Source
 from earsight.dataset.walk import ARCHIVES, Listing, cache_folder, is_archive, walk
 from earsight.errors import DataError, SettingsError
 
+_SAMPLED_NAMES = 5000  # enough to recognise a set by, however large it is
+
 
 @cache
 def known_sources() -> dict[str, Source]:
@@ -113,9 +115,10 @@ def _reader(listing: Listing, known: Source | None, source: str | None) -> Calla
     if known is not None:
         return known.read
     if source != "folder":
-        counts = {name: candidate.matches(listing.names) for name, candidate in known_sources().items()}
+        sample = listing.names[:: 1 + len(listing.names) // _SAMPLED_NAMES]
+        counts = {name: candidate.matches(sample) for name, candidate in known_sources().items()}
         best = max(counts, key=lambda name: counts[name])
-        if 2 * counts[best] > len(listing.names):
+        if 2 * counts[best] > len(sample):
             return known_sources()[best].read
     return folder.read
 
