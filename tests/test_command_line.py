@@ -160,3 +160,17 @@ def test_data_list_knows_the_sources_with_their_licences() -> None:
     assert rows["ravdess"]["downloaded"] is False
     text = earsight("data", "list").stdout
     assert all(name in text for name in rows)
+
+
+def test_the_cache_of_decoded_recordings_is_shown_and_cleared(run: Path, tmp_path: Path) -> None:
+    train = ("train", run / "data", *TINY)
+    first = earsight(*train, "--out", tmp_path / "first")
+    assert "12 clips, 0.1 min, 12 decoded now" in first.stderr
+    assert "12 clips, 0.1 min, 0 decoded now" in earsight(*train, "--out", tmp_path / "second").stderr
+    assert "12 decoded now" in earsight(*train, "--no-store", "--out", tmp_path / "third").stderr
+    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("first", "second", "third")]
+    assert weights[0] == weights[1] == weights[2]  # with the store and without it, bit for bit
+    shown = earsight("data", "cache").stdout
+    assert "0.2 MB of decoded recordings" in shown
+    assert "removed" in earsight("data", "cache", "--clear").stdout
+    assert "0.0 MB" in earsight("data", "cache").stdout

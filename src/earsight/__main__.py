@@ -93,6 +93,7 @@ def train(
     leaks: Literal["refuse", "drop", "allow"] = "refuse",
     resume: Annotated[bool, Parameter(negative="")] = False,
     strict: Annotated[bool, Parameter(negative="")] = False,
+    store: bool = True,
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     devices: int = 1,
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true",
@@ -131,6 +132,8 @@ def train(
         Go on with the run in --out from its last whole epoch.
     strict
         Stop at the first bad file instead of leaving it out and saying so.
+    store
+        Keep decoded recordings in the cache for the next training; --no-store keeps them in memory.
     accelerator
         Where to train.
     devices
@@ -163,6 +166,7 @@ def train(
         leaks=leaks,
         strict=strict,
         resume=resume,
+        store=store,
         progress=True,
     )
     from earsight.tasks.train import run_plan
@@ -473,6 +477,25 @@ def _json(value: Any) -> str:
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+@data.command(help_formatter="plain")
+def cache(*, clear: Annotated[bool, Parameter(negative="")] = False) -> int:
+    """Show what decoded recordings take in the cache, or remove them.
+
+    Parameters
+    ----------
+    clear
+        Remove them; the next training decodes again. Downloads stay.
+    """
+    from earsight.dataset.store import clear_stores, store_size_bytes
+    from earsight.dataset.walk import store_folder
+
+    size = store_size_bytes(store_folder())
+    if clear:
+        clear_stores(store_folder())
+    print(f"{store_folder()}: {size / 1e6:.1f} MB of decoded recordings{' removed' if clear else ''}")
+    return 0
 
 
 def _print(lines: Iterable[str]) -> None:

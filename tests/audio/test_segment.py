@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from earsight.audio.segment import crop, crop_start, normalise_peak, sounding_span, trim_silence
+from earsight.audio.segment import crop, crop_start, sounding_span, trim_silence
 from tests.conftest import tone
 
 
@@ -24,12 +24,6 @@ def test_silence_and_short_rests_stay_whole() -> None:
     trimmed = trim_silence(clip, 30, 5000)
     assert 8000 <= trimmed.shape[1] <= 8000 + 4 * 2048
     assert trim_silence(clip, 30, 32000) is clip  # the trimmed clip would be shorter than the crop
-
-
-def test_peak() -> None:
-    samples = np.array([[0.1, -0.25], [0.2, 0.0]], dtype=np.float32)
-    assert np.allclose(normalise_peak(samples), [[0.4, -1.0], [0.8, 0.0]])
-    assert not normalise_peak(np.zeros((1, 4), dtype=np.float32)).any()
 
 
 @given(length=st.integers(1, 50), wanted=st.integers(1, 50))

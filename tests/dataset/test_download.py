@@ -291,7 +291,7 @@ def test_no_network_says_the_ways_out(tmp_path: Path) -> None:
 def test_an_address_that_is_none_ends_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EARSIGHT_MIRROR", "mirror.local/data")
     with pytest.raises(DataError, match=r"can't get mirror\.local/data/x\.zip: this is not an http address"):
-        fetch(Download("http://127.0.0.1:9/x.zip"), tmp_path, wait_s=1000)
+        get("http://127.0.0.1:9/x.zip", tmp_path)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")

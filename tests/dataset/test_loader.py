@@ -28,7 +28,7 @@ def test_bad_files_are_named_and_the_good_ones_kept(tones: Path) -> None:
     clips = [Clip(path, path.parent.name) for path in sorted(tones.rglob("*.wav"))]
     seen: list[tuple[int, int]] = []
     built = build_store(clips, SETTINGS, threads=2, progress=lambda done, total: seen.append((done, total)))
-    assert len(built.clips) == len(built.waveforms) == 25
+    assert len(built.clips) == len(built.lengths) == 25
     assert [failure.path.name for failure in built.failures] == ["bad.wav", "blip.wav"]
     assert "shorter than 0.01 s" in built.failures[1].reason
     assert built.silent == 1
@@ -47,7 +47,7 @@ def test_every_clip_once_in_batches_of_even_size(store: Store) -> None:
 def test_crops_are_pieces_of_their_clip_or_padded(store: Store) -> None:
     for indices, crops in training_batches(store, range(24), 8, np.random.default_rng(1)):
         for index, crop in zip(indices, crops, strict=True):
-            clip = store.waveforms[index][0]
+            clip = store.waveform(index)[0]
             if len(clip) >= 6400:
                 assert any(np.array_equal(crop[0], clip[s : s + 6400]) for s in range(len(clip) - 6399))
             else:

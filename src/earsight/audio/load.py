@@ -1,12 +1,30 @@
 """A recording → the waveform that the network hears, by the settings: the one way for training and prediction."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+import numpy as np
+import numpy.typing as npt
+
 from earsight.audio.decode import Samples, Sound, decode
 from earsight.audio.resample import to_channels, to_rate
-from earsight.audio.segment import crop, crop_start, normalise_peak, trim_silence
+from earsight.audio.segment import crop, crop_start, trim_silence
 from earsight.audio.settings import AudioSettings
+
+_LARGEST = 32767
+
+
+@dataclass(frozen=True)
+class Pcm:
+    """A waveform in 16 bits, as it is stored: samples int16 [channels, samples], to be multiplied by scale."""
+
+    samples: npt.NDArray[np.int16]
+    scale: float
+
+    def floats(self) -> Samples:
+        """float32 [channels, samples]."""
+        return self.samples * np.float32(self.scale)
 
 
 def load_waveform(
@@ -16,16 +34,24 @@ def load_waveform(
 
     Returns float32 [channels, samples] of any length, at ``settings.rate_hz``. Raises DecodeError.
     """
-    return prepare(decode(source, start_s, end_s), settings)
+    return prepare(decode(source, start_s, end_s), settings).floats()
 
 
-def prepare(sound: Sound, settings: AudioSettings) -> Samples:
-    """What ``load_waveform`` does after decoding. Raises DecodeError where the channels can't be mixed."""
+def prepare(sound: Sound, settings: AudioSettings) -> Pcm:
+    """What ``load_waveform`` does after decoding. Raises DecodeError where the channels can't be mixed.
+
+    The result has 16 bits whether it is stored or not, so that training from a store and prediction from a file hear
+    the same samples. Its largest step is 1/65534 of the clip's own peak: 98 dB below it.
+    """
     mixed = Sound(to_channels(sound.samples, settings.channels), sound.rate_hz)
     samples = to_rate(mixed, settings.rate_hz).samples
     if settings.trim_db is not None:
         samples = trim_silence(samples, settings.trim_db, settings.crop_samples)
-    return normalise_peak(samples) if settings.peak_normalise else samples
+    peak = float(np.abs(samples).max(initial=0.0))
+    if peak == 0:
+        return Pcm(np.zeros(samples.shape, dtype=np.int16), 1 / _LARGEST)
+    steps = np.rint(samples * np.float32(_LARGEST / peak)).astype(np.int16)
+    return Pcm(steps, (1.0 if settings.peak_normalise else peak) / _LARGEST)
 
 
 def fixed_crop(samples: Samples, settings: AudioSettings) -> Samples:

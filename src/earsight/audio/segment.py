@@ -1,4 +1,4 @@
-"""Trim silence, normalise, crop and pad: float32 [channels, samples] in and out."""
+"""Trim silence, crop and pad: float32 [channels, samples] in and out."""
 
 import numpy as np
 
@@ -31,12 +31,6 @@ def trim_silence(samples: Samples, top_db: float, shortest_samples: int) -> Samp
     """Cut leading and trailing silence; the untrimmed clip where less than ``shortest_samples`` would be left."""
     start, end = sounding_span(samples, top_db)
     return samples[:, start:end] if end - start >= shortest_samples else samples
-
-
-def normalise_peak(samples: Samples) -> Samples:
-    """Scale so that the largest |sample| over all channels is 1. Silence stays silence."""
-    peak = float(np.abs(samples).max(initial=0.0))
-    return samples / np.float32(peak) if peak > 0 else samples
 
 
 def crop_start(length: int, crop_samples: int) -> int:

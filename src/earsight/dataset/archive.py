@@ -129,6 +129,8 @@ def _tar_members(archive: Path, tar: tarfile.TarFile) -> list[_Member]:
     while block := stream.read(_BLOCK_BYTES):
         total += len(block)
         _check_believable(archive, total)
+        if block.strip(b"\0"):  # files of a second tar, or behind a lost header, would be missing without a word
+            raise DataError(f"{archive} goes on behind its own end; unpack it by hand and give the folder")
     return members
 
 

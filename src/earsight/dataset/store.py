@@ -1,32 +1,64 @@
-"""Each recording decoded once, on all free cores, and kept in memory at the network's rate."""
+"""Each recording decoded once: 16-bit waveforms at the network's rate, in memory-mapped shards on disk, or in memory.
 
+On disk there is a folder for each way of decoding (settings and library versions). Every building process writes shards
+and an index of its own. A line of the index is written after the samples that it names, so that a stopped build goes on
+where it was, two processes may build at once, and half a clip is never read. A shard that was not closed in order, or
+was touched since, is checked sum by sum; what does not hold is decoded again.
+"""
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from earsight.audio.decode import Samples, decode
 from earsight.audio.facts import sample_digest
-from earsight.audio.load import prepare
+from earsight.audio.load import Pcm, prepare
 from earsight.audio.settings import AudioSettings
 from earsight.dataset.clip import Clip, Failure
-from earsight.errors import DecodeError
+from earsight.errors import DataError, DecodeError
 
+FORMAT = 1
 _SHORTEST_S = 0.01
+_SHARD_BYTES = 256 * 2**20
+_SYNC_BYTES = 32 * 2**20
+Ints = npt.NDArray[np.int64]
+Advance = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class Store:
-    """clips: those that could be read. origin: the index of each in the list that was given. waveforms: float32
-    [channels, samples] of each. digests: of what was decoded, before anything was changed; "" for silence. failures:
-    the clips that could not be read."""
+    """Clips as they are heard, read from where they lie: a crop touches its own pages only.
+
+    clips: those that could be read. origin: the index of each in the list that was given. digests: of what was decoded,
+    before anything was changed; "" for silence. failures: the clips that could not be read. lengths: samples of each.
+    decoded: how many were decoded now, and not found in a store. folder: where they lie; None: in memory.
+    """
 
     settings: AudioSettings
     clips: tuple[Clip, ...]
     origin: tuple[int, ...]
-    waveforms: tuple[Samples, ...]
     digests: tuple[str, ...]
     failures: tuple[Failure, ...]
+    lengths: Ints
+    decoded: int
+    folder: Path | None
+    _shards: Sequence[npt.NDArray[np.int16]] = field(repr=False)
+    _shard_of: Ints = field(repr=False)
+    _offsets: Ints = field(repr=False)
+    _scales: npt.NDArray[np.float32] = field(repr=False)
 
     @property
     def silent(self) -> int:
@@ -35,7 +67,147 @@ class Store:
 
     @property
     def duration_s(self) -> float:
-        return sum(waveform.shape[1] for waveform in self.waveforms) / self.settings.rate_hz
+        return float(self.lengths.sum()) / self.settings.rate_hz
+
+    def waveform(self, index: int) -> Samples:
+        """All of a clip: float32 [channels, samples]."""
+        return self._pcm(index) * self._scales[index]
+
+    def crops(self, indices: Ints, starts: Ints) -> Samples:
+        """float32 [batch, channels, crop_samples]: of each clip from its start; zeros on both sides of a short one."""
+        size = self.settings.crop_samples
+        out = np.zeros((len(indices), self.settings.channels, size), dtype=np.float32)
+        for row, (index, start) in enumerate(zip(indices.tolist(), starts.tolist(), strict=True)):
+            piece = self._pcm(index)[:, start : start + size]
+            before = (size - piece.shape[1]) // 2
+            np.multiply(piece, self._scales[index], out=out[row, :, before : before + piece.shape[1]])
+        return out
+
+    def _pcm(self, index: int) -> npt.NDArray[np.int16]:
+        offset, count = int(self._offsets[index]), int(self.lengths[index]) * self.settings.channels
+        flat = self._shards[self._shard_of[index]][offset : offset + count]
+        return flat.reshape(self.settings.channels, -1)
+
+
+class _Entry(NamedTuple):
+    """One clip in a shard. offset, size: in samples of all channels. length: of one channel. crc: of the bytes."""
+
+    shard: str
+    offset: int
+    size: int
+    length: int
+    scale: float
+    digest: str
+    crc: int
+
+
+def build_store(
+    clips: Sequence[Clip],
+    settings: AudioSettings,
+    *,
+    folder: Path | None = None,
+    threads: int = 1,
+    strict: bool = False,
+    progress: Advance | None = None,
+) -> Store:
+    """Decode every clip that is not in the store yet.
+
+    folder: of all stores; None keeps the waveforms in memory. progress: called with (done, all). strict: the first bad
+    file raises its DecodeError. Raises DataError where the store can't be written.
+    """
+    try:
+        return _build(clips, settings, folder, threads, strict, progress)
+    except OSError as error:
+        raise DataError(
+            f"can't keep decoded recordings in {folder} ({error.strerror}); make room, set EARSIGHT_HOME to another "
+            "folder, or pass --no-store to keep them in memory"
+        ) from error
+
+
+def _build(
+    clips: Sequence[Clip],
+    settings: AudioSettings,
+    folder: Path | None,
+    threads: int,
+    strict: bool,
+    progress: Advance | None,
+) -> Store:
+    with ExitStack() as stack:
+        shelf = _Memory() if folder is None else stack.enter_context(_Disk.opened(folder, settings))
+        found: list[_Entry] = []
+        origin: list[int] = []
+        failures: list[Failure] = []
+        decoded = 0
+        # soundfile, soxr and hashlib release the interpreter's lock while they work.
+        pool = stack.enter_context(cancelling(ThreadPoolExecutor(max(1, threads))))
+        for index, loaded in enumerate(_loaded(pool, clips, settings, shelf)):
+            if isinstance(loaded, DecodeError):
+                if strict:
+                    raise loaded
+                failures.append(Failure(clips[index].path, str(loaded)))
+            else:
+                if isinstance(loaded, _Decoded):
+                    decoded += 1
+                    found.append(shelf.add(loaded))
+                else:
+                    shelf.note(loaded.keys, loaded.entry)  # a file that was moved
+                    found.append(loaded.entry)
+                origin.append(index)
+            if progress:
+                progress(index + 1, len(clips))
+    names = {name: n for n, name in enumerate(dict.fromkeys(entry.shard for entry in found))}
+    return Store(
+        settings=settings,
+        clips=tuple(clips[index] for index in origin),
+        origin=tuple(origin),
+        digests=tuple(entry.digest for entry in found),
+        failures=tuple(failures),
+        lengths=np.array([entry.length for entry in found], dtype=np.int64),
+        decoded=decoded,
+        folder=shelf.folder,
+        _shards=[shelf.read(name) for name in names],
+        _shard_of=np.array([names[entry.shard] for entry in found], dtype=np.int64),
+        _offsets=np.array([entry.offset for entry in found], dtype=np.int64),
+        _scales=np.array([entry.scale for entry in found], dtype=np.float32),
+    )
+
+
+class _Found(NamedTuple):
+    """keys: under which the clip can be found again."""
+
+    entry: _Entry
+    keys: tuple[str, ...]
+
+
+class _Decoded(NamedTuple):
+    """keys: under which the clip can be found again."""
+
+    pcm: Pcm
+    digest: str
+    keys: tuple[str, ...]
+
+
+def _loaded(
+    pool: ThreadPoolExecutor, clips: Sequence[Clip], settings: AudioSettings, shelf: "_Memory | _Disk"
+) -> Iterator[_Found | _Decoded | DecodeError]:
+    """In the order of the clips, a bounded number ahead: a large data set does not wait in memory to be written."""
+
+    def load(clip: Clip) -> _Found | _Decoded | DecodeError:
+        try:
+            keys, content = shelf.keys(clip)
+            if (entry := shelf.find(keys)) is not None:
+                return _Found(entry, keys)
+            sound = decode(content if content is not None else clip.path, clip.start_s or 0.0, clip.end_s)
+            pcm = prepare(sound, settings)
+        except DecodeError as error:
+            return DecodeError(str(error).replace("the given bytes", str(clip.path)))
+        if pcm.samples.shape[1] < _SHORTEST_S * settings.rate_hz:
+            return DecodeError(f"shorter than {_SHORTEST_S} s: {clip.name}")
+        return _Decoded(pcm, sample_digest(sound.samples) if sound.samples.any() else "", keys)
+
+    step = 256
+    for start in range(0, len(clips), step):
+        yield from pool.map(load, clips[start : start + step])
 
 
 @contextmanager
@@ -49,42 +221,188 @@ def cancelling(pool: ThreadPoolExecutor) -> Iterator[ThreadPoolExecutor]:
     pool.shutdown()
 
 
-def build_store(
-    clips: Sequence[Clip],
-    settings: AudioSettings,
-    *,
-    threads: int = 1,
-    strict: bool = False,
-    progress: Callable[[int, int], None] | None = None,
-) -> Store:
-    """Decode every clip. progress: called with (done, all). strict: the first bad file raises its DecodeError."""
-    origin: list[int] = []
-    waveforms: list[Samples] = []
-    digests: list[str] = []
-    failures: list[Failure] = []
+class _Memory:
+    """Keeps waveforms without a file: each is a shard of its own."""
 
-    def load(clip: Clip) -> tuple[Samples, str] | DecodeError:
+    folder = None
+
+    def __init__(self) -> None:
+        self._kept: list[npt.NDArray[np.int16]] = []
+
+    def keys(self, clip: Clip) -> tuple[tuple[str, ...], bytes | None]:
+        return (), None
+
+    def find(self, keys: tuple[str, ...]) -> _Entry | None:
+        return None
+
+    def note(self, keys: tuple[str, ...], entry: _Entry) -> None:
+        pass
+
+    def add(self, decoded: _Decoded) -> _Entry:
+        self._kept.append(decoded.pcm.samples.reshape(-1))
+        name = str(len(self._kept) - 1)
+        pcm = decoded.pcm
+        return _Entry(name, 0, pcm.samples.size, pcm.samples.shape[1], pcm.scale, decoded.digest, 0)
+
+    def read(self, shard: str) -> npt.NDArray[np.int16]:
+        return self._kept[int(shard)]
+
+
+class _Disk:
+    """The store of one way of decoding: what other processes left there, and what this one adds."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._entries = _read_indices(folder)
+        self._own = f"{os.getpid()}-{secrets.token_hex(4)}"
+        self._shard: IO[bytes] | None = None
+        self._number = 0
+        self._pending: list[str] = []
+        self._unsynced = 0
+
+    @classmethod
+    @contextmanager
+    def opened(cls, root: Path, settings: AudioSettings) -> Iterator["_Disk"]:
+        """Whatever ends the build, what was decoded until then can be found again."""
+        folder = root / store_key(settings)
+        folder.mkdir(parents=True, exist_ok=True)
+        shelf = cls(folder)
         try:
-            sound = decode(clip.path, clip.start_s or 0.0, clip.end_s)
-            waveform = prepare(sound, settings)
-        except DecodeError as error:
-            return error
-        if waveform.shape[1] < _SHORTEST_S * settings.rate_hz:
-            return DecodeError(f"shorter than {_SHORTEST_S} s: {clip.name}")
-        return waveform, sample_digest(sound.samples) if sound.samples.any() else ""
+            yield shelf
+        finally:
+            shelf.close()
 
-    # soundfile, soxr and hashlib release the interpreter's lock while they work.
-    with cancelling(ThreadPoolExecutor(max(1, threads))) as pool:
-        for index, loaded in enumerate(pool.map(load, clips)):
-            if isinstance(loaded, DecodeError):
-                if strict:
-                    raise loaded
-                failures.append(Failure(clips[index].path, str(loaded)))
-            else:
-                origin.append(index)
-                waveforms.append(loaded[0])
-                digests.append(loaded[1])
-            if progress:
-                progress(index + 1, len(clips))
-    kept = tuple(clips[index] for index in origin)
-    return Store(settings, kept, tuple(origin), tuple(waveforms), tuple(digests), tuple(failures))
+    def keys(self, clip: Clip) -> tuple[tuple[str, ...], bytes | None]:
+        """By name, size and date; where these are not known also by content, so that a moved file is found again. The
+        content of a file of which a span is wanted is not read: it may be hours long."""
+        try:
+            stat = clip.path.stat()
+        except OSError:
+            return (), None
+        span = "" if clip.start_s is None and clip.end_s is None else f"|{clip.start_s}|{clip.end_s}"
+        by_name = f"{clip.path.absolute()}|{stat.st_size}|{stat.st_mtime_ns}{span}"
+        if span or by_name in self._entries or stat.st_size == 0 or not clip.path.is_file():
+            return (by_name,), None
+        content = clip.path.read_bytes()
+        return (by_name, f"content|{hashlib.blake2b(content, digest_size=16).hexdigest()}"), content
+
+    def find(self, keys: tuple[str, ...]) -> _Entry | None:
+        return next((self._entries[key] for key in keys if key in self._entries), None)
+
+    def add(self, decoded: _Decoded) -> _Entry:
+        data = decoded.pcm.samples.tobytes()
+        if self._shard is None or self._shard.tell() + len(data) > max(_SHARD_BYTES, len(data)):
+            self._seal()
+            self._shard = (self.folder / f"shard-{self._own}-{self._number:05}.pcm").open("wb")
+            self._number += 1
+        name, offset = Path(self._shard.name).name, self._shard.tell() // 2
+        self._shard.write(data)
+        pcm = decoded.pcm
+        size, length = pcm.samples.size, pcm.samples.shape[1]
+        entry = _Entry(name, offset, size, length, pcm.scale, decoded.digest, zlib.crc32(data))
+        self.note(decoded.keys, entry)
+        self._unsynced += len(data)
+        if self._unsynced >= _SYNC_BYTES:
+            self._sync()
+        return entry
+
+    def note(self, keys: tuple[str, ...], entry: _Entry) -> None:
+        """A line of the index to be written."""
+        if keys and keys[0] not in self._entries:
+            self._entries |= dict.fromkeys(keys, entry)
+            self._pending.append(json.dumps({"keys": keys, "entry": entry}))
+
+    def _sync(self) -> None:
+        """First the samples, then the lines that name them."""
+        if self._shard is not None:
+            self._shard.flush()
+            os.fsync(self._shard.fileno())
+        if not self._pending:
+            return
+        with (self.folder / f"index-{self._own}.jsonl").open("a", encoding="utf-8") as index:
+            index.writelines(f"{line}\n" for line in self._pending)
+        self._pending.clear()
+        self._unsynced = 0
+
+    def _seal(self) -> None:
+        """Say that this shard is whole and how it looks from outside."""
+        self._sync()
+        if self._shard is None:
+            return
+        self._shard.close()
+        path = Path(self._shard.name)
+        self._shard = None
+        stat = path.stat()
+        seal = {"seal": path.name, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+        with (self.folder / f"index-{self._own}.jsonl").open("a", encoding="utf-8") as index:
+            index.write(json.dumps(seal) + "\n")
+
+    def close(self) -> None:
+        self._seal()
+
+    def read(self, shard: str) -> npt.NDArray[np.int16]:
+        return np.memmap(self.folder / shard, dtype=np.int16, mode="r")
+
+
+def store_key(settings: AudioSettings) -> str:
+    """The name of a store: everything that the samples in it depend on."""
+    facts: dict[str, Any] = {**settings.model_dump(), "format": FORMAT}
+    if settings.trim_db is None:
+        del facts["crop_s"]  # it decides only how short a trimmed clip may be
+    facts |= {name: version(name) for name in ("soundfile", "soxr")}
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _read_indices(folder: Path) -> dict[str, _Entry]:
+    """key → entry, of all that can be trusted."""
+    lines: list[tuple[list[str], _Entry]] = []
+    seals: dict[str, tuple[int, int]] = {}
+    for path in sorted(folder.glob("index-*.jsonl")):
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                row = json.loads(line)
+                if "seal" in row:
+                    seals[row["seal"]] = (row["size"], row["mtime_ns"])
+                else:
+                    lines.append((list(row["keys"]), _Entry(*row["entry"])))
+            except (ValueError, TypeError, KeyError):  # a line that was cut off, or is not ours
+                continue
+    good: dict[str, _Entry] = {}
+    checked: dict[str, npt.NDArray[np.int16] | None] = {}
+    for keys, entry in lines:
+        if entry.shard not in checked:
+            checked[entry.shard] = _open_unless_sealed(folder / entry.shard, seals.get(entry.shard))
+        if _holds(checked[entry.shard], entry):
+            good |= dict.fromkeys(keys, entry)
+    return good
+
+
+_SEALED = np.zeros(0, dtype=np.int16)
+
+
+def _open_unless_sealed(path: Path, seal: tuple[int, int] | None) -> npt.NDArray[np.int16] | None:
+    """_SEALED where the shard is as it was when it was closed; its samples where they must be checked; None where
+    there is nothing to read."""
+    try:
+        stat = path.stat()
+        if seal == (stat.st_size, stat.st_mtime_ns):
+            return _SEALED
+        return np.memmap(path, dtype=np.int16, mode="r", shape=(stat.st_size // 2,))
+    except (OSError, ValueError):
+        return None
+
+
+def _holds(samples: npt.NDArray[np.int16] | None, entry: _Entry) -> bool:
+    if samples is None or samples is _SEALED:
+        return samples is _SEALED
+    data = samples[entry.offset : entry.offset + entry.size]
+    return len(data) == entry.size and zlib.crc32(data.tobytes()) == entry.crc
+
+
+def store_size_bytes(root: Path) -> int:
+    """Of all stores below ``root``."""
+    return sum(path.stat().st_size for path in root.rglob("*") if path.is_file()) if root.is_dir() else 0
+
+
+def clear_stores(root: Path) -> None:
+    shutil.rmtree(root, ignore_errors=True)

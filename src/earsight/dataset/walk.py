@@ -35,6 +35,11 @@ def cache_folder() -> Path:
     return Path(os.environ.get("EARSIGHT_HOME") or Path(base) / "earsight")
 
 
+def store_folder() -> Path:
+    """Where decoded recordings are kept."""
+    return cache_folder() / "store"
+
+
 def is_recording(name: str) -> bool:
     """Whether a file name has the ending of a recording, and is not hidden."""
     _, dot, ending = name.rpartition(".")

@@ -11,6 +11,7 @@ from earsight.dataset.clip import PARTS, Failure
 from earsight.dataset.leaks import find_copies, settle
 from earsight.dataset.split import Split
 from earsight.dataset.store import Store, build_store
+from earsight.dataset.walk import store_folder
 from earsight.errors import DataError
 from earsight.tasks.plan import CLIPS_NAME, Plan
 from earsight.tasks.progress import Progress
@@ -32,7 +33,9 @@ def decode_parts(plan: Plan, cores: int, shown: Progress) -> Decoded:
     read. Raises DataError."""
     dataset = plan.dataset
     shown.start("decoding", len(dataset.clips))
-    store = build_store(dataset.clips, plan.recipe.audio, threads=cores, strict=plan.strict, progress=shown.advance)
+    folder = store_folder() if plan.store else None
+    audio, clips = plan.recipe.audio, dataset.clips
+    store = build_store(clips, audio, folder=folder, threads=cores, strict=plan.strict, progress=shown.advance)
     if not store.clips:
         raise DataError(f"none of {len(dataset.clips)} clips could be read; the first: {store.failures[0].reason}")
     digests = {i: digest for i, digest in zip(store.origin, store.digests, strict=True) if digest}
@@ -47,7 +50,7 @@ def decode_parts(plan: Plan, cores: int, shown: Progress) -> Decoded:
     if lost:
         raise DataError(f"no readable training clip is left of: {', '.join(sorted(lost))}")
     shown.say(
-        f"decoded {len(store.clips)} clips, {store.duration_s / 60:.1f} min"
+        f"{len(store.clips)} clips, {store.duration_s / 60:.1f} min, {store.decoded} decoded now"
         + (f"; {len(failures)} left out, the first: {_short(failures[0])}" if failures else "")
         + (f"; {store.silent} silent" if store.silent else "")
         + ("" if split.caveat == plan.split.caveat else f"\n{split.sentence}")

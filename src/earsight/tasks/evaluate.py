@@ -12,6 +12,7 @@ from earsight.dataset.leaks import Policy, find_copies, find_leaks, settle
 from earsight.dataset.sources import read_dataset
 from earsight.dataset.split import Split
 from earsight.dataset.store import build_store
+from earsight.dataset.walk import store_folder
 from earsight.errors import DataError, ModelError
 from earsight.tasks.cores import check_threads, free_cores, read_load
 from earsight.tasks.data import downloaded
@@ -92,7 +93,7 @@ def evaluate(
     cores = threads or free_cores(before)
     torch.set_num_threads(cores)
     classifier = Classifier.load(run, str(find_device(device)))
-    store = build_store(clips, classifier.audio, threads=cores, strict=strict)
+    store = build_store(clips, classifier.audio, folder=store_folder(), threads=cores, strict=strict)
     if not store.clips:
         raise DataError(f"none of {len(clips)} clips could be read; the first: {store.failures[0].reason}")
     digests = dict(zip(store.origin, store.digests, strict=True))

@@ -117,7 +117,7 @@ def _write_report(
             predicted=labels[predictions.predicted[row]],
             confidence=float(predictions.confidence[row]),
             wav_bytes=wav_bytes(
-                fixed_crop(store.waveforms[parts["test"][row]], store.settings)[0], store.settings.rate_hz
+                fixed_crop(store.waveform(parts["test"][row]), store.settings)[0], store.settings.rate_hz
             ),
         )
         for row in predictions.mistakes(_WORST_MISTAKES)

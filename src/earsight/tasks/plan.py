@@ -23,9 +23,9 @@ UNTRAINED_NAMES = {CLIPS_NAME, "figures"}
 
 @dataclass(frozen=True)
 class Plan:
-    """A checked training run. run: its folder, made when training starts. resume: whether it was asked to go on; a run
-    that was stopped before its first epoch ended begins again. leaks: what to do with those that are found.
-    left_out: clips that leaked by their names, groups or spans and were dropped."""
+    """A checked training run. run: its folder, made when training starts. leaks: what to do with those that are found.
+    left_out: clips that leaked by their names, groups or spans and were dropped. resume: whether it was asked to go on;
+    a run that was stopped before its first epoch ended begins again. store: keep what is decoded on the disk."""
 
     run: Path
     dataset: DataSet
@@ -36,6 +36,7 @@ class Plan:
     left_out: tuple[Failure, ...] = ()
     strict: bool = False
     resume: bool = False
+    store: bool = True
 
 
 def plan_training(
@@ -50,6 +51,7 @@ def plan_training(
     leaks: Policy = "refuse",
     strict: bool = False,
     resume: bool = False,
+    store: bool = True,
     progress: bool = False,
 ) -> Plan:
     """Check everything that needs no torch: packages, model name, weights file, data, labels, split, leaks, run folder.
@@ -82,7 +84,7 @@ def plan_training(
     )
     run = Path(out) if out is not None else _new_run(recipe_name, recipe.network.model)
     check_run(run, resume)
-    return Plan(run, dataset, clean, recipe, recipe_name, leaks, tuple(left_out), strict, resume)
+    return Plan(run, dataset, clean, recipe, recipe_name, leaks, tuple(left_out), strict, resume, store)
 
 
 def _new_run(recipe_name: str, model: str) -> Path:

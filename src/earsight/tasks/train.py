@@ -48,6 +48,7 @@ def train(
     leaks: Policy = "refuse",
     resume: bool = False,
     strict: bool = False,
+    store: bool = True,
     accelerator: str = "auto",
     devices: int = 1,
     precision: str = "32-true",
@@ -59,7 +60,8 @@ def train(
     data, source, group_pattern, strict: see ``read_dataset``; a known data set that is not there yet is downloaded.
     recipe: a Recipe, the name of one that comes with earsight, or a TOML file. split: see ``dataset.split.split``.
     leaks: what to do where the sides of the split share a speaker, a recording or a copied file: "refuse", "drop" (the
-    training side) or "allow" (and say so). out: the run folder, new or empty unless ``resume``. accelerator, devices,
+    training side) or "allow" (and say so). store: keep what is decoded in the cache, where the next training finds it;
+    otherwise in memory. out: the run folder, new or empty unless ``resume``. accelerator, devices,
     precision: of lightning-fabric. threads: of torch on the CPU; None takes the cores that are free. Raises
     EarsightError.
     """
@@ -76,6 +78,7 @@ def train(
         leaks=leaks,
         strict=strict,
         resume=resume,
+        store=store,
         progress=progress,
     )
     return run_plan(

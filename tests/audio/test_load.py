@@ -1,0 +1,47 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from earsight.audio.decode import Sound
+from earsight.audio.load import load_waveform, prepare
+from earsight.audio.settings import AudioSettings
+from tests.conftest import tone
+
+PLAIN = AudioSettings(trim_db=None)
+
+
+@pytest.mark.parametrize("gain", [1e-6, 0.25, 1.0, 700.0])
+def test_the_peak_becomes_one_or_stays_and_16_bits_are_enough_at_any_level(gain: float) -> None:
+    samples = np.stack([tone(440, 0.3, gain=gain), 0.5 * tone(880, 0.3, gain=gain)])
+    for normalised in (True, False):
+        settings = AudioSettings(trim_db=None, channels=2, peak_normalise=normalised)
+        pcm = prepare(Sound(samples, 16000), settings)
+        assert pcm.samples.dtype == np.int16
+        expected = samples / np.abs(samples).max() if normalised else samples
+        step = np.abs(expected).max() / 32767
+        assert np.abs(pcm.floats() - expected).max() <= 0.5001 * step
+        assert np.abs(pcm.floats()).max() == pytest.approx(np.abs(expected).max(), rel=1e-6)
+
+
+def test_silence_stays_silence() -> None:
+    assert not prepare(Sound(np.zeros((1, 500), dtype=np.float32), 16000), PLAIN).floats().any()
+
+
+def test_a_peak_below_zero_counts() -> None:
+    samples = np.array([[0.2, -0.5, 0.4, 0.0]], dtype=np.float32)
+    assert np.allclose(prepare(Sound(samples, 16000), PLAIN).floats(), [[0.4, -1.0, 0.8, 0.0]], atol=2e-5)
+
+
+def test_all_steps_in_order(tmp_path: Path) -> None:
+    """Two channels at 48 kHz with silence around: mixed, resampled, trimmed, normalised."""
+    sound = np.concatenate([np.zeros(24000), tone(500, 1.0, 48000, gain=0.2), np.zeros(24000)])
+    soundfile.write(tmp_path / "a.wav", np.stack([sound, sound], axis=1), 48000, subtype="FLOAT")
+    heard = load_waveform(tmp_path / "a.wav", AudioSettings(crop_s=0.5))
+    assert heard.shape[0] == 1
+    assert heard.dtype == np.float32
+    assert 16000 <= heard.shape[1] <= 16000 + 4 * 1024
+    assert np.abs(heard).max() == pytest.approx(1.0)
+    spectrum = np.abs(np.fft.rfft(heard[0]))
+    assert spectrum.argmax() * 16000 / heard.shape[1] == pytest.approx(500, abs=2)
