@@ -13,9 +13,9 @@ from cyclopts import Parameter
 from pydantic import BaseModel, ValidationError
 
 import earsight
-from earsight.errors import EarsightError
+from earsight.errors import EarsightError, SettingsError
 from earsight.tasks.recipe import Recipe, explain
-from earsight.terminal import division_lines, inspection_lines, metrics_lines, plain, source_lines
+from earsight.terminal import bench_lines, division_lines, inspection_lines, metrics_lines, plain, source_lines
 
 app = cyclopts.App(
     name="earsight",
@@ -340,6 +340,61 @@ def demo(*, out: Annotated[Path, Parameter(alias="-o")] = Path("runs/demo"), see
     print(f"corpus: {done.corpus}\nrun:    {done.result.run}\nreport: {done.result.run / 'report.html'}")
     print("next, on real recordings (a RAVDESS folder or zip, or a folder with one folder a class):")
     print("        earsight train DATA")
+    return 0
+
+
+@app.command(help_formatter="plain")
+def bench(
+    *,
+    recipe: Annotated[str, Parameter(alias="-r")] = "default",
+    model: Annotated[str | None, Parameter(alias="-m")] = None,
+    batch_size: int | None = None,
+    clips: int = 128,
+    rounds: int = 5,
+    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto",
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true",
+    threads: int | None = None,
+    json_: Annotated[bool, Parameter(name="--json", negative="")] = False,
+) -> int:
+    """Measure how near a training epoch comes to the network alone on this machine.
+
+    Parameters
+    ----------
+    recipe
+        default, article, demo, or a TOML file.
+    model
+        Any timm network, instead of the recipe's.
+    batch_size
+        Instead of the recipe's.
+    clips
+        Clips of one epoch.
+    rounds
+        Epochs that are measured.
+    accelerator
+        Where to train.
+    precision
+        Of the network's arithmetic.
+    threads
+        Threads of the CPU; otherwise the cores that are free.
+    json_
+        Print JSON instead of text.
+    """
+    from earsight.tasks.bench import bench as task
+
+    if clips < 2 or rounds < 1:
+        raise SettingsError(f"--clips must be 2 or more and --rounds 1 or more, got {clips} and {rounds}")
+    changes: dict[str, Any] = {} if model is None else {"network": {"model": model}}
+    changes |= {} if batch_size is None else {"batch_size": batch_size}
+    done = task(
+        Recipe.named(recipe, changes),
+        clips=clips,
+        rounds=rounds,
+        accelerator=accelerator,
+        precision=precision,
+        threads=threads,
+        progress=True,
+    )
+    print(_json(done.to_dict())) if json_ else _print(bench_lines(done))
     return 0
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from earsight.dataset.sources.source import Source
     from earsight.scores.metrics import Metrics
+    from earsight.tasks.bench import Bench
     from earsight.tasks.data import Divided
     from earsight.tasks.inspect import Inspection
 
@@ -107,6 +109,20 @@ def division_lines(divided: Divided) -> Iterator[str]:
         yield f"{dataset.group_name + 's':{wide}}" + "".join(f"{count:8}" for count in groups)
     yield ""
     yield from _listed("leaks between the sides by name, group or span", list(divided.leaks), "leak")
+
+
+def bench_lines(bench: Bench) -> Iterator[str]:
+    """Medians with the range of all rounds, and where an epoch's time goes."""
+    yield (
+        f"{bench.model} on {bench.device}, {bench.threads} threads, batch {bench.batch_size}, image "
+        f"{'×'.join(map(str, bench.image))}, {bench.clips} clips, {len(bench.epoch)} rounds"
+    )
+    for name, rates in (("network alone", bench.network), ("our epoch", bench.epoch)):
+        yield f"{name:14} {statistics.median(rates):8.1f} clips/s  ({min(rates):.1f}–{max(rates):.1f})"
+    yield f"epoch / network: {bench.ratio:.3f}"
+    total_s = sum(bench.stages.values())
+    yield "time: " + ", ".join(f"{name} {100 * s / total_s:.1f} %" for name, s in bench.stages.items())
+    yield f"peak memory: {bench.peak_memory_mb:.0f} MB"
 
 
 def _listed(what: str, entries: Sequence[Any], each: str = "file") -> Iterator[str]:

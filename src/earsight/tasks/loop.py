@@ -4,16 +4,19 @@ import csv
 import io
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from lightning_fabric import Fabric
+from torch import Tensor
 
 from earsight.dataset.loader import training_batches
+from earsight.dataset.store import Store
 from earsight.errors import TrainingError
 from earsight.mel.augment import augment
 from earsight.network.checkpoint import save_classifier, write_whole
@@ -23,6 +26,7 @@ from earsight.scores.metrics import Metrics, measure
 from earsight.tasks.decoded import Decoded
 from earsight.tasks.plan import STATE_NAME, Plan, steps_an_epoch
 from earsight.tasks.progress import Progress
+from earsight.tasks.recipe import Recipe
 from earsight.tasks.scoring import score
 
 
@@ -50,6 +54,72 @@ class Progressed:
     interrupted: bool = False
 
 
+@dataclass
+class Learner:
+    """A network that is being trained, and what trains it."""
+
+    fabric: Fabric
+    classifier: Classifier
+    network: torch.nn.Module
+    optimizer: torch.optim.Optimizer
+    recipe: Recipe
+
+    @classmethod
+    def of(cls, fabric: Fabric, classifier: Classifier, recipe: Recipe) -> Self:
+        classifier.network.to(memory_format=torch.channels_last)
+        optimizer = create_optimizer(classifier.network, recipe.optimizer)
+        network, optimizer = fabric.setup(classifier.network, optimizer)
+        classifier.image.to(fabric.device)
+        return cls(fabric, classifier, network, optimizer, recipe)
+
+    def step(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """One step of the optimizer, where the loss is a number; returns logits [batch, classes] and the loss."""
+        logits = self.network(images.contiguous(memory_format=torch.channels_last)).float()
+        loss = torch.nn.functional.cross_entropy(logits, targets)
+        if torch.isfinite(loss):
+            self.fabric.backward(loss)
+            if self.recipe.optimizer.clip_grad_norm:
+                norm = self.recipe.optimizer.clip_grad_norm
+                self.fabric.clip_gradients(self.network, self.optimizer, max_norm=norm)
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+        return logits.detach(), loss.detach()
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of an epoch. indices: of the whole batch, into the store. seen: clips of this process's share. right: of
+    these, those answered rightly. loss: their mean, in nats."""
+
+    indices: npt.NDArray[np.int64]
+    seen: int
+    right: int
+    loss: float
+
+
+def train_epoch(
+    learner: Learner, store: Store, indices: Sequence[int], rates: Iterator[float], epoch: int
+) -> Iterator[Step]:
+    """Every clip once. rates: learning rate of each step. Stops after a step whose loss is no number."""
+    fabric, recipe, labels = learner.fabric, learner.recipe, learner.classifier.labels
+    rng, draws = _seed(recipe.seed, epoch, fabric.global_rank)
+    identity = torch.eye(len(labels), device=fabric.device)
+    targets_of = np.array([labels.index(clip.label) for clip in store.clips])
+    mine = slice(fabric.global_rank, None, fabric.world_size)
+    learner.classifier.train()
+    for chosen, crops in training_batches(store, indices, recipe.batch_size, rng):
+        targets = identity[torch.from_numpy(targets_of[chosen[mine]]).to(fabric.device)]
+        rate = next(rates)
+        for group in learner.optimizer.param_groups:
+            group["lr"] = rate
+        with torch.no_grad():
+            images = learner.classifier.image(torch.from_numpy(crops[mine]).to(fabric.device))
+            images, mixed = augment(images, targets, recipe.augment, draws)
+        logits, loss = learner.step(images, mixed)
+        right = int((logits.argmax(1) == targets.argmax(1)).sum())
+        yield Step(chosen, len(targets), right, float(loss))
+
+
 def fit(
     fabric: Fabric,
     classifier: Classifier,
@@ -63,43 +133,23 @@ def fit(
     out). state: of ``read_state``. Raises TrainingError where the loss is no number. Ctrl-C ends it early with a usable
     run, where an epoch was finished."""
     recipe, run, store, parts = plan.recipe, plan.run, decoded.store, decoded.parts
-    classifier.network.to(memory_format=torch.channels_last)
-    optimizer = create_optimizer(classifier.network, recipe.optimizer)
-    network, optimizer = fabric.setup(classifier.network, optimizer)
-    classifier.image.to(fabric.device)
-    done = _restore(state, classifier, optimizer, run) if state else Progressed()
-    targets_of = np.array([classifier.labels.index(clip.label) for clip in store.clips])
+    learner = Learner.of(fabric, classifier, recipe)
+    done = _restore(state, classifier, learner.optimizer, run) if state else Progressed()
     steps = steps_an_epoch(len(parts["train"]), recipe.batch_size)
     rate_at = learning_rate(recipe.optimizer, steps, recipe.epochs)
-    identity = torch.eye(len(classifier.labels), device=fabric.device)
 
     try:
         for epoch in range(len(done.history) + 1, recipe.epochs + 1):
-            rng, draws = _seed(recipe.seed, epoch, fabric.global_rank)
             began, seen, loss_sum, right = time.perf_counter(), 0, 0.0, 0
-            classifier.train()
-            for step, (indices, crops) in enumerate(training_batches(store, parts["train"], recipe.batch_size, rng)):
-                mine = slice(fabric.global_rank, None, fabric.world_size)
-                targets = identity[torch.from_numpy(targets_of[indices[mine]]).to(fabric.device)]
-                for group in optimizer.param_groups:
-                    group["lr"] = rate_at((epoch - 1) * steps + step)
-                with torch.no_grad():
-                    images = classifier.image(torch.from_numpy(crops[mine]).to(fabric.device))
-                    images, mixed = augment(images, targets, recipe.augment, draws)
-                logits = network(images.contiguous(memory_format=torch.channels_last)).float()
-                loss = torch.nn.functional.cross_entropy(logits, mixed)
-                if not torch.isfinite(loss):
-                    raise TrainingError(_lost(plan, done, epoch, step, [store.clips[i].path for i in indices]))
-                fabric.backward(loss)
-                if recipe.optimizer.clip_grad_norm:
-                    fabric.clip_gradients(network, optimizer, max_norm=recipe.optimizer.clip_grad_norm)
-                optimizer.step()
-                optimizer.zero_grad()
-                seen += len(targets)
-                loss_sum += float(loss.detach()) * len(targets)
-                right += int((logits.argmax(1) == targets.argmax(1)).sum())
+            rates = map(rate_at, range((epoch - 1) * steps, epoch * steps))
+            for number, step in enumerate(train_epoch(learner, store, parts["train"], rates, epoch), 1):
+                if not math.isfinite(step.loss):
+                    raise TrainingError(_lost(plan, done, epoch, number, [store.clips[i].path for i in step.indices]))
+                seen += step.seen
+                right += step.right
+                loss_sum += step.loss * step.seen
                 clips_per_s = seen / (time.perf_counter() - began)
-                progress.step(epoch, step + 1, steps, loss_sum / seen, right / seen, clips_per_s)
+                progress.step(epoch, number, steps, loss_sum / seen, right / seen, clips_per_s)
 
             valid = None if decoded.split.training_score else _validate(classifier, decoded, plan, done, epoch)
             done.history.append(
@@ -122,7 +172,7 @@ def fit(
             if fabric.is_global_zero:
                 if better:
                     save_classifier(classifier, run, {**facts, "epoch": epoch})
-                _keep_state(run, plan, classifier, optimizer, done)
+                _keep_state(run, plan, classifier, learner.optimizer, done)
                 write_history(run / "history.csv", done.history)
             progress.epoch(done.history[-1], better)
     except KeyboardInterrupt:
@@ -155,7 +205,7 @@ def _seed(seed: int, epoch: int, rank: int) -> tuple[np.random.Generator, np.ran
 
 def _lost(plan: Plan, done: Progressed, epoch: int, step: int, clips: list[Path]) -> str:
     return (
-        f"the loss is no longer a number in epoch {epoch}, step {step + 1}; {_kept(plan, done)}. "
+        f"the loss is no longer a number in epoch {epoch}, step {step}; {_kept(plan, done)}. "
         f"Lower --optimizer.lr (now {plan.recipe.optimizer.lr:g}) or look at the clips of this batch: "
         + ", ".join(str(path) for path in clips)
     )

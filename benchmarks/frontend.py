@@ -1,0 +1,133 @@
+"""Mel images against librosa and against a bare torch.stft and product; decoding against bare soundfile and soxr.
+
+Interleaved; medians (min–max) of the rounds and ratios of medians. RECORDINGS: 48 kHz originals, a folder or a zip.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import librosa
+import numpy as np
+import soundfile
+import soxr
+import torch
+
+from earsight.audio.settings import AudioSettings
+from earsight.dataset.sources import read_dataset
+from earsight.dataset.store import build_store
+from earsight.mel.settings import MelSettings
+from earsight.mel.spectrogram import MelSpectrogram
+from earsight.tasks.cores import allowed_cores
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--recordings", type=Path)
+    arguments = parser.parse_args()
+    mel_images(arguments.batch_size, arguments.rounds)
+    if arguments.recordings:
+        decoding(arguments.recordings, arguments.rounds)
+
+
+def mel_images(batch_size: int, rounds: int) -> None:
+    torch.set_num_threads(allowed_cores())
+    settings, rate_hz = MelSettings(), 16000
+    batch = torch.randn(batch_size, 1, 3 * rate_hz, generator=torch.Generator().manual_seed(0))
+    front_end = MelSpectrogram(settings, rate_hz)
+    window, filters = front_end.window, front_end.filters
+
+    def ours() -> None:
+        with torch.inference_mode():
+            front_end(batch)
+
+    def bare() -> None:
+        with torch.inference_mode():
+            spectrum = torch.stft(
+                batch[:, 0],
+                settings.n_fft,
+                settings.hop_length,
+                settings.win_length,
+                window,
+                pad_mode="constant",
+                return_complex=True,
+            )
+            filters @ spectrum.abs().square()
+
+    def by_librosa() -> None:
+        for clip in batch[:, 0].numpy():
+            librosa.feature.melspectrogram(
+                y=clip,
+                sr=rate_hz,
+                n_fft=settings.n_fft,
+                hop_length=settings.hop_length,
+                n_mels=settings.n_mels,
+                fmax=8000,
+            )
+
+    ways = {"ours": ours, "bare stft + product": bare, "librosa, clip by clip": by_librosa}
+    seconds = interleaved(ways, rounds)
+    print(f"mel, {batch_size} clips of 3 s, {settings.n_mels} bins, hop {settings.hop_length}")
+    show(seconds, 1000 / batch_size, "ms a clip")
+    middle = {name: statistics.median(values) for name, values in seconds.items()}
+    print(f"  ours / librosa: {middle['ours'] / middle['librosa, clip by clip']:.3f} of its time")
+    print(f"  bare / ours: {middle['bare stft + product'] / middle['ours']:.2f} of the bare speed")
+
+
+def decoding(place: Path, rounds: int) -> None:
+    clips = read_dataset(place).clips
+    settings, cores = AudioSettings(), allowed_cores()
+
+    def floor() -> None:
+        def one(path: Path) -> None:
+            samples, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
+            soxr.resample(samples.mean(axis=1), rate_hz, settings.rate_hz)
+
+        with ThreadPoolExecutor(cores) as pool:
+            list(pool.map(one, [clip.path for clip in clips]))
+
+    def first() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            build_store(clips, settings, folder=Path(folder), threads=cores)
+
+    with tempfile.TemporaryDirectory() as folder:
+        build_store(clips, settings, folder=Path(folder), threads=cores)
+        ways: dict[str, Callable[[], object]] = {
+            "read + soxr, all cores": floor,
+            "first pass, into the store": first,
+            "second start": lambda: build_store(clips, settings, folder=Path(folder), threads=cores),
+        }
+        seconds = interleaved(ways, rounds)
+    print(f"decoding {len(clips)} recordings to {settings.rate_hz} Hz")
+    show(seconds, 1, "s")
+    middle = {name: statistics.median(values) for name, values in seconds.items()}
+    print(f"  first pass / floor: {middle['first pass, into the store'] / middle['read + soxr, all cores']:.2f}")
+
+
+def interleaved(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each round; one more goes before them and is not counted."""
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for number in range(rounds + 1):
+        for name, way in ways.items():
+            began = time.perf_counter()
+            way()
+            if number:
+                seconds[name].append(time.perf_counter() - began)
+    return seconds
+
+
+def show(seconds: dict[str, list[float]], scale: float, unit: str) -> None:
+    for name, values in seconds.items():
+        low, middle, high = (scale * value for value in (min(values), statistics.median(values), max(values)))
+        print(f"  {name:28}{middle:9.3f} {unit}  ({low:.3f}–{high:.3f})")
+
+
+if __name__ == "__main__":
+    np.random.seed(0)
+    main()

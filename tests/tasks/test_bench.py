@@ -1,0 +1,31 @@
+import statistics
+
+import pytest
+
+from earsight.errors import ModelError, SettingsError
+from earsight.tasks.bench import bench
+from earsight.tasks.recipe import Recipe
+from earsight.terminal import bench_lines
+
+TINY = {"batch_size": 4, "audio": {"crop_s": 0.5}, "network": {"model": "test_efficientnet"}}
+
+
+def test_every_round_is_counted_and_the_stages_are_named() -> None:
+    done = bench(Recipe.named("default", TINY), clips=10, rounds=2, threads=1)
+    assert (done.model, done.device, done.threads, done.batch_size) == ("test_efficientnet", "cpu", 1, 4)
+    assert done.image == (1, 128, 51)
+    assert (len(done.network), len(done.epoch)) == (2, 2)
+    assert done.ratio == statistics.median(done.epoch) / statistics.median(done.network)
+    assert list(done.stages) == ["crops", "mel image", "augmentation", "network"]
+    assert all(seconds > 0 for seconds in done.stages.values())
+    lines = list(bench_lines(done))
+    assert lines[0] == "test_efficientnet on cpu, 1 threads, batch 4, image 1×128×51, 10 clips, 2 rounds"
+    assert f"epoch / network: {done.ratio:.3f}" in lines
+    assert done.to_dict()["ratio"] == done.ratio
+
+
+def test_what_cannot_be_measured_is_refused() -> None:
+    with pytest.raises(ModelError, match="did you mean"):
+        bench(Recipe.named("default", {"network": {"model": "efficientnet_bo"}}))
+    with pytest.raises(SettingsError, match="--threads must be 1 or more"):
+        bench(Recipe.named("default", TINY), threads=0)
