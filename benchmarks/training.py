@@ -2,7 +2,7 @@
 
 network alone: forward, backward and optimizer on ready images. ours: the same clips in the same batches, from the
 store, with mel images and augmentation. tutorial: a DataLoader whose workers load each clip by librosa, trim, crop and
-compute its mel spectrogram, in every epoch, with the number of workers and threads that suits it best among those tried.
+compute its mel spectrogram, in every epoch, with the workers and threads that suit it best of those tried.
 """
 
 import argparse
