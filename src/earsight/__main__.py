@@ -471,9 +471,12 @@ def inspect(
     json_
         Print JSON instead of text.
     """
+    from earsight.tasks.data import check_output
     from earsight.tasks.inspect import about
     from earsight.tasks.inspect import inspect as task
 
+    if html is not None:
+        check_output(html)
     done = task(place, source=source, group_pattern=group_pattern, short_s=short_s, threads=threads, progress=True)
     if json_:
         print(_json({**done.to_dict(), "about": about(done.dataset.source)}))
@@ -514,12 +517,14 @@ def split(
     out
         A CSV file to write; train on it with --split column:part.
     """
-    from earsight.tasks.data import divide, write_text
+    from earsight.tasks.data import check_output, divide
 
+    if out is not None:
+        check_output(out)
     done = divide(place, split, seed=seed, source=source, group_pattern=group_pattern, progress=True)
     _print(division_lines(done))
     if out is not None:
-        write_text(out, done.to_csv())
+        out.write_text(done.to_csv(), encoding="utf-8", errors="surrogateescape")
         print(f"table: {out}\ntry:   earsight train {out} --split column:part")
     return 0
 

@@ -75,7 +75,10 @@ def unpack(archive: Path, target: Path | None = None, *, progress: Advance | Non
     except NotImplementedError as error:  # zipfile's word for a method of compression that it lacks
         raise DataError(f"can't unpack {archive}: {_reason(error)}; unpack it by hand and give the folder") from error
     except OSError as error:
-        raise DataError(f"can't unpack {archive}: {_reason(error)}") from error
+        where = f" into {target.parent}" if target else ""
+        raise DataError(
+            f"can't unpack {archive}{where}: {_reason(error)}; mend it, or set EARSIGHT_HOME to another folder"
+        ) from error
     return target
 
 

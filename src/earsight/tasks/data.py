@@ -82,10 +82,14 @@ def divide(
     return Divided(dataset, drawn, tuple(f"{leak.why} ({' and '.join(leak.sides)})" for leak in leaks))
 
 
-def write_text(path: Path, text: str) -> None:
-    """Raises SettingsError where the file can't be written."""
+def check_output(path: Path) -> None:
+    """Raise SettingsError where no file can be written to ``path``: before the work, not after it."""
+    if path.is_dir():
+        raise SettingsError(f"can't write {path}: it is a folder; name a file")
+    if not path.parent.is_dir():
+        raise SettingsError(f"can't write {path}: there is no folder {path.parent}; make it first")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8", errors="surrogateescape")
+        with path.open("ab"):
+            pass
     except OSError as error:
-        raise SettingsError(f"can't write {path}: {error.strerror}; name another --out") from error
+        raise SettingsError(f"can't write {path}: {error.strerror}; name another file") from error

@@ -92,8 +92,8 @@ def read_dataset(
 
 def list_recordings(place: Path) -> Listing:
     """The recordings of a folder or archive; archives are unpacked into the cache. Raises DataError."""
-    if place.is_file():
-        if not is_archive(place.name):
+    if not place.is_dir():
+        if not place.is_file() or not is_archive(place.name):
             raise DataError(f"not a folder, an archive or a table: {place}; archives end in {', '.join(ARCHIVES)}")
         listing = walk(place, unpack(place))
     else:
