@@ -55,7 +55,7 @@ def child(folder: Path, clips: int) -> dict[str, float]:
     recipe = Recipe.named("default", {"network": network, "mel": {"n_mels": 64, "hop_length": 320}})
     torch.set_num_threads(1)
     learner = Learner.of(
-        Fabric("cpu", devices=1), Classifier(("a", "b"), recipe.audio, recipe.mel, recipe.network), recipe
+        Fabric(accelerator="cpu", devices=1), Classifier(("a", "b"), recipe.audio, recipe.mel, recipe.network), recipe
     )
     warm = write_noise(folder / "warm", recipe, 64)
     for _ in train_epoch(learner, warm, range(64), iter([1e-3] * 64), 1):

@@ -88,7 +88,9 @@ def measure(recipe: Recipe, arguments: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         store = write_noise(Path(folder), recipe, clips)
         learner = Learner.of(
-            Fabric("cpu", devices=1), Classifier(("a", "b"), recipe.audio, recipe.mel, recipe.network), recipe
+            Fabric(accelerator="cpu", devices=1),
+            Classifier(("a", "b"), recipe.audio, recipe.mel, recipe.network),
+            recipe,
         )
         ready = []
         for indices, crops in training_batches(store, range(clips), recipe.batch_size, np.random.default_rng(0)):

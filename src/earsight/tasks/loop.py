@@ -24,6 +24,7 @@ from earsight.network.classifier import Classifier
 from earsight.network.optimizer import create_optimizer, learning_rate
 from earsight.scores.metrics import Metrics, measure
 from earsight.tasks.decoded import Decoded
+from earsight.tasks.interrupt import between_steps
 from earsight.tasks.plan import STATE_NAME, Plan, steps_an_epoch
 from earsight.tasks.progress import Progress
 from earsight.tasks.recipe import Recipe
@@ -139,42 +140,46 @@ def fit(
     rate_at = learning_rate(recipe.optimizer, steps, recipe.epochs)
 
     try:
-        for epoch in range(len(done.history) + 1, recipe.epochs + 1):
-            began, seen, loss_sum, right = time.perf_counter(), 0, 0.0, 0
-            rates = map(rate_at, range((epoch - 1) * steps, epoch * steps))
-            for number, step in enumerate(train_epoch(learner, store, parts["train"], rates, epoch), 1):
-                if not math.isfinite(step.loss):
-                    raise TrainingError(_lost(plan, done, epoch, number, [store.clips[i].path for i in step.indices]))
-                seen += step.seen
-                right += step.right
-                loss_sum += step.loss * step.seen
-                clips_per_s = seen / (time.perf_counter() - began)
-                progress.step(epoch, number, steps, loss_sum / seen, right / seen, clips_per_s)
+        with between_steps() as check_interrupt:
+            for epoch in range(len(done.history) + 1, recipe.epochs + 1):
+                began, seen, loss_sum, right = time.perf_counter(), 0, 0.0, 0
+                rates = map(rate_at, range((epoch - 1) * steps, epoch * steps))
+                for number, step in enumerate(train_epoch(learner, store, parts["train"], rates, epoch), 1):
+                    if not math.isfinite(step.loss):
+                        raise TrainingError(
+                            _lost(plan, done, epoch, number, [store.clips[i].path for i in step.indices])
+                        )
+                    seen += step.seen
+                    right += step.right
+                    loss_sum += step.loss * step.seen
+                    clips_per_s = seen / (time.perf_counter() - began)
+                    check_interrupt()
+                    progress.step(epoch, number, steps, loss_sum / seen, right / seen, clips_per_s)
 
-            valid = None if decoded.split.training_score else _validate(classifier, decoded, plan, done, epoch)
-            done.history.append(
-                Epoch(
-                    epoch=epoch,
-                    lr=rate_at(epoch * steps - 1),
-                    train_loss=loss_sum / seen,
-                    train_accuracy=right / seen,
-                    valid_loss=valid.cross_entropy if valid else float("nan"),
-                    valid_accuracy=valid.accuracy if valid else float("nan"),
-                    valid_uar=valid.uar if valid else float("nan"),
-                    seconds=time.perf_counter() - began,
-                    clips_per_s=clips_per_s,
+                valid = None if decoded.split.training_score else _validate(classifier, decoded, plan, done, epoch)
+                done.history.append(
+                    Epoch(
+                        epoch=epoch,
+                        lr=rate_at(epoch * steps - 1),
+                        train_loss=loss_sum / seen,
+                        train_accuracy=right / seen,
+                        valid_loss=valid.cross_entropy if valid else float("nan"),
+                        valid_accuracy=valid.accuracy if valid else float("nan"),
+                        valid_uar=valid.uar if valid else float("nan"),
+                        seconds=time.perf_counter() - began,
+                        clips_per_s=clips_per_s,
+                    )
                 )
-            )
-            best = done.history[done.best_epoch - 1].valid_uar if done.best_epoch else -1.0
-            better = valid is None or valid.uar >= best
-            if better:
-                done.best_epoch = epoch
-            if fabric.is_global_zero:
+                best = done.history[done.best_epoch - 1].valid_uar if done.best_epoch else -1.0
+                better = valid is None or valid.uar >= best
                 if better:
-                    save_classifier(classifier, run, {**facts, "epoch": epoch})
-                _keep_state(run, plan, classifier, learner.optimizer, done)
-                write_history(run / "history.csv", done.history)
-            progress.epoch(done.history[-1], better)
+                    done.best_epoch = epoch
+                if fabric.is_global_zero:
+                    if better:
+                        save_classifier(classifier, run, {**facts, "epoch": epoch})
+                    _keep_state(run, plan, classifier, learner.optimizer, done)
+                    write_history(run / "history.csv", done.history)
+                progress.epoch(done.history[-1], better)
     except KeyboardInterrupt:
         done.interrupted = True
     return done

@@ -1,0 +1,37 @@
+"""Ctrl-C between two steps, and not in the middle of one."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+@contextmanager
+def between_steps() -> Iterator[Callable[[], None]]:
+    """Inside, the first Ctrl-C is only noted; call what is yielded where it may end the work: it raises
+    KeyboardInterrupt then. A second Ctrl-C raises at once.
+
+    Python raises KeyboardInterrupt wherever it happens to be, also in a finaliser or a callback from C, where it is
+    printed and forgotten. In a thread other than the main one signals can't be handled, and nothing changes.
+    """
+    asked = False
+
+    def note(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+
+    def check() -> None:
+        if asked:
+            raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield check
+        return
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield check
+    finally:
+        signal.signal(signal.SIGINT, before)
