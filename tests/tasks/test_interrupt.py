@@ -6,22 +6,23 @@ import pytest
 from earsight.tasks.interrupt import between_steps
 
 
-def test_the_first_interrupt_waits_for_the_check_and_the_second_does_not() -> None:
+def interrupted(times: int, steps: list[str]) -> None:
+    with between_steps() as check:
+        check()
+        for _ in range(times):
+            signal.raise_signal(signal.SIGINT)
+            steps.append("not in the middle")
+        check()
+        steps.append("after the check")
+
+
+@pytest.mark.parametrize(("times", "expected"), [(1, 1), (2, 1)])
+def test_the_first_interrupt_waits_for_the_check_and_the_second_does_not(times: int, expected: int) -> None:
     before = signal.getsignal(signal.SIGINT)
-    steps = 0
-    with pytest.raises(KeyboardInterrupt), between_steps() as check:
-        check()
-        signal.raise_signal(signal.SIGINT)
-        steps += 1
-        check()
-        steps += 1
-    assert steps == 1
-    with pytest.raises(KeyboardInterrupt), between_steps():
-        signal.raise_signal(signal.SIGINT)
-        steps += 1
-        signal.raise_signal(signal.SIGINT)
-        steps += 1
-    assert steps == 2
+    steps: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(times, steps)
+    assert steps == ["not in the middle"] * expected
     assert signal.getsignal(signal.SIGINT) is before
 
 

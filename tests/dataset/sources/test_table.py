@@ -1,5 +1,6 @@
 import gc
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,19 @@ def test_windows_separators(root: Path) -> None:
     assert [clip.path for clip in dataset.clips] == [root / "deep/c.wav", root / "deep/d.wav"]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="there a backslash always separates")
+def test_a_backslash_in_the_name_of_a_file_that_exists_stays(root: Path) -> None:
+    lay(root, "x\\y.wav", "deep/x\\y.wav")
+    dataset = read_dataset(table(root, "path,label\nx\\y.wav,dog\ndeep/x\\y.wav,cat\n"))
+    assert {clip.path for clip in dataset.clips} == {root / "x\\y.wav", root / "deep" / "x\\y.wav"}
+
+
+def test_two_dots_that_begin_a_name_do_not_climb_out(root: Path) -> None:
+    lay(root, "..a.wav")
+    dataset = read_dataset(table(root, "path,label\n..a.wav,dog\na.wav,cat\n"))
+    assert {clip.path.name for clip in dataset.clips} == {"..a.wav", "a.wav"}
+
+
 def test_spans_of_one_file_share_a_group_unless_there_is_a_column(root: Path) -> None:
     rows = "a.wav,dog,0,1.5\na.wav,cat,1.5,\nb.wav,cat,,\n"
     dataset = read_dataset(table(root, "path,label,start,end\n" + rows))
@@ -142,10 +156,80 @@ def test_every_bad_row_is_in_one_error(root: Path) -> None:
         "in row 7 (3.0 to 2.0), 8 (-1.0 to 2.0)",
         "cells other than 5 in row 9",
         "no such file: gone.wav",
-        f"the same clip twice: {root / 'deep/c.wav'} [0–1 s] as ",
+        f"the same clip twice, with contradicting labels: {root / 'deep/c.wav'} [0–1 s] as dog and as cat",
         f"no fold, where others have one: {root / 'deep/d.wav'} [0–1 s]",
     ):
         assert part in text, part
+
+
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        ("a.wav,dog,0,1\na.wav,cat,0,2\na.wav,dog,0,1\n", "the same clip twice: {root}/a.wav [0–1 s]"),
+        (
+            "a.wav,dog,,1\na.wav,cat,0,1\n",
+            "the same clip twice, with contradicting labels: {root}/a.wav [0–1 s] as dog and as cat",
+        ),
+        ("deep/./c.wav,dog,,\ndeep//c.wav,dog,,\na.wav,cat,,\n", "the same clip twice: {root}/deep/c.wav"),
+    ],
+)
+def test_a_span_is_found_again_behind_others_and_in_other_spellings(root: Path, rows: str, told: str) -> None:
+    with pytest.raises(DataError) as caught:
+        read_dataset(table(root, "path,label,start,end\n" + rows))
+    assert str(caught.value) == f"1 problem in {root / 'data.csv'}: " + told.format(root=root)
+
+
+def test_spans_that_only_begin_together_are_sorted_by_their_ends(root: Path) -> None:
+    dataset = read_dataset(table(root, "path,label,start,end\na.wav,dog,0,\na.wav,cat,0,2\na.wav,cow,0,1\n"))
+    assert [(clip.label, clip.end_s) for clip in dataset.clips] == [("cow", 1.0), ("cat", 2.0), ("dog", None)]
+
+
+def test_a_folder_is_no_file(root: Path) -> None:
+    with pytest.raises(DataError, match=r"1 problem in .*no such file: deep$"):
+        read_dataset(table(root, "path,label\na.wav,dog\ndeep,cat\n"))
+
+
+def test_folders_and_files_in_turn_are_listed_once_each(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [name for n in range(5) for name in (f"{n}.wav", f"{n}/x.wav", f"{n}/y/z.wav")]
+    lay(root, *names)
+    listed: list[str] = []
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda folder: (listed.append(folder), scandir(folder))[1])
+    dataset = read_dataset(table(root, "path,label\n" + "".join(f"{name},{name[0]}\n" for name in names)))
+    assert len(dataset.clips) == 15
+    assert sorted(listed) == sorted([f"{root}/", *(f"{root}/{n}/{y}" for n in range(5) for y in ("", "y/"))])
+
+
+def test_columns_of_some_lines_only_are_empty_in_the_others(root: Path) -> None:
+    lines = '{"path": "a.wav", "label": "dog"}\n{"city": "Rome", "label": "cat", "path": "b.wav"}\n'
+    dataset = read_dataset(table(root, lines, "d.jsonl"))
+    assert [(clip.label, clip.tags) for clip in dataset.clips] == [("dog", {"city": ""}), ("cat", {"city": "Rome"})]
+
+
+def test_a_zero_byte_written_in_json_is_no_crash(root: Path) -> None:
+    lines = '{"path": "x\\u0000/a.wav", "label": "dog"}\n{"path": "a.wav", "label": "cat"}\n'
+    with pytest.raises(DataError, match=r"1 problem in .*no such file: x\x00/a\.wav"):
+        read_dataset(table(root, lines, "d.jsonl"))
+
+
+def test_the_first_byte_that_is_not_utf_8_is_named(root: Path) -> None:
+    (root / "d.csv").write_bytes(b"path,label\n" + b"a.wav,x\n" * 2000 + b"b.wav,b\xe4r\n")
+    with pytest.raises(DataError, match=r"is not UTF-8 \(line 2002, byte 16018: .*save it as UTF-8"):
+        read_dataset(root / "d.csv")
+
+
+def test_a_parquet_file_that_breaks_off_inside_its_rows_says_so(root: Path) -> None:
+    path = write(root, "parquet")
+    data = bytearray(path.read_bytes())
+    data[4:60] = b"\xff" * 56
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=r"can't read .*data\.parquet as Parquet after row 0: "):
+        read_dataset(path)
+
+
+def test_a_line_of_columns_may_be_too_long_but_not_crash(root: Path) -> None:
+    with pytest.raises(DataError, match="line 1: field larger than field limit"):
+        read_dataset(table(root, "path,label," + "x" * 200_000 + "\na.wav,dog,y\n"))
 
 
 def test_the_first_ten_of_many_and_how_many_there_are(root: Path) -> None:

@@ -3,14 +3,14 @@
 import csv
 import difflib
 import gc
-import io
 import json
 import math
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import pairwise
+from functools import cache
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +46,12 @@ def read(path: Path) -> DataSet:
         clips = _clips(path, columns, rows, problems)
         if not clips and not problems.count:
             raise DataError(f"no rows in {path}; it has the columns {', '.join(header)} and nothing below them")
-        clips.sort(key=lambda clip: (clip.path, clip.start_s or 0.0))  # still texts
+        clips.sort(key=_span_of)
         _check_files(path.parent, clips, problems)
         _check_repeats(clips, problems)
         _check_folds(clips, problems)
         if problems.count:
-            raise DataError(f"{problems.count} problems in {path}: {problems}")
+            raise DataError(f"{problems.count} problem{'s' * (problems.count > 1)} in {path}: {problems}")
         grouped = next((name for name in _GROUPS if name in columns), "")
         if not grouped and any(one.path == two.path for one, two in pairwise(clips)):
             clips = [clip._replace(group=str(clip.path)) for clip in clips]
@@ -143,7 +143,9 @@ def _open(path: Path) -> tuple[list[str], Iterator[Row]]:
             )
     if not first.strip():
         raise DataError(f"{path} is empty; a table has a first line with its columns: path,label")
-    return next(csv.reader(io.StringIO(first), delimiter=delimiter)), _csv_rows(path, lines, delimiter)
+    rows = _csv_rows(path, chain([first], lines), delimiter)
+    _, header = next(rows)
+    return list(header), rows
 
 
 def _lines(path: Path) -> Iterator[str]:
@@ -156,24 +158,34 @@ def _lines(path: Path) -> Iterator[str]:
                     raise DataError(f"{path}, line {number}: a zero byte; this is no text, or UTF-16: save it as UTF-8")
                 yield line
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 (after line {number}, {error.reason}); save it as UTF-8") from error
+        raise DataError(f"{path} is not UTF-8 ({_first_bad_byte(path)}); save it as UTF-8") from error
     except OSError as error:
         raise DataError(f"can't read {path}: {error.strerror}") from error
 
 
-def _csv_rows(path: Path, lines: Iterator[str], delimiter: str) -> Iterator[Row]:
+def _first_bad_byte(path: Path) -> str:
+    """Text is decoded in blocks, so the error itself knows the place in its block only."""
+    data = path.read_bytes()
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return f"line {data.count(10, 0, error.start) + 1}, byte {error.start}: {error.reason}"
+    return "changed while it was read"
+
+
+def _csv_rows(path: Path, lines: Iterable[str], delimiter: str) -> Iterator[Row]:
     reader = csv.reader(lines, delimiter=delimiter)
     try:
         for cells in reader:
             if cells:
-                yield reader.line_num + 1, cells  # the header was read before
+                yield reader.line_num, cells
     except csv.Error as error:
-        raise DataError(f"{path}, line {reader.line_num + 1}: {error}; mend the line") from error
+        raise DataError(f"{path}, line {max(reader.line_num, 1)}: {error}; mend the line") from error
 
 
 def _open_json(path: Path, lines: Iterator[str]) -> tuple[list[str], Iterator[Row]]:
-    rows: list[tuple[int, dict[str, Any]]] = []
-    header: dict[str, None] = {}
+    rows: list[tuple[int, tuple[Any, ...]]] = []
+    header: dict[str, None] = {}  # of all rows so far: an earlier row may be shorter
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -183,12 +195,12 @@ def _open_json(path: Path, lines: Iterator[str]) -> tuple[list[str], Iterator[Ro
             raise DataError(f"{path}, line {number} is not JSON ({error}); mend it") from error
         if not isinstance(row, dict):
             raise DataError(f"{path}, line {number} is no object; each line must be as {{'path': …, 'label': …}}")
-        rows.append((number, row))
-        header |= dict.fromkeys(row)
+        header.update(dict.fromkeys(row))
+        rows.append((number, tuple(map(row.get, header))))
     if not rows:
         raise DataError(f"{path} is empty; each line must be as {{'path': …, 'label': …}}")
-    names = list(header)
-    return names, ((number, [row.get(name) for name in names]) for number, row in rows)
+    width = len(header)
+    return list(header), ((number, cells + (None,) * (width - len(cells))) for number, cells in rows)
 
 
 def _open_parquet(path: Path) -> tuple[list[str], Iterator[Row]]:
@@ -197,16 +209,23 @@ def _open_parquet(path: Path) -> tuple[list[str], Iterator[Row]]:
         file = parquet.ParquetFile(path)
         names = list(file.schema_arrow.names)
     except (arrow.ArrowException, OSError) as error:
-        raise DataError(f"can't read {path} as Parquet: {str(error).splitlines()[0]}") from error
+        raise DataError(f"can't read {path} as Parquet: {_first_line(error)}") from error
 
     def rows() -> Iterator[Row]:
         number = 0
-        for batch in file.iter_batches():
-            for cells in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-                number += 1
-                yield number, cells
+        try:
+            for batch in file.iter_batches():
+                for cells in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                    number += 1
+                    yield number, cells
+        except (arrow.ArrowException, OSError) as error:
+            raise DataError(f"can't read {path} as Parquet after row {number}: {_first_line(error)}") from error
 
     return names, rows()
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
 
 
 def _text(value: Any) -> str:
@@ -229,6 +248,7 @@ def _clips(path: Path, columns: dict[str, int], rows: Iterator[Row], problems: _
     tags_at = [(name, place) for name, place in columns.items() if name not in _KNOWN]
     known: dict[str, str] = {}
     shared = known.setdefault  # one object for each label, group and fold
+    files_in = cache(_files_in)
     clips: list[Clip] = []
     for line, cells in rows:
         if len(cells) != width:
@@ -239,7 +259,7 @@ def _clips(path: Path, columns: dict[str, int], rows: Iterator[Row], problems: _
         if not name or not label:
             problems.add(f"no {'label' if name else 'path'} in row", line)
             continue
-        place = _place(root, name)
+        place = _place(root, name, files_in)
         if place is None:
             problems.add("a path that leaves the table's folder in row", f"{line} ({name})")
             continue
@@ -265,17 +285,32 @@ def _prefix(root: Path) -> str:
     return "" if str(root) == "." else f"{root}/".replace("//", "/")
 
 
-def _place(root: str, name: str) -> str | None:
-    """The path as text; None where a relative one climbs out of the folder whose prefix is ``root``."""
-    if "\\" in name and not os.path.exists(root + name):  # noqa: PTH110
-        name = name.replace("\\", "/")
-    if name.startswith("/") or name[1:2] == ":":  # Windows: a drive's letter
-        return name
-    if ".." in name or name.startswith("./"):
+def _place(root: str, name: str, files_in: Callable[[str], Collection[str]]) -> str | None:
+    """The path as text, in one spelling for one file; None where a relative one climbs out of the folder whose prefix
+    is ``root``."""
+    if "\\" in name:
+        head, sign, last = (root + name).rpartition("/")
+        if last not in files_in(head + sign):  # elsewhere than on Windows, a name may have it
+            name = name.replace("\\", "/")
+    if ".." in name or "//" in name or "/./" in name or name.startswith("./"):
         name = os.path.normpath(name).replace(os.sep, "/")
-        if name.startswith(".."):
-            return None
-    return root + name
+    if name.startswith("/") or (name[1:2] == ":" and os.path.isabs(name)):  # noqa: PTH117
+        return name
+    return None if name == ".." or name.startswith("../") else root + name
+
+
+def _files_in(folder: str) -> set[str]:
+    """Names; none where there is no such folder."""
+    try:
+        with os.scandir(folder or ".") as entries:
+            return {entry.name for entry in entries if not entry.is_dir(follow_symlinks=False)}
+    except (OSError, ValueError):  # ValueError: a zero byte, which JSON can write
+        return set()
+
+
+def _span_of(clip: Clip) -> tuple[Path, float, float]:
+    """What two rows may not have in common; also the order of clips, whose paths are texts still."""
+    return clip.path, clip.start_s or 0.0, math.inf if clip.end_s is None else clip.end_s
 
 
 def _span(
@@ -297,32 +332,35 @@ def _span(
 
 
 def _check_files(root: Path, clips: list[Clip], problems: _Problems) -> None:
-    """Each folder is listed once; asking for each of a million files would take minutes on a slow disk."""
-    inside: set[str] = set()
-    folder = last = "?"
+    """Each folder is listed once; asking for each of a million files would take minutes on a slow disk.
+
+    In sorted paths all that lies below a folder stands together, so only the folders around the current one are kept.
+    """
+    around: list[tuple[str, set[str]]] = []
+    last = None
     for clip in clips:
         place = str(clip.path)
         if place == last:
             continue
         last = place
         head, sign, name = place.rpartition("/")
-        if head + sign != folder:
-            folder = head + sign
-            try:
-                with os.scandir(folder or ".") as entries:
-                    inside = {entry.name for entry in entries}
-            except OSError:
-                inside = set()
-        if name not in inside:
+        folder = head + sign
+        while around and not folder.startswith(around[-1][0]):
+            around.pop()
+        if not around or around[-1][0] != folder:
+            around.append((folder, _files_in(folder)))
+        if name not in around[-1][1]:
             problems.add("no such file:", place.removeprefix(_prefix(root)))
 
 
 def _check_repeats(clips: list[Clip], problems: _Problems) -> None:
     for one, two in pairwise(clips):
-        if (one.path, one.start_s, one.end_s) == (two.path, two.start_s, two.end_s):
-            same = {one.label, *one.more_labels} == {two.label, *two.more_labels}
-            told = "" if same else f" as {one.label} and as {two.label}"
-            problems.add("the same clip twice:", f"{two.name}{told}")
+        if one.path == two.path and _span_of(one) == _span_of(two):
+            if {one.label, *one.more_labels} == {two.label, *two.more_labels}:
+                problems.add("the same clip twice:", two.name)
+            else:
+                told = f"{two.name} as {one.label} and as {two.label}"
+                problems.add("the same clip twice, with contradicting labels:", told)
 
 
 def _check_folds(clips: list[Clip], problems: _Problems) -> None:
