@@ -1,5 +1,6 @@
 """The base of all settings: frozen, checked, no unknown key."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, field_validator
@@ -27,3 +28,11 @@ class Settings(BaseModel):
             return value
         field = cls.model_fields[info.field_name]
         return None if type(None) in getattr(field.annotation, "__args__", ()) else value
+
+
+def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings under dotted names."""
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        found |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return found

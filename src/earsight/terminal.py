@@ -6,6 +6,8 @@ import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from earsight.dataset.clip import PARTS
+
 if TYPE_CHECKING:
     from earsight.dataset.sources.source import Source
     from earsight.scores.metrics import Metrics
@@ -95,9 +97,7 @@ def division_lines(divided: Divided) -> Iterator[str]:
     """Clips of each class and groups in each part of a split."""
     dataset, split = divided.dataset, divided.split
     yield split.sentence
-    parts = {"train": split.train} if split.training_score else {
-        "train": split.train, "valid": split.valid, "test": split.test
-    }  # fmt: skip
+    parts = {part: getattr(split, part) for part in (PARTS[:1] if split.training_score else PARTS)}
     wide = max(len(dataset.group_name) + 1, 5, *(len(plain(label, 32)) for label in dataset.labels))
     yield f"\n{'':{wide}}" + "".join(f"{part:>8}" for part in parts)
     for label in dataset.labels:

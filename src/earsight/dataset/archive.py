@@ -18,10 +18,9 @@ from lzma import LZMAError
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from earsight.dataset.walk import cache_folder, is_recording
+from earsight.dataset.walk import Advance, cache_folder, is_recording
 from earsight.errors import DataError
 
-Advance = Callable[[int, int], None]
 _TABLES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".parquet")
 _LARGEST_BYTES = 64 * 2**30
 _LARGEST_RATIO = 200

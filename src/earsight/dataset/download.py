@@ -3,16 +3,15 @@
 import json
 import os
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from earsight.dataset.walk import Advance
 from earsight.errors import DataError
 from earsight.extras import require
 
-Advance = Callable[[int, int], None]
 _BLOCK_BYTES = 1 << 14  # what is lost at most where a transfer is cut
 _TEXT_TYPES = ("text/html", "application/xhtml")
 

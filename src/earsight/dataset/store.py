@@ -12,7 +12,7 @@ import os
 import secrets
 import shutil
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -28,6 +28,7 @@ from earsight.audio.facts import sample_digest
 from earsight.audio.load import Pcm, prepare
 from earsight.audio.settings import AudioSettings
 from earsight.dataset.clip import Clip, Failure
+from earsight.dataset.walk import Advance
 from earsight.errors import DataError, DecodeError
 
 FORMAT = 1
@@ -35,7 +36,6 @@ _SHORTEST_S = 0.01
 _SHARD_BYTES = 256 * 2**20
 _SYNC_BYTES = 32 * 2**20
 Ints = npt.NDArray[np.int64]
-Advance = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,16 @@ class Store:
     _shard_of: Ints = field(repr=False)
     _offsets: Ints = field(repr=False)
     _scales: npt.NDArray[np.float32] = field(repr=False)
+
+    @property
+    def place(self) -> dict[int, int]:
+        """Index in the list that was given → index here, of the clips that could be read."""
+        return {index: n for n, index in enumerate(self.origin)}
+
+    @property
+    def digest_of(self) -> dict[int, str]:
+        """Index in the list that was given → digest, "" for silence."""
+        return dict(zip(self.origin, self.digests, strict=True))
 
     @property
     def silent(self) -> int:

@@ -1,11 +1,15 @@
 """The recordings below a folder, as plain strings: a path object a file would cost seconds in a large data set."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from earsight.audio.decode import SUFFIXES
+
+Advance = Callable[[int, int], None]
+"""What long work calls, where it is given: (done, all)."""
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 """File name endings (lower case) that are taken for archives."""

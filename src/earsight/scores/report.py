@@ -12,6 +12,7 @@ import numpy as np
 from earsight.errors import DataError
 from earsight.scores.metrics import Metrics
 from earsight.scores.page import write_page
+from earsight.settings import flat
 
 
 @dataclass(frozen=True)
@@ -77,17 +78,10 @@ def _grouped(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     groups: dict[str, dict[str, Any]] = {"run": {}}
     for name, value in settings.items():
         if isinstance(value, Mapping):
-            groups.setdefault(name, {}).update(_flat(value))
+            groups.setdefault(name, {}).update(flat(value))
         else:
             groups["run"][name] = value
     return groups
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in settings.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
-    return flat
 
 
 def wav_bytes(samples: np.ndarray, rate_hz: int) -> bytes:

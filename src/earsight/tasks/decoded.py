@@ -38,10 +38,10 @@ def decode_parts(plan: Plan, cores: int, shown: Progress) -> Decoded:
     store = build_store(clips, audio, folder=folder, threads=cores, strict=plan.strict, progress=shown.advance)
     if not store.clips:
         raise DataError(f"none of {len(dataset.clips)} clips could be read; the first: {store.failures[0].reason}")
-    digests = {i: digest for i, digest in zip(store.origin, store.digests, strict=True) if digest}
+    digests = {i: digest for i, digest in store.digest_of.items() if digest}
     split, dropped = settle(dataset.clips, plan.split, lambda way: find_copies(way, digests), plan.leaks)
     failures = (*dataset.failures, *plan.left_out, *store.failures, *dropped)
-    place = {index: n for n, index in enumerate(store.origin)}
+    place = store.place
     parts: dict[str, Sequence[int]] = {part: [place[i] for i in getattr(split, part) if i in place] for part in PARTS}
     for part, indices in parts.items():
         if not indices:

@@ -96,7 +96,7 @@ def evaluate(
     store = build_store(clips, classifier.audio, folder=store_folder(), threads=cores, strict=strict)
     if not store.clips:
         raise DataError(f"none of {len(clips)} clips could be read; the first: {store.failures[0].reason}")
-    digests = dict(zip(store.origin, store.digests, strict=True))
+    digests = store.digest_of
     left_out: tuple[Failure, ...] = ()
     if dataset is None:
         split = described.get("split", {})
@@ -109,7 +109,7 @@ def evaluate(
     else:
         sentence = f"Scored on clips of {data}."
         scored, caveat, warning, left_out = _unheard(recorded, clips, digests, dataset, described, leaks)
-    place = {index: n for n, index in enumerate(store.origin)}
+    place = store.place
     indices = [place[i] for i in scored if i in place]
     if not indices:
         raise DataError(f"nothing is left to score: {left_out[0].reason if left_out else store.failures[0].reason}")

@@ -19,7 +19,6 @@ from earsight.tasks.data import downloaded
 from earsight.tasks.progress import Progress
 
 SHORT_S = 0.5
-_LISTED = 10
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from earsight.network.checkpoint import save_classifier, write_whole
 from earsight.network.classifier import Classifier
 from earsight.network.optimizer import create_optimizer, learning_rate
 from earsight.scores.metrics import Metrics, measure
+from earsight.settings import flat
 from earsight.tasks.decoded import Decoded
 from earsight.tasks.interrupt import between_steps
 from earsight.tasks.plan import STATE_NAME, Plan, steps_an_epoch
@@ -248,20 +249,13 @@ def read_state(plan: Plan) -> dict[str, Any] | None:
         raise TrainingError(f"can't resume: {path} is damaged; begin again with another --out") from error
     if not whole:
         raise TrainingError(f"can't resume: {path} is damaged; begin again with another --out")
-    now, then = _flat(plan.recipe.model_dump()), _flat(recipe)
+    now, then = flat(plan.recipe.model_dump()), flat(recipe)
     changed = [f"{name} was {then.get(name)}, is {value}" for name, value in now.items() if then.get(name) != value]
     changed += [f"split was {split}, is {plan.split.kind}"] if split != plan.split.kind else []
     changed += [f"there were {clips} clips, are {len(plan.dataset.clips)}"] if clips != len(plan.dataset.clips) else []
     if changed:
         raise TrainingError(f"can't resume {plan.run} with other settings: {'; '.join(changed)}; give the same ones")
     return {**state, "history": history}
-
-
-def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in settings.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return flat
 
 
 def _restore(state: dict[str, Any], classifier: Classifier, optimizer: torch.optim.Optimizer, run: Path) -> Progressed:

@@ -1,10 +1,9 @@
 """CREMA-D: the Crowd-sourced Emotional Multimodal Actors Dataset; its sound."""
 
 import re
-from collections.abc import Sequence
 
 from earsight.dataset.clip import DataSet
-from earsight.dataset.sources.source import Parsed, Source, read_names, stem
+from earsight.dataset.sources.source import Parsed, Source, counting, read_names, stem
 from earsight.dataset.walk import Listing
 from earsight.errors import DataError
 
@@ -50,10 +49,6 @@ def read(listing: Listing) -> DataSet:
     return read_names(listing, "crema_d", _parse, order=_wav_first, group_name="speaker")
 
 
-def _matches(names: Sequence[str]) -> int:
-    return sum(_FORM.fullmatch(stem(name)) is not None for name in names)
-
-
 SOURCES = (
     Source(
         name="crema_d",
@@ -63,7 +58,7 @@ SOURCES = (
         "IEEE Transactions on Affective Computing 5(4)",
         page="https://github.com/CheyneyComputerScience/CREMA-D",
         protocol="none official; by actor",
-        matches=_matches,
+        matches=counting(_FORM, stem),
         read=read,
         how_to_get="the sound lies in Git LFS: git lfs install; "
         "GIT_LFS_SKIP_SMUDGE=1 git clone https://github.com/CheyneyComputerScience/CREMA-D; cd CREMA-D; "

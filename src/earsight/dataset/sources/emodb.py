@@ -1,11 +1,10 @@
 """EmoDB: the Berlin Database of Emotional Speech, in German."""
 
 import re
-from collections.abc import Sequence
 
 from earsight.dataset.clip import DataSet
 from earsight.dataset.download import Download
-from earsight.dataset.sources.source import Parsed, Source, read_names, stem
+from earsight.dataset.sources.source import Parsed, Source, counting, read_names, stem
 from earsight.dataset.walk import Listing
 from earsight.errors import DataError
 
@@ -35,10 +34,6 @@ def read(listing: Listing) -> DataSet:
     return read_names(listing, "emodb", _parse, group_name="speaker")
 
 
-def _matches(names: Sequence[str]) -> int:
-    return sum(_FORM.fullmatch(stem(name)) is not None for name in names)
-
-
 SOURCES = (
     Source(
         name="emodb",
@@ -48,7 +43,7 @@ SOURCES = (
         "Speech, Interspeech",
         page="http://emodb.bilderbar.info/docu/",
         protocol="none official; usually one speaker is left out at a time: --split loso:SPEAKER",
-        matches=_matches,
+        matches=counting(_FORM, stem),
         read=read,
         downloads=(Download("http://emodb.bilderbar.info/download/download.zip", name="emodb.zip"),),
     ),

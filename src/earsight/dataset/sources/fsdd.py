@@ -1,11 +1,10 @@
 """FSDD: the Free Spoken Digit Dataset."""
 
 import re
-from collections.abc import Sequence
 
 from earsight.dataset.clip import DataSet
 from earsight.dataset.download import Download
-from earsight.dataset.sources.source import Parsed, Source, read_names, stem
+from earsight.dataset.sources.source import Parsed, Source, counting, read_names, stem
 from earsight.dataset.walk import Listing
 from earsight.errors import DataError
 
@@ -30,10 +29,6 @@ def read(listing: Listing) -> DataSet:
     return read_names(listing, "fsdd", _parse, group_name="speaker", split="group")
 
 
-def _matches(names: Sequence[str]) -> int:
-    return sum(_FORM.fullmatch(stem(name)) is not None for name in names)
-
-
 SOURCES = (
     Source(
         name="fsdd",
@@ -43,7 +38,7 @@ SOURCES = (
         page="https://github.com/Jakobovski/free-spoken-digit-dataset",
         protocol="takes 0–4 of every speaker are the test, whose voices training has heard: --split fsdd; "
         "by default it is split by speaker",
-        matches=_matches,
+        matches=counting(_FORM, stem),
         read=read,
         downloads=(
             Download(

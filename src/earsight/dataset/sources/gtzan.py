@@ -1,10 +1,9 @@
 """GTZAN: music of 10 genres."""
 
 import re
-from collections.abc import Sequence
 
 from earsight.dataset.clip import DataSet
-from earsight.dataset.sources.source import Parsed, Source, read_names, stem
+from earsight.dataset.sources.source import Parsed, Source, counting, read_names, stem
 from earsight.dataset.walk import Listing
 from earsight.errors import DataError
 
@@ -27,10 +26,6 @@ def read(listing: Listing) -> DataSet:
     return read_names(listing, "gtzan", _parse)
 
 
-def _matches(names: Sequence[str]) -> int:
-    return sum(_FORM.fullmatch(stem(name)) is not None for name in names)
-
-
 SOURCES = (
     Source(
         name="gtzan",
@@ -41,7 +36,7 @@ SOURCES = (
         page="https://arxiv.org/abs/1306.1461",
         protocol="none official; the set has repeats and several clips of one artist, none of them marked "
         "(Sturm 2013), so random splits flatter",
-        matches=_matches,
+        matches=counting(_FORM, stem),
         read=read,
         how_to_get="the original site (marsyas.info) no longer offers it, and there is no official address; copies "
         "circulate: give a folder with one folder a genre and files such as blues/blues.00000.wav",

@@ -1,13 +1,12 @@
 """RAVDESS: the Ryerson Audio-Visual Database of Emotional Speech and Song; its speech, and its song."""
 
 import re
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
 from earsight.dataset.clip import DataSet
 from earsight.dataset.download import Download
-from earsight.dataset.sources.source import Parsed, Source, folder_of, read_names, stem
+from earsight.dataset.sources.source import Parsed, Source, counting, folder_of, read_names, stem
 from earsight.dataset.synth import MARKER_NAME
 from earsight.dataset.walk import Listing
 from earsight.errors import DataError
@@ -74,10 +73,6 @@ def read(listing: Listing, channel: str) -> DataSet:
     return replace(dataset, synthetic=any((folder / MARKER_NAME).is_file() for folder in folders))
 
 
-def _count(form: re.Pattern[str]) -> Callable[[Sequence[str]], int]:
-    return lambda names: sum(form.fullmatch(stem(name)) is not None for name in names)
-
-
 _CITATION = "Livingstone & Russo 2018, PLoS ONE 13(5): e0196391; Zenodo record 1188976"
 _LICENCE = "CC BY-NC-SA 4.0"
 _PAGE = "https://zenodo.org/records/1188976"
@@ -91,7 +86,7 @@ SOURCES = (
         citation=_CITATION,
         page=_PAGE,
         protocol=_PROTOCOL,
-        matches=_count(_SPEECH),
+        matches=counting(_SPEECH, stem),
         read=partial(read, channel="speech"),
         downloads=(
             Download(
@@ -108,7 +103,7 @@ SOURCES = (
         citation=_CITATION,
         page=_PAGE,
         protocol="none official; by actor (actor 18 has no song)",
-        matches=_count(_SONG),
+        matches=counting(_SONG, stem),
         read=partial(read, channel="song"),
         downloads=(
             Download(

@@ -1,10 +1,9 @@
 """SAVEE: the Surrey Audio-Visual Expressed Emotion database; its sound."""
 
 import re
-from collections.abc import Sequence
 
 from earsight.dataset.clip import DataSet
-from earsight.dataset.sources.source import Parsed, Source, read_names
+from earsight.dataset.sources.source import Parsed, Source, counting, read_names
 from earsight.dataset.walk import Listing
 from earsight.errors import DataError
 
@@ -34,10 +33,6 @@ def read(listing: Listing) -> DataSet:
     return read_names(listing, "savee", _parse, group_name="speaker")
 
 
-def _matches(names: Sequence[str]) -> int:
-    return sum(_FORM.fullmatch(name) is not None for name in names)
-
-
 SOURCES = (
     Source(
         name="savee",
@@ -46,7 +41,7 @@ SOURCES = (
         citation="S. Haq & P. J. B. Jackson 2010, Multimodal Emotion Recognition, in: Machine Audition, IGI Global",
         page="http://kahlan.eps.surrey.ac.uk/savee/",
         protocol="none official; by speaker",
-        matches=_matches,
+        matches=counting(_FORM),
         read=read,
         how_to_get="register at http://kahlan.eps.surrey.ac.uk/savee/, download the audio, and give the folder that "
         "holds DC, JE, JK and KL",

@@ -1,5 +1,6 @@
 """What a source is, and the way in which those that read everything from file names work."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -92,6 +93,13 @@ def read_names(
         group_name=group_name,
         split=split,
     )
+
+
+def counting(form: re.Pattern[str], part: Callable[[str], str] | None = None) -> Callable[[Sequence[str]], int]:
+    """``Source.matches`` by a regular expression: names → how many of them, or of this part of each (``stem``), fit."""
+    if part is None:
+        return lambda names: sum(form.fullmatch(name) is not None for name in names)
+    return lambda names: sum(form.fullmatch(part(name)) is not None for name in names)
 
 
 def stem(name: str) -> str:

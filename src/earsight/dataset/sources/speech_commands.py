@@ -1,12 +1,11 @@
 """Speech Commands: single spoken words, with official lists of the validation and test clips."""
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 from earsight.dataset.clip import DataSet
 from earsight.dataset.download import Download
-from earsight.dataset.sources.source import Parsed, Source, folder_of, read_names, stem
+from earsight.dataset.sources.source import Parsed, Source, counting, folder_of, read_names, stem
 from earsight.dataset.walk import Listing
 from earsight.errors import DataError
 
@@ -54,10 +53,6 @@ def _official_folds(folder: Path) -> dict[str, str]:
     return fold_of
 
 
-def _matches(names: Sequence[str]) -> int:
-    return sum(_FORM.fullmatch(stem(name)) is not None for name in names)
-
-
 SOURCES = (
     Source(
         name="speech_commands",
@@ -67,7 +62,7 @@ SOURCES = (
         "arXiv:1804.03209",
         page="https://arxiv.org/abs/1804.03209",
         protocol="official lists of validation and test clips, no speaker in two parts",
-        matches=_matches,
+        matches=counting(_FORM, stem),
         read=read,
         downloads=(
             Download(

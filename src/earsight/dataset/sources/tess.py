@@ -1,10 +1,9 @@
 """TESS: the Toronto Emotional Speech Set."""
 
 import re
-from collections.abc import Sequence
 
 from earsight.dataset.clip import DataSet
-from earsight.dataset.sources.source import Parsed, Source, read_names, stem
+from earsight.dataset.sources.source import Parsed, Source, counting, read_names, stem
 from earsight.dataset.walk import Listing
 from earsight.errors import DataError
 
@@ -30,10 +29,6 @@ def read(listing: Listing) -> DataSet:
     return read_names(listing, "tess", _parse, group_name="speaker")
 
 
-def _matches(names: Sequence[str]) -> int:
-    return sum(_FORM.fullmatch(stem(name)) is not None for name in names)
-
-
 SOURCES = (
     Source(
         name="tess",
@@ -44,7 +39,7 @@ SOURCES = (
         page="https://doi.org/10.5683/SP2/E8H2MF",
         protocol="none official; two speakers are too few to train, validate and test on different ones: "
         "--split random, whose test voices training has heard",
-        matches=_matches,
+        matches=counting(_FORM, stem),
         read=read,
         how_to_get="download the recordings by hand at https://doi.org/10.5683/SP2/E8H2MF (Borealis, formerly Scholars "
         "Portal Dataverse), and give the folder that they lie in",

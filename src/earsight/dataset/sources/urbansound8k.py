@@ -1,11 +1,10 @@
 """UrbanSound8K: sounds of the street, 10 official folds."""
 
 import re
-from collections.abc import Sequence
 
 from earsight.dataset.clip import DataSet
 from earsight.dataset.download import Download
-from earsight.dataset.sources.source import Parsed, Source, read_names, stem
+from earsight.dataset.sources.source import Parsed, Source, counting, read_names, stem
 from earsight.dataset.walk import Listing
 from earsight.errors import DataError
 
@@ -43,10 +42,6 @@ def read(listing: Listing) -> DataSet:
     return read_names(listing, "urbansound8k", _parse, labels=CLASSES, group_name="recording", split="urbansound8k:1")
 
 
-def _matches(names: Sequence[str]) -> int:
-    return sum(_FORM.fullmatch(name) is not None for name in names)
-
-
 SOURCES = (
     Source(
         name="urbansound8k",
@@ -57,7 +52,7 @@ SOURCES = (
         page="https://urbansounddataset.weebly.com/urbansound8k.html",
         protocol="10 official folds, the clips of one recording in one fold, never to be reshuffled: "
         "mean accuracy over all ten",
-        matches=_matches,
+        matches=counting(_FORM),
         read=read,
         downloads=(
             Download(
