@@ -18,6 +18,7 @@ import soxr
 import torch
 
 from earsight.audio.settings import AudioSettings
+from earsight.dataset.clip import Clip
 from earsight.dataset.sources import read_dataset
 from earsight.dataset.store import build_store
 from earsight.mel.settings import MelSettings
@@ -30,10 +31,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--recordings", type=Path)
+    parser.add_argument("--times", type=int, default=10, help="each recording so often, a sample changed")
     arguments = parser.parse_args()
     mel_images(arguments.batch_size, arguments.rounds)
     if arguments.recordings:
-        decoding(arguments.recordings, arguments.rounds)
+        decoding(arguments.recordings, arguments.rounds, arguments.times)
 
 
 def mel_images(batch_size: int, rounds: int) -> None:
@@ -80,14 +82,33 @@ def mel_images(batch_size: int, rounds: int) -> None:
     print(f"  bare / ours: {middle['bare stft + product'] / middle['ours']:.2f} of the bare speed")
 
 
-def decoding(place: Path, rounds: int) -> None:
-    clips = read_dataset(place).clips
+def decoding(place: Path, rounds: int, times: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        paths = varied([clip.path for clip in read_dataset(place).clips], Path(folder), times)
+        decode([Clip(path, "any") for path in paths], rounds)
+
+
+def varied(paths: list[Path], folder: Path, times: int) -> list[Path]:
+    """Each recording so many times, in 16 bits, one sample changed by one step: no two are the same to the store."""
+    made = []
+    for path in paths:
+        samples, rate_hz = soundfile.read(path, dtype="int16", always_2d=True)
+        for number in range(times):
+            changed = samples.copy()
+            changed[number, 0] ^= 1
+            made.append(folder / f"{path.stem}-{number}.wav")
+            soundfile.write(made[-1], changed, rate_hz, subtype="PCM_16")
+    return made
+
+
+def decode(clips: list[Clip], rounds: int) -> None:
     settings, cores = AudioSettings(), allowed_cores()
 
     def floor() -> None:
         def one(path: Path) -> None:
             samples, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
-            soxr.resample(samples.mean(axis=1), rate_hz, settings.rate_hz)
+            mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
+            soxr.resample(mono, rate_hz, settings.rate_hz)
 
         with ThreadPoolExecutor(cores) as pool:
             list(pool.map(one, [clip.path for clip in clips]))

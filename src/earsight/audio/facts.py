@@ -1,11 +1,11 @@
 """What can be said of a recording without a network: length, level, silence, clipping, and a digest of its samples."""
 
-import hashlib
 import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import xxhash
 
 from earsight.audio.decode import Samples, open_sound, source_name
 from earsight.errors import DecodeError
@@ -23,8 +23,8 @@ class SampleDigest:
     """
 
     def __init__(self) -> None:
-        self._all = hashlib.blake2b(digest_size=16)
-        self._first = hashlib.blake2b(digest_size=16)
+        self._all = xxhash.xxh3_128()
+        self._first = xxhash.xxh3_128()
         self._copies = True
 
     def add(self, block: Samples) -> None:
@@ -34,8 +34,6 @@ class SampleDigest:
         if len(block) > 1:
             self._copies = self._copies and bool((block[1:] == first).all())
             self._all.update(np.ascontiguousarray(block.T).data)
-        else:
-            self._all.update(first.data)
 
     def hexdigest(self) -> str:
         return (self._first if self._copies else self._all).hexdigest()

@@ -22,6 +22,11 @@ class Pcm:
     samples: npt.NDArray[np.int16]
     scale: float
 
+    @property
+    def silent(self) -> bool:
+        """All zeros."""
+        return not self.samples.max(initial=0) and not self.samples.min(initial=0)
+
     def floats(self) -> Samples:
         """float32 [channels, samples]."""
         return self.samples * np.float32(self.scale)
@@ -47,7 +52,7 @@ def prepare(sound: Sound, settings: AudioSettings) -> Pcm:
     samples = to_rate(mixed, settings.rate_hz).samples
     if settings.trim_db is not None:
         samples = trim_silence(samples, settings.trim_db, settings.crop_samples)
-    peak = float(np.abs(samples).max(initial=0.0))
+    peak = max(float(samples.max(initial=0.0)), -float(samples.min(initial=0.0)))
     if peak == 0:
         return Pcm(np.zeros(samples.shape, dtype=np.int16), 1 / _LARGEST)
     steps = np.rint(samples * np.float32(_LARGEST / peak)).astype(np.int16)

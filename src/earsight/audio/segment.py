@@ -14,14 +14,16 @@ def sounding_span(samples: Samples, top_db: float) -> tuple[int, int]:
     Frames of 2048 samples, hop 512, centred with zero padding; level is the mean square, the loudest over
     channels: the rule of librosa.effects.trim. Silence (all zeros) gives the whole clip.
     """
-    length = samples.shape[1]
-    pad = _FRAME_SAMPLES // 2
-    energy = np.pad(np.square(samples, dtype=np.float64), ((0, 0), (pad, pad)))
-    cumulative = np.concatenate([np.zeros((energy.shape[0], 1)), np.cumsum(energy, axis=1)], axis=1)
-    starts = np.arange(0, energy.shape[1] - _FRAME_SAMPLES + 1, _HOP_SAMPLES)
-    power = (cumulative[:, starts + _FRAME_SAMPLES] - cumulative[:, starts]).max(axis=0) / _FRAME_SAMPLES
+    channels, length = samples.shape
+    hops = length // _HOP_SAMPLES + 1
+    squares = np.zeros((channels, (hops + 3) * _HOP_SAMPLES), dtype=np.float32)  # two hops of silence before, one after
+    with np.errstate(over="ignore"):
+        np.square(samples, out=squares[:, 2 * _HOP_SAMPLES : 2 * _HOP_SAMPLES + length])
+    energy = squares.reshape(channels, hops + 3, _HOP_SAMPLES).sum(axis=2, dtype=np.float64)
+    frames = energy[:, :-3] + energy[:, 1:-2] + energy[:, 2:-1] + energy[:, 3:]  # four hops are a frame
+    power = frames.max(axis=0) / _FRAME_SAMPLES
     loudest = power.max()
-    if not loudest > 0:
+    if not 0 < loudest < np.inf:  # silence; or a float file with samples beyond 1e19
         return 0, length
     loud = np.flatnonzero(power > loudest * 10 ** (-top_db / 10))
     return int(loud[0]) * _HOP_SAMPLES, min(length, int(loud[-1] + 1) * _HOP_SAMPLES)

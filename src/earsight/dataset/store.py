@@ -11,9 +11,9 @@ import json
 import os
 import secrets
 import shutil
-import zlib
+from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -22,6 +22,7 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import xxhash
 
 from earsight.audio.decode import Samples, decode
 from earsight.audio.facts import sample_digest
@@ -31,10 +32,11 @@ from earsight.dataset.clip import Clip, Failure
 from earsight.dataset.walk import Advance
 from earsight.errors import DataError, DecodeError
 
-FORMAT = 1
+FORMAT = 2
 _SHORTEST_S = 0.01
 _SHARD_BYTES = 256 * 2**20
 _SYNC_BYTES = 32 * 2**20
+_AHEAD = 256
 Ints = npt.NDArray[np.int64]
 
 
@@ -100,7 +102,7 @@ class Store:
 
 
 class _Entry(NamedTuple):
-    """One clip in a shard. offset, size: in samples of all channels. length: of one channel. crc: of the bytes."""
+    """One clip in a shard. offset, size: in samples of all channels. length: of one channel. sum: XXH3 of the bytes."""
 
     shard: str
     offset: int
@@ -108,7 +110,7 @@ class _Entry(NamedTuple):
     length: int
     scale: float
     digest: str
-    crc: int
+    sum: int
 
 
 def build_store(
@@ -208,16 +210,21 @@ def _loaded(
             if (entry := shelf.find(keys)) is not None:
                 return _Found(entry, keys)
             sound = decode(content if content is not None else clip.path, clip.start_s or 0.0, clip.end_s)
+            digest = sample_digest(sound.samples)  # here, while they are in the processor's cache
             pcm = prepare(sound, settings)
         except DecodeError as error:
             return DecodeError(str(error).replace("the given bytes", str(clip.path)))
         if pcm.samples.shape[1] < _SHORTEST_S * settings.rate_hz:
             return DecodeError(f"shorter than {_SHORTEST_S} s: {clip.name}")
-        return _Decoded(pcm, sample_digest(sound.samples) if sound.samples.any() else "", keys)
+        return _Decoded(pcm, "" if pcm.silent else digest, keys)
 
-    step = 256
-    for start in range(0, len(clips), step):
-        yield from pool.map(load, clips[start : start + step])
+    waiting: deque[Future[_Found | _Decoded | DecodeError]] = deque()
+    for clip in clips:
+        waiting.append(pool.submit(load, clip))
+        if len(waiting) == _AHEAD:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
 
 
 @contextmanager
@@ -294,13 +301,13 @@ class _Disk:
         if span or by_name in self._entries or stat.st_size == 0 or not clip.path.is_file():
             return (by_name,), None
         content = clip.path.read_bytes()
-        return (by_name, f"content|{hashlib.blake2b(content, digest_size=16).hexdigest()}"), content
+        return (by_name, f"content|{xxhash.xxh3_128_hexdigest(content)}"), content
 
     def find(self, keys: tuple[str, ...]) -> _Entry | None:
         return next((self._entries[key] for key in keys if key in self._entries), None)
 
     def add(self, decoded: _Decoded) -> _Entry:
-        data = decoded.pcm.samples.tobytes()
+        data = np.ascontiguousarray(decoded.pcm.samples).data.cast("B")
         if self._shard is None or self._shard.tell() + len(data) > max(_SHARD_BYTES, len(data)):
             self._seal()
             self._shard = (self.folder / f"shard-{self._own}-{self._number:05}.pcm").open("wb")
@@ -309,7 +316,7 @@ class _Disk:
         self._shard.write(data)
         pcm = decoded.pcm
         size, length = pcm.samples.size, pcm.samples.shape[1]
-        entry = _Entry(name, offset, size, length, pcm.scale, decoded.digest, zlib.crc32(data))
+        entry = _Entry(name, offset, size, length, pcm.scale, decoded.digest, xxhash.xxh3_64_intdigest(data))
         self.note(decoded.keys, entry)
         self._unsynced += len(data)
         if self._unsynced >= _SYNC_BYTES:
@@ -406,7 +413,7 @@ def _holds(samples: npt.NDArray[np.int16] | None, entry: _Entry) -> bool:
     if samples is None or samples is _SEALED:
         return samples is _SEALED
     data = samples[entry.offset : entry.offset + entry.size]
-    return len(data) == entry.size and zlib.crc32(data.tobytes()) == entry.crc
+    return len(data) == entry.size and xxhash.xxh3_64_intdigest(data.data) == entry.sum
 
 
 def store_size_bytes(root: Path) -> int:
