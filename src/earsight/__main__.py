@@ -15,7 +15,15 @@ from pydantic import BaseModel, ValidationError
 import earsight
 from earsight.errors import EarsightError, SettingsError
 from earsight.tasks.recipe import Recipe, explain
-from earsight.terminal import bench_lines, division_lines, inspection_lines, metrics_lines, plain, source_lines
+from earsight.terminal import (
+    batch_size_lines,
+    bench_lines,
+    division_lines,
+    inspection_lines,
+    metrics_lines,
+    plain,
+    source_lines,
+)
 
 app = cyclopts.App(
     name="earsight",
@@ -24,6 +32,7 @@ app = cyclopts.App(
     help_format="plaintext",
     suppress_keyboard_interrupt=False,  # main() answers it
 )
+_Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 _RECIPE_GROUP = cyclopts.Group("Recipe settings (each replaces one value of the recipe)", sort_key=9)
 
 
@@ -96,7 +105,9 @@ def train(
     store: bool = True,
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     devices: int = 1,
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true",
+    nodes: int = 1,
+    precision: _Precision = "32-true",
+    compile_: Annotated[bool, Parameter(name="--compile", negative="")] = False,
     threads: int | None = None,
     settings: Annotated[Recipe | None, Parameter(name="*", group=_RECIPE_GROUP)] = None,
 ) -> int:
@@ -137,9 +148,13 @@ def train(
     accelerator
         Where to train.
     devices
-        How many devices.
+        How many devices, on each node.
+    nodes
+        How many machines; start the same command on each, by torchrun or with MASTER_ADDR and NODE_RANK.
     precision
         Of the network's arithmetic.
+    compile_
+        Let torch.compile make the network faster first; that takes minutes.
     threads
         Threads of the CPU; otherwise the cores that are free.
     """
@@ -169,11 +184,10 @@ def train(
         store=store,
         progress=True,
     )
+    from earsight.tasks.devices import Machine
     from earsight.tasks.train import run_plan
 
-    result = run_plan(
-        plan, accelerator=accelerator, devices=devices, precision=precision, threads=threads, progress=True
-    )
+    result = run_plan(plan, Machine(accelerator, devices, nodes, precision, threads, compile_), progress=True)
     if result.interrupted:
         return 130
     if result.test is None:  # another process of the same run speaks
@@ -351,12 +365,14 @@ def bench(
     batch_size: int | None = None,
     clips: int = 128,
     rounds: int = 5,
-    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto",
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true",
+    find_batch_size: Annotated[bool, Parameter(negative="")] = False,
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
+    precision: _Precision = "32-true",
+    compile_: Annotated[bool, Parameter(name="--compile", negative="")] = False,
     threads: int | None = None,
     json_: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> int:
-    """Measure how near a training epoch comes to the network alone on this machine.
+    """Measure how near a training epoch comes to the network alone on this machine, or which batch size is fastest.
 
     Parameters
     ----------
@@ -370,30 +386,36 @@ def bench(
         Clips of one epoch.
     rounds
         Epochs that are measured.
-    accelerator
-        Where to train.
+    find_batch_size
+        Try 8, 16, 32 … instead, until memory ends or larger ones don't pay.
+    device
+        Where to measure.
     precision
         Of the network's arithmetic.
+    compile_
+        Let torch.compile make the network faster first; that takes minutes.
     threads
         Threads of the CPU; otherwise the cores that are free.
     json_
         Print JSON instead of text.
     """
-    from earsight.tasks.bench import bench as task
-
     if clips < 2 or rounds < 1:
         raise SettingsError(f"--clips must be 2 or more and --rounds 1 or more, got {clips} and {rounds}")
     changes: dict[str, Any] = {} if model is None else {"network": {"model": model}}
     changes |= {} if batch_size is None else {"batch_size": batch_size}
-    done = task(
-        Recipe.named(recipe, changes),
-        clips=clips,
-        rounds=rounds,
-        accelerator=accelerator,
-        precision=precision,
-        threads=threads,
-        progress=True,
-    )
+    settings = Recipe.named(recipe, changes)
+    from earsight.tasks.devices import Machine
+
+    machine = Machine(accelerator=device, precision=precision, threads=threads, compiled=compile_)
+    if find_batch_size:
+        from earsight.tasks.batch_size import find_batch_size as find
+
+        sizes = find(settings, machine, progress=True)
+        print(_json(sizes.to_dict())) if json_ else _print(batch_size_lines(sizes))
+        return 0
+    from earsight.tasks.bench import bench as task
+
+    done = task(settings, clips=clips, rounds=rounds, machine=machine, progress=True)
     print(_json(done.to_dict())) if json_ else _print(bench_lines(done))
     return 0
 

@@ -11,6 +11,7 @@ from earsight.dataset.clip import PARTS
 if TYPE_CHECKING:
     from earsight.dataset.sources.source import Source
     from earsight.scores.metrics import Metrics
+    from earsight.tasks.batch_size import BatchSizes
     from earsight.tasks.bench import Bench
     from earsight.tasks.data import Divided
     from earsight.tasks.inspect import Inspection
@@ -123,6 +124,16 @@ def bench_lines(bench: Bench) -> Iterator[str]:
     total_s = sum(bench.stages.values())
     yield "time: " + ", ".join(f"{name} {100 * s / total_s:.1f} %" for name, s in bench.stages.items())
     yield f"peak memory: {bench.peak_memory_mb:.0f} MB"
+
+
+def batch_size_lines(sizes: BatchSizes) -> Iterator[str]:
+    """One row a batch size, and which to take."""
+    yield f"{sizes.model} on {sizes.device}"
+    yield "batch   clips/s  peak memory"
+    for trial in sizes.trials:
+        yield f"{trial.batch_size:5} {trial.clips_per_s:9.1f}  {trial.memory_mb:8,.0f} MB"
+    yield f"stopped: {sizes.ended}"
+    yield f"--batch-size {sizes.best}: the smallest within 3 % of the fastest; a learning rate belongs to a batch size"
 
 
 def _listed(what: str, entries: Sequence[Any], each: str = "file") -> Iterator[str]:

@@ -1,3 +1,5 @@
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +9,7 @@ import soundfile
 from earsight.audio.load import fixed_crop, load_waveform
 from earsight.audio.settings import AudioSettings
 from earsight.dataset.clip import Clip
-from earsight.dataset.loader import fixed_batches, training_batches
+from earsight.dataset.loader import ahead, fixed_batches, training_batches
 from earsight.dataset.store import Store, build_store
 from earsight.errors import DecodeError
 from tests.conftest import tone
@@ -69,3 +71,33 @@ def test_scored_crops_are_those_of_prediction(store: Store) -> None:
     assert indices.tolist() == [3, 1, 20]
     for index, crop in zip(indices, crops, strict=True):
         assert np.array_equal(crop, fixed_crop(load_waveform(store.clips[index].path, SETTINGS), SETTINGS))
+
+
+def test_ahead_makes_the_same_items_while_the_caller_is_busy() -> None:
+    third = threading.Event()
+
+    def items() -> Iterator[int]:
+        for number in range(7):
+            if number == 2:
+                third.set()
+            yield number
+
+    made = ahead(items(), count=2)
+    assert next(made) == 0
+    assert third.wait(10)  # it was begun although nobody asked for the second yet
+    assert list(made) == [1, 2, 3, 4, 5, 6]
+    assert list(ahead(iter(()))) == []
+
+
+def test_ahead_hands_on_errors_and_may_be_left() -> None:
+    def items() -> Iterator[int]:
+        yield 0
+        raise DecodeError("torn")
+
+    made = ahead(items())
+    assert next(made) == 0
+    with pytest.raises(DecodeError, match="torn"):
+        next(made)
+    left = ahead(iter(range(1_000_000)))
+    assert next(left) == 0
+    left.close()

@@ -1,9 +1,10 @@
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from earsight.mel.augment import Masks, Mix, apply_masks, apply_mix, augment, draw_masks, draw_mix
+from earsight.mel.augment import Masks, Mix, apply_masks, apply_mix, augment, draw, draw_masks, draw_mix
 from earsight.mel.settings import AugmentSettings
 
 
@@ -43,11 +44,31 @@ def test_an_item_stays_mostly_itself() -> None:
 def test_everything_off_is_the_identity_and_a_seed_repeats() -> None:
     images, targets = torch.randn(4, 1, 8, 10), torch.eye(4)
     off = AugmentSettings(mixup_alpha=0, time_masks=0, freq_masks=0)
-    same, same_targets = augment(images, targets, off, np.random.default_rng(0))
+    same, same_targets = augment(images, targets, draw(4, (8, 10), off, np.random.default_rng(0)))
     assert torch.equal(same, images)
     assert torch.equal(same_targets, targets)
     on = AugmentSettings(time_mask_share=0.5)
-    first, second, other = (augment(images, targets, on, np.random.default_rng(seed))[0] for seed in (3, 3, 4))
-    assert torch.equal(first, second)
-    assert not torch.equal(first, other)
-    assert torch.allclose(augment(images, targets, on, np.random.default_rng(3))[1].sum(1), torch.ones(4))
+    first, second, other = (
+        augment(images, targets, draw(4, (8, 10), on, np.random.default_rng(seed))) for seed in (3, 3, 4)
+    )
+    assert torch.equal(first[0], second[0])
+    assert not torch.equal(first[0], other[0])
+    assert torch.allclose(first[1].sum(1), torch.ones(4))
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.5])
+@pytest.mark.parametrize("processes", [2, 3])
+def test_a_part_of_the_batch_is_augmented_as_in_the_whole(processes: int, alpha: float) -> None:
+    images, targets = torch.randn(11, 1, 16, 20, generator=torch.Generator().manual_seed(0)), torch.eye(11)
+    settings = AugmentSettings(time_mask_share=0.4, freq_mask_share=0.4, mixup_alpha=alpha)
+    drawn = draw(11, (16, 20), settings, np.random.default_rng(1))
+    whole_images, whole_targets = augment(images, targets, drawn)
+    assert not torch.equal(whole_images, images)
+    for rank in range(processes):
+        own = np.arange(11)[rank::processes]
+        needed, part = drawn.of(own)
+        assert set(own) <= set(needed)
+        assert len(needed) <= (2 if alpha else 1) * len(own)
+        part_images, part_targets = augment(images[needed], targets[needed], part)
+        assert torch.equal(part_images, whole_images[own])
+        assert torch.equal(part_targets, whole_targets[own])

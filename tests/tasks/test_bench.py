@@ -4,14 +4,16 @@ import pytest
 
 from earsight.errors import ModelError, SettingsError
 from earsight.tasks.bench import bench
+from earsight.tasks.devices import Machine
 from earsight.tasks.recipe import Recipe
 from earsight.terminal import bench_lines
 
+ONE = Machine(accelerator="cpu", threads=1)
 TINY = {"batch_size": 4, "audio": {"crop_s": 0.5}, "network": {"model": "test_efficientnet"}}
 
 
 def test_every_round_is_counted_and_the_stages_are_named() -> None:
-    done = bench(Recipe.named("default", TINY), clips=10, rounds=2, threads=1)
+    done = bench(Recipe.named("default", TINY), clips=10, rounds=2, machine=ONE)
     assert (done.model, done.device, done.threads, done.batch_size) == ("test_efficientnet", "cpu", 1, 4)
     assert done.image == (1, 128, 51)
     assert (len(done.network), len(done.epoch)) == (2, 2)
@@ -28,4 +30,4 @@ def test_what_cannot_be_measured_is_refused() -> None:
     with pytest.raises(ModelError, match="did you mean"):
         bench(Recipe.named("default", {"network": {"model": "efficientnet_bo"}}))
     with pytest.raises(SettingsError, match="--threads must be 1 or more"):
-        bench(Recipe.named("default", TINY), threads=0)
+        bench(Recipe.named("default", TINY), machine=Machine(threads=0))

@@ -20,9 +20,11 @@ from earsight.dataset.split import split
 from earsight.dataset.synth import write_corpus
 from earsight.errors import DataError, EarsightError, SettingsError, TrainingError
 from earsight.tasks import loop
+from earsight.tasks.devices import Machine
 from earsight.tasks.evaluate import evaluate
+from earsight.tasks.plan import plan_training
 from earsight.tasks.predict import predict
-from earsight.tasks.train import train
+from earsight.tasks.train import check_batches, train
 from tests.conftest import tone, write_tones
 
 QUICK = {
@@ -248,16 +250,50 @@ def test_ctrl_c_leaves_a_usable_run(tones: Path, tmp_path: Path) -> None:
     assert evaluate(tmp_path / "run").metrics.clips == 4
 
 
-def test_two_processes_train_one_network(tones: Path, tmp_path: Path) -> None:
-    command = [
-        *(sys.executable, "-m", "earsight", "train", tones, "--out", tmp_path / "run", "--model", "test_efficientnet"),
-        *("--no-pretrained", "--epochs", "2", "--batch-size", "8", "--audio.crop-s", "0.5", "--threads", "1"),
-        *("--accelerator", "cpu", "--devices", "2"),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout.count("accuracy") == 1  # one of them speaks
-    assert done.stderr.count("epoch   2/2") == 1
-    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["test"]["clips"] == 4
+# Without batch norm and dropout: what is normalised over a batch, or drawn in the network, is each process's own.
+ALIKE = {
+    "batch_size": 7,
+    "network": {"model": "test_convnext", "pretrained": False, "drop_rate": 0.0, "drop_path_rate": 0.0},
+    "optimizer": {"name": "sgd", "lr": 0.05},
+}
+
+
+def test_two_processes_train_the_network_that_one_trains(tones: Path, tmp_path: Path) -> None:
+    (tmp_path / "alike.toml").write_text(
+        "epochs = 2\nbatch_size = 7\naudio = {crop_s = 0.5}\noptimizer = {name = 'sgd', lr = 0.05}\n"
+        "network = {model = 'test_convnext', pretrained = false, drop_rate = 0.0, drop_path_rate = 0.0}\n"
+    )
+    for devices in "12":
+        command = [
+            *(sys.executable, "-m", "earsight", "train", tones, "--out", tmp_path / devices, "--threads", "1"),
+            *("--recipe", tmp_path / "alike.toml", "--accelerator", "cpu", "--devices", devices),
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert done.stdout.count("accuracy") == 1  # one of them speaks
+        assert done.stderr.count("epoch   2/2") == 1
+    one, two = weights(tmp_path / "1"), weights(tmp_path / "2")
+    assert all(torch.allclose(one[key], two[key], atol=1e-6) for key in one)
+    histories = [(tmp_path / devices / "history.csv").read_text().splitlines()[1:] for devices in "12"]
+    for alone, together in zip(*histories, strict=True):  # every clip once: loss and accuracy of all of them
+        assert alone.split(",")[:7] == together.split(",")[:7]
+    assert json.loads((tmp_path / "2" / "metrics.json").read_text())["test"]["clips"] == 4
+
+
+def test_accumulated_batches_are_one_large_batch(tones: Path, tmp_path: Path) -> None:
+    off = {"augment": {"mixup_alpha": 0.0, "time_masks": 0, "freq_masks": 0}, "audio": {"crop_s": 0.5}}
+    whole = {**ALIKE, **off, "epochs": 2, "batch_size": 8}
+    small = {**whole, "batch_size": 4}
+    for name, changes in (("whole", whole), ("small", small), ("parts", {**small, "accumulate": 2})):
+        train(tones, recipe=es.Recipe.named("default", changes), out=tmp_path / name, threads=1)
+    one, parts, other = (weights(tmp_path / name) for name in ("whole", "parts", "small"))
+    assert all(torch.allclose(one[key], parts[key], atol=1e-6) for key in one)
+    assert not all(torch.allclose(one[key], other[key], atol=1e-4) for key in one)
+
+
+def test_more_processes_than_clips_in_a_batch_are_refused(tones: Path, tmp_path: Path) -> None:
+    plan = plan_training(tones, recipe(batch_size=2), recipe_name="quick", split_kind="random", out=tmp_path / "run")
+    with pytest.raises(SettingsError, match="3 processes share a batch of 2 clips; raise --batch-size to 6"):
+        check_batches(plan, Machine(devices=3))
 
 
 def test_nan_loss_names_the_clips_and_keeps_the_last_good_network(

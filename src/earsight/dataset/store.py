@@ -150,7 +150,7 @@ def _build(
         origin: list[int] = []
         failures: list[Failure] = []
         decoded = 0
-        # soundfile, soxr and hashlib release the interpreter's lock while they work.
+        # soundfile and soxr release the interpreter's lock while they work.
         pool = stack.enter_context(cancelling(ThreadPoolExecutor(max(1, threads))))
         for index, loaded in enumerate(_loaded(pool, clips, settings, shelf)):
             if isinstance(loaded, DecodeError):

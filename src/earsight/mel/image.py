@@ -30,6 +30,10 @@ class MelImage(nn.Module):
         self.repeat_channels = repeat_channels
         self.size = size
 
+    def image_size(self, samples: int) -> tuple[int, int]:
+        """(height, width) of the image of so many samples."""
+        return self.size or (self.settings.n_mels, 1 + samples // self.settings.hop_length)
+
     def forward(self, waveform: Tensor) -> Tensor:
         image = self.spectrogram(waveform)
         if self.settings.values == "log":

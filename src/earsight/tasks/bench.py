@@ -5,20 +5,30 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 from earsight import extras
 from earsight.dataset.clip import Clip
 from earsight.dataset.store import Store, build_store
 from earsight.network.names import check_model_name
-from earsight.tasks.cores import check_threads, free_cores, read_load
-from earsight.tasks.devices import check_accelerator
+from earsight.tasks.cores import free_cores, read_load
+from earsight.tasks.devices import Machine
 from earsight.tasks.progress import Progress
 from earsight.tasks.recipe import Recipe
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from earsight.audio.decode import Samples
+    from earsight.dataset.loader import Ints
+    from earsight.tasks.loop import Learner
+
+_CPU = Machine(accelerator="cpu")
 
 
 @dataclass(frozen=True)
@@ -48,87 +58,114 @@ class Bench:
 
 
 def bench(
-    recipe: Recipe,
-    *,
-    clips: int = 128,
-    rounds: int = 5,
-    accelerator: str = "cpu",
-    precision: str = "32-true",
-    threads: int | None = None,
-    progress: bool = False,
+    recipe: Recipe, *, clips: int = 128, rounds: int = 5, machine: Machine = _CPU, progress: bool = False
 ) -> Bench:
     """Measure, interleaved, on clips of noise (what is in them costs nothing). The network's weights are drawn."""
     extras.check("torch", "timm", "lightning_fabric", "safetensors")
     check_model_name(recipe.network.model)
-    check_threads(threads)
     before = read_load()
+    machine.check()
     import torch
-    from lightning_fabric import Fabric
 
-    from earsight.dataset.loader import training_batches
-    from earsight.network.classifier import Classifier
-    from earsight.tasks.loop import Learner, train_epoch
-
-    check_accelerator(accelerator, 1)
-    cores = threads or free_cores(before)
+    cores = machine.threads or free_cores(before)
     torch.set_num_threads(cores)
-    fabric = Fabric(accelerator=accelerator, devices=1, precision=precision)  # type: ignore[arg-type]
-    network = recipe.network.model_copy(update={"pretrained": False, "weights": None})
     with Progress(shown=progress) as shown, tempfile.TemporaryDirectory() as folder:
-        store = write_noise(Path(folder), recipe, clips)
-        classifier = Classifier(("a", "b"), recipe.audio, recipe.mel, network)
-        learner = Learner.of(fabric, classifier, recipe)
-        rng = _generator(0)
-        batches = list(training_batches(store, range(clips), recipe.batch_size, rng))
-        ready = []
-        for indices, crops in batches:
-            with torch.no_grad():
-                image = classifier.image(torch.from_numpy(crops).to(fabric.device))
-            ready.append((image, torch.eye(2, device=fabric.device)[torch.from_numpy(indices % 2)]))
-
-        def alone() -> None:
-            classifier.train()
-            for images, targets in ready:
-                float(learner.step(images, targets)[1])
-
-        def whole(epoch: int) -> None:
-            rates = iter([recipe.optimizer.lr] * len(batches))
-            for _ in train_epoch(learner, store, range(clips), rates, epoch):
-                pass
-
-        found: dict[str, list[float]] = {"network": [], "epoch": []}
-        shown.start("measuring", 2 * (rounds + 1))
-        for number in range(rounds + 1):
-            ways: dict[str, Callable[[], object]] = {"network": alone, "epoch": partial(whole, number + 1)}
-            for place, (name, way) in enumerate(ways.items()):
-                seconds = timed(way, fabric.device.type)
-                if number:  # the first of each warms up
-                    found[name].append(clips / seconds)
-                shown.advance(2 * number + place + 1, 2 * (rounds + 1))
-        stages = _stages(learner, store, batches, clips)
+        subject = Subject.of(recipe, machine, clips, Path(folder))
+        ways = {"network": subject.network_alone, "epoch": subject.epoch}
+        shown.start("measuring", rounds + 1)
+        found = interleaved(ways, rounds, subject.device.type, lambda done: shown.advance(done, rounds + 1))
+        stages = _stages(subject)
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 1024)
-    if fabric.device.type == "cuda":
+    if subject.device.type == "cuda":
         peak_mb = torch.cuda.max_memory_allocated() / 2**20
     return Bench(
         model=recipe.network.model,
-        device=torch.cuda.get_device_name() if fabric.device.type == "cuda" else fabric.device.type,
+        device=torch.cuda.get_device_name() if subject.device.type == "cuda" else subject.device.type,
         threads=cores,
         clips=clips,
         batch_size=recipe.batch_size,
-        image=tuple(ready[0][0].shape[1:]),
-        network=tuple(found["network"]),
-        epoch=tuple(found["epoch"]),
+        image=tuple(subject.ready[0][0].shape[1:]),
+        network=tuple(clips / seconds for seconds in found["network"]),
+        epoch=tuple(clips / seconds for seconds in found["epoch"]),
         stages=stages,
         peak_memory_mb=peak_mb,
     )
 
 
+@dataclass
+class Subject:
+    """A network that is measured. store: its clips. ready: (images, targets) of each batch, on the device."""
+
+    learner: "Learner"
+    store: Store
+    batches: "list[tuple[Ints, Samples]]"
+    ready: "list[tuple[Tensor, Tensor]]"
+    epochs: int = 0
+
+    @classmethod
+    def of(cls, recipe: Recipe, machine: Machine, clips: int, folder: Path) -> Self:
+        import numpy as np
+        import torch
+
+        from earsight.dataset.loader import training_batches
+        from earsight.network.classifier import Classifier
+        from earsight.tasks.loop import Learner
+
+        store = write_noise(folder, recipe, clips)
+        network = recipe.network.model_copy(update={"pretrained": False, "weights": None})
+        classifier = Classifier(("a", "b"), recipe.audio, recipe.mel, network)
+        learner = Learner.of(machine.fabric(), classifier, recipe, compiled=machine.compiled)
+        device = learner.fabric.device
+        batches = list(training_batches(store, range(clips), recipe.batch_size, np.random.default_rng(0)))
+        ready = []
+        for indices, crops in batches:
+            with torch.no_grad():
+                image = classifier.image(torch.from_numpy(crops).to(device))
+            ready.append((image, torch.eye(2, device=device)[torch.from_numpy(indices % 2)]))
+        return cls(learner, store, batches, ready)
+
+    @property
+    def device(self) -> "torch.device":
+        return self.learner.fabric.device
+
+    def network_alone(self) -> None:
+        """Forward, backward and optimizer on every ready batch."""
+        self.learner.classifier.train()
+        for images, targets in self.ready:
+            float(self.learner.step(images, targets)[1])
+
+    def epoch(self) -> None:
+        """Every clip once, as in training."""
+        from earsight.tasks.loop import train_epoch
+
+        self.epochs += 1
+        rates = iter([self.learner.recipe.optimizer.lr] * len(self.ready))
+        for _ in train_epoch(self.learner, self.store, range(len(self.store.clips)), rates, self.epochs):
+            pass
+
+
+def interleaved(
+    ways: Mapping[str, Callable[[], object]], rounds: int, device: str, advance: Callable[[int], object] | None = None
+) -> dict[str, list[float]]:
+    """Seconds of each way in each round, one after the other; a round before them warms up and is not counted."""
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for number in range(rounds + 1):
+        for name, way in ways.items():
+            took = timed(way, device)
+            if number:
+                seconds[name].append(took)
+        if advance:
+            advance(number + 1)
+    return seconds
+
+
 def write_noise(folder: Path, recipe: Recipe, clips: int) -> Store:
     """A store of clips of noise, a third longer than the crop."""
+    import numpy as np
     import soundfile
 
     folder.mkdir(parents=True, exist_ok=True)
-    rng, audio = _generator(1), recipe.audio
+    rng, audio = np.random.default_rng(1), recipe.audio
     samples = round(1.3 * audio.crop_samples)
     listed = []
     for number in range(clips):
@@ -149,39 +186,34 @@ def timed(way: Callable[[], object], device: str) -> float:
     return time.perf_counter() - began
 
 
-def _stages(learner: Any, store: Store, batches: list[Any], clips: int) -> dict[str, float]:
+def _stages(subject: Subject) -> dict[str, float]:
     """Seconds of one epoch, stage by stage."""
+    import numpy as np
     import torch
 
     from earsight.dataset.loader import training_batches
-    from earsight.mel.augment import augment
+    from earsight.mel.augment import augment, draw
 
-    device, recipe = learner.fabric.device, learner.recipe
+    learner, device, rng = subject.learner, subject.device, np.random.default_rng(0)
+    recipe, classifier = learner.recipe, learner.classifier
     spent = dict.fromkeys(("crops", "mel image", "augmentation", "network"), 0.0)
     began = time.perf_counter()
-    for _ in training_batches(store, range(clips), recipe.batch_size, _generator(2)):
+    for _ in training_batches(subject.store, range(len(subject.store.clips)), recipe.batch_size, rng):
         pass
     spent["crops"] = time.perf_counter() - began
-    rng = _generator(3)
-    learner.classifier.train()
-    for indices, crops in batches:
-        targets = torch.eye(2, device=device)[torch.from_numpy(indices % 2)]
-        held: list[Any] = [None, None]
+    classifier.train()
+    for (_, crops), (_, targets) in zip(subject.batches, subject.ready, strict=True):
+        held: list[Any] = [None, targets]
 
         def image(crops: Any = crops, held: list[Any] = held) -> None:
-            held[0] = learner.classifier.image(torch.from_numpy(crops).to(device))
+            held[0] = classifier.image(torch.from_numpy(crops).to(device))
 
-        def augmented(targets: Any = targets, held: list[Any] = held) -> None:
-            held[:] = augment(held[0], targets, recipe.augment, rng)
+        def augmented(held: list[Any] = held) -> None:
+            images, targets = held
+            held[:] = augment(images, targets, draw(len(images), images.shape[2:], recipe.augment, rng))
 
         with torch.no_grad():
             spent["mel image"] += timed(image, device.type)
             spent["augmentation"] += timed(augmented, device.type)
         spent["network"] += timed(partial(learner.step, *held), device.type)
     return spent
-
-
-def _generator(seed: int) -> Any:
-    import numpy as np
-
-    return np.random.default_rng(seed)

@@ -3,7 +3,9 @@
 import csv
 import io
 import json
+import os
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +37,8 @@ def decode_parts(plan: Plan, cores: int, shown: Progress) -> Decoded:
     shown.start("decoding", len(dataset.clips))
     folder = store_folder() if plan.store else None
     audio, clips = plan.recipe.audio, dataset.clips
-    store = build_store(clips, audio, folder=folder, threads=cores, strict=plan.strict, progress=shown.advance)
+    with _one_by_one(folder):
+        store = build_store(clips, audio, folder=folder, threads=cores, strict=plan.strict, progress=shown.advance)
     if not store.clips:
         raise DataError(f"none of {len(dataset.clips)} clips could be read; the first: {store.failures[0].reason}")
     digests = {i: digest for i, digest in store.digest_of.items() if digest}
@@ -56,6 +59,20 @@ def decode_parts(plan: Plan, cores: int, shown: Progress) -> Decoded:
         + ("" if split.caveat == plan.split.caveat else f"\n{split.sentence}")
     )
     return Decoded(store, split, parts, failures)
+
+
+def _one_by_one(folder: Path | None) -> AbstractContextManager[object]:
+    """Where processes train together that were started by something else (torchrun): the first decodes, the others find
+    it done."""
+    if folder is None or "LOCAL_RANK" not in os.environ:
+        return nullcontext()
+    from filelock import FileLock
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return nullcontext()  # build_store says what is wrong with the folder
+    return FileLock(folder / "decoding.lock")
 
 
 def _short(failure: Failure) -> str:

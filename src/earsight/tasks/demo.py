@@ -6,6 +6,7 @@ from pathlib import Path
 
 from earsight.dataset.synth import write_corpus
 from earsight.errors import SettingsError
+from earsight.tasks.devices import Machine
 from earsight.tasks.plan import plan_training
 from earsight.tasks.predict import Row, predict
 from earsight.tasks.progress import Progress
@@ -43,7 +44,7 @@ def demo(out: str | Path = "runs/demo", *, seed: int = 0, progress: bool = False
         shown.say(f"wrote {len(files)} synthetic recordings of {_SPEAKERS} speakers to {corpus}")
     recipe = Recipe.named("demo", {"seed": seed})
     plan = plan_training(corpus, recipe, recipe_name="demo", split_kind="group", out=run)
-    result = run_plan(plan, progress=progress)
+    result = run_plan(plan, Machine(), progress=progress)
     tests = [plan.dataset.clips[i].path for i in plan.split.test]
     rows = () if result.interrupted else tuple(predict(run, tests[:: max(1, len(tests) // 5)][:5]))
     return DemoResult(corpus, result, plan.split.sentence, rows)

@@ -127,7 +127,7 @@ def inspect(
     workers = ThreadPoolExecutor(check_threads(threads) or allowed_cores())
     with Progress(shown=progress) as shown, cancelling(workers) as pool:
         shown.start("reading", len(dataset.clips))
-        # soundfile, numpy and hashlib release the interpreter's lock while they work.
+        # soundfile and numpy release the interpreter's lock while they work.
         for done, (clip, facts) in enumerate(zip(dataset.clips, pool.map(look, dataset.clips), strict=True), 1):
             if isinstance(facts, DecodeError):
                 failures.append(Failure(clip.path, str(facts)))

@@ -8,9 +8,9 @@ from types import FrameType
 
 
 @contextmanager
-def between_steps() -> Iterator[Callable[[], None]]:
-    """Inside, the first Ctrl-C is only noted; call what is yielded where it may end the work: it raises
-    KeyboardInterrupt then. A second Ctrl-C raises at once.
+def between_steps() -> Iterator[Callable[[], bool]]:
+    """Inside, the first Ctrl-C is only noted: ask what is yielded where the work may end. A second one raises
+    KeyboardInterrupt at once.
 
     Python raises KeyboardInterrupt wherever it happens to be, also in a finaliser or a callback from C, where it is
     printed and forgotten. In a thread other than the main one signals can't be handled, and nothing changes.
@@ -23,15 +23,11 @@ def between_steps() -> Iterator[Callable[[], None]]:
             raise KeyboardInterrupt
         asked = True
 
-    def check() -> None:
-        if asked:
-            raise KeyboardInterrupt
-
     if threading.current_thread() is not threading.main_thread():
-        yield check
+        yield lambda: False
         return
     before = signal.signal(signal.SIGINT, note)
     try:
-        yield check
+        yield lambda: asked
     finally:
         signal.signal(signal.SIGINT, before)

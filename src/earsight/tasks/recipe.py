@@ -22,7 +22,9 @@ class Recipe(Settings):
     epochs: int = Field(20, ge=1, le=100_000)
     """Times that every training clip is seen."""
     batch_size: int = Field(32, ge=2, le=65_536)
-    """Clips in one step."""
+    """Clips in one batch."""
+    accumulate: int = Field(1, ge=1, le=65_536)
+    """Batches in one step of the optimizer: a larger batch in the memory of a small one (batch norm sees the small)."""
     seed: int = Field(0, ge=0, le=2**32 - 1)
     """Of the split, the order, the crops, the augmentation and the network's own randomness."""
     audio: AudioSettings = AudioSettings()

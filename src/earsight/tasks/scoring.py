@@ -1,20 +1,40 @@
 """A classifier and clips → predictions."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from earsight.dataset.loader import fixed_batches
 from earsight.dataset.store import Store
 from earsight.network.classifier import Classifier
 from earsight.scores.predictions import Predictions
+from earsight.tasks.devices import summed
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
-def score(classifier: Classifier, store: Store, indices: Sequence[int], batch_size: int = 32) -> Predictions:
-    """Score the fixed crop of every clip, in the order given."""
+def score(
+    classifier: Classifier,
+    store: Store,
+    indices: Sequence[int],
+    batch_size: int = 32,
+    *,
+    fabric: "Fabric | None" = None,
+) -> Predictions:
+    """Score the fixed crop of every clip, in the order given. fabric: its processes share the clips, each is scored by
+    one of them, and all get the whole result."""
     was_training = classifier.training
     classifier.eval()
-    rows = [classifier.probabilities(crops) for _, crops in fixed_batches(store, indices, batch_size)]
+    probabilities = np.zeros((len(indices), len(classifier.labels)))
+    own = slice(None) if fabric is None else slice(fabric.global_rank, None, fabric.world_size)
+    rows = [classifier.probabilities(crops) for _, crops in fixed_batches(store, indices[own], batch_size)]
+    if rows:
+        probabilities[own] = np.concatenate(rows)
+    if fabric is not None and fabric.world_size > 1:
+        probabilities = summed(fabric, torch.from_numpy(probabilities)).cpu().numpy()
     classifier.train(was_training)
     clips = [store.clips[i] for i in indices]
     number = {label: n for n, label in enumerate(classifier.labels)}
@@ -22,6 +42,6 @@ def score(classifier: Classifier, store: Store, indices: Sequence[int], batch_si
         labels=classifier.labels,
         paths=tuple(str(clip.path) for clip in clips),
         truth=np.array([number.get(clip.label, -1) for clip in clips], dtype=np.int64),
-        probabilities=np.concatenate(rows) if rows else np.zeros((0, len(classifier.labels))),
+        probabilities=probabilities,
         groups=tuple(clip.group for clip in clips),
     )

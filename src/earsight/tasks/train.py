@@ -3,7 +3,7 @@
 import platform
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from earsight.dataset.leaks import Policy
 from earsight.dataset.split import Split
 from earsight.dataset.store import Store
-from earsight.tasks.cores import check_threads, free_cores, read_load
+from earsight.errors import SettingsError
+from earsight.tasks.cores import free_cores, read_load
 from earsight.tasks.decoded import Decoded, decode_parts, write_clips
-from earsight.tasks.devices import check_accelerator
-from earsight.tasks.plan import STATE_NAME, Plan, check_run, plan_training
+from earsight.tasks.devices import Machine, first_process
+from earsight.tasks.plan import STATE_NAME, Plan, check_run, plan_training, steps_an_epoch
 from earsight.tasks.progress import Progress
 from earsight.tasks.recipe import Recipe
 
@@ -51,8 +52,10 @@ def train(
     store: bool = True,
     accelerator: str = "auto",
     devices: int = 1,
+    nodes: int = 1,
     precision: str = "32-true",
     threads: int | None = None,
+    compiled: bool = False,
     progress: bool = False,
 ) -> TrainResult:
     """Train a network, score it on clips held out, write the run folder.
@@ -62,8 +65,7 @@ def train(
     leaks: what to do where the sides of the split share a speaker, a recording or a copied file: "refuse", "drop" (the
     training side) or "allow" (and say so). store: keep what is decoded in the cache, where the next training finds it;
     otherwise in memory. out: the run folder, new or empty unless ``resume``. accelerator, devices,
-    precision: of lightning-fabric. threads: of torch on the CPU; None takes the cores that are free. Raises
-    EarsightError.
+    nodes, precision, threads, compiled: see ``Machine``. Raises EarsightError.
     """
     name = "custom" if isinstance(recipe, Recipe) else str(recipe)
     settings = recipe if isinstance(recipe, Recipe) else Recipe.named(recipe)
@@ -81,41 +83,24 @@ def train(
         store=store,
         progress=progress,
     )
-    return run_plan(
-        plan,
-        accelerator=accelerator,
-        devices=devices,
-        precision=precision,
-        threads=threads,
-        progress=progress,
-    )
+    machine = Machine(accelerator, devices, nodes, precision, threads, compiled)
+    return run_plan(plan, machine, progress=progress)
 
 
-def run_plan(
-    plan: Plan,
-    *,
-    accelerator: str = "auto",
-    devices: int = 1,
-    precision: str = "32-true",
-    threads: int | None = None,
-    progress: bool = False,
-) -> TrainResult:
+def run_plan(plan: Plan, machine: Machine, *, progress: bool = False) -> TrainResult:
     """Carry out a checked plan: see ``train``."""
     before = read_load()
-    check_threads(threads)
+    machine.check()
     import torch
-    from lightning_fabric import Fabric
 
     from earsight.network.classifier import Classifier
     from earsight.tasks.loop import fit, read_state
 
-    check_accelerator(accelerator, devices)
-    cores = threads or max(1, free_cores(before) // devices)
-    fabric = Fabric(accelerator=accelerator, devices=devices, precision=precision)  # type: ignore[arg-type]
-    fabric.launch()
-    with Progress(shown=progress and fabric.is_global_zero) as shown:
+    free = machine.threads or free_cores(before)
+    torch.set_num_threads(max(1, free if machine.threads else free // machine.devices))
+    with Progress(shown=progress and first_process()) as shown:
         recipe = plan.recipe
-        torch.set_num_threads(cores)
+        check_batches(plan, machine)
         torch.manual_seed(recipe.seed)
         # Before the recordings are decoded: wrong weights and a foreign state are known in seconds, decoding may take
         # minutes.
@@ -126,16 +111,19 @@ def run_plan(
             shown.say(
                 f"warning: {empty} of {recipe.mel.n_mels} mel bins are empty; raise mel.n_fft or lower mel.n_mels"
             )
-        decoded = decode_parts(plan, cores, shown)
+        decoded = decode_parts(plan, free, shown)
         store, parts = decoded.store, decoded.parts
-        facts = model_facts(plan, decoded)
+        facts = {**model_facts(plan, decoded), "machine": asdict(machine)}
+        # The other processes begin here, with the same command: what this one has decoded they find in the store.
+        fabric = machine.fabric()
+        fabric.launch()
         if fabric.is_global_zero and state is None:
             check_run(plan.run, plan.resume)  # again: another training may have begun there meanwhile
             plan.run.mkdir(parents=True, exist_ok=True)
             write_clips(plan.run, decoded)
             _draw_first_batch(plan.run / "figures" / "images.png", classifier, store, parts["train"])
         shown.start_training(recipe.epochs, -(-len(parts["train"]) // recipe.batch_size), 0)
-        done = fit(fabric, classifier, decoded, plan, state, facts, shown)
+        done = fit(fabric, classifier, decoded, plan, state, facts, shown, compiled=machine.compiled)
         if done.interrupted:
             shown.say(
                 f"stopped after epoch {len(done.history)}; the run is usable: earsight evaluate {plan.run}; "
@@ -151,6 +139,17 @@ def run_plan(
         test, valid = finish(plan, decoded, done, facts, fabric.device)
         (plan.run / STATE_NAME).unlink(missing_ok=True)
         return TrainResult(plan.run, test, valid, done.best_epoch, decoded.split, False)
+
+
+def check_batches(plan: Plan, machine: Machine) -> None:
+    """Raises SettingsError where a process would be left without a clip."""
+    clips = len(plan.split.train)
+    smallest = clips // steps_an_epoch(clips, plan.recipe.batch_size)
+    if smallest < machine.processes:
+        raise SettingsError(
+            f"{machine.processes} processes share a batch of {smallest} clips; raise --batch-size to "
+            f"{2 * machine.processes} or more, or lower --devices"
+        )
 
 
 def _opening(plan: Plan) -> str:

@@ -1,0 +1,142 @@
+"""find_batch_size: clips a second and memory of a training step, batch by batch, until larger ones don't pay."""
+
+import gc
+import resource
+import statistics
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from earsight import extras
+from earsight.network.names import check_model_name
+from earsight.tasks.cores import free_cores, read_load
+from earsight.tasks.devices import Machine
+from earsight.tasks.progress import Progress
+from earsight.tasks.recipe import Recipe
+
+_SMALLEST, _LARGEST = 8, 4096
+_STEPS = 4
+_NEAR = 0.97
+
+
+@dataclass(frozen=True)
+class Trial:
+    """clips_per_s: of forward, backward and optimizer on ready images. memory_mb: most that was in use until then, of
+    the GPU or of this process."""
+
+    batch_size: int
+    clips_per_s: float
+    memory_mb: float
+
+
+@dataclass(frozen=True)
+class BatchSizes:
+    """best: the smallest batch size that reaches 0.97 of the fastest. ended: why no larger one was tried."""
+
+    model: str
+    device: str
+    trials: tuple[Trial, ...]
+    ended: str
+
+    @property
+    def best(self) -> int:
+        fastest = max(trial.clips_per_s for trial in self.trials)
+        return min(trial.batch_size for trial in self.trials if trial.clips_per_s >= _NEAR * fastest)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "best": self.best}
+
+
+def find_batch_size(recipe: Recipe, machine: Machine, *, progress: bool = False) -> BatchSizes:
+    """Try 8, 16, 32 … on images of noise. Ends where memory does, or where two doublings brought nothing. Raises
+    EarsightError."""
+    extras.check("torch", "timm", "lightning_fabric", "safetensors")
+    check_model_name(recipe.network.model)
+    before = read_load()
+    machine.check()
+    import torch
+
+    from earsight.network.classifier import Classifier
+    from earsight.tasks.loop import Learner
+
+    torch.set_num_threads(machine.threads or free_cores(before))
+    torch.manual_seed(recipe.seed)
+    fabric = machine.fabric()
+    network = recipe.network.model_copy(update={"pretrained": False, "weights": None})
+    classifier = Classifier(("a", "b"), recipe.audio, recipe.mel, network)
+    learner = Learner.of(fabric, classifier, recipe, compiled=machine.compiled)
+    classifier.train()
+    trials: list[Trial] = []
+    ended = f"{_LARGEST} is the largest that is tried"
+    with Progress(shown=progress) as shown:
+        for size in _sizes():
+            shown.say(f"batch {size} …")
+            if trials and (reason := _too_large(trials, fabric.device)):
+                ended = reason
+                break
+            try:
+                trials.append(_try(learner, size))
+            except torch.cuda.OutOfMemoryError:
+                gc.collect()
+                torch.cuda.empty_cache()
+                ended = f"{size} does not fit in the GPU's memory"
+                break
+            if len(trials) > 2 and max(t.clips_per_s for t in trials[-2:]) < 1.02 * trials[-3].clips_per_s:
+                ended = "larger ones brought nothing"
+                break
+    device = torch.cuda.get_device_name() if fabric.device.type == "cuda" else fabric.device.type
+    return BatchSizes(recipe.network.model, device, tuple(trials), ended)
+
+
+def _sizes() -> Iterator[int]:
+    size = _SMALLEST
+    while size <= _LARGEST:
+        yield size
+        size *= 2
+
+
+def _try(learner: Any, size: int) -> Trial:
+    import torch
+
+    from earsight.tasks.bench import timed
+
+    device, audio = learner.fabric.device, learner.recipe.audio
+    with torch.no_grad():
+        noise = torch.rand(size, audio.channels, audio.crop_samples, device=device) - 0.5
+        images = learner.classifier.image(noise)
+    targets = torch.eye(2, device=device)[torch.arange(size, device=device) % 2]
+    seconds = [timed(lambda: learner.step(images, targets), device.type) for _ in range(_STEPS + 1)]
+    return Trial(size, size / statistics.median(seconds[1:]), _used_mb(device))  # the first warms up
+
+
+def _used_mb(device: Any) -> float:
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 1024)
+
+
+def _too_large(trials: list[Trial], device: Any) -> str | None:
+    """A GPU says so itself; a system that runs out of memory kills."""
+    free = _free_mb()
+    if device.type == "cuda" or free is None:
+        return None
+    growth = trials[-1].memory_mb - (trials[-2].memory_mb if len(trials) > 1 else 0)
+    return f"{2 * trials[-1].batch_size} may not fit in {free:,.0f} MB of free memory" if 2 * growth > free else None
+
+
+def _free_mb() -> float | None:
+    """What the system and the control group still allow; None where they don't tell."""
+    found = []
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        found.append(next(int(line.split()[1]) / 1024 for line in lines if line.startswith("MemAvailable")))
+        group = Path("/sys/fs/cgroup")
+        limit, used = (group / "memory.max").read_text(), (group / "memory.current").read_text()
+        found.append((int(limit) - int(used)) / 2**20)
+    except (OSError, ValueError, StopIteration):
+        pass  # no limit, or not this system
+    return min(found, default=None)
