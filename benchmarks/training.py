@@ -9,20 +9,18 @@ import argparse
 import json
 import statistics
 import tempfile
-import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import librosa
 import numpy as np
 import timm
 import torch
-from lightning_fabric import Fabric
 
-from earsight.dataset.loader import training_batches
-from earsight.network.classifier import Classifier
-from earsight.tasks.bench import timed, write_noise
+from earsight.tasks.bench import Subject, interleaved
 from earsight.tasks.cores import allowed_cores
-from earsight.tasks.loop import Learner, train_epoch
+from earsight.tasks.devices import Machine
 from earsight.tasks.recipe import Recipe
 
 
@@ -66,6 +64,28 @@ def tutorial_epoch(network: torch.nn.Module, optimizer: torch.optim.Optimizer, d
         loss.item()
 
 
+def tutorial(subject: Subject) -> Callable[[], None]:
+    """Its epoch, at its own batch size 8, with the workers and threads that suit it best of those tried."""
+    recipe = subject.learner.recipe.model_copy(update={"batch_size": 8})
+    data = Tutorial(
+        [clip.path for clip in subject.store.clips], [n % 2 for n in range(len(subject.store.clips))], recipe
+    )
+    network = timm.create_model(recipe.network.model, in_chans=1, num_classes=2)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.005)
+
+    def epoch(workers: int, threads: int) -> None:
+        torch.set_num_threads(threads)
+        tutorial_epoch(network, optimizer, data, workers)
+        torch.set_num_threads(allowed_cores())
+
+    tried = [(workers, threads) for workers in (0, 1, 2) for threads in {1, allowed_cores()}]
+    ways = {f"{workers} {threads}": partial(epoch, workers, threads) for workers, threads in tried}
+    seconds = interleaved(ways, 1, "cpu")
+    best = min(tried, key=lambda way: seconds[f"{way[0]} {way[1]}"])
+    print(f"tutorial's best of {len(tried)}: {best[0]} workers, {best[1]} threads")
+    return partial(epoch, *best)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", action="append", help="several are measured one after the other")
@@ -86,57 +106,19 @@ def measure(recipe: Recipe, arguments: argparse.Namespace) -> None:
     clips = arguments.clips
     torch.set_num_threads(allowed_cores())
     with tempfile.TemporaryDirectory() as folder:
-        store = write_noise(Path(folder), recipe, clips)
-        learner = Learner.of(
-            Fabric(accelerator="cpu", devices=1),
-            Classifier(("a", "b"), recipe.audio, recipe.mel, recipe.network),
-            recipe,
-        )
-        ready = []
-        for indices, crops in training_batches(store, range(clips), recipe.batch_size, np.random.default_rng(0)):
-            with torch.no_grad():
-                images = learner.classifier.image(torch.from_numpy(crops))
-            ready.append((images, torch.eye(2)[torch.from_numpy(indices % 2)]))
-        epochs = iter(range(1, 10_000))
-
-        def alone() -> None:
-            learner.classifier.train()
-            for images, targets in ready:
-                float(learner.step(images, targets)[1])
-
-        def ours() -> None:
-            for _ in train_epoch(learner, store, range(clips), iter([1e-3] * clips), next(epochs)):
-                pass
-
-        ways = {"network alone": alone, "our epoch": ours}
-        threads = dict.fromkeys(ways, allowed_cores())
+        subject = Subject.of(recipe, Machine("cpu"), clips, Path(folder))
+        ways = {"network alone": subject.network_alone, "our epoch": subject.epoch}
         if arguments.tutorial:
-            slow = recipe.model_copy(update={"batch_size": 8})
-            data = Tutorial([clip.path for clip in store.clips], [n % 2 for n in range(clips)], slow)
-            network = timm.create_model(recipe.network.model, in_chans=1, num_classes=2)
-            optimizer = torch.optim.SGD(network.parameters(), lr=0.005)
-            best = {}
-            for workers in (0, 1, 2):
-                for count in (1, allowed_cores()):
-                    torch.set_num_threads(count)
-                    best[workers, count] = timed(lambda w=workers: tutorial_epoch(network, optimizer, data, w), "cpu")
-            workers, count = min(best, key=lambda way: best[way])
-            ways["tutorial"] = lambda: tutorial_epoch(network, optimizer, data, workers)
-            threads["tutorial"] = count
-            print(f"tutorial's best of {len(best)}: {workers} workers, {count} threads")
-        rates: dict[str, list[float]] = {name: [] for name in ways}
-        for number in range(arguments.rounds + 1):
-            for name, way in ways.items():
-                torch.set_num_threads(threads[name])
-                began = time.perf_counter()
-                way()
-                if number:
-                    rates[name].append(clips / (time.perf_counter() - began))
+            ways["tutorial"] = tutorial(subject)
+        seconds = interleaved(ways, arguments.rounds, "cpu")
+    rates = {name: [clips / value for value in values] for name, values in seconds.items()}
     middle = {name: statistics.median(values) for name, values in rates.items()}
     if arguments.json:
         print(json.dumps({"model": recipe.network.model, "batch_size": recipe.batch_size, "clips_per_s": rates}))
         return
-    print(f"{recipe.network.model}, batch {recipe.batch_size}, image {'×'.join(map(str, ready[0][0].shape[1:]))}")
+    print(
+        f"{recipe.network.model}, batch {recipe.batch_size}, image {'×'.join(map(str, subject.ready[0][0].shape[1:]))}"
+    )
     for name, values in rates.items():
         print(f"  {name:14}{middle[name]:8.1f} clips/s  ({min(values):.1f}–{max(values):.1f})")
     print(f"  ours / network alone: {middle['our epoch'] / middle['network alone']:.3f}", flush=True)

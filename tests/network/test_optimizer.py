@@ -27,3 +27,19 @@ def test_decay_on_kernels_only() -> None:
         decayed = [p for group in optimizer.param_groups if group["weight_decay"] == 0.1 for p in group["params"]]
         assert len(decayed) == 1
         assert decayed[0] is network[0].weight
+
+
+def test_fused_and_plain_adamw_take_the_same_steps() -> None:
+    ends = []
+    for fused in (True, False):
+        torch.manual_seed(0)
+        network = torch.nn.Linear(5, 4)
+        optimizer = create_optimizer(network, OptimizerSettings(lr=0.01), fused=fused)
+        for _ in range(20):
+            optimizer.zero_grad()
+            network(torch.linspace(-1, 1, 5)).square().sum().backward()
+            optimizer.step()
+        assert optimizer.defaults["fused"] is fused
+        ends.append(network.weight.detach())
+    assert torch.allclose(*ends, atol=1e-6)
+    assert ends[0].abs().max() > 0.01

@@ -74,7 +74,9 @@ class Learner:
         classifier.network.to(memory_format=torch.channels_last)
         if fabric.world_size > 1 and fabric.device.type == "cuda":  # torch has it for GPUs only
             classifier.network = convert_sync_batchnorm(classifier.network)  # type: ignore[no-untyped-call]
-        optimizer = create_optimizer(classifier.network, recipe.optimizer)
+        # Fabric can't clip gradients that a fused optimizer unscales itself; MPS has no such kernel in older torch.
+        fused = fabric.device.type in {"cpu", "cuda"} and getattr(fabric.strategy.precision, "scaler", None) is None
+        optimizer = create_optimizer(classifier.network, recipe.optimizer, fused=fused)
         # Batches of an epoch have two sizes; each is compiled by itself and is faster than one for all.
         network: Any = torch.compile(classifier.network, dynamic=False) if compiled else classifier.network
         network, optimizer = fabric.setup(network, optimizer)
