@@ -101,7 +101,7 @@ class MelSpectrogram(nn.Module):
                 pad_mode="constant",
                 return_complex=True,
             )  # [batch·channels, bins, frames]
-            real = torch.view_as_real(spectrum)
-            power = real.square().sum(-1)
+            real, imaginary = torch.view_as_real(spectrum).unbind(-1)
+            power = torch.addcmul(real.square(), imaginary, imaginary)  # one pass; abs() or sum(-1) take twice the time
             mel = self.filters @ (power if s.power == 2 else power.sqrt())
         return mel.reshape(batch, channels, s.n_mels, mel.shape[-1])
