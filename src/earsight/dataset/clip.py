@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import NamedTuple
 
-NO_TAGS: Mapping[str, str] = MappingProxyType({})
+NO_TAGS: Mapping[str, str] = {}  # one for all; a mappingproxy could not go to another process
 
 
 class Clip(NamedTuple):

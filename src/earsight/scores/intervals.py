@@ -1,7 +1,7 @@
 """How sure a score is: intervals from resampled groups (speakers), not clips, since clips of one speaker are alike."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import NamedTuple
@@ -13,6 +13,7 @@ from earsight.errors import DataError
 from earsight.scores.predictions import Predictions
 
 Floats = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.int64]
 RATES = ("accuracy", "uar", "macro_f1")
 _DRAWS_AT_ONCE = 256
 
@@ -46,18 +47,24 @@ def resample(runs: Sequence[Predictions], *, draws: int = 4000, seed: int = 0, l
     known.
     """
     tables = per_group(runs)
-    n_groups = tables.shape[1]
-    rng = np.random.default_rng(seed)
     found: dict[str, list[Floats]] = {name: [] for name in RATES}
+    for confusion in drawn_again(tables, draws, seed):
+        for name, values in rates(confusion).items():
+            found[name].append(values.mean(axis=0))
+    return Resampled(tables.shape[1], {name: np.concatenate(parts) for name, parts in found.items()}, level)
+
+
+def drawn_again(tables: Counts, draws: int, seed: int) -> Iterator[Counts]:
+    """tables: of ``per_group``. Yields confusion matrices int64 [runs, some draws, classes, classes]: each the sum of
+    as many groups as there are, drawn with replacement. The same seed draws the same groups."""
+    n_groups, rng = tables.shape[1], np.random.default_rng(seed)
     for start in range(0, draws, _DRAWS_AT_ONCE):
         count = min(_DRAWS_AT_ONCE, draws - start)
         times = rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=count)  # [draws, groups]
-        for name, values in rates(np.tensordot(tables, times, axes=(1, 1)).transpose(0, 3, 1, 2)).items():
-            found[name].append(values.mean(axis=0))
-    return Resampled(n_groups, {name: np.concatenate(parts) for name, parts in found.items()}, level)
+        yield np.tensordot(tables, times, axes=(1, 1)).transpose(0, 3, 1, 2)
 
 
-def per_group(runs: Sequence[Predictions]) -> npt.NDArray[np.int64]:
+def per_group(runs: Sequence[Predictions]) -> Counts:
     """int64 [runs, groups, classes, classes]: the confusion matrix of each group in each run; groups sorted by name."""
     first = runs[0]
     known = first.truth >= 0
@@ -74,7 +81,7 @@ def per_group(runs: Sequence[Predictions]) -> npt.NDArray[np.int64]:
     return tables
 
 
-def rates(confusion: npt.NDArray[np.int64]) -> dict[str, Floats]:
+def rates(confusion: Counts) -> dict[str, Floats]:
     """accuracy, uar, macro_f1 of confusion matrices [..., truth, answer], as ``metrics.measure`` has them: [...]."""
     right = np.diagonal(confusion, axis1=-2, axis2=-1).astype(float)
     support, answers = confusion.sum(axis=-1), confusion.sum(axis=-2)

@@ -1,0 +1,38 @@
+"""Every fold of a protocol: the splits that cross-validation trains one after the other."""
+
+from collections.abc import Sequence
+
+from earsight.dataset.clip import Clip, fold_order
+from earsight.dataset.split import EMOBOX6, LUNA5, check_kind
+from earsight.errors import SplitError
+
+KINDS = "luna5, emobox6, loso, group:K, esc50, urbansound8k, fold, column:NAME"
+
+
+def every_fold(protocol: str, clips: Sequence[Clip]) -> tuple[str, ...]:
+    """The splits of a protocol, in order, as ``split`` takes them; each clip is in the test part of one.
+
+    protocol: ``luna5``, ``emobox6`` (RAVDESS's actors), ``loso`` (each group), ``group:K`` (5 without K), ``esc50``,
+    ``urbansound8k``, ``fold`` (each fold that the data names), ``column:NAME`` (each value). Raises SplitError.
+    """
+    name, _, rest = protocol.partition(":")
+    if protocol == "luna5":
+        kinds = [f"luna5:{n}" for n in range(len(LUNA5))]
+    elif protocol == "emobox6":
+        kinds = [f"emobox6:{n}" for n in range(1, len(EMOBOX6) + 1)]
+    elif protocol == "loso":
+        kinds = [f"loso:{group}" for group in sorted({clip.group for clip in clips} - {""})]
+    elif name == "group" and (rest.isdecimal() or protocol == "group"):
+        kinds = [f"group:{rest or 5}:{n}" for n in range(int(rest[:4] or 5))]
+    elif protocol in {"esc50", "urbansound8k", "fold"}:
+        kinds = [f"{protocol}:{fold}" for fold in sorted({clip.fold for clip in clips} - {""}, key=fold_order)]
+    elif name == "column" and rest and ":" not in rest:
+        values = {clip.fold if rest == "fold" else clip.tags.get(rest, "") for clip in clips} - {""}
+        kinds = [f"{protocol}:{value}" for value in sorted(values, key=fold_order)]
+    else:
+        raise SplitError(f"unknown folds {protocol!r}; use one of: {KINDS}")
+    if len(kinds) < 2:
+        raise SplitError(f"{protocol} has {len(kinds)} folds in this data, and two or more are needed")
+    for kind in kinds:
+        check_kind(kind)
+    return tuple(kinds)

@@ -1,0 +1,132 @@
+"""Two networks on the same clips: is one better, or would other speakers say otherwise?"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from earsight.errors import DataError
+from earsight.scores.intervals import RATES, Counts, Interval, Resampled, drawn_again, per_group, rates
+from earsight.scores.predictions import Predictions
+
+
+@dataclass(frozen=True)
+class Difference:
+    """a, b: the scores. difference: b − a. interval: 95 % of the difference, from groups drawn again for both alike."""
+
+    a: float
+    b: float
+    interval: Interval
+
+    @property
+    def difference(self) -> float:
+        return self.b - self.a
+
+    @property
+    def sure(self) -> bool:
+        """Zero lies outside of the interval."""
+        return not self.interval.low <= 0 <= self.interval.high
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """clips: that both scored. groups: that were drawn again. scores: accuracy, uar, macro_f1. recall: of each class.
+    only_a, only_b: clips that one alone answered rightly. p: of McNemar's exact test, two-sided, that these are as
+    many; it takes clips for independent, which clips of one speaker are not."""
+
+    clips: int
+    groups: int
+    scores: dict[str, Difference]
+    recall: dict[str, Difference]
+    only_a: int
+    only_b: int
+    p: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON, under stable names."""
+
+        def plain(one: Difference) -> dict[str, float]:
+            low, high = one.interval
+            return {"a": one.a, "b": one.b, "difference": one.difference, "low95": low, "high95": high}
+
+        named = {name: {key: plain(one) for key, one in getattr(self, name).items()} for name in ("scores", "recall")}
+        return {**asdict(self), **named}
+
+
+def compare(a: Sequence[Predictions], b: Sequence[Predictions], *, draws: int = 4000, seed: int = 0) -> Comparison:
+    """a, b: predictions of each network, one a seed, whose scores are averaged; for McNemar's test their probabilities.
+
+    Only clips that all have scored are compared. Raises DataError where there are none, or where label or truth differ.
+    """
+    common = sorted(set.intersection(*(set(run.paths) for run in (*a, *b))))
+    if not common:
+        raise DataError(f"no clip in common: {a[0].paths[:1]} … and {b[0].paths[:1]} …; compare runs of one test set")
+    if any(run.labels != a[0].labels for run in (*a, *b)):
+        raise DataError(f"different labels: {', '.join(a[0].labels)} and {', '.join(b[0].labels)}")
+    a, b = ([_of(run, common) for run in runs] for runs in (a, b))
+    if any(not np.array_equal(run.truth, a[0].truth) for run in (*a, *b)):
+        raise DataError("the same clips have different labels in the two; score them with one list of labels")
+    tables_a, tables_b = per_group(a), per_group(_with_groups(b, a[0].groups))
+    whole_a, whole_b = tables_a.sum(axis=1), tables_b.sum(axis=1)
+    drawn: dict[str, list[np.ndarray]] = {name: [] for name in (*RATES, "recall")}
+    for one, other in zip(drawn_again(tables_a, draws, seed), drawn_again(tables_b, draws, seed), strict=True):
+        before, after = rates(one), rates(other)
+        for name in RATES:
+            drawn[name].append(after[name].mean(axis=0) - before[name].mean(axis=0))
+        drawn["recall"].append(_recall(other).mean(axis=0) - _recall(one).mean(axis=0))
+    values = {name: np.concatenate(parts) for name, parts in drawn.items()}
+    resampled = Resampled(tables_a.shape[1], values)
+    point_a, point_b = rates(whole_a), rates(whole_b)
+    recall_a, recall_b = _recall(whole_a).mean(axis=0), _recall(whole_b).mean(axis=0)
+    by_class = Resampled(tables_a.shape[1], {label: values["recall"][:, n] for n, label in enumerate(a[0].labels)})
+    right_a, right_b = _right(a), _right(b)
+    only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
+    return Comparison(
+        clips=int((a[0].truth >= 0).sum()),
+        groups=tables_a.shape[1],
+        scores={
+            name: Difference(float(point_a[name].mean()), float(point_b[name].mean()), resampled.interval(name))
+            for name in RATES
+        },
+        recall={
+            label: Difference(float(recall_a[n]), float(recall_b[n]), by_class.interval(label))
+            for n, label in enumerate(a[0].labels)
+        },
+        only_a=only_a,
+        only_b=only_b,
+        p=mcnemar(only_a, only_b),
+    )
+
+
+def mcnemar(only_a: int, only_b: int) -> float:
+    """p of the exact two-sided test (binomial with 1/2) that both are as often the only one right."""
+    n, fewer = only_a + only_b, min(only_a, only_b)
+    if n == 0:
+        return 1.0
+    logs = [
+        math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) - n * math.log(2) for k in range(fewer + 1)
+    ]
+    return min(1.0, 2 * math.fsum(math.exp(log) for log in logs))
+
+
+def _recall(confusion: Counts) -> np.ndarray:
+    """[..., classes]; 0 where a draw holds no clip of a class, in both networks alike."""
+    return np.diagonal(confusion, axis1=-2, axis2=-1) / np.maximum(confusion.sum(axis=-1), 1)
+
+
+def _right(runs: Sequence[Predictions]) -> np.ndarray:
+    probabilities = np.mean([run.probabilities for run in runs], axis=0)
+    return (probabilities.argmax(axis=1) == runs[0].truth) & (runs[0].truth >= 0)
+
+
+def _of(run: Predictions, paths: Sequence[str]) -> Predictions:
+    place = {path: n for n, path in enumerate(run.paths)}
+    rows = [place[path] for path in paths]
+    groups = tuple(run.groups[n] for n in rows)
+    return Predictions(run.labels, tuple(paths), run.truth[rows], run.probabilities[rows], groups)
+
+
+def _with_groups(runs: Sequence[Predictions], groups: tuple[str, ...]) -> list[Predictions]:
+    return [Predictions(run.labels, run.paths, run.truth, run.probabilities, groups) for run in runs]

@@ -1,0 +1,145 @@
+"""Scores of all folds and seeds of a cross-validation: each fold, all clips together, every group."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from earsight.errors import DataError
+from earsight.scores.intervals import RATES, Interval, per_group, rates, resample
+from earsight.scores.metrics import Metrics, measure
+from earsight.scores.predictions import Predictions
+
+
+@dataclass(frozen=True)
+class FoldScore:
+    """Of the test clips of one fold with one seed."""
+
+    fold: str
+    seed: int
+    metrics: Metrics
+
+
+@dataclass(frozen=True)
+class GroupScore:
+    """accuracy: of a group's clips, the mean over the seeds."""
+
+    group: str
+    clips: int
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Spread:
+    """mean over the seeds of the score of all clips together; sd: between seeds (n − 1), None for one seed. interval:
+    95 %, from resampled groups. fold_mean, fold_sd: of the folds' scores, each the mean over its seeds."""
+
+    mean: float
+    sd: float | None
+    interval: Interval
+    fold_mean: float
+    fold_sd: float
+
+
+@dataclass(frozen=True)
+class CrossScores:
+    """folds: every fold of every seed. scores: accuracy, uar, macro_f1 → Spread. groups: the worst first.
+    every_answer: of all clips with all seeds. runs: the out-of-fold predictions of each seed, sorted by path."""
+
+    seeds: tuple[int, ...]
+    folds: tuple[FoldScore, ...]
+    scores: dict[str, Spread]
+    groups: tuple[GroupScore, ...]
+    every_answer: Metrics
+    runs: tuple[Predictions, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON, under stable names."""
+        return {
+            "clips": len(self.runs[0].paths),
+            "seeds": list(self.seeds),
+            **{
+                name: {
+                    "mean": spread.mean,
+                    "sd_over_seeds": spread.sd,
+                    "low95": spread.interval.low,
+                    "high95": spread.interval.high,
+                    "fold_mean": spread.fold_mean,
+                    "fold_sd": spread.fold_sd,
+                }
+                for name, spread in self.scores.items()
+            },
+            "folds": [
+                {"fold": one.fold, "seed": one.seed, "clips": one.metrics.clips}
+                | {name: getattr(one.metrics, name) for name in RATES}
+                for one in self.folds
+            ],
+            "groups": [{"group": one.group, "clips": one.clips, "accuracy": one.accuracy} for one in self.groups],
+            "all_seeds": self.every_answer.to_dict(),
+        }
+
+
+def joined(parts: Sequence[Predictions]) -> Predictions:
+    """Predictions of several sets of clips as one, sorted by path. Raises DataError where the labels differ."""
+    labels = parts[0].labels
+    if any(part.labels != labels for part in parts):
+        raise DataError("the folds have different labels; train them on one data set")
+    paths = [path for part in parts for path in part.paths]
+    order = sorted(range(len(paths)), key=paths.__getitem__)
+    groups = [group for part in parts for group in part.groups]
+    return Predictions(
+        labels,
+        tuple(paths[i] for i in order),
+        np.concatenate([part.truth for part in parts])[order],
+        np.concatenate([part.probabilities for part in parts])[order],
+        tuple(groups[i] for i in order),
+    )
+
+
+def cross_scores(found: dict[tuple[int, str], Predictions], *, draws: int = 4000) -> CrossScores:
+    """found: (seed, fold) → predictions of its test clips; each seed has every fold. Raises DataError."""
+    seeds, folds = sorted({seed for seed, _ in found}), list(dict.fromkeys(fold for _, fold in found))
+    runs = [joined([found[seed, fold] for fold in folds]) for seed in seeds]
+    twice = len(runs[0].paths) - len(set(runs[0].paths))
+    if twice:
+        raise DataError(f"{twice} clips are in the test part of two folds; each clip must be scored once")
+    tables = per_group(runs)  # [seeds, groups, classes, classes]
+    whole = rates(tables.sum(axis=1))
+    resampled = resample(runs, draws=draws)
+    scored = {key: measure(predictions) for key, predictions in found.items()}
+    scores = {}
+    for name in RATES:
+        by_fold = [np.mean([getattr(scored[seed, fold], name) for seed in seeds]) for fold in folds]
+        scores[name] = Spread(
+            mean=float(whole[name].mean()),
+            sd=float(whole[name].std(ddof=1)) if len(seeds) > 1 else None,
+            interval=resampled.interval(name),
+            fold_mean=float(np.mean(by_fold)),
+            fold_sd=float(np.std(by_fold, ddof=1)) if len(folds) > 1 else 0.0,
+        )
+    names = sorted(set(runs[0].groups) - {""})
+    right = [run.predicted == run.truth for run in runs]
+    groups = []
+    for group in names:
+        own = np.array([name == group for name in runs[0].groups]) & (runs[0].truth >= 0)
+        groups.append(GroupScore(group, int(own.sum()), float(np.mean([answers[own].mean() for answers in right]))))
+    return CrossScores(
+        seeds=tuple(seeds),
+        folds=tuple(FoldScore(fold, seed, scored[seed, fold]) for seed in seeds for fold in folds),
+        scores=scores,
+        groups=tuple(sorted(groups, key=lambda one: (one.accuracy, one.group))),
+        every_answer=measure(_every_seed(runs)),
+        runs=tuple(runs),
+    )
+
+
+def _every_seed(runs: Sequence[Predictions]) -> Predictions:
+    """All answers of all seeds as one list."""
+    return Predictions(
+        runs[0].labels,
+        tuple(path for run in runs for path in run.paths),
+        np.concatenate([run.truth for run in runs]),
+        np.concatenate([run.probabilities for run in runs]),
+        tuple(group for run in runs for group in run.groups),
+    )

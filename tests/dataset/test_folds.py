@@ -1,0 +1,51 @@
+from pathlib import Path
+
+import pytest
+
+from earsight.dataset.clip import Clip
+from earsight.dataset.folds import every_fold
+from earsight.dataset.split import split
+from earsight.errors import SplitError
+
+
+def actors(count: int = 24) -> list[Clip]:
+    return [
+        Clip(Path(f"Actor_{a:02}/{label}{n}.wav"), label, group=f"{a:02}")
+        for a in range(1, count + 1)
+        for label in ("calm", "angry")
+        for n in range(3)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("protocol", "count"), [("luna5", 5), ("emobox6", 6), ("loso", 24), ("group:4", 4), ("group", 5)]
+)
+def test_every_clip_is_in_the_test_of_one_fold(protocol: str, count: int) -> None:
+    clips = actors()
+    kinds = every_fold(protocol, clips)
+    assert len(kinds) == count
+    tested = [i for kind in kinds for i in split(clips, kind).test]
+    assert sorted(tested) == list(range(len(clips)))
+
+
+def test_folds_that_the_data_names() -> None:
+    clips = [Clip(Path(f"{n}.wav"), "ab"[n % 2], fold=str(n % 5 + 1), tags={"site": f"s{n % 3}"}) for n in range(60)]
+    assert every_fold("esc50", clips) == tuple(f"esc50:{n}" for n in range(1, 6))
+    assert every_fold("fold", clips) == tuple(f"fold:{n}" for n in range(1, 6))
+    assert every_fold("column:site", clips) == ("column:site:s0", "column:site:s1", "column:site:s2")
+
+
+@pytest.mark.parametrize(
+    ("protocol", "message"),
+    [
+        ("luna6", "unknown folds 'luna6'; use one of: luna5, emobox6"),
+        ("luna5:0", "unknown folds"),
+        ("random", "unknown folds"),
+        ("group:x", "unknown folds"),
+        ("group:1", "has 1 folds in this data"),
+        ("fold", "fold has 0 folds in this data"),
+    ],
+)
+def test_what_is_no_protocol_is_refused(protocol: str, message: str) -> None:
+    with pytest.raises(SplitError, match=message):
+        every_fold(protocol, actors(3))

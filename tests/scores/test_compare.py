@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import given
+from hypothesis import strategies as st
+
+from earsight.errors import DataError
+from earsight.scores.compare import compare, mcnemar
+from earsight.scores.metrics import measure
+from earsight.scores.predictions import Predictions
+
+
+def predictions(right: np.ndarray, speakers: int, names: str = "c") -> Predictions:
+    """Clips of two classes in turn, ``right`` of them answered so."""
+    clips = len(right)
+    truth = np.arange(clips) % 2
+    answers = np.where(right, truth, 1 - truth)
+    groups = tuple(f"s{n * speakers // clips}" for n in range(clips))
+    return Predictions(("a", "b"), tuple(f"{names}{n:04}" for n in range(clips)), truth, np.eye(2)[answers], groups)
+
+
+@given(only_a=st.integers(0, 60), only_b=st.integers(0, 60))
+def test_mcnemar_is_the_exact_binomial_test(only_a: int, only_b: int) -> None:
+    n = only_a + only_b
+    expected = scipy.stats.binomtest(only_a, n, 0.5).pvalue if n else 1.0
+    assert mcnemar(only_a, only_b) == pytest.approx(expected, abs=1e-9)
+
+
+def test_a_difference_that_all_speakers_share_is_sure_and_one_speaker_alone_is_not() -> None:
+    rng = np.random.default_rng(0)
+    base = rng.random(960) < 0.6
+    better = base | (rng.random(960) < 0.3)
+    for_all = compare([predictions(base, 24)], [predictions(better, 24)])
+    found = for_all.scores["accuracy"]
+    assert found.difference == pytest.approx(better.mean() - base.mean())
+    assert found.sure
+    assert found.interval.low < found.difference < found.interval.high
+    assert (for_all.only_a, for_all.only_b) == (0, int((better & ~base).sum()))
+    one_speaker = base.copy()
+    one_speaker[:40] = True
+    for_one = compare([predictions(base, 24)], [predictions(one_speaker, 24)])
+    assert for_one.p < 0.05  # McNemar's test takes these clips for independent …
+    assert not for_one.scores["accuracy"].sure  # … the speakers say otherwise
+
+
+def test_the_numbers_are_those_of_the_two_runs() -> None:
+    rng = np.random.default_rng(1)
+    one, two = predictions(rng.random(100) < 0.5, 10), predictions(rng.random(100) < 0.7, 10)
+    shuffled = list(rng.permutation(100))
+    other_order = Predictions(
+        two.labels,
+        tuple(two.paths[n] for n in shuffled),
+        two.truth[shuffled],
+        two.probabilities[shuffled],
+        tuple(two.groups[n] for n in shuffled),
+    )
+    found, before, after = compare([one], [other_order]), measure(one), measure(two)
+    assert (found.scores["uar"].a, found.scores["uar"].b) == pytest.approx((before.uar, after.uar))
+    assert [found.recall[label].b for label in "ab"] == pytest.approx([row.recall for row in after.per_class])
+    assert (found.clips, found.groups) == (100, 10)
+    assert found.to_dict()["scores"]["accuracy"]["difference"] == pytest.approx(after.accuracy - before.accuracy)
+    assert compare([one], [two]) == found
+
+
+def test_only_common_clips_are_compared_and_their_truth_must_agree() -> None:
+    one, two = predictions(np.ones(20, dtype=bool), 4), predictions(np.ones(10, dtype=bool), 4)
+    assert compare([one], [two]).clips == 10
+    with pytest.raises(DataError, match="no clip in common"):
+        compare([one], [predictions(np.ones(20, dtype=bool), 4, names="d")])
+    flipped = Predictions(one.labels, one.paths, 1 - one.truth, one.probabilities, one.groups)
+    with pytest.raises(DataError, match="the same clips have different labels"):
+        compare([one], [flipped])
+    with pytest.raises(DataError, match="different labels: a, b and a, z"):
+        compare([one], [Predictions(("a", "z"), one.paths, one.truth, one.probabilities, one.groups)])

@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+import sklearn.metrics as oracle
+
+from earsight.errors import DataError
+from earsight.scores.crossval import cross_scores, joined
+from earsight.scores.predictions import Predictions
+
+
+def predictions(paths: list[str], truth: list[int], answers: list[int], groups: list[str]) -> Predictions:
+    return Predictions(("a", "b"), tuple(paths), np.array(truth), np.eye(2)[answers], tuple(groups))
+
+
+def test_folds_together_seeds_and_groups() -> None:
+    found = {
+        (0, "f:0"): predictions(["b", "a"], [0, 1], [0, 0], ["s1", "s2"]),
+        (0, "f:1"): predictions(["c", "d"], [0, 1], [0, 1], ["s1", "s3"]),
+        (1, "f:0"): predictions(["b", "a"], [0, 1], [0, 1], ["s1", "s2"]),
+        (1, "f:1"): predictions(["c", "d"], [0, 1], [1, 1], ["s1", "s3"]),
+    }
+    scores = cross_scores(found, draws=200)
+    assert scores.seeds == (0, 1)
+    assert [run.paths for run in scores.runs] == [("a", "b", "c", "d")] * 2
+    accuracy = scores.scores["accuracy"]
+    assert (accuracy.mean, accuracy.sd) == (0.75, 0.0)
+    assert accuracy.fold_mean == 0.75  # each fold: 0.5 and 1 with the two seeds
+    assert accuracy.fold_sd == 0.0
+    uar = [oracle.balanced_accuracy_score([1, 0, 0, 1], answers) for answers in ([0, 0, 0, 1], [1, 0, 1, 1])]
+    assert scores.scores["uar"].mean == pytest.approx(np.mean(uar))
+    assert scores.scores["uar"].sd == pytest.approx(np.std(uar, ddof=1))
+    assert [(one.group, one.clips, one.accuracy) for one in scores.groups] == [
+        ("s2", 1, 0.5),
+        ("s1", 2, 0.75),
+        ("s3", 1, 1.0),
+    ]
+    assert accuracy.interval.low < 0.75 < accuracy.interval.high
+    assert scores.every_answer.confusion.tolist() == [[3, 1], [1, 3]]
+    told = scores.to_dict()
+    assert told["accuracy"]["mean"] == 0.75
+    assert [(one["fold"], one["seed"], one["accuracy"]) for one in told["folds"]] == [
+        ("f:0", 0, 0.5),
+        ("f:1", 0, 1.0),
+        ("f:0", 1, 1.0),
+        ("f:1", 1, 0.5),
+    ]
+
+
+def test_a_clip_that_is_scored_twice_is_an_error() -> None:
+    one = predictions(["a", "b"], [0, 1], [0, 1], ["s", "s"])
+    with pytest.raises(DataError, match="2 clips are in the test part of two folds"):
+        cross_scores({(0, "f:0"): one, (0, "f:1"): one})
+
+
+def test_other_labels_are_not_joined() -> None:
+    one = predictions(["a"], [0], [0], ["s"])
+    other = Predictions(("a", "c"), ("b",), np.array([0]), np.eye(2)[[0]], ("s",))
+    with pytest.raises(DataError, match="different labels"):
+        joined([one, other])
