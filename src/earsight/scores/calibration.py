@@ -1,0 +1,134 @@
+"""What a probability is worth: temperature, expected calibration error, and when to answer "unknown"."""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from earsight.errors import DataError, SettingsError
+from earsight.scores.predictions import Predictions
+
+Floats = npt.NDArray[np.float64]
+_LOWEST, _HIGHEST = 0.05, 20.0
+_SMALLEST = 1e-300
+
+
+def fit_temperature(predictions: Predictions) -> float:
+    """The T in [0.05, 20] for which softmax(logits / T) has the least cross entropy (Guo et al. 2017, "On calibration
+    of modern neural networks"). Above 1: the network was too sure. 1 where no truth is known. Fit it on validation
+    clips."""
+    known = predictions.truth >= 0
+    if not known.any():
+        return 1.0
+    logits, truth = _logits(predictions.probabilities[known]), predictions.truth[known]
+    of_truth = logits[np.arange(len(truth)), truth]
+
+    def loss(inverse: float) -> float:
+        scaled = logits * inverse
+        highest = scaled.max(axis=1, keepdims=True)
+        return float((np.log(np.exp(scaled - highest).sum(axis=1)) + highest[:, 0] - of_truth * inverse).mean())
+
+    # Convex in 1/T, so that halving the bracket by the golden section ends at the least.
+    low, high, golden = 1 / _HIGHEST, 1 / _LOWEST, (math.sqrt(5) - 1) / 2
+    one, two = high - golden * (high - low), low + golden * (high - low)
+    at_one, at_two = loss(one), loss(two)
+    while high - low > 1e-9:
+        if at_one <= at_two:
+            high, two, at_two = two, one, at_one
+            one = high - golden * (high - low)
+            at_one = loss(one)
+        else:
+            low, one, at_one = one, two, at_two
+            two = low + golden * (high - low)
+            at_two = loss(two)
+    return 2 / (low + high)
+
+
+def with_temperature(predictions: Predictions, temperature: float) -> Predictions:
+    """softmax(logits / temperature): other probabilities, the same answers. Raises SettingsError unless above 0."""
+    if not temperature > 0:
+        raise SettingsError(f"a temperature is above 0, got {temperature:g}")
+    scaled = _logits(predictions.probabilities) / temperature
+    powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+    return replace(predictions, probabilities=powers / powers.sum(axis=1, keepdims=True))
+
+
+def _logits(probabilities: Floats) -> Floats:
+    """Up to a constant in each row, which a softmax does not see."""
+    return np.log(np.maximum(probabilities, _SMALLEST))
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """By confidence, in bins of equal width over (0, 1]. confidence, accuracy: mean of each bin, NaN where it is empty.
+    clips: in each."""
+
+    confidence: Floats
+    accuracy: Floats
+    clips: npt.NDArray[np.int64]
+
+    @property
+    def error(self) -> float:
+        """The expected calibration error: |accuracy − confidence|, averaged over the clips (Naeini et al. 2015)."""
+        gaps = np.abs(np.nan_to_num(self.accuracy - self.confidence))
+        return float((gaps * self.clips).sum() / self.clips.sum())
+
+
+def reliability(predictions: Predictions, bins: int = 15) -> Reliability:
+    """Raises DataError where no truth is known."""
+    confidence, right = _answers(predictions)
+    place = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
+    clips = np.bincount(place, minlength=bins)
+    with np.errstate(invalid="ignore"):
+        return Reliability(
+            np.bincount(place, confidence, minlength=bins) / clips,
+            np.bincount(place, right, minlength=bins) / clips,
+            clips,
+        )
+
+
+@dataclass(frozen=True)
+class RiskCoverage:
+    """If only clips of confidence ≥ threshold are answered: coverage, their share of all; risk, the share of wrong
+    answers among them. All float64 [thresholds], from the highest threshold down, coverage rising to 1."""
+
+    threshold: Floats
+    coverage: Floats
+    risk: Floats
+
+    @property
+    def area(self) -> float:
+        """Below the curve of risk over coverage: smaller is better (Geifman and El-Yaniv 2017)."""
+        widths = np.diff(self.coverage, prepend=0.0)
+        return float((self.risk * widths).sum())
+
+    def for_coverage(self, share: float) -> float:
+        """The highest threshold that answers at least ``share`` of the clips."""
+        if not 0 < share <= 1:
+            raise SettingsError(f"a coverage lies above 0 and at most at 1, got {share:g}")
+        return float(self.threshold[np.argmax(self.coverage >= share - 1e-12)])
+
+    def for_risk(self, share: float) -> float | None:
+        """The lowest threshold with at most ``share`` of wrong answers; None where none has."""
+        if not 0 <= share < 1:
+            raise SettingsError(f"a risk lies between 0 and 1, got {share:g}")
+        good = np.flatnonzero(self.risk <= share + 1e-12)
+        return float(self.threshold[good[-1]]) if good.size else None
+
+
+def risk_coverage(predictions: Predictions) -> RiskCoverage:
+    """Raises DataError where no truth is known."""
+    confidence, right = _answers(predictions)
+    order = np.argsort(-confidence, kind="stable")
+    confidence, wrong = confidence[order], np.cumsum(~right[order])
+    last = np.append(np.diff(confidence) < 0, True)  # clips of one confidence are answered together
+    answered = np.arange(1, len(confidence) + 1)[last]
+    return RiskCoverage(confidence[last], answered / len(confidence), wrong[last] / answered)
+
+
+def _answers(predictions: Predictions) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    known = predictions.truth >= 0
+    if not known.any():
+        raise DataError(f"nothing to score: none of {len(known)} clips has a known label")
+    return predictions.confidence[known], (predictions.predicted == predictions.truth)[known]
