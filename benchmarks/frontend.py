@@ -6,7 +6,6 @@ Interleaved; medians (min–max) of the rounds and ratios of medians. RECORDINGS
 import argparse
 import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,6 +22,7 @@ from earsight.dataset.sources import read_dataset
 from earsight.dataset.store import build_store
 from earsight.mel.settings import MelSettings
 from earsight.mel.spectrogram import MelSpectrogram
+from earsight.tasks.bench import interleaved
 from earsight.tasks.cores import allowed_cores
 
 
@@ -74,7 +74,7 @@ def mel_images(batch_size: int, rounds: int) -> None:
             )
 
     ways = {"ours": ours, "bare stft + product": bare, "librosa, clip by clip": by_librosa}
-    seconds = interleaved(ways, rounds)
+    seconds = interleaved(ways, rounds, "cpu")
     print(f"mel, {batch_size} clips of 3 s, {settings.n_mels} bins, hop {settings.hop_length}")
     show(seconds, 1000 / batch_size, "ms a clip")
     middle = {name: statistics.median(values) for name, values in seconds.items()}
@@ -124,23 +124,11 @@ def decode(clips: list[Clip], rounds: int) -> None:
             "first pass, into the store": first,
             "second start": lambda: build_store(clips, settings, folder=Path(folder), threads=cores),
         }
-        seconds = interleaved(ways, rounds)
+        seconds = interleaved(ways, rounds, "cpu")
     print(f"decoding {len(clips)} recordings to {settings.rate_hz} Hz")
     show(seconds, 1, "s")
     middle = {name: statistics.median(values) for name, values in seconds.items()}
     print(f"  first pass / floor: {middle['first pass, into the store'] / middle['read + soxr, all cores']:.2f}")
-
-
-def interleaved(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each round; one more goes before them and is not counted."""
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for number in range(rounds + 1):
-        for name, way in ways.items():
-            began = time.perf_counter()
-            way()
-            if number:
-                seconds[name].append(time.perf_counter() - began)
-    return seconds
 
 
 def show(seconds: dict[str, list[float]], scale: float, unit: str) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 import timm
 import torch
 
-from earsight.tasks.bench import Subject, interleaved
+from earsight.tasks.bench import Subject, interleaved, peak_memory_mb, stage_seconds
 from earsight.tasks.cores import allowed_cores
 from earsight.tasks.devices import Machine
 from earsight.tasks.recipe import Recipe
@@ -111,19 +111,30 @@ def measure(recipe: Recipe, arguments: argparse.Namespace) -> None:
         if arguments.tutorial:
             ways["tutorial"] = tutorial(subject)
         seconds = interleaved(ways, arguments.rounds, "cpu")
+        stages = stage_seconds(subject)
     rates = {name: [clips / value for value in values] for name, values in seconds.items()}
     middle = {name: statistics.median(values) for name, values in rates.items()}
+    found = {
+        "model": recipe.network.model,
+        "batch_size": recipe.batch_size,
+        "image": list(subject.ready[0][0].shape[1:]),
+        "clips_per_s": rates,
+        "ours_to_network": middle["our epoch"] / middle["network alone"],
+        "ours_to_tutorial": middle["our epoch"] / middle["tutorial"] if arguments.tutorial else None,
+        "stage_shares": {name: value / sum(stages.values()) for name, value in stages.items()},
+        "peak_memory_mb": peak_memory_mb(subject.device),
+    }
     if arguments.json:
-        print(json.dumps({"model": recipe.network.model, "batch_size": recipe.batch_size, "clips_per_s": rates}))
+        print(json.dumps(found), flush=True)
         return
-    print(
-        f"{recipe.network.model}, batch {recipe.batch_size}, image {'×'.join(map(str, subject.ready[0][0].shape[1:]))}"
-    )
+    print(f"{found['model']}, batch {recipe.batch_size}, image {'×'.join(map(str, found['image']))}")
     for name, values in rates.items():
         print(f"  {name:14}{middle[name]:8.1f} clips/s  ({min(values):.1f}–{max(values):.1f})")
-    print(f"  ours / network alone: {middle['our epoch'] / middle['network alone']:.3f}", flush=True)
-    if "tutorial" in middle:
-        print(f"  ours / tutorial (batch 8): {middle['our epoch'] / middle['tutorial']:.2f}", flush=True)
+    print(f"  ours / network alone: {found['ours_to_network']:.3f}")
+    if arguments.tutorial:
+        print(f"  ours / tutorial (batch 8): {found['ours_to_tutorial']:.2f}")
+    print("  time: " + ", ".join(f"{name} {100 * share:.1f} %" for name, share in found["stage_shares"].items()))
+    print(f"  peak memory: {found['peak_memory_mb']:.0f} MB", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,7 @@
 """find_batch_size: clips a second and memory of a training step, batch by batch, until larger ones don't pay."""
 
 import gc
-import resource
 import statistics
-import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -100,7 +98,7 @@ def _sizes() -> Iterator[int]:
 def _try(learner: Any, size: int) -> Trial:
     import torch
 
-    from earsight.tasks.bench import timed
+    from earsight.tasks.bench import peak_memory_mb, timed
 
     device, audio = learner.fabric.device, learner.recipe.audio
     with torch.no_grad():
@@ -108,15 +106,7 @@ def _try(learner: Any, size: int) -> Trial:
         images = learner.classifier.image(noise)
     targets = torch.eye(2, device=device)[torch.arange(size, device=device) % 2]
     seconds = [timed(lambda: learner.step(images, targets), device.type) for _ in range(_STEPS + 1)]
-    return Trial(size, size / statistics.median(seconds[1:]), _used_mb(device))  # the first warms up
-
-
-def _used_mb(device: Any) -> float:
-    import torch
-
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated() / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 1024)
+    return Trial(size, size / statistics.median(seconds[1:]), peak_memory_mb(device))  # the first warms up
 
 
 def _too_large(trials: list[Trial], device: Any) -> str | None:

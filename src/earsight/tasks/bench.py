@@ -74,10 +74,7 @@ def bench(
         ways = {"network": subject.network_alone, "epoch": subject.epoch}
         shown.start("measuring", rounds + 1)
         found = interleaved(ways, rounds, subject.device.type, lambda done: shown.advance(done, rounds + 1))
-        stages = _stages(subject)
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 1024)
-    if subject.device.type == "cuda":
-        peak_mb = torch.cuda.max_memory_allocated() / 2**20
+        stages = stage_seconds(subject)
     return Bench(
         model=recipe.network.model,
         device=torch.cuda.get_device_name() if subject.device.type == "cuda" else subject.device.type,
@@ -88,7 +85,7 @@ def bench(
         network=tuple(clips / seconds for seconds in found["network"]),
         epoch=tuple(clips / seconds for seconds in found["epoch"]),
         stages=stages,
-        peak_memory_mb=peak_mb,
+        peak_memory_mb=peak_memory_mb(subject.device),
     )
 
 
@@ -175,6 +172,15 @@ def write_noise(folder: Path, recipe: Recipe, clips: int) -> Store:
     return build_store(listed, audio, folder=folder / "store")
 
 
+def peak_memory_mb(device: "torch.device") -> float:
+    """Most that was in use until now: of the GPU, or of this process."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 1024)
+
+
 def timed(way: Callable[[], object], device: str) -> float:
     """Seconds, with all that the device still has to do."""
     import torch
@@ -186,7 +192,7 @@ def timed(way: Callable[[], object], device: str) -> float:
     return time.perf_counter() - began
 
 
-def _stages(subject: Subject) -> dict[str, float]:
+def stage_seconds(subject: Subject) -> dict[str, float]:
     """Seconds of one epoch, stage by stage."""
     import numpy as np
     import torch
