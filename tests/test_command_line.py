@@ -1,5 +1,6 @@
 """The command as a user runs it: a process, its output, its exit code."""
 
+import functools
 import json
 import os
 import subprocess
@@ -93,6 +94,16 @@ def test_evaluate_prints_a_table_or_json(run: Path) -> None:
         (["data", "get", "savee"], "can't be downloaded by a program"),
         (["data", "split", "{data}", "--split", "loso:7"], "made of groups; not in this data: 7"),
         (["data", "inspct", "x"], "inspect"),
+        (["data", "inspect", "{data}", "--short-s", "nan"], "0 or more, got nan"),
+        (["data", "inspect", "{data}", "--html", "{run}/report.html"], "is there already; name another file, or pass"),
+        (["data", "inspect", "{data}", "--html", "/dev/full"], "it is a device or pipe"),
+        (["data", "inspect", "{data}", "--html", "x" * 300], "File name too long; name another"),
+        (["data", "inspect", "x" * 300], "File name too long; mend that, or name another"),
+        (["data", "split", "{data}", "--out", "split.txt"], "does not end in .csv"),
+        (["data", "split", "{run}/clips.csv", "--out", "{run}/clips.csv", "--overwrite"], "it is a file of the data"),
+        (["data", "split", "{data}", "--split", "loso:7", "--out", "split.csv"], "not in this data: 7"),
+        (["data", "cache", "--downloads"], "pass both"),
+        (["train", "\x1b[31m\udce9"], "no such data: \\x1b[31m\\xe9"),
     ],
 )
 def test_refusals_are_one_line_and_exit_code_2(run: Path, arguments: list[str], message: str) -> None:
@@ -103,6 +114,7 @@ def test_refusals_are_one_line_and_exit_code_2(run: Path, arguments: list[str], 
     assert message in done.stderr
     assert done.stdout == ""
     assert (run / "data" / "low" / "0.wav").is_file()
+    assert not [path for path in run.iterdir() if path.suffix == ".part" or path.name.startswith("split.")]
 
 
 def test_every_setting_is_a_flag() -> None:
@@ -157,6 +169,63 @@ def test_a_split_that_is_shown_can_be_trained_on(run: Path, tmp_path: Path) -> N
     assert shown.stdout.split("\n\n")[1] == again.stdout.split("\n\n")[1]
 
 
+def test_a_table_or_page_is_replaced_only_when_asked_and_never_a_file_of_the_data(run: Path, tmp_path: Path) -> None:
+    table, page = tmp_path / "split.csv", tmp_path / "page.html"
+    for path in (table, page):
+        path.write_text("mine")
+    asked = ("data", "split", run / "data", "--out", table)
+    refused = earsight(*asked)
+    assert (refused.returncode, refused.stdout, table.read_text()) == (2, "", "mine")
+    assert earsight(*asked, "--overwrite").returncode == 0
+    assert table.read_text().startswith("part,path,label,")
+    again = earsight("data", "split", table, "--split", "column:part", "--out", table, "--overwrite")
+    assert (again.returncode, again.stderr.count("\n")) == (2, 1)
+    assert earsight("data", "inspect", run / "data", "--html", page).returncode == 2
+    assert page.read_text() == "mine"
+    assert earsight("data", "inspect", run / "data", "--html", page, "--overwrite").returncode == 0
+    assert page.read_text().startswith("<!doctype html>")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["page.html", "split.csv"]
+
+
+def test_the_next_command_is_shown_where_it_works(run: Path, tmp_path: Path) -> None:
+    whole = earsight("data", "split", run / "data", "--split", "none", "--out", tmp_path / "my whole.csv")
+    assert whole.stdout.splitlines()[-1] == f"try:   earsight train '{tmp_path}/my whole.csv' --split none"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_behind_standard_output_is_one_line() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "earsight", "data", "list"], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.returncode == 2
+    assert (
+        done.stderr == "earsight: can't read or write: No space left on device; is the disk full, or standard output?\n"
+    )
+
+
+@pytest.mark.skipif(os.name != "posix", reason="this system limits no file's size")
+def test_a_disk_that_takes_no_more_names_the_file_and_leaves_nothing(run: Path, tmp_path: Path) -> None:
+    import resource
+
+    command = [sys.executable, "-m", "earsight", "data", "split", run / "data", "--out", tmp_path / "split.csv"]
+    small = functools.partial(resource.setrlimit, resource.RLIMIT_FSIZE, (64, 64))
+    done = subprocess.run(command, capture_output=True, text=True, preexec_fn=small)
+    assert done.returncode == 2
+    assert done.stderr == f"earsight: can't use {tmp_path}/split.csv: File too large; mend that, or name another\n"
+    assert (done.stdout, list(tmp_path.iterdir())) == ("", [])
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["data", "list"]])
+def test_a_reader_that_goes_away_is_no_error(arguments: list[str]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "earsight", *arguments]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_data_list_knows_the_sources_with_their_licences() -> None:
     rows = {row["name"]: row for row in json.loads(earsight("data", "list", "--json").stdout)}
     assert rows["ravdess"]["licence"] == "CC BY-NC-SA 4.0"
@@ -176,4 +245,39 @@ def test_the_cache_of_decoded_recordings_is_shown_and_cleared(run: Path, tmp_pat
     shown = earsight("data", "cache").stdout
     assert "0.2 MB of decoded recordings" in shown
     assert "removed" in earsight("data", "cache", "--clear").stdout
-    assert "0.0 MB" in earsight("data", "cache").stdout
+    after = earsight("data", "cache").stdout
+    assert "store: 0.0 MB of decoded recordings" in after
+    assert "downloads: 0.0 MB of downloads" in after
+
+
+def test_folds_are_trained_and_two_of_them_compared(tones: Path, tmp_path: Path) -> None:
+    quick = (
+        "--no-pretrained",
+        "--model",
+        "test_efficientnet",
+        "--epochs",
+        "1",
+        "--audio.crop-s",
+        "0.4",
+        "--threads",
+        "1",
+    )
+    folds = ("--folds", "group:2", "--group-pattern", r"(\d)\.wav$", "--accelerator", "cpu")
+    for name, seed in (("one", "0"), ("two", "5")):
+        done = earsight("crossval", tones, *folds, *quick, "--out", tmp_path / name, "--seed", seed)
+        assert done.returncode == 0, done.stderr
+        lines = done.stdout.splitlines()
+        assert lines[0].startswith(f"group:2:0  seed {seed}  accuracy 0.")
+        assert [line.split()[0] for line in lines[4:7]] == ["accuracy", "UAR", "macro-F1"]
+        assert "95 % by groups" in lines[4]
+        assert lines[-1] == f"report: {tmp_path / name / 'report.html'}"
+    again = earsight("crossval", tones, *folds, *quick, "--out", tmp_path / "one", "--resume")
+    assert "2 of them finished before" in again.stderr
+    found = earsight("compare", tmp_path / "one", tmp_path / "two")
+    assert found.stdout.startswith("24 clips that both have scored, 10 groups drawn again")
+    told = json.loads(earsight("compare", tmp_path / "one", tmp_path / "two", "--json").stdout)
+    scores = [json.loads((tmp_path / name / "metrics.json").read_text())["accuracy"]["mean"] for name in ("one", "two")]
+    assert [told["scores"]["accuracy"][which] for which in "ab"] == scores
+    nothing = earsight("compare", tmp_path / "one", tones)
+    assert (nothing.returncode, nothing.stdout) == (2, "")
+    assert "no predictions in it; give a run that was trained to its end" in nothing.stderr

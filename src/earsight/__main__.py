@@ -1,28 +1,27 @@
 """The command line: parse, call one task, print, set the exit code."""
 
 import io
-import json
 import os
 import sys
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import cyclopts
 from cyclopts import Parameter
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 import earsight
+from earsight import data_commands, score_commands
 from earsight.errors import EarsightError, SettingsError
+from earsight.recipe_flags import Accelerator, Leaks, Precision, RecipeFlags, chosen_recipe
 from earsight.tasks.recipe import Recipe, explain
 from earsight.terminal import (
     batch_size_lines,
     bench_lines,
-    division_lines,
-    inspection_lines,
+    json_line,
     metrics_lines,
     plain,
-    source_lines,
+    show,
 )
 
 app = cyclopts.App(
@@ -32,8 +31,6 @@ app = cyclopts.App(
     help_format="plaintext",
     suppress_keyboard_interrupt=False,  # main() answers it
 )
-_Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
-_RECIPE_GROUP = cyclopts.Group("Recipe settings (each replaces one value of the recipe)", sort_key=9)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -49,6 +46,8 @@ def main(arguments: list[str] | None = None) -> None:
             print_error=False,
             result_action="return_value",
         )
+        if sys.stdout:
+            sys.stdout.flush()  # a full disk is met here, and not on the way out
     except EarsightError as error:
         _refuse(str(error))
     except cyclopts.CycloptsError as error:
@@ -57,14 +56,34 @@ def main(arguments: list[str] | None = None) -> None:
         print("stopped", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:  # the reader of our output went away, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence()
         sys.exit(0)
+    except SystemExit as end:  # rich, which prints the help, ends the program itself where its reader went away
+        sys.exit(0 if isinstance(end.__context__, BrokenPipeError) else end.code)
+    except OSError as error:
+        _refuse(_in_words(error))
     sys.exit(code if isinstance(code, int) else 0)
 
 
 def _refuse(message: str) -> None:
-    print(f"earsight: {' '.join(message.split())}", file=sys.stderr)
+    print(f"earsight: {plain(' '.join(message.split()), sys.maxsize)}", file=sys.stderr)
     sys.exit(2)
+
+
+def _silence() -> None:
+    """Where nobody takes standard output, the interpreter must not complain of it again on its way out."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _in_words(error: OSError) -> str:
+    reason = error.strerror or str(error) or type(error).__name__
+    if error.filename is not None:
+        return f"can't use {os.fsdecode(error.filename)}: {reason}; mend that, or name another"
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _silence()
+    return f"can't read or write: {reason}; is the disk full, or standard output?" if error.strerror else reason
 
 
 def _one_line(error: cyclopts.CycloptsError) -> str:
@@ -72,17 +91,6 @@ def _one_line(error: cyclopts.CycloptsError) -> str:
         return explain(Recipe, error.__cause__)
     text = str(error).strip() or type(error).__name__
     return f"{text} (earsight --help lists what there is)"
-
-
-def _set_values(model: BaseModel | None) -> dict[str, Any]:
-    """Only what was given on the command line, nested."""
-    if model is None:
-        return {}
-    values: dict[str, Any] = {}
-    for name in model.model_fields_set:
-        value = getattr(model, name)
-        values[name] = _set_values(value) if isinstance(value, BaseModel) else value
-    return values
 
 
 @app.command(help_formatter="plain")
@@ -99,24 +107,26 @@ def train(
     in_chans: int | None = None,
     source: str | None = None,
     group_pattern: str | None = None,
-    leaks: Literal["refuse", "drop", "allow"] = "refuse",
+    leaks: Leaks = "refuse",
     resume: Annotated[bool, Parameter(negative="")] = False,
     strict: Annotated[bool, Parameter(negative="")] = False,
     store: bool = True,
-    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto",
+    accelerator: Accelerator = "auto",
     devices: int = 1,
     nodes: int = 1,
-    precision: _Precision = "32-true",
+    precision: Precision = "32-true",
     compile_: Annotated[bool, Parameter(name="--compile", negative="")] = False,
     threads: int | None = None,
-    settings: Annotated[Recipe | None, Parameter(name="*", group=_RECIPE_GROUP)] = None,
+    settings: RecipeFlags = None,
 ) -> int:
     """Train a network on labelled recordings, score it on speakers it never heard, write a report.
 
     Parameters
     ----------
     data
-        A RAVDESS folder or zip, or a folder (or zip) with one folder a class.
+        A folder with one folder a class, or of a known data set; a zip or tar of either; a table (CSV, TSV, JSON Lines,
+        Parquet) with the columns path and label; or the name of a known data set (earsight data list), which is fetched
+        at its first use. Recordings end in wav, flac, mp3, ogg, oga, opus, aif, aiff, au, caf or w64.
     recipe
         default, article (the tutorial's way), demo, or a TOML file.
     split
@@ -158,21 +168,12 @@ def train(
     threads
         Threads of the CPU; otherwise the cores that are free.
     """
-    changes = _set_values(settings)
-    shorts = {
-        "model": model,
-        "weights": None if weights is None else str(weights),
-        "pretrained": pretrained,
-        "in_chans": in_chans,
-    }
-    given = {name: value for name, value in shorts.items() if value is not None}
-    if given:
-        changes["network"] = {**changes.get("network", {}), **given}
+    chosen = chosen_recipe(recipe, settings, model=model, weights=weights, pretrained=pretrained, in_chans=in_chans)
     from earsight.tasks.plan import plan_training
 
     plan = plan_training(
         data,
-        Recipe.named(recipe, changes),
+        chosen,
         recipe_name=recipe,
         split_kind=split,
         out=out,
@@ -192,7 +193,7 @@ def train(
         return 130
     if result.test is None:  # another process of the same run speaks
         return 0
-    _print(metrics_lines(result.test, result.split.sentence, result.split.caveat))
+    show(*metrics_lines(result.test, result.split.sentence, result.split.caveat))
     print(f"report: {result.run / 'report.html'}")
     print(f"try:    earsight predict {result.run} FILE…")
     return 0
@@ -206,7 +207,7 @@ def evaluate(
     *,
     source: str | None = None,
     group_pattern: str | None = None,
-    leaks: Literal["refuse", "drop", "allow"] = "refuse",
+    leaks: Leaks = "refuse",
     device: str = "cpu",
     threads: int | None = None,
     strict: Annotated[bool, Parameter(negative="")] = False,
@@ -253,8 +254,8 @@ def evaluate(
             [{"path": str(failure.path), "reason": failure.reason} for failure in part]
             for part in (done.failures, done.dropped)
         )
-        print(
-            _json(
+        show(
+            json_line(
                 {
                     **done.metrics.to_dict(),
                     "sentence": done.sentence,
@@ -266,7 +267,7 @@ def evaluate(
             )
         )
     else:
-        _print(metrics_lines(done.metrics, done.sentence, done.caveat, table=True))
+        show(*metrics_lines(done.metrics, done.sentence, done.caveat, table=True))
         if done.warning:
             print(f"warning: {done.warning}", file=sys.stderr)
         if done.dropped:
@@ -317,7 +318,7 @@ def predict(
             }
             if row.error is not None:
                 record["error"] = row.error
-            print(_json(record))
+            show(json_line(record))
         elif row.probabilities is None:
             print(f"{plain(row.path)}  failed: {plain(row.error)}")
         else:
@@ -347,7 +348,7 @@ def demo(*, out: Annotated[Path, Parameter(alias="-o")] = Path("runs/demo"), see
     test = done.result.test
     if test is None:
         return 130
-    _print(metrics_lines(test, f"Synthetic voices. {done.sentence}", "synthetic"))
+    show(*metrics_lines(test, f"Synthetic voices. {done.sentence}", "synthetic"))
     for row in done.rows:
         probability = (row.probabilities or {}).get(row.label or "", 0.0)
         print(f"  {plain(row.path.name)}  →  {row.label} {probability:.2f}")
@@ -366,8 +367,8 @@ def bench(
     clips: int = 128,
     rounds: int = 5,
     find_batch_size: Annotated[bool, Parameter(negative="")] = False,
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
-    precision: _Precision = "32-true",
+    device: Accelerator = "auto",
+    precision: Precision = "32-true",
     compile_: Annotated[bool, Parameter(name="--compile", negative="")] = False,
     threads: int | None = None,
     json_: Annotated[bool, Parameter(name="--json", negative="")] = False,
@@ -411,178 +412,22 @@ def bench(
         from earsight.tasks.batch_size import find_batch_size as find
 
         sizes = find(settings, machine, progress=True)
-        print(_json(sizes.to_dict())) if json_ else _print(batch_size_lines(sizes))
+        show(json_line(sizes.to_dict())) if json_ else show(*batch_size_lines(sizes))
         return 0
     from earsight.tasks.bench import bench as task
 
     done = task(settings, clips=clips, rounds=rounds, machine=machine, progress=True)
-    print(_json(done.to_dict())) if json_ else _print(bench_lines(done))
+    show(json_line(done.to_dict())) if json_ else show(*bench_lines(done))
     return 0
 
 
-data = cyclopts.App(name="data", help="List, get, inspect and split data sets.", help_format="plaintext")
-app.command(data)
-
-
-@data.command(name="list", help_formatter="plain")
-def list_(*, json_: Annotated[bool, Parameter(name="--json", negative="")] = False) -> int:
-    """The data sets that are known by name.
-
-    Parameters
-    ----------
-    json_
-        Print JSON instead of text.
-    """
-    from earsight.dataset.sources import downloaded_folder, known_sources
-
-    sources = known_sources()
-    present = [name for name in sources if downloaded_folder(name).is_dir()]
-    if json_:
-        fields = ("title", "licence", "citation", "page", "protocol", "how_to_get")
-        rows = [{"name": name, **{f: getattr(sources[name], f) for f in fields}} for name in sources]
-        print(_json([{**row, "downloaded": row["name"] in present} for row in rows]))
-    else:
-        _print(source_lines(sources.values(), present))
-        print("get one: earsight data get NAME; train on it: earsight train NAME")
-    return 0
-
-
-@data.command(help_formatter="plain")
-def get(name: str, /) -> int:
-    """Download a known data set, check it and unpack it into the cache (EARSIGHT_HOME).
-
-    Parameters
-    ----------
-    name
-        See earsight data list.
-    """
-    from earsight.tasks.data import get as task
-
-    print(task(name, progress=True))
-    return 0
-
-
-@data.command(help_formatter="plain")
-def inspect(
-    place: Path,
-    /,
-    *,
-    source: str | None = None,
-    group_pattern: str | None = None,
-    short_s: float = 0.5,
-    threads: int | None = None,
-    html: Path | None = None,
-    json_: Annotated[bool, Parameter(name="--json", negative="")] = False,
-) -> int:
-    """Count what is in a data set, and find silent, clipped, short, unreadable, identical and contradicting files.
-
-    Parameters
-    ----------
-    place
-        Recordings, as for train.
-    source
-        The name of a known data set, folder, or table; otherwise recognised by the file names.
-    group_pattern
-        A regular expression that finds a clip's group in its path.
-    short_s
-        Shorter clips are listed.
-    threads
-        That decode; otherwise all cores.
-    html
-        Write a page with pictures to this file.
-    json_
-        Print JSON instead of text.
-    """
-    from earsight.tasks.data import check_output
-    from earsight.tasks.inspect import about
-    from earsight.tasks.inspect import inspect as task
-
-    if html is not None:
-        check_output(html)
-    done = task(place, source=source, group_pattern=group_pattern, short_s=short_s, threads=threads, progress=True)
-    if json_:
-        print(_json({**done.to_dict(), "about": about(done.dataset.source)}))
-    else:
-        _print(inspection_lines(done, about(done.dataset.source)))
-    if html is not None:
-        from earsight.tasks.inspect_page import write_inspection
-
-        print(f"page: {write_inspection(html, done)}", file=sys.stderr if json_ else sys.stdout)
-    return 0
-
-
-@data.command(help_formatter="plain")
-def split(
-    place: Path,
-    /,
-    *,
-    split: str = "auto",
-    seed: int = 0,
-    source: str | None = None,
-    group_pattern: str | None = None,
-    out: Annotated[Path | None, Parameter(alias="-o")] = None,
-) -> int:
-    """Show how a data set would be split, and write the split as a table.
-
-    Parameters
-    ----------
-    place
-        Recordings, as for train.
-    split
-        As for train.
-    seed
-        Of splits that are drawn.
-    source
-        The name of a known data set, folder, or table; otherwise recognised by the file names.
-    group_pattern
-        A regular expression that finds a clip's group in its path.
-    out
-        A CSV file to write; train on it with --split column:part.
-    """
-    from earsight.tasks.data import check_output, divide
-
-    if out is not None:
-        check_output(out)
-    done = divide(place, split, seed=seed, source=source, group_pattern=group_pattern, progress=True)
-    _print(division_lines(done))
-    if out is not None:
-        out.write_text(done.to_csv(), encoding="utf-8", errors="surrogateescape")
-        print(f"table: {out}\ntry:   earsight train {out} --split column:part")
-    return 0
-
-
-def _json(value: Any) -> str:
-    """One line. A file name that is not UTF-8 is written with escapes, which JSON can carry."""
-    text = json.dumps(value, ensure_ascii=False)
-    return json.dumps(value) if any("\ud800" <= letter <= "\udfff" for letter in text) else text
+app.command(data_commands.app)
+for command in (score_commands.crossval, score_commands.compare):
+    app.command(command, help_formatter="plain")
 
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
-
-
-@data.command(help_formatter="plain")
-def cache(*, clear: Annotated[bool, Parameter(negative="")] = False) -> int:
-    """Show what decoded recordings take in the cache, or remove them.
-
-    Parameters
-    ----------
-    clear
-        Remove them; the next training decodes again. Downloads stay.
-    """
-    from earsight.dataset.store import clear_stores, store_size_bytes
-    from earsight.dataset.walk import store_folder
-
-    size = store_size_bytes(store_folder())
-    if clear:
-        clear_stores(store_folder())
-    print(f"{store_folder()}: {size / 1e6:.1f} MB of decoded recordings{' removed' if clear else ''}")
-    return 0
-
-
-def _print(lines: Iterable[str]) -> None:
-    for line in lines:
-        print(line)
 
 
 if __name__ == "__main__":

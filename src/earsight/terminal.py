@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import statistics
+import sys
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from earsight.dataset.clip import PARTS
 
 if TYPE_CHECKING:
     from earsight.dataset.sources.source import Source
+    from earsight.scores.compare import Comparison
+    from earsight.scores.crossval import CrossScores
     from earsight.scores.metrics import Metrics
     from earsight.tasks.batch_size import BatchSizes
     from earsight.tasks.bench import Bench
@@ -20,9 +25,26 @@ _LISTED = 10
 
 
 def plain(text: object, most: int = 1000) -> str:
-    """One line of at most ``most`` letters: what would steer the terminal is shown by its number."""
-    shown = "".join(letter if letter.isprintable() else f"\\x{ord(letter):02x}" for letter in str(text))
+    """One line of at most ``most`` letters: what would steer the terminal is shown by its number, and a byte of a file
+    name that is not UTF-8 as that byte."""
+    shown = "".join(letter if letter.isprintable() else f"\\x{_number(letter):02x}" for letter in str(text))
     return shown if len(shown) <= most else shown[: most - 1] + "…"
+
+
+def _number(letter: str) -> int:
+    return ord(letter) & 0xFF if "\udc80" <= letter <= "\udcff" else ord(letter)
+
+
+def show(*lines: str, to: TextIO | None = None) -> None:
+    """Print; to: otherwise standard output."""
+    if stream := to or sys.stdout:  # None where it was closed
+        stream.writelines(f"{line}\n" for line in lines)
+
+
+def json_line(value: Any) -> str:
+    """A file name that is not UTF-8 is written with escapes, which JSON can carry."""
+    text = json.dumps(value, ensure_ascii=False)
+    return json.dumps(value) if any("\ud800" <= letter <= "\udfff" for letter in text) else text
 
 
 def metrics_lines(metrics: Metrics, sentence: str, caveat: str, *, table: bool = False) -> Iterator[str]:
@@ -86,16 +108,25 @@ def inspection_lines(inspection: Inspection, about: Mapping[str, str]) -> Iterat
     yield from _listed("clipped", values["clipped"])
     yield from _listed(f"shorter than {inspection.short_s:g} s", values["short"])
     yield from _listed("identical audio", [" = ".join(names) for names in values["identical"]], "set")
-    contradicting = [" ≠ ".join(f"{one['path']}: {one['label']}" for one in clips) for clips in values["contradicting"]]
+    contradicting = [_contradiction(clips) for clips in values["contradicting"]]
     yield from _listed("identical audio with different labels", contradicting, "set")
+    yield from _listed("truncated", [failure["path"] for failure in values["truncated"]])
     yield from _listed("left out", [f"{failure['path']}: {failure['reason']}" for failure in values["failures"]])
     for key in ("licence", "citation", "protocol", "page"):
         if key in about:
             yield f"{key:<10} {about[key]}"
 
 
+def _contradiction(clips: Sequence[Mapping[str, str]]) -> str:
+    """One sound: the clips of each label, and ≠ between labels."""
+    of: defaultdict[str, list[str]] = defaultdict(list)
+    for clip in clips:
+        of[clip["label"]].append(clip["path"])
+    return " ≠ ".join(f"{' = '.join(paths)}: {label}" for label, paths in of.items())
+
+
 def division_lines(divided: Divided) -> Iterator[str]:
-    """Clips of each class and groups in each part of a split."""
+    """Clips of each class and groups in each part of a split, and what is in none."""
     dataset, split = divided.dataset, divided.split
     yield split.sentence
     parts = {part: getattr(split, part) for part in (PARTS[:1] if split.training_score else PARTS)}
@@ -109,7 +140,9 @@ def division_lines(divided: Divided) -> Iterator[str]:
         groups = (len({dataset.clips[i].group for i in part} - {""}) for part in parts.values())
         yield f"{dataset.group_name + 's':{wide}}" + "".join(f"{count:8}" for count in groups)
     yield ""
-    yield from _listed("leaks between the sides by name, group or span", list(divided.leaks), "leak")
+    yield from _listed("leaks between the sides by name, group or span", list(divided.leaks), "leak", rest="")
+    left_out = [f"{failure.path}: {failure.reason}" for failure in dataset.failures]
+    yield from _listed("left out", left_out, rest=" (earsight data inspect --json has them all)")
 
 
 def bench_lines(bench: Bench) -> Iterator[str]:
@@ -136,7 +169,56 @@ def batch_size_lines(sizes: BatchSizes) -> Iterator[str]:
     yield f"--batch-size {sizes.best}: the smallest within 3 % of the fastest; a learning rate belongs to a batch size"
 
 
-def _listed(what: str, entries: Sequence[Any], each: str = "file") -> Iterator[str]:
+def cross_lines(scores: CrossScores, sentence: str, caveat: str, group_name: str) -> Iterator[str]:
+    """Folds, seeds, the hardest and easiest group, and the numbers of all clips with their intervals."""
+    width = max(len(plain(one.fold, 32)) for one in scores.folds)
+    for one in scores.folds:
+        m = one.metrics
+        yield (
+            f"{plain(one.fold, 32):<{width}}  seed {one.seed}  accuracy {m.accuracy:.3f}   UAR {m.uar:.3f}   "
+            f"macro-F1 {m.macro_f1:.3f}   ({m.clips} clips)"
+        )
+    if scores.groups:
+        worst, best = scores.groups[0], scores.groups[-1]
+        yield (
+            f"hardest {group_name}: {plain(worst.group, 32)}, accuracy {worst.accuracy:.3f}; "
+            f"easiest: {plain(best.group, 32)}, {best.accuracy:.3f}"
+        )
+    yield sentence
+    drawn = f"{group_name}s" if scores.groups else "clips"
+    for name, key in (("accuracy", "accuracy"), ("UAR", "uar"), ("macro-F1", "macro_f1")):
+        spread = scores.scores[key]
+        between = "" if spread.sd is None else f"  ± {spread.sd:.3f} between seeds"
+        low, high = spread.interval
+        beside = f", {caveat}" if caveat else ""
+        yield f"{name:<8} {spread.mean:.3f}{between}   95 % by {drawn}: {low:.3f} to {high:.3f}{beside}"
+
+
+def comparison_lines(found: Comparison) -> Iterator[str]:
+    """Scores, classes, and what would have to be so for them to be the same."""
+    yield f"{found.clips} clips that both have scored, {found.groups} groups drawn again for the intervals"
+    yield f"{'':<16}{'A':>7}{'B':>7}{'B − A':>8}   95 %"
+    rows = [
+        (name, found.scores[key]) for name, key in (("accuracy", "accuracy"), ("UAR", "uar"), ("macro-F1", "macro_f1"))
+    ]
+    for name, one in [*rows, *((f"recall {plain(label, 24)}", one) for label, one in found.recall.items())]:
+        low, high = one.interval
+        star = "  *" if one.sure else ""
+        yield f"{name:<16}{one.a:7.3f}{one.b:7.3f}{one.difference:+8.3f}   {low:+.3f} to {high:+.3f}{star}"
+    yield f"only A is right: {found.only_a} clips; only B: {found.only_b}; McNemar's exact test: p = {found.p:.3g}"
+    sure = found.scores["accuracy"]
+    better = "B" if sure.difference > 0 else "A"
+    yield (
+        f"{better} is better in accuracy, with other groups too."
+        if sure.sure
+        else "Which is better in accuracy is not settled: with other groups it might be either."
+    )
+
+
+def _listed(
+    what: str, entries: Sequence[Any], each: str = "file", rest: str = " (--json has them all)"
+) -> Iterator[str]:
+    """rest: where to find those that are only counted."""
     if not entries:
         yield f"{what}: none"
         return
@@ -144,7 +226,7 @@ def _listed(what: str, entries: Sequence[Any], each: str = "file") -> Iterator[s
     for entry in entries[:_LISTED]:
         yield f"  {plain(entry)}"
     if len(entries) > _LISTED:
-        yield f"  … and {len(entries) - _LISTED} more (--json has them all)"
+        yield f"  … and {len(entries) - _LISTED} more{rest}"
 
 
 def _counted(found: Mapping[str, int], unit: str = "") -> str:

@@ -74,3 +74,43 @@ def test_original_files_differ_in_rate_and_channels(ravdess_48k_zip: Path) -> No
     stereo = {Path(name).stem: sound.samples for name, sound in sounds.items() if len(sound.samples) == 2}
     assert sorted(stereo) == ["03-01-02-01-01-02-01", "03-01-08-01-02-02-01"]
     assert all(np.array_equal(left, right) for left, right in stereo.values())
+
+
+@pytest.mark.parametrize(("name", "subtype"), [("a.wav", "PCM_16"), ("a.wav", "MS_ADPCM"), ("a.mp3", None)])
+def test_half_a_recording_is_told_from_a_whole_one(tmp_path: Path, name: str, subtype: str | None) -> None:
+    path = tmp_path / name
+    soundfile.write(path, tone(440, 4.0) + 0.01 * np.random.default_rng(0).standard_normal(64000), 16000, subtype)
+    whole = path.read_bytes()
+    assert decode(whole).duration_s == pytest.approx(4.0, abs=0.1)
+    path.write_bytes(whole[: len(whole) // 2])
+    for source in (path, path.read_bytes(), io.BytesIO(path.read_bytes())):
+        with pytest.raises(
+            DecodeError, match=r"^truncated: (1\.[89]\d|2\.00) s of (3\.9\d|4\.0\d) s are there: .*again"
+        ):
+            decode(source)
+    assert decode(path, 0.5, 1.5).duration_s == 1.0  # a span that is there
+    with pytest.raises(DecodeError, match=r"^truncated"):
+        decode(path, 1.0, 3.0)
+
+
+@pytest.mark.parametrize("size", [0xFFFFFFFF, 0x7FFFF000, 64000 * 2 + 44])
+def test_a_wav_that_does_not_know_its_length_is_read_as_far_as_it_goes(tmp_path: Path, size: int) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(440, 4.0), 16000)
+    piped = bytearray((tmp_path / "a.wav").read_bytes())
+    at = piped.index(b"data") + 4
+    piped[at : at + 4] = size.to_bytes(4, "little")
+    assert decode(bytes(piped)).samples.shape == (1, 64000)
+
+
+def test_a_tag_before_an_mp3_does_not_hide_that_it_was_cut_off(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.mp3", tone(440, 4.0), 16000)
+    tag = b"ID3\x04\x00\x00" + bytes([0, 0, 2, 44]) + bytes(300)
+    sound = (tmp_path / "a.mp3").read_bytes()
+    assert decode(tag + sound).samples.shape == (1, 64000)
+    with pytest.raises(DecodeError, match="truncated"):
+        decode(tag + sound[: len(sound) // 2])
+
+
+def test_a_zero_is_never_negative(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", np.array([0.5, -0.0, 0.0, -0.5], dtype=np.float32), 16000, subtype="FLOAT")
+    assert np.signbit(decode(tmp_path / "a.wav").samples).tolist() == [[False, False, False, True]]

@@ -67,6 +67,28 @@ def test_other_sounds_have_other_digests(tmp_path: Path) -> None:
     assert [examine(path).digest for path in paths] == [sample_digest(decode(path).samples) for path in paths]
 
 
+def test_a_copy_with_negative_zeros_has_the_same_digest(tmp_path: Path) -> None:
+    samples = np.where(np.arange(70_000) % 7, 0.0, 0.25).astype(np.float32)
+    one = write(tmp_path / "one.wav", samples, "FLOAT")
+    two = write(tmp_path / "two.wav", np.where(samples == 0, np.float32(-0.0), samples), "FLOAT")
+    assert examine(one).digest == examine(two).digest == sample_digest(decode(two).samples)
+
+
+def test_half_a_recording_is_refused_as_decode_does(tmp_path: Path) -> None:
+    for name, subtype in (("a.wav", "PCM_16"), ("a.mp3", None)):
+        path = write(tmp_path / name, tone(440, 6.0), subtype)
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        with pytest.raises(DecodeError, match=r"^truncated: .* are there: .*a\.(wav|mp3)"):
+            examine(path)
+        assert examine(path, 0.0, 2.0).duration_s == 2.0
+
+
+def test_a_level_that_no_converter_has_is_silence(tmp_path: Path) -> None:
+    facts = examine(write(tmp_path / "a.wav", tone(440, 0.5) * np.float32(1e-40), "FLOAT"))
+    assert 0 < facts.peak < 1e-39
+    assert facts.silent
+
+
 def test_a_span_is_examined_as_it_is_decoded(tmp_path: Path) -> None:
     path = write(tmp_path / "a.flac", tone(440, 6.0) * np.linspace(0, 1, 96000))
     facts = examine(path, 1.5, 5.75)

@@ -29,6 +29,13 @@ def test_silence_stays_silence() -> None:
     assert not prepare(Sound(np.zeros((1, 500), dtype=np.float32), 16000), PLAIN).floats().any()
 
 
+@pytest.mark.parametrize("gain", [1e-40, 1e-36, 5e-31])
+def test_what_would_overflow_is_silence(gain: float) -> None:
+    pcm = prepare(Sound(tone(440, 0.3)[None] * np.float32(gain), 16000), AudioSettings())
+    assert pcm.silent
+    assert not prepare(Sound(tone(440, 0.3)[None] * np.float32(1e-28), 16000), AudioSettings()).silent
+
+
 def test_a_peak_below_zero_counts() -> None:
     samples = np.array([[0.2, -0.5, 0.4, 0.0]], dtype=np.float32)
     assert np.allclose(prepare(Sound(samples, 16000), PLAIN).floats(), [[0.4, -1.0, 0.8, 0.0]], atol=2e-5)

@@ -335,6 +335,7 @@ def test_what_a_killed_process_left_is_never_taken_for_whole(tmp_path: Path) -> 
         child.send_signal(signal.SIGKILL)
     assert [name.partition("-")[0] for name in leftovers()] == [".unpacking"]
     assert found(unpack(path)) == {"a.wav": SOUND, "b.wav": SOUND}
+    assert [name for name in leftovers() if name.startswith(".")] == []
 
 
 def test_two_at_once_end_with_one_whole_folder(tmp_path: Path) -> None:

@@ -338,6 +338,16 @@ def test_a_killed_process_leaves_a_part_that_the_next_one_goes_on_from(
     assert behaviour.asked[-1] == f"bytes={had}-"
 
 
+def test_what_a_killed_process_left_of_pooch_is_removed_by_the_next(
+    server: tuple[str, Behaviour], tmp_path: Path
+) -> None:
+    url, _ = server
+    (tmp_path / "tmpab12cd_4").touch()
+    (tmp_path / "tmp.zip").write_text("another file")
+    get(url, tmp_path)
+    assert names(tmp_path) == ["data.zip", "tmp.zip"]
+
+
 def test_two_at_once_fetch_one_file(server: tuple[str, Behaviour], tmp_path: Path) -> None:
     url, behaviour = server
     behaviour.pause_s = 0.01

@@ -9,14 +9,17 @@ import threading
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import soundfile
 
 from earsight.dataset.sources import downloaded_folder, read_dataset
+from earsight.dataset.walk import cache_folder, store_folder
 from earsight.errors import DataError, SettingsError
-from earsight.tasks.data import divide, downloaded, get
-from tests.conftest import tone
+from earsight.tasks.data import check_output, divide, downloaded, get, kept_in_cache
+from earsight.terminal import division_lines
+from tests.conftest import lay, tone
 
 
 @pytest.fixture
@@ -64,6 +67,28 @@ def test_another_file_than_the_published_one_is_refused(mirror: str) -> None:
     assert not downloaded_folder("ravdess").exists()
 
 
+def test_an_archive_that_does_not_unpack_is_set_aside_and_asked_for_again(mirror: str, tmp_path: Path) -> None:
+    served = tmp_path / "served" / "ESC-50-master.zip"
+    good = served.read_bytes()
+    served.write_bytes(good[: len(good) // 2])
+    with pytest.raises(
+        DataError, match=r"get it again; it is set aside as .*ESC-50-master\.zip\.bad, and the next try"
+    ):
+        get("esc50")
+    aside = cache_folder() / "downloads" / "esc50" / "ESC-50-master.zip.bad"
+    assert aside.read_bytes() == good[: len(good) // 2]
+    served.write_bytes(good)
+    assert len(read_dataset(get("esc50")).clips) == 30
+
+
+def test_a_good_archive_is_kept_where_the_disk_is_full(mirror: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=10))
+    with pytest.raises(DataError, match="no room for") as error:
+        get("esc50")
+    assert "set aside" not in str(error.value)
+    assert (cache_folder() / "downloads" / "esc50" / "ESC-50-master.zip").is_file()
+
+
 def test_what_no_program_can_fetch_says_what_to_do() -> None:
     with pytest.raises(DataError, match=r"savee can't be downloaded by a program: .+"):
         get("savee")
@@ -99,3 +124,115 @@ def test_a_split_is_a_table_that_gives_the_same_split_again(mirror: str, tmp_pat
         names = {done.dataset.clips[i].path.name for i in getattr(done.split, part)}
         assert names == {again.dataset.clips[i].path.name for i in getattr(again.split, part)}
     assert {again.dataset.clips[i].fold for i in again.split.test} == {"3"}
+
+
+def _table(folder: Path, *rows: str, header: str = "path,label") -> Path:
+    """Twelve rows of a.wav … l.wav, with these cells behind the path by turns."""
+    lay(folder, *(f"{letter}.wav" for letter in "abcdefghijkl"))
+    table = folder / "table.csv"
+    lines = [f"{letter}.wav,{rows[n % len(rows)]}" for n, letter in enumerate("abcdefghijkl")]
+    table.write_text("\n".join([header, *lines, ""]))
+    return table
+
+
+def test_all_that_a_table_says_is_in_the_table_of_its_split(tmp_path: Path) -> None:
+    header = "path,label,group,start,end,microphone,part"
+    table = _table(tmp_path, 'x,g1,0.5,1.25,"near, left",a', "y;z,g2,,3,far,b", header=header)
+    done = divide(table, "random")
+    again = tmp_path / "again.csv"
+    again.write_text(done.to_csv())
+    read = read_dataset(again)
+    assert [clip.tags["microphone"] for clip in read.clips] == ["near, left", "far"] * 6
+    assert {clip.tags["part"] for clip in read.clips} == {"train", "valid", "test"}  # the old one gave way
+    kept = [clip._replace(tags={"microphone": clip.tags["microphone"]}) for clip in read.clips]
+    was = [clip._replace(tags={"microphone": clip.tags["microphone"]}) for clip in done.dataset.clips]
+    assert kept == was
+    assert done.try_split == ""  # a network is trained on one label a clip
+
+
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        ("rock;pop", r"the label 'rock;pop' .*several labels with ; between them; rename it"),
+        (" a", r"the label ' a' .*begins or ends with a blank"),
+        ("a\r", r"the label 'a\\r' .*blank"),
+        ("a\rb", r"the label 'a\\rb' .*control character"),
+        (os.fsdecode(b"\xe9"), r"the label '\\udce9' .*not UTF-8"),
+    ],
+)
+def test_what_would_read_back_as_something_else_is_refused(tmp_path: Path, label: str, message: str) -> None:
+    for name in (label, "a"):
+        lay(tmp_path / "data", *(f"{name}/{n}.wav" for n in range(5)))
+    with pytest.raises(DataError, match=message):
+        divide(tmp_path / "data").to_csv()
+
+
+def test_half_a_letter_from_json_is_refused_and_not_a_crash(tmp_path: Path) -> None:
+    lay(tmp_path, *(f"{n}.wav" for n in range(10)))
+    rows = (f'{{"path": "{n}.wav", "label": "{"a" if n % 2 else "b"}", "note": "\\ud800"}}\n' for n in range(10))
+    (tmp_path / "table.jsonl").write_text("".join(rows))
+    with pytest.raises(DataError, match=r"the column 'note' '\\ud800' .*not UTF-8"):
+        divide(tmp_path / "table.jsonl").to_csv()
+
+
+def test_the_next_command_is_told_where_it_works(tmp_path: Path) -> None:
+    table = _table(tmp_path, "x,g1", "y,g1", "x,g2", "y,g2", "x,g3", "y,g3", header="path,label,group")
+    assert divide(table, "group:3").try_split == "column:part"
+    assert divide(table, "none").try_split == "none"
+    spans = tmp_path / "spans.csv"
+    pieces = (("train", 0), ("valid", 1), ("test", 2))
+    rows = [f"{name}.wav,{label},s,{part},{at},{at + 1}" for name, label in ("ax", "by") for part, at in pieces]
+    spans.write_text("\n".join(["path,label,speaker,side,start,end", *rows, ""]))
+    leaking = divide(spans, "column:side")
+    assert leaking.leaks[0] == "pieces of a recording (train and valid)"
+    assert leaking.try_split == ""
+    whole = tmp_path / "whole.csv"
+    whole.write_text(divide(table, "none").to_csv())
+    assert len(divide(whole, "none").split.train) == 12
+
+
+def test_what_the_source_left_out_is_told_beside_the_split(tmp_path: Path) -> None:
+    lay(tmp_path, *(f"{label}/{n}.wav" for label in "ab" for n in range(5)), *(f"{n:02}.wav" for n in range(12)))
+    lines = list(division_lines(divide(tmp_path)))
+    at = lines.index("left out: 12 files")
+    assert lines[at + 1] == f"  {tmp_path}/00.wav: no label: it lies beside the class folders, not in one"
+    assert lines[-1] == "  … and 2 more (earsight data inspect --json has them all)"
+
+
+def test_nothing_is_overwritten_unasked_and_no_data_ever(tmp_path: Path) -> None:
+    table = _table(tmp_path / "data", "x", "y")
+    (tmp_path / "data" / "list.csv").symlink_to(table)
+    lay(tmp_path, "old.csv", "other.wav", "sound.dat")
+    clips = read_dataset(table).clips
+    check_output(tmp_path / "new.csv", table, overwrite=False)
+    check_output(tmp_path / "old.csv", table, overwrite=True, clips=clips)
+    with pytest.raises(SettingsError, match=r"old\.csv is there already; name another file, or pass --overwrite"):
+        check_output(tmp_path / "old.csv", table, overwrite=False)
+    for path, place in (
+        (table, table),
+        (tmp_path / "data" / "list.csv", table),
+        (table, tmp_path / "data"),
+        (tmp_path / "other.wav", table),
+    ):
+        with pytest.raises(SettingsError, match="it is a file of the data, or lies among them"):
+            check_output(path, place, overwrite=True)
+    heard = (clips[0]._replace(path=tmp_path / "sound.dat"),)
+    with pytest.raises(SettingsError, match="it is a file of the data"):
+        check_output(tmp_path / "sound.dat", table, overwrite=True, clips=heard)
+    with pytest.raises(SettingsError, match="File name too long"):
+        check_output(tmp_path / f"{'x' * 300}.csv", table, overwrite=False)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "old.csv", "other.wav", "sound.dat"]
+
+
+def test_the_cache_is_cleared_of_what_earsight_can_make_again(mirror: str) -> None:
+    get("esc50")
+    lay(cache_folder(), "unpacked/x/a.wav", "data/savee/by-hand.wav")
+    (store_folder() / "x").mkdir(parents=True)
+    (store_folder() / "x" / "shard").write_bytes(bytes(1000))
+    kept = {one.what: one for one in kept_in_cache()}
+    assert kept["decoded recordings"].size_bytes == 1000
+    assert kept["downloads"].size_bytes > 30 * 6400
+    for one in kept.values():
+        one.clear()
+    left = sorted(path.relative_to(cache_folder()).as_posix() for path in cache_folder().rglob("*.*"))
+    assert left == ["data/savee/by-hand.wav"]

@@ -1,6 +1,9 @@
 """What is in a data set, and what is wrong with it: real files, small and large."""
 
 import json
+import math
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +11,10 @@ import pytest
 import soundfile
 
 from earsight.dataset.synth import write_corpus
+from earsight.errors import SettingsError
 from earsight.tasks.inspect import inspect
 from earsight.tasks.inspect_page import write_inspection
-from earsight.terminal import inspection_lines
+from earsight.terminal import inspection_lines, plain
 from tests.conftest import tone
 
 
@@ -65,6 +69,47 @@ def test_text_names_what_was_found(troubled: Path) -> None:
     assert "identical audio with different labels: 1 set" in lines
     assert f"  {troubled / 'cat/wrong.wav'}: cat ≠ {troubled / 'dog/short.wav'}: dog" in lines
     assert "left out: 1 file" in lines
+
+
+def test_clips_of_one_label_stand_together_where_a_sound_has_two(troubled: Path) -> None:
+    for name in ("dog/a.wav", "dog/z.wav", "cat/a.wav"):
+        shutil.copy(troubled / "dog/short.wav", troubled / name)
+    lines = list(inspection_lines(inspect(troubled), {}))
+    cats, dogs = (
+        " = ".join(str(troubled / name) for name in names.split())
+        for names in ("cat/a.wav cat/wrong.wav", "dog/a.wav dog/short.wav dog/z.wav")
+    )
+    assert f"  {cats}: cat ≠ {dogs}: dog" in lines
+
+
+def test_clips_of_the_same_labels_in_another_order_do_not_contradict(troubled: Path) -> None:
+    rows = ["dog/plain.wav,a;b", "dog/copy.flac,b;a", "dog/short.wav,a;c", "cat/wrong.wav,a;d", ""]
+    (troubled / "table.csv").write_text("\n".join(["path,label", *rows]))
+    values = inspect(troubled / "table.csv").to_dict()
+    assert [[one["label"] for one in clips] for clips in values["contradicting"]] == [["a;d", "a;c"]]
+
+
+def test_half_a_recording_is_listed_as_truncated(troubled: Path) -> None:
+    path = troubled / "dog" / "plain.wav"
+    path.write_bytes(path.read_bytes()[:16044])
+    done = inspect(troubled)
+    assert done.to_dict()["truncated"] == [
+        {"path": str(path), "reason": f"truncated: 0.50 s of 1.00 s are there: {path}; get it again"}
+    ]
+    lines = list(inspection_lines(done, {}))
+    assert lines[lines.index("truncated: 1 file") + 1] == f"  {path}"
+    assert "left out: 2 files" in lines
+
+
+@pytest.mark.parametrize("short_s", [math.nan, math.inf, -1.0])
+def test_no_length_is_refused(troubled: Path, short_s: float) -> None:
+    with pytest.raises(SettingsError, match=r"--short-s must be a number of seconds, 0 or more, got (nan|inf|-1)"):
+        inspect(troubled, short_s=short_s)
+
+
+def test_what_a_terminal_cannot_show_is_told_by_its_number() -> None:
+    assert plain(os.fsdecode(b"caf\xe9\x1b[31m\n")) == "caf\\xe9\\x1b[31m\\x0a"
+    assert plain("\ud800") == "\\xd800"
 
 
 def test_the_page_is_one_file_with_pictures_and_escapes_names(troubled: Path, tmp_path: Path) -> None:

@@ -18,7 +18,9 @@ from safetensors.torch import load_file
 import earsight as es
 from earsight.dataset.split import split
 from earsight.dataset.synth import write_corpus
-from earsight.errors import DataError, EarsightError, SettingsError, TrainingError
+from earsight.errors import DataError, EarsightError, ModelError, SettingsError, TrainingError
+from earsight.scores.calibration import fit_temperature, reliability, with_temperature
+from earsight.scores.predictions import Predictions, read_csv
 from earsight.tasks import loop
 from earsight.tasks.devices import Machine
 from earsight.tasks.evaluate import evaluate
@@ -78,6 +80,8 @@ def test_two_tones_are_told_apart_and_the_run_folder_is_whole(run: Path) -> None
         "figures/loss.png",
         "figures/accuracy.png",
         "figures/confusion.png",
+        "figures/reliability.png",
+        "figures/risk-coverage.png",
     }
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["test"]["accuracy"] == 1.0
@@ -294,6 +298,35 @@ def test_more_processes_than_clips_in_a_batch_are_refused(tones: Path, tmp_path:
     plan = plan_training(tones, recipe(batch_size=2), recipe_name="quick", split_kind="random", out=tmp_path / "run")
     with pytest.raises(SettingsError, match="3 processes share a batch of 2 clips; raise --batch-size to 6"):
         check_batches(plan, Machine(devices=3))
+
+
+def test_the_temperature_is_fitted_on_validation_clips_and_kept(trained: Path) -> None:
+    run = trained / "run"
+    classifier = es.Classifier.load(run)
+    told = json.loads((run / "metrics.json").read_text())["calibration"]
+    assert classifier.temperature == told["temperature"] == json.loads((run / "model.json").read_text())["temperature"]
+    scored = read_csv(run / "predictions.csv")
+    assert reliability(scored).error == told["ece"]
+    before = with_temperature(scored, 1 / classifier.temperature)
+    assert reliability(before).error == told["ece_uncalibrated"]
+    parts = list(csv.DictReader((run / "clips.csv").open()))
+    valid = [row for row in parts if row["part"] == "valid"]
+    classifier.temperature = 1.0
+    answers = np.array([list(classifier.predict(row["path"]).probabilities.values()) for row in valid])
+    truth = np.array([classifier.labels.index(row["label"]) for row in valid])
+    names = tuple(row["path"] for row in valid)
+    again = Predictions(classifier.labels, names, truth, answers, ("",) * len(valid))
+    assert fit_temperature(again) == pytest.approx(told["temperature"], rel=1e-4)
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "null", '"2"', "Infinity", "true"])
+def test_a_damaged_temperature_is_refused(trained: Path, tmp_path: Path, value: str) -> None:
+    shutil.copytree(trained / "run", tmp_path / "run")
+    described = json.loads((tmp_path / "run" / "model.json").read_text())
+    text = json.dumps({**described, "temperature": "HERE"}).replace('"HERE"', value)
+    (tmp_path / "run" / "model.json").write_text(text)
+    with pytest.raises(ModelError, match="its temperature is"):
+        es.Classifier.load(tmp_path / "run")
 
 
 def test_nan_loss_names_the_clips_and_keeps_the_last_good_network(

@@ -10,6 +10,7 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from earsight.audio.truncated import check_whole
 from earsight.errors import DecodeError
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ Samples = npt.NDArray[np.float32]
 
 SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64"})
 """File name endings (lower case) that are taken for recordings when a folder is walked."""
+SILENT_PEAK = 1e-30
+"""A recording without a larger sample is silent: no converter is so quiet, and its 32-bit arithmetic would overflow."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,9 @@ def decode(source: str | Path | bytes | IO[bytes], start_s: float = 0.0, end_s: 
     """Decode a recording, or a span of it, with libsndfile.
 
     source: a path, the encoded bytes, or a binary file object open for reading. start_s, end_s: seconds; None: to the
-    end. Raises DecodeError where nothing readable, no sample, or a NaN or infinite sample is found, and where the
-    recording ends before the span begins.
+    end. Raises DecodeError where nothing readable, no sample, or a NaN or infinite sample is found, where the recording
+    ends before the span begins, and where it was cut off before its end, or that of the span. A zero is never negative:
+    the same sound has the same samples.
     """
     with open_sound(source) as file:
         name = source_name(source)
@@ -52,15 +56,24 @@ def decode(source: str | Path | bytes | IO[bytes], start_s: float = 0.0, end_s: 
                 file.seek(min(first, file.frames))
             frames = -1 if end_s is None else max(0, round(end_s * file.samplerate) - first)
             samples = file.read(frames, dtype="float32", always_2d=True)
+            if len(samples) != frames:
+                check_whole(source, name, file, min(first, file.frames) + len(samples))
         except (RuntimeError, OSError) as error:  # libsndfile's own error is a RuntimeError
             raise _unreadable(name, error) from error
         rate_hz, whole_numbers = int(file.samplerate), file.subtype.startswith("PCM_")
     if samples.shape[0] == 0:
         late = f" after {start_s:g} s" if start_s else ""
         raise DecodeError(f"no samples{late} in: {name}")
-    if not whole_numbers and not (math.isfinite(samples.max()) and math.isfinite(samples.min())):  # both hand on NaN
-        raise DecodeError(f"NaN or infinite samples in: {name}")
+    if not whole_numbers:
+        if not (math.isfinite(samples.max()) and math.isfinite(samples.min())):  # both hand on NaN
+            raise DecodeError(f"NaN or infinite samples in: {name}")
+        no_negative_zeros(samples)
     return Sound(np.ascontiguousarray(samples.T), rate_hz)
+
+
+def no_negative_zeros(samples: Samples) -> None:
+    """In place; −0.0 is the same sound as 0.0, and other bytes."""
+    samples += np.float32(0.0)
 
 
 def open_sound(source: str | Path | bytes | IO[bytes]) -> "soundfile.SoundFile":

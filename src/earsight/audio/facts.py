@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import xxhash
 
-from earsight.audio.decode import Samples, open_sound, source_name
+from earsight.audio.decode import SILENT_PEAK, Samples, no_negative_zeros, open_sound, source_name
+from earsight.audio.truncated import check_whole
 from earsight.errors import DecodeError
 
 _BLOCK_SAMPLES = 1 << 16
@@ -28,7 +29,7 @@ class SampleDigest:
         self._copies = True
 
     def add(self, block: Samples) -> None:
-        """block: float32 [channels, samples], the next ones."""
+        """block: float32 [channels, samples], the next ones, without a negative zero, as ``decode`` gives them."""
         first = np.ascontiguousarray(block[0])
         self._first.update(first.data)
         if len(block) > 1:
@@ -63,7 +64,7 @@ class SoundFacts:
 
     @property
     def silent(self) -> bool:
-        return self.peak == 0
+        return self.peak < SILENT_PEAK
 
 
 def examine(path: Path, start_s: float = 0.0, end_s: float | None = None) -> SoundFacts:
@@ -75,15 +76,23 @@ def examine(path: Path, start_s: float = 0.0, end_s: float | None = None) -> Sou
             first = min(round(start_s * file.samplerate), file.frames)
             if first:
                 file.seek(first)
-            left = -1 if end_s is None else max(0, round(end_s * file.samplerate) - first)
-            for read in file.blocks(_BLOCK_SAMPLES, frames=left, dtype="float32", always_2d=True):
+            left = math.inf if end_s is None else max(0, round(end_s * file.samplerate) - first)
+            whole_numbers = file.subtype.startswith("PCM_")
+            while left:  # soundfile's blocks() hands on rubbish where a file ends before its header says
+                read = file.read(int(min(left, _BLOCK_SAMPLES)), "float32", always_2d=True)
+                if not len(read):
+                    check_whole(path, name, file, first + count)
+                    break
+                if not whole_numbers:
+                    no_negative_zeros(read)
                 block = read.T
                 digest.add(block)
                 level = np.abs(block)
                 peak = max(peak, float(level.max(initial=0.0)))
                 squares += float(np.square(block, dtype=np.float64).sum())
                 clipped = clipped or _has_run(level)
-                count += block.shape[1]
+                count += len(read)
+                left -= len(read)
         except (RuntimeError, OSError) as error:
             raise DecodeError(f"not readable as sound: {name} ({str(error).strip().rstrip('.')})") from error
         rate_hz, channels = int(file.samplerate), int(file.channels)

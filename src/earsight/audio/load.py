@@ -7,7 +7,7 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 
-from earsight.audio.decode import Samples, Sound, decode
+from earsight.audio.decode import SILENT_PEAK, Samples, Sound, decode
 from earsight.audio.resample import to_channels, to_rate
 from earsight.audio.segment import crop, crop_start, trim_silence
 from earsight.audio.settings import AudioSettings
@@ -46,14 +46,15 @@ def prepare(sound: Sound, settings: AudioSettings) -> Pcm:
     """What ``load_waveform`` does after decoding. Raises DecodeError where the channels can't be mixed.
 
     The result has 16 bits whether it is stored or not, so that training from a store and prediction from a file hear
-    the same samples. Its largest step is 1/65534 of the clip's own peak: 98 dB below it.
+    the same samples. Its largest step is 1/65534 of the clip's own peak: 98 dB below it. A clip that stays below
+    ``SILENT_PEAK`` is silence.
     """
     mixed = Sound(to_channels(sound.samples, settings.channels), sound.rate_hz)
     samples = to_rate(mixed, settings.rate_hz).samples
     if settings.trim_db is not None:
         samples = trim_silence(samples, settings.trim_db, settings.crop_samples)
     peak = max(float(samples.max(initial=0.0)), -float(samples.min(initial=0.0)))
-    if peak == 0:
+    if peak < SILENT_PEAK:
         return Pcm(np.zeros(samples.shape, dtype=np.int16), 1 / _LARGEST)
     steps = np.rint(samples * np.float32(_LARGEST / peak)).astype(np.int16)
     return Pcm(steps, (1.0 if settings.peak_normalise else peak) / _LARGEST)

@@ -1,9 +1,11 @@
 """A zip or tar → a folder: whole or not at all, and nothing outside of it."""
 
 import hashlib
+import os
 import re
 import secrets
 import shutil
+import socket
 import stat
 import tarfile
 import time
@@ -57,7 +59,7 @@ def unpack(archive: Path, target: Path | None = None, *, progress: Advance | Non
             return target
         target.parent.mkdir(parents=True, exist_ok=True)
         _sweep(target.parent)
-        work = target.parent / f".unpacking-{secrets.token_hex(8)}"
+        work = target.parent / f".unpacking-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(8)}"
         try:
             work.mkdir()
             with _members(archive) as members:
@@ -91,8 +93,20 @@ def _sweep(folder: Path) -> None:
     """Remove what killed processes left half unpacked."""
     for path in folder.glob(".unpacking-*"):
         with suppress(OSError):  # its own process has just renamed or removed it
-            if time.time() - path.stat().st_mtime > _ABANDONED_S:
+            if _is_of_the_dead(path) or time.time() - path.stat().st_mtime > _ABANDONED_S:
                 shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_of_the_dead(work: Path) -> bool:
+    """Whether the process that its name tells was one of this machine, and is gone."""
+    host, _, number = work.name.removeprefix(".unpacking-").rpartition("-")[0].rpartition("-")
+    if os.name != "posix" or host != socket.gethostname() or not number.isdecimal():
+        return False
+    try:
+        os.kill(int(number), 0)  # asks whether it is there, and does nothing else
+    except ProcessLookupError:
+        return True
+    return False
 
 
 @contextmanager

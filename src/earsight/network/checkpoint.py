@@ -1,7 +1,7 @@
 """A model as a folder: model.safetensors + model.json. Loads without pickle and without any other file."""
 
 import json
-import os
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save
 
 from earsight.audio.settings import AudioSettings
 from earsight.errors import ModelError
+from earsight.files import write_whole
 from earsight.mel.settings import MelSettings
 from earsight.network.classifier import Classifier
 from earsight.network.settings import NetworkSettings
@@ -20,18 +21,6 @@ FORMAT = 1
 WEIGHTS_NAME = "model.safetensors"
 SETTINGS_NAME = "model.json"
 C = TypeVar("C", bound=Classifier)
-
-
-def write_whole(path: Path, content: bytes | str) -> None:
-    """Write a file so that a reader, or the next start after a crash, finds the old or the new, never half of it."""
-    work = path.with_name(f".{path.name}.{os.getpid()}.part")
-    # surrogateescape: a file name that is not UTF-8 is written as the bytes that it is
-    data = content.encode(errors="surrogateescape") if isinstance(content, str) else content
-    with work.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    work.replace(path)
 
 
 def save_classifier(classifier: Classifier, folder: Path, facts: Mapping[str, Any]) -> None:
@@ -44,10 +33,27 @@ def save_classifier(classifier: Classifier, folder: Path, facts: Mapping[str, An
         "audio": classifier.audio.model_dump(),
         "mel": classifier.mel.model_dump(),
         "network": classifier.network_settings.model_dump(),
+        "temperature": classifier.temperature,
         **facts,
     }
     write_whole(folder / WEIGHTS_NAME, save(state))
     write_whole(folder / SETTINGS_NAME, json.dumps(described, indent=1, ensure_ascii=False) + "\n")
+
+
+def keep_temperature(folder: Path, temperature: float) -> None:
+    """Write it into model.json, beside the weights that stay as they are."""
+    described = read_description(folder)
+    described["temperature"] = temperature
+    write_whole(folder / SETTINGS_NAME, json.dumps(described, indent=1, ensure_ascii=False) + "\n")
+
+
+def _temperature(described: Mapping[str, Any], folder: Path) -> float:
+    value = described.get("temperature", 1.0)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise ModelError(
+            f"{folder / SETTINGS_NAME} is damaged: its temperature is {value!r}; restore it or train again"
+        )
+    return float(value)
 
 
 def read_description(folder: Path) -> dict[str, Any]:
@@ -101,6 +107,7 @@ def load_classifier(kind: type[C], folder: Path) -> C:
         network.model_copy(update={"pretrained": False, "weights": None}),
     )
     built.network_settings = network
+    built.temperature = _temperature(described, folder)
     try:
         built.network.load_state_dict(load_file(folder / WEIGHTS_NAME))
     except (SafetensorError, RuntimeError, OSError) as error:

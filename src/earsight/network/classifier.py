@@ -34,7 +34,8 @@ class Prediction:
 class Classifier(nn.Module):
     """float32 waveform [batch, channels, samples] → float32 logits [batch, classes].
 
-    labels: class names in the order of the logits.
+    labels: class names in the order of the logits. temperature: what logits are divided by before they become
+    probabilities, fitted on validation clips after training (``scores.calibration``); it changes no answer.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Classifier(nn.Module):
         in_chans = network.in_chans or audio.channels
         if in_chans % audio.channels:
             raise SettingsError(f"in_chans {in_chans} is not a multiple of audio.channels {audio.channels}")
+        self.temperature = 1.0
         self.labels, self.audio, self.mel, self.network_settings = labels, audio, mel, network
         self.network = create_network(network, in_chans, len(labels))
         self.image = MelImage(mel, audio.rate_hz, in_chans // audio.channels, fixed_size(self.network))
@@ -68,7 +70,7 @@ class Classifier(nn.Module):
         """float32 [batch, channels, crop_samples] → float64 [batch, classes], rows sum to 1."""
         device = next(self.parameters()).device
         logits = self(torch.from_numpy(crops).to(device))
-        return torch.softmax(logits.double(), dim=1).cpu().numpy()
+        return torch.softmax(logits.double() / self.temperature, dim=1).cpu().numpy()
 
     def predict(self, source: str | Path | bytes | IO[bytes]) -> Prediction:
         """Classify one recording (path, encoded bytes or file object). Raises DecodeError."""

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from earsight.errors import DataError
 from earsight.extras import require
+from earsight.scores.calibration import Reliability, RiskCoverage
 
 _DPI = 120
 # Okabe & Ito without yellow: told apart by colour-blind readers
@@ -197,5 +198,44 @@ def draw_bars(
     axes.set_title(title, parse_math=False)
     axes.set_xlabel(x_name)
     axes.grid(axis="x", alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    return _save(figure, path)
+
+
+def draw_reliability(path: Path, before: Reliability, after: Reliability) -> Path:
+    """Accuracy over confidence, a point a bin, its area the clips in it; before and after calibration."""
+    figure = _figure(6.4, 4)
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color="#777777", linestyle=":")
+    for number, (name, one) in enumerate((("before", before), ("after", after))):
+        filled = one.clips > 0
+        place, height = one.confidence[filled], one.accuracy[filled]
+        axes.plot(place, height, color=_COLOURS[1 - number], linestyle=_DASHES[1 - number], linewidth=1.4)
+        areas = 8 + 220 * one.clips[filled] / one.clips.max()
+        label = f"{name}: error {one.error:.3f}"
+        axes.scatter(place, height, s=areas, color=_COLOURS[1 - number], alpha=0.65, label=label)
+    axes.set_xlim(0, 1.02)
+    axes.set_ylim(-0.02, 1.04)
+    axes.set_xlabel("confidence")
+    axes.set_ylabel("accuracy")
+    axes.set_title("Calibration")
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    for handle in axes.legend(frameon=False, loc="upper left").legend_handles:
+        handle.set_sizes([30])
+    return _save(figure, path)
+
+
+def draw_risk_coverage(path: Path, curve: RiskCoverage) -> Path:
+    """The share of wrong answers over the share of clips that are answered, the most confident first."""
+    figure = _figure(6.4, 4)
+    axes = figure.subplots()
+    axes.step(curve.coverage, curve.risk, where="post", color=_COLOURS[0], linewidth=1.6)
+    axes.set_xlim(0, 1.02)
+    axes.set_ylim(0, max(0.05, 1.08 * float(curve.risk.max())))
+    axes.set_xlabel("coverage: share of the clips that are answered")
+    axes.set_ylabel("risk: share of wrong answers")
+    axes.set_title(f"Risk and coverage, area {curve.area:.3f}")
+    axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     return _save(figure, path)

@@ -1,26 +1,31 @@
-"""data: list what is known, get it, show how it would be split."""
+"""data: list what is known, get it, show how it would be split, and what is kept of it."""
 
 import csv
 import io
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from earsight.dataset.archive import unpack
-from earsight.dataset.clip import PARTS, DataSet
+from earsight.dataset.clip import PARTS, Clip, DataSet
 from earsight.dataset.download import fetch
 from earsight.dataset.leaks import find_leaks
 from earsight.dataset.sources import downloaded_folder, known_source, known_sources, read_dataset
 from earsight.dataset.split import Split, split
-from earsight.dataset.walk import cache_folder
+from earsight.dataset.store import clear_stores, store_size_bytes
+from earsight.dataset.walk import cache_folder, is_archive, is_recording, store_folder
 from earsight.errors import DataError, SettingsError
+from earsight.files import part_of
 from earsight.tasks.progress import Progress
+
+_COLUMNS = ("part", "path", "label", "group", "fold", "start", "end")
 
 
 def get(name: str, *, progress: bool = False) -> Path:
     """Download a known data set from its official address, check it, unpack it into the cache; returns its folder.
 
-    What is there already is not fetched again; what was cut is resumed. Raises DataError, and SettingsError where no
-    source has this name.
+    What is there already is not fetched again; what was cut is resumed. An archive that nobody published a checksum of,
+    and that does not unpack, is set aside. Raises DataError, and SettingsError where no source has this name.
     """
     source, folder = known_source(name), downloaded_folder(name)
     if folder.is_dir():
@@ -34,7 +39,19 @@ def get(name: str, *, progress: bool = False) -> Path:
             shown.start(f"downloading {download.file_name}", 1, in_bytes=True)
             archives.append(fetch(download, cache_folder() / "downloads" / name, progress=shown.advance))
         shown.start(f"unpacking {name}", 1, in_bytes=True)
-        return unpack(archives[0], folder, progress=shown.advance)
+        try:
+            return unpack(archives[0], folder, progress=shown.advance)
+        except DataError as error:
+            if source.downloads[0].checksum or _is_of_this_machine(error):
+                raise
+            aside = archives[0].with_name(f"{archives[0].name}.bad")
+            archives[0].replace(aside)
+            raise DataError(f"{error}; it is set aside as {aside}, and the next try asks the server again") from error
+
+
+def _is_of_this_machine(error: DataError) -> bool:
+    """Whether an archive that did not unpack may be good."""
+    return isinstance(error.__cause__, OSError | NotImplementedError) or str(error).startswith("no room")
 
 
 def downloaded(place: str | Path, *, progress: bool = False) -> str | Path:
@@ -53,17 +70,74 @@ class Divided:
     leaks: tuple[str, ...]
 
     def to_csv(self) -> str:
-        """A table with the column part, which ``earsight train TABLE --split column:part`` carries out."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["part", "path", "label", "group", "fold", "start", "end"])
-        for part in PARTS[:1] if self.split.training_score else PARTS:
-            for i in getattr(self.split, part):
-                clip = self.dataset.clips[i]
-                labels = ";".join((clip.label, *clip.more_labels))
-                span = ("" if edge is None else edge for edge in (clip.start_s, clip.end_s))
-                writer.writerow([part, clip.path.resolve(), labels, clip.group, clip.fold, *span])
-        return text.getvalue()
+        """A table with the column part, which ``earsight train TABLE --split column:part`` carries out. Raises
+        DataError where a text would read back as another one."""
+        _check_texts(self.dataset.clips)
+        split = self.split
+        return parts_csv(self.dataset.clips, {part: getattr(split, part) for part in PARTS}, whole=split.training_score)
+
+    @property
+    def try_split(self) -> str:
+        """The ``--split`` with which the table can be trained on; "" where it can't."""
+        if self.leaks or any(clip.more_labels for clip in self.dataset.clips):
+            return ""
+        return "none" if self.split.training_score else "column:part"
+
+
+def parts_csv(
+    clips: Sequence[Clip],
+    parts: Mapping[str, Sequence[int]],
+    *,
+    whole: bool,
+    digests: Sequence[str] | None = None,
+) -> str:
+    """A table of clips that earsight reads as data. parts: name → indices; whole: they are no parts, train has all of
+    them. digests: of the samples of each clip. The tags become columns; where the clips came from such a table, its
+    part and digest give way to these."""
+    columns = [*_COLUMNS, *(() if digests is None else ("digest",))]
+    tags = [tag for tag in dict.fromkeys(tag for clip in clips for tag in clip.tags) if tag not in columns]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*columns, *tags])
+    for part in PARTS[:1] if whole else PARTS:
+        for i in parts[part]:
+            clip = clips[i]
+            labels = ";".join((clip.label, *clip.more_labels))
+            span = ("" if edge is None else edge for edge in (clip.start_s, clip.end_s))
+            digest = () if digests is None else (digests[i],)
+            place = ("all" if whole else part, clip.path.resolve(), labels, clip.group, clip.fold)
+            writer.writerow([*place, *span, *digest, *(clip.tags.get(tag, "") for tag in tags)])
+    return text.getvalue()
+
+
+def _check_texts(clips: Sequence[Clip]) -> None:
+    texts: dict[str, Iterable[str]] = {
+        "label": {label for clip in clips for label in (clip.label, *clip.more_labels)},
+        "group": {clip.group for clip in clips},
+        "fold": {clip.fold for clip in clips},
+        "path": (str(clip.path) for clip in clips),
+    }
+    for tag in {tag for clip in clips for tag in clip.tags}:
+        texts[f"column {tag!r}"] = {tag, *(clip.tags.get(tag, "") for clip in clips)}
+    for what, found in texts.items():
+        for text in found:
+            if reason := _misread(text, what):
+                raise DataError(f"can't write the {what} {text!r} so that it reads back the same: {reason}; rename it")
+
+
+def _misread(text: str, what: str) -> str:
+    """Why a table would give back another text; "" where it would not."""
+    if what != "path" and text != text.strip():
+        return "it begins or ends with a blank"
+    if what == "label" and ";" in text:
+        return "a table has several labels with ; between them"
+    if "\0" in text or "\r" in text:
+        return "it has a control character"
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "it is not UTF-8"
+    return ""
 
 
 def divide(
@@ -82,14 +156,67 @@ def divide(
     return Divided(dataset, drawn, tuple(f"{leak.why} ({' and '.join(leak.sides)})" for leak in leaks))
 
 
-def check_output(path: Path) -> None:
-    """Raise SettingsError where no file can be written to ``path``: before the work, not after it."""
-    if path.is_dir():
-        raise SettingsError(f"can't write {path}: it is a folder; name a file")
-    if not path.parent.is_dir():
-        raise SettingsError(f"can't write {path}: there is no folder {path.parent}; make it first")
+def check_output(path: Path, place: Path, *, overwrite: bool, clips: Sequence[Clip] = ()) -> None:
+    """Raise SettingsError where no file can be written to ``path``, or one would be lost: before the work.
+
+    overwrite: a file that is there may be replaced, unless it may be of the data: ``place`` itself or below it, a file
+    of ``clips``, a recording or an archive.
+    """
     try:
-        with path.open("ab"):
+        if path.is_dir():
+            raise SettingsError(f"can't write {path}: it is a folder; name a file")
+        if not path.parent.is_dir():
+            raise SettingsError(f"can't write {path}: there is no folder {path.parent}; make it first")
+        if path.exists():
+            if not path.is_file():
+                raise SettingsError(f"can't write {path}: it is a device or pipe; name a file")
+            if _is_of_the_data(path, place, clips):
+                raise SettingsError(f"can't write {path}: it is a file of the data, or lies among them; name another")
+            if not overwrite:
+                raise SettingsError(f"{path} is there already; name another file, or pass --overwrite")
+        part = part_of(path)
+        with part.open("xb"):
             pass
+        part.unlink()
     except OSError as error:
         raise SettingsError(f"can't write {path}: {error.strerror}; name another file") from error
+
+
+def _is_of_the_data(path: Path, place: Path, clips: Sequence[Clip]) -> bool:
+    if is_recording(path.name) or is_archive(path.name) or path.resolve().is_relative_to(place.resolve()):
+        return True
+    return any(clip.path.name == path.name and clip.path.exists() and clip.path.samefile(path) for clip in clips)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """One kind of what the cache holds. place: where. folders: below it or itself, that may be cleared. fetched: from a
+    server, which would have to send it again."""
+
+    what: str
+    place: Path
+    folders: tuple[Path, ...]
+    fetched: bool = False
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(map(store_size_bytes, self.folders))
+
+    def clear(self) -> None:
+        """Raises DataError where something stays."""
+        for folder in self.folders:
+            clear_stores(folder)
+            if folder.exists():
+                raise DataError(f"could not remove all of {folder}; is it in use, or not yours? remove it by hand")
+
+
+def kept_in_cache() -> tuple[Kept, ...]:
+    """Of data sets those that earsight can get again; what was put there by hand is left alone."""
+    home = cache_folder()
+    known = tuple(downloaded_folder(name) for name, source in known_sources().items() if source.downloads)
+    return (
+        Kept("decoded recordings", store_folder(), (store_folder(),)),
+        Kept("unpacked archives", home / "unpacked", (home / "unpacked",)),
+        Kept("downloaded data sets", home / "data", known, fetched=True),
+        Kept("downloads", home / "downloads", (home / "downloads",), fetched=True),
+    )

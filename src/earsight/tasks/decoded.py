@@ -1,8 +1,5 @@
 """A plan → its clips decoded, checked for copies, and divided; and the table of them in the run folder."""
 
-import csv
-import io
-import json
 import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -15,6 +12,8 @@ from earsight.dataset.split import Split
 from earsight.dataset.store import Store, build_store
 from earsight.dataset.walk import store_folder
 from earsight.errors import DataError
+from earsight.files import write_whole
+from earsight.tasks.data import parts_csv
 from earsight.tasks.plan import CLIPS_NAME, Plan
 from earsight.tasks.progress import Progress
 
@@ -46,9 +45,10 @@ def decode_parts(plan: Plan, cores: int, shown: Progress) -> Decoded:
     failures = (*dataset.failures, *plan.left_out, *store.failures, *dropped)
     place = store.place
     parts: dict[str, Sequence[int]] = {part: [place[i] for i in getattr(split, part) if i in place] for part in PARTS}
+    _check_left(plan, split, (*plan.left_out, *dropped))
     for part, indices in parts.items():
         if not indices:
-            raise DataError(f"no readable clip is left for {part}; the first failure: {failures[0].reason}")
+            raise DataError(f"no readable clip is left for {part}; the first failure: {store.failures[0].reason}")
     lost = set(dataset.labels) - {store.clips[i].label for i in parts["train"]}
     if lost:
         raise DataError(f"no readable training clip is left of: {', '.join(sorted(lost))}")
@@ -59,6 +59,18 @@ def decode_parts(plan: Plan, cores: int, shown: Progress) -> Decoded:
         + ("" if split.caveat == plan.split.caveat else f"\n{split.sentence}")
     )
     return Decoded(store, split, parts, failures)
+
+
+def _check_left(plan: Plan, split: Split, dropped: Sequence[Failure]) -> None:
+    """Raises DataError where --leaks drop left out a whole part, or all training clips of a class."""
+    clips, why = plan.dataset.clips, f"left out by --leaks drop, the first: {dropped[0].reason}" if dropped else ""
+    advice = "give other groups, or choose another --split"
+    for part in PARTS:
+        if dropped and not getattr(split, part):
+            raise DataError(f"no clip is left for {part}: {len(dropped)} clips were {why}; {advice}")
+    lost = set(plan.dataset.labels) - {clips[i].label for i in split.train}
+    if dropped and lost:
+        raise DataError(f"no training clip is left of {', '.join(sorted(lost))}: {len(dropped)} were {why}; {advice}")
 
 
 def _one_by_one(folder: Path | None) -> AbstractContextManager[object]:
@@ -82,17 +94,5 @@ def _short(failure: Failure) -> str:
 
 def write_clips(run: Path, decoded: Decoded) -> None:
     """A table that earsight reads as data, too: with --split column:part it is the same split again."""
-    from earsight.network.checkpoint import write_whole
-
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["part", "path", "label", "group", "fold", "start", "end", "digest", "tags"])
     store, whole = decoded.store, decoded.split.training_score
-    for part in ("train",) if whole else PARTS:
-        for i in decoded.parts[part]:
-            clip = store.clips[i]
-            span = ("" if edge is None else edge for edge in (clip.start_s, clip.end_s))
-            tags = json.dumps(dict(clip.tags), ensure_ascii=False)
-            place = ["all" if whole else part, clip.path.resolve(), clip.label, clip.group, clip.fold]
-            writer.writerow([*place, *span, store.digests[i], tags])
-    write_whole(run / CLIPS_NAME, text.getvalue())
+    write_whole(run / CLIPS_NAME, parts_csv(store.clips, decoded.parts, whole=whole, digests=store.digests))

@@ -8,9 +8,11 @@ import torch
 
 from earsight.audio.load import fixed_crop
 from earsight.dataset.split import Split
-from earsight.network.checkpoint import write_whole
+from earsight.files import write_whole
+from earsight.network.checkpoint import keep_temperature
 from earsight.network.classifier import Classifier
-from earsight.scores.figures import draw_confusion, draw_curve
+from earsight.scores.calibration import Reliability, fit_temperature, reliability, risk_coverage, with_temperature
+from earsight.scores.figures import draw_confusion, draw_curve, draw_reliability, draw_risk_coverage
 from earsight.scores.metrics import Metrics, measure
 from earsight.scores.predictions import Predictions
 from earsight.scores.report import FigureEntry, LeftOut, Mistake, Report, wav_bytes, write_report
@@ -25,18 +27,28 @@ _WORST_MISTAKES = 12
 def finish(
     plan: Plan, decoded: Decoded, done: Progressed, facts: dict[str, Any], device: torch.device
 ) -> tuple[Metrics, Metrics | None]:
-    """Score the kept network, each test clip once; write metrics.json, predictions.csv, figures and report.html."""
+    """Fit the temperature on the validation clips; score the kept network, each test clip once; write metrics.json,
+    predictions.csv, figures and report.html."""
     run, store, parts, split = plan.run, decoded.store, decoded.parts, decoded.split
     classifier = Classifier.load(run, str(device))
+    valid = None
+    if not split.training_score:
+        answers = score(classifier, store, parts["valid"])
+        classifier.temperature = fit_temperature(answers)
+        keep_temperature(run, classifier.temperature)
+        valid = measure(with_temperature(answers, classifier.temperature))
     predictions = score(classifier, store, parts["test"])
     test = measure(predictions)
-    valid = None if split.training_score else measure(score(classifier, store, parts["valid"]))
+    plain = with_temperature(predictions, 1 / classifier.temperature)  # what the network said before
+    before, after = reliability(plain), reliability(predictions)
+    calibration = {"temperature": classifier.temperature, "ece": after.error, "ece_uncalibrated": before.error}
     predictions.write_csv(run / "predictions.csv")
     part = "train" if split.training_score else "test"
     caveat = {"caveat": split.caveat} if split.caveat else {}
     numbers: dict[str, Any] = {
         part: {**caveat, **test.to_dict()},
         **({"valid": {**caveat, **valid.to_dict()}} if valid else {}),
+        "calibration": calibration,
         "best_epoch": done.best_epoch,
         "epochs": len(done.history),
         "split": facts["split"],
@@ -44,9 +56,32 @@ def finish(
         "clips": {name: len(indices) for name, indices in parts.items()},
     }
     write_whole(run / "metrics.json", json.dumps(numbers, indent=1, ensure_ascii=False) + "\n")
-    figures = _draw(run / "figures", done, test, split)
-    _write_report(run / "report.html", plan, decoded, done, predictions, test, valid, figures, facts)
+    figures = [*_draw(run / "figures", done, test, split)]
+    if valid:
+        figures[1:1] = _draw_calibration(run / "figures", predictions, before, after)
+    facts = {**facts, "calibration": calibration}
+    _write_report(run / "report.html", plan, decoded, done, predictions, test, valid, tuple(figures), facts)
     return test, valid
+
+
+def _draw_calibration(
+    folder: Path, predictions: Predictions, before: Reliability, after: Reliability
+) -> tuple[FigureEntry, ...]:
+    drawn = draw_reliability(folder / "reliability.png", before, after)
+    curve = draw_risk_coverage(folder / "risk-coverage.png", risk_coverage(predictions))
+    return (
+        FigureEntry(
+            "Calibration",
+            "How often answers of each confidence are right, before and after the temperature that was fitted on the "
+            "validation clips. On the dotted line a probability is worth what it says.",
+            drawn,
+        ),
+        FigureEntry(
+            "Risk and coverage",
+            "If only the more confident clips are answered: the share of wrong answers among them.",
+            curve,
+        ),
+    )
 
 
 def _draw(folder: Path, done: Progressed, test: Metrics, split: Split) -> tuple[FigureEntry, ...]:
@@ -129,6 +164,13 @@ def _write_report(
         ("Train / valid / test", " / ".join(str(len(parts[part])) for part in ("train", "valid", "test"))),
         ("Groups", f"{len(groups)} {plan.dataset.group_name}s" if groups else "none known"),
         ("Epochs", f"{len(done.history)}, kept: {done.best_epoch}"),
+        (
+            "Calibration error",
+            f"{facts['calibration']['ece']:.3f} (before the temperature of {facts['calibration']['temperature']:.2f}: "
+            f"{facts['calibration']['ece_uncalibrated']:.3f})"
+            if valid
+            else "not calibrated: nothing was held out to do it on",
+        ),
         ("Training time", f"{total_s / 60:.1f} min, {done.history[-1].clips_per_s:.0f} clips/s"),
         ("Silent clips", str(store.silent)),
     )

@@ -13,7 +13,7 @@ from earsight.audio.facts import SoundFacts, examine
 from earsight.dataset.clip import Clip, DataSet, Failure, fold_order
 from earsight.dataset.sources import known_sources, read_dataset
 from earsight.dataset.store import cancelling
-from earsight.errors import DecodeError
+from earsight.errors import DecodeError, SettingsError
 from earsight.tasks.cores import allowed_cores, check_threads
 from earsight.tasks.data import downloaded
 from earsight.tasks.progress import Progress
@@ -56,11 +56,16 @@ class Inspection:
     @property
     def contradicting(self) -> list[list[Clip]]:
         """Those of ``identical`` whose labels differ."""
-        return [clips for clips in self.identical if len({(clip.label, *clip.more_labels) for clip in clips}) > 1]
+        return [clips for clips in self.identical if len({frozenset(_labels(clip)) for clip in clips}) > 1]
+
+    @property
+    def truncated(self) -> list[Failure]:
+        """Those of ``failures`` that were cut off."""
+        return [failure for failure in self.failures if failure.reason.startswith("truncated: ")]
 
     def counts(self) -> dict[str, int]:
         """Clips of each class, in the order of the labels."""
-        found = Counter(label for clip in self.dataset.clips for label in (clip.label, *clip.more_labels))
+        found = Counter(label for clip in self.dataset.clips for label in _labels(clip))
         return {label: found[label] for label in self.dataset.labels}
 
     def _pairs(self) -> list[tuple[Clip, SoundFacts]]:
@@ -84,7 +89,7 @@ class Inspection:
             "duration_s": spread([facts.duration_s for facts in self.facts]),
             "rates_hz": _counted(facts.rate_hz for facts in self.facts),
             "channels": _counted(facts.channels for facts in self.facts),
-            "peak_dbfs": spread([20 * math.log10(f.peak) for f in self.facts if f.peak]),
+            "peak_dbfs": spread([20 * math.log10(f.peak) for f in self.facts if not f.silent]),
             "rms_dbfs": spread([facts.rms_dbfs for facts in self.facts if not facts.silent]),
             "silent": _names(self.silent),
             "clipped": _names(self.clipped),
@@ -92,9 +97,11 @@ class Inspection:
             "short": _names(self.short),
             "identical": [_names(clips) for clips in self.identical],
             "contradicting": [
-                [{"path": clip.name, "label": clip.label} for clip in clips] for clips in self.contradicting
+                [{"path": clip.name, "label": ";".join(_labels(clip))} for clip in clips]
+                for clips in self.contradicting
             ],
-            "failures": [{"path": str(failure.path), "reason": failure.reason} for failure in self.failures],
+            "truncated": _reasons(self.truncated),
+            "failures": _reasons(self.failures),
         }
 
 
@@ -109,8 +116,11 @@ def inspect(
 ) -> Inspection:
     """Read a data set as training would, and every recording of it once. Raises DataError where there is none.
 
-    place, source, group_pattern: see ``read_dataset``. short_s: shorter clips are listed. threads: that decode.
+    place, source, group_pattern: see ``read_dataset``. short_s: shorter clips are listed. threads: that decode. Raises
+    SettingsError where short_s is no length.
     """
+    if not (math.isfinite(short_s) and short_s >= 0):
+        raise SettingsError(f"--short-s must be a number of seconds, 0 or more, got {short_s:g}")
     dataset = read_dataset(
         downloaded(place, progress=progress), source=source, group_pattern=group_pattern, fewest_classes=1
     )
@@ -152,6 +162,14 @@ def _counted(values: Any) -> dict[str, int]:
 
 def _names(clips: Sequence[Clip]) -> list[str]:
     return [clip.name for clip in clips]
+
+
+def _reasons(failures: Sequence[Failure]) -> list[dict[str, str]]:
+    return [{"path": str(failure.path), "reason": failure.reason} for failure in failures]
+
+
+def _labels(clip: Clip) -> tuple[str, ...]:
+    return (clip.label, *clip.more_labels)
 
 
 def about(name: str) -> dict[str, str]:

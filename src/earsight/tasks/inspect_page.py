@@ -10,6 +10,7 @@ from earsight.audio.settings import AudioSettings
 from earsight.dataset.clip import fold_order
 from earsight.errors import MissingExtraError
 from earsight.extras import check
+from earsight.files import write_whole
 from earsight.mel.settings import MelSettings
 from earsight.scores.figures import draw_counts, draw_histogram, draw_image_grid
 from earsight.scores.page import write_page
@@ -33,8 +34,8 @@ def write_inspection(path: Path, inspection: Inspection) -> Path:
     if inspection.failures:
         warnings.append(f"{len(inspection.failures)} files can't be used.")
     with tempfile.TemporaryDirectory() as work:
-        return write_page(
-            path,
+        page = write_page(
+            Path(work) / "page.html",
             "data.html.j2",
             title=dataset.place.resolve().name,
             subtitle=known.get("title", f"read as: {dataset.source}"),
@@ -61,9 +62,12 @@ def write_inspection(path: Path, inspection: Inspection) -> Path:
                 ("Silent", _rows(values["silent"])),
                 ("Clipped", _rows(values["clipped"])),
                 (f"Shorter than {inspection.short_s:g} s", _rows(values["short"])),
+                ("Truncated", _rows([[f.path, f.reason] for f in inspection.truncated])),
                 ("Left out", _rows([[f.path, f.reason] for f in inspection.failures])),
             ),
         )
+        write_whole(path, page.read_bytes())
+    return path
 
 
 def _counts(found: dict[str, int], unit: str = "") -> str:

@@ -20,8 +20,9 @@ from torch import Tensor
 from earsight.dataset.loader import ahead, training_order
 from earsight.dataset.store import Store
 from earsight.errors import TrainingError
+from earsight.files import write_whole
 from earsight.mel.augment import Augmentation, augment, draw
-from earsight.network.checkpoint import save_classifier, write_whole
+from earsight.network.checkpoint import save_classifier
 from earsight.network.classifier import Classifier
 from earsight.network.optimizer import create_optimizer, learning_rate
 from earsight.scores.metrics import Metrics, measure

@@ -58,6 +58,21 @@ def plan_training(
 
     A data set that is known by name and not there yet is downloaded. progress: show it.
     """
+    check_recipe(recipe)
+    check_kind(split_kind)
+    if resume and out is None:
+        raise SettingsError("--resume needs to know which run goes on; pass --out RUN")
+    if out is not None and not str(out).strip():
+        raise SettingsError("--out is empty; name a folder")
+    dataset = read_training_data(data, source=source, group_pattern=group_pattern, strict=strict, progress=progress)
+    run = Path(out) if out is not None else new_run(recipe_name, recipe.network.model)
+    plan = plan_run(dataset, recipe, split_kind, run, recipe_name, leaks, strict=strict, resume=resume, store=store)
+    check_run(run, resume)
+    return plan
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Packages, model name and weights file. Raises EarsightError."""
     extras.check("torch", "timm", "lightning_fabric", "safetensors", "matplotlib", "jinja2")
     check_model_name(recipe.network.model)
     if recipe.network.weights is not None and not Path(recipe.network.weights).is_file():
@@ -65,11 +80,12 @@ def plan_training(
             f"no weights file: {recipe.network.weights}; give a safetensors or pth file under timm's names, "
             "or pass --no-pretrained"
         )
-    if resume and out is None:
-        raise SettingsError("--resume needs to know which run goes on; pass --out RUN")
-    if out is not None and not str(out).strip():
-        raise SettingsError("--out is empty; name a folder")
-    check_kind(split_kind)
+
+
+def read_training_data(
+    data: str | Path, *, source: str | None, group_pattern: str | None, strict: bool, progress: bool
+) -> DataSet:
+    """Download what is known by name, read it, and refuse what can't be trained on. Raises EarsightError."""
     dataset = read_dataset(
         downloaded(data, progress=progress), source=source, group_pattern=group_pattern, strict=strict
     )
@@ -78,16 +94,31 @@ def plan_training(
             f"{len(several)} of {len(dataset.clips)} clips have several labels, such as {several[0]}; "
             "training takes one label a clip"
         )
+    return dataset
+
+
+def plan_run(
+    dataset: DataSet,
+    recipe: Recipe,
+    split_kind: str,
+    run: Path,
+    recipe_name: str,
+    leaks: Policy,
+    *,
+    strict: bool,
+    resume: bool,
+    store: bool,
+) -> Plan:
+    """Divide the clips and look for leaks. Raises EarsightError."""
     drawn = split(dataset.clips, split_kind, seed=recipe.seed, group_name=dataset.group_name, official=dataset.split)
     clean, left_out = settle(
         dataset.clips, drawn, lambda way: find_leaks(dataset.clips, way, dataset.group_name), leaks
     )
-    run = Path(out) if out is not None else _new_run(recipe_name, recipe.network.model)
-    check_run(run, resume)
     return Plan(run, dataset, clean, recipe, recipe_name, leaks, tuple(left_out), strict, resume, store)
 
 
-def _new_run(recipe_name: str, model: str) -> Path:
+def new_run(recipe_name: str, model: str) -> Path:
+    """A name below runs/ that tells what and when."""
     stem = Path(recipe_name).stem
     return Path("runs") / f"{stem}-{model.replace('/', '-').replace(':', '-')}-{time.strftime('%Y%m%d-%H%M%S')}"
 

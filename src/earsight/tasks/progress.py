@@ -52,7 +52,8 @@ class Progress:
             self._bar.stop()
 
     def say(self, line: str) -> None:
-        self._console.print(line, markup=False, soft_wrap=True)
+        shown = "".join(c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" for c in line)
+        self._console.print(shown, markup=False, soft_wrap=True)
 
     def start(self, what: str, total: int, done: int = 0, *, in_bytes: bool = False) -> None:
         """Begin a bar of ``total`` steps (or bytes, shown in MB) in place of the last one."""

@@ -191,6 +191,8 @@ def _open_json(path: Path, lines: Iterator[str]) -> tuple[list[str], Iterator[Ro
             continue
         try:
             row = json.loads(line)
+            if "\\ud" in line.lower():  # half of a letter that has two: nothing could be written with it
+                json.dumps(row, ensure_ascii=False).encode()
         except (ValueError, RecursionError) as error:
             raise DataError(f"{path}, line {number} is not JSON ({error}); mend it") from error
         if not isinstance(row, dict):

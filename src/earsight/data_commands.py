@@ -1,0 +1,189 @@
+"""The data commands: list, get, inspect, split, cache."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import cyclopts
+from cyclopts import Parameter
+
+from earsight.errors import SettingsError
+from earsight.terminal import division_lines, inspection_lines, json_line, show, source_lines
+
+app = cyclopts.App(name="data", help="List, get, inspect and split data sets.", help_format="plaintext")
+
+
+@app.command(name="list", help_formatter="plain")
+def list_(*, json_: Annotated[bool, Parameter(name="--json", negative="")] = False) -> int:
+    """The data sets that are known by name.
+
+    Parameters
+    ----------
+    json_
+        Print JSON instead of text.
+    """
+    from earsight.dataset.sources import downloaded_folder, known_sources
+
+    sources = known_sources()
+    present = [name for name in sources if downloaded_folder(name).is_dir()]
+    if json_:
+        fields = ("title", "licence", "citation", "page", "protocol", "how_to_get")
+        rows = [{"name": name, **{f: getattr(sources[name], f) for f in fields}} for name in sources]
+        show(json_line([{**row, "downloaded": row["name"] in present} for row in rows]))
+    else:
+        show(*source_lines(sources.values(), present))
+        show("get one: earsight data get NAME; train on it: earsight train NAME")
+    return 0
+
+
+@app.command(help_formatter="plain")
+def get(name: str, /) -> int:
+    """Download a known data set, check it and unpack it into the cache.
+
+    The cache is the folder EARSIGHT_HOME, or else ~/.cache/earsight. With EARSIGHT_MIRROR=URL the archives are taken
+    from URL instead of their official addresses, by their names there.
+
+    Parameters
+    ----------
+    name
+        See earsight data list.
+    """
+    from earsight.tasks.data import get as task
+
+    show(str(task(name, progress=True)))
+    return 0
+
+
+@app.command(help_formatter="plain")
+def inspect(
+    place: Path,
+    /,
+    *,
+    source: str | None = None,
+    group_pattern: str | None = None,
+    short_s: float = 0.5,
+    threads: int | None = None,
+    html: Path | None = None,
+    overwrite: Annotated[bool, Parameter(negative="")] = False,
+    json_: Annotated[bool, Parameter(name="--json", negative="")] = False,
+) -> int:
+    """Count what is in a data set, and find silent, clipped, short, truncated, unreadable, identical and contradicting
+    files.
+
+    Parameters
+    ----------
+    place
+        Recordings, as for train.
+    source
+        The name of a known data set, folder, or table; otherwise recognised by the file names.
+    group_pattern
+        A regular expression that finds a clip's group in its path.
+    short_s
+        Shorter clips are listed.
+    threads
+        That decode; otherwise all cores.
+    html
+        Write a page with pictures to this file.
+    overwrite
+        Replace the file of --html where it is there already.
+    json_
+        Print JSON instead of text.
+    """
+    from earsight.tasks.data import check_output
+    from earsight.tasks.inspect import about
+    from earsight.tasks.inspect import inspect as task
+
+    if html is not None:
+        check_output(html, place, overwrite=overwrite)
+    done = task(place, source=source, group_pattern=group_pattern, short_s=short_s, threads=threads, progress=True)
+    if html is not None:
+        check_output(html, done.dataset.place, overwrite=overwrite, clips=done.dataset.clips)
+    if json_:
+        show(json_line({**done.to_dict(), "about": about(done.dataset.source)}))
+    else:
+        show(*inspection_lines(done, about(done.dataset.source)))
+    if html is not None:
+        from earsight.tasks.inspect_page import write_inspection
+
+        show(f"page: {write_inspection(html, done)}", to=sys.stderr if json_ else None)
+    return 0
+
+
+@app.command(help_formatter="plain")
+def split(
+    place: Path,
+    /,
+    *,
+    split: str = "auto",
+    seed: int = 0,
+    source: str | None = None,
+    group_pattern: str | None = None,
+    out: Annotated[Path | None, Parameter(alias="-o")] = None,
+    overwrite: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Show how a data set would be split, and write the split as a table.
+
+    Parameters
+    ----------
+    place
+        Recordings, as for train.
+    split
+        As for train.
+    seed
+        Of splits that are drawn.
+    source
+        The name of a known data set, folder, or table; otherwise recognised by the file names.
+    group_pattern
+        A regular expression that finds a clip's group in its path.
+    out
+        A CSV file to write; train on it with --split column:part.
+    overwrite
+        Replace the file of --out where it is there already.
+    """
+    from earsight.files import write_whole
+    from earsight.tasks.data import check_output, divide
+
+    if out is not None:
+        if out.suffix.lower() != ".csv":
+            raise SettingsError(
+                f"--out {out} does not end in .csv, so that it would not be taken for a table; rename it"
+            )
+        check_output(out, place, overwrite=overwrite)
+    done = divide(place, split, seed=seed, source=source, group_pattern=group_pattern, progress=True)
+    if out is None:
+        show(*division_lines(done))
+        return 0
+    check_output(out, done.dataset.place, overwrite=overwrite, clips=done.dataset.clips)
+    write_whole(out, done.to_csv())
+    show(*division_lines(done), f"table: {out}")
+    if done.try_split:
+        show(f"try:   earsight train {shlex.quote(str(out))} --split {done.try_split}")
+    return 0
+
+
+@app.command(help_formatter="plain")
+def cache(
+    *,
+    clear: Annotated[bool, Parameter(negative="")] = False,
+    downloads: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Show what the cache holds, or clear it of decoded recordings and unpacked archives.
+
+    Parameters
+    ----------
+    clear
+        Remove them; the next training unpacks and decodes again. Downloads stay.
+    downloads
+        With --clear: remove downloads too, and the data sets that were unpacked from them.
+    """
+    from earsight.tasks.data import kept_in_cache
+
+    if downloads and not clear:
+        raise SettingsError("--downloads says what else --clear removes; pass both")
+    for kept in kept_in_cache():
+        size = kept.size_bytes
+        if removed := clear and (downloads or not kept.fetched):
+            kept.clear()
+        show(f"{kept.place}: {size / 1e6:.1f} MB of {kept.what}{' removed' if removed else ''}")
+    return 0

@@ -1,0 +1,229 @@
+"""crossval: every fold and seed trained, each clip scored once by a network that never heard its speaker."""
+
+import json
+import multiprocessing
+import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from earsight.dataset.folds import every_fold
+from earsight.dataset.leaks import Policy
+from earsight.errors import EarsightError, SettingsError
+from earsight.files import write_whole
+from earsight.settings import flat
+from earsight.tasks.cores import free_cores, read_load
+from earsight.tasks.devices import Machine
+from earsight.tasks.plan import STATE_NAME, Plan, check_recipe, check_run, new_run, plan_run, read_training_data
+from earsight.tasks.progress import Progress
+from earsight.tasks.recipe import Recipe
+
+if TYPE_CHECKING:
+    from earsight.scores.crossval import CrossScores
+
+ABOUT_NAME = "crossval.json"
+
+
+@dataclass(frozen=True)
+class CrossResult:
+    """out: the folder. scores: None where it was stopped, or a fold failed. sentence, caveat, group_name: how it was
+    split, for a reader. failures: fold → why it could not be trained."""
+
+    out: Path
+    scores: "CrossScores | None"
+    sentence: str
+    caveat: str
+    group_name: str
+    failures: dict[str, str]
+    interrupted: bool
+
+
+@dataclass(frozen=True)
+class _Fold:
+    plan: Plan
+    machine: Machine
+    name: str
+    seed: int
+
+    @property
+    def done(self) -> bool:
+        run = self.plan.run
+        return (run / "metrics.json").is_file() and not (run / STATE_NAME).is_file()
+
+
+def crossval(
+    data: str | Path,
+    *,
+    folds: str,
+    seeds: int = 1,
+    recipe: str | Path | Recipe = "default",
+    recipe_name: str | None = None,
+    out: str | Path | None = None,
+    source: str | None = None,
+    group_pattern: str | None = None,
+    leaks: Policy = "refuse",
+    resume: bool = False,
+    strict: bool = False,
+    store: bool = True,
+    jobs: int = 1,
+    machine: Machine | None = None,
+    progress: bool = False,
+) -> CrossResult:
+    """Train every fold with every seed, each in a run folder of its own below ``out``, and score all clips together.
+
+    folds: see ``every_fold``. seeds: how many, from the recipe's own on. resume: go on with ``out``; what is finished
+    is not trained again. jobs: so many folds at once, on a GPU each where there are GPUs. The rest: see ``train``. A
+    fold that can't be trained does not end the others. Raises EarsightError.
+    """
+    if seeds < 1 or jobs < 1:
+        raise SettingsError(f"--seeds and --jobs must be 1 or more, got {seeds} and {jobs}")
+    if resume and out is None:
+        raise SettingsError("--resume needs to know what goes on; pass --out FOLDER")
+    name = recipe_name or ("custom" if isinstance(recipe, Recipe) else str(recipe))
+    settings = recipe if isinstance(recipe, Recipe) else Recipe.named(recipe)
+    machine = machine or Machine()
+    check_recipe(settings)
+    dataset = read_training_data(data, source=source, group_pattern=group_pattern, strict=strict, progress=progress)
+    kinds = every_fold(folds, dataset.clips)
+    place = Path(out) if out is not None else new_run(f"crossval-{folds.replace(':', '-')}", settings.network.model)
+    begun = _check_folder(place, settings, kinds, len(dataset.clips), resume)
+    work = []
+    for seed in range(settings.seed, settings.seed + seeds):
+        for number, kind in enumerate(kinds):
+            run = place / f"seed{seed}-fold{number}"
+            seeded = settings.model_copy(update={"seed": seed})
+            again = (run / STATE_NAME).is_file()
+            plan = plan_run(dataset, seeded, kind, run, name, leaks, strict=strict, resume=again, store=store)
+            fold = _Fold(plan, machine, kind, seed)
+            if not fold.done:
+                check_run(run, again)
+            work.append(fold)
+    machine.check()
+    if not begun:
+        _write_about(place, settings, kinds, len(dataset.clips))
+    failures: dict[str, str] = {}
+    try:
+        for fold, reason in _train(work, jobs, progress):
+            failures[f"{fold.name}, seed {fold.seed}"] = reason
+        interrupted = False
+    except KeyboardInterrupt:
+        interrupted = True
+    sentence = _sentence(work, folds)
+    caveat = next((fold.plan.split.caveat for fold in work if fold.plan.split.caveat), "")
+    if interrupted or failures:
+        return CrossResult(place, None, sentence, caveat, dataset.group_name, failures, interrupted)
+    from earsight.tasks.crossval_report import write_results
+
+    places = [(fold.seed, fold.name, fold.plan.run) for fold in work]
+    scores = write_results(place, places, work[0].plan, sentence, caveat)
+    return CrossResult(place, scores, sentence, caveat, dataset.group_name, {}, False)
+
+
+def _check_folder(place: Path, recipe: Recipe, kinds: tuple[str, ...], clips: int, resume: bool) -> bool:
+    """Whether it was begun before. Raises SettingsError where it holds something else."""
+    if place.exists() and not place.is_dir():
+        raise SettingsError(f"--out {place} is a file; name a folder")
+    if not place.is_dir() or not any(place.iterdir()):
+        return False
+    about = place / ABOUT_NAME
+    if not about.is_file():
+        raise SettingsError(f"{place} is not empty and no cross-validation; pass another --out")
+    if not resume:
+        raise SettingsError(f"{place} is not empty; pass --resume to go on with it, or another --out")
+    try:
+        then = json.loads(about.read_text(encoding="utf-8"))
+        before, folds, heard = flat(then["recipe"]), tuple(then["folds"]), then["clips"]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SettingsError(f"{about} is damaged; begin again with another --out") from error
+    now = flat(json.loads(recipe.model_dump_json()))
+    changed = [f"{name} was {before.get(name)}, is {value}" for name, value in now.items() if before.get(name) != value]
+    changed += [f"the folds were {', '.join(folds)}"] if folds != kinds else []
+    changed += [f"there were {heard} clips, are {clips}"] if heard != clips else []
+    if changed:
+        raise SettingsError(f"can't go on with {place} with other settings: {'; '.join(changed)}; give the same ones")
+    return True
+
+
+def _write_about(place: Path, recipe: Recipe, kinds: tuple[str, ...], clips: int) -> None:
+    about = {"format": 1, "folds": kinds, "clips": clips, "recipe": json.loads(recipe.model_dump_json())}
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        write_whole(place / ABOUT_NAME, json.dumps(about, indent=1, ensure_ascii=False) + "\n")
+    except OSError as error:
+        raise SettingsError(f"can't write to --out {place} ({error.strerror}); name another folder") from error
+
+
+def _train(work: list[_Fold], jobs: int, progress: bool) -> Iterator[tuple[_Fold, str]]:
+    """Train what is not finished; yields what failed, and why. Raises KeyboardInterrupt where it was stopped."""
+    left = [fold for fold in work if not fold.done]
+    with Progress(shown=progress) as shown:
+        shown.say(
+            f"{len(work)} trainings, {len(work) - len(left)} of them finished before; into {work[0].plan.run.parent}"
+        )
+        if jobs == 1:
+            for number, fold in enumerate(left, 1):
+                shown.say(f"\n{fold.name}, seed {fold.seed} ({number} of {len(left)} to do)")
+                if reason := _train_one(fold, progress):
+                    yield fold, reason
+            return
+        free = free_cores(read_load())
+        context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
+        numbers = context.Queue()
+        for number in range(jobs):
+            numbers.put(number)
+        threads = max(1, free // jobs)
+        with ProcessPoolExecutor(jobs, context, initializer=_begin, initargs=(numbers, threads)) as pool:
+            running = {pool.submit(_train_one, fold): fold for fold in left}
+            for number, future in enumerate(as_completed(running), 1):
+                fold = running[future]
+                reason = future.result()
+                shown.say(f"{number} of {len(left)}: {fold.name}, seed {fold.seed}: {reason or _told(fold)}")
+                if reason:
+                    yield fold, reason
+
+
+def _told(fold: _Fold) -> str:
+    test = json.loads((fold.plan.run / "metrics.json").read_text(encoding="utf-8"))["test"]
+    return f"accuracy {test['accuracy']:.3f} UAR {test['uar']:.3f}"
+
+
+def _begin(numbers: Any, threads: int) -> None:
+    """Of a process: a GPU and threads of its own."""
+    global _threads
+    _threads = threads
+    number = numbers.get()
+    import torch
+
+    if count := torch.cuda.device_count():
+        os.environ["CUDA_VISIBLE_DEVICES"] = str(number % count)
+
+
+_threads: int | None = None
+
+
+def _train_one(fold: _Fold, progress: bool = False) -> str:
+    """Why it failed; "" where it did not."""
+    from earsight.tasks.train import run_plan
+
+    machine = fold.machine if fold.machine.threads else replace(fold.machine, threads=_threads)
+    try:
+        result = run_plan(fold.plan, machine, progress=progress)
+    except EarsightError as error:
+        return str(error)
+    if result.interrupted:
+        raise KeyboardInterrupt
+    return ""
+
+
+def _sentence(work: list[_Fold], folds: str) -> str:
+    first = work[0].plan
+    seeds = len({fold.seed for fold in work})
+    name, groups = first.dataset.group_name, len(first.dataset.groups)
+    count = len({fold.name for fold in work})
+    if all(fold.plan.split.speaker_independent for fold in work):
+        who = f"each of {groups} {name}s scored once by a network that never heard them, its epoch chosen on others"
+    else:
+        who = "each clip scored once by a network that was not trained on it"
+    return f"{count} folds, {seeds} seed{'s' if seeds > 1 else ''}: {who}. Folds: {folds}."

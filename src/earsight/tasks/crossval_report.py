@@ -1,0 +1,93 @@
+"""The run folders of a cross-validation → metrics.json, predictions, figures and report.html."""
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from earsight.audio.load import fixed_crop, load_waveform
+from earsight.errors import DataError, DecodeError
+from earsight.files import write_whole
+from earsight.scores.crossval import CrossScores, cross_scores
+from earsight.scores.figures import draw_bars, draw_confusion
+from earsight.scores.page import write_page
+from earsight.scores.predictions import Predictions, read_csv
+from earsight.scores.report import FigureEntry, Mistake, wav_bytes
+from earsight.settings import flat
+from earsight.tasks.plan import Plan
+
+_WORST_MISTAKES = 12
+
+
+def write_results(
+    out: Path, places: Sequence[tuple[int, str, Path]], plan: Plan, sentence: str, caveat: str
+) -> CrossScores:
+    """places: (seed, fold, run folder) of every fold. plan: of one of them. Raises DataError where a run lacks its
+    predictions."""
+    scores = cross_scores({(seed, fold): _read(run, fold, seed) for seed, fold, run in places})
+    for seed, run in zip(scores.seeds, scores.runs, strict=True):
+        run.write_csv(out / f"predictions-seed{seed}.csv")
+    beside = {"caveat": caveat} if caveat else {}
+    numbers = {"sentence": sentence, **beside, **scores.to_dict()}
+    write_whole(out / "metrics.json", json.dumps(numbers, indent=1, ensure_ascii=False) + "\n")
+    write_page(
+        out / "report.html",
+        "crossval.html.j2",
+        title=out.name,
+        subtitle=f"{plan.recipe.network.model} on {plan.dataset.place.resolve().name}",
+        created=time.strftime("%Y-%m-%d %H:%M"),
+        sentence=sentence,
+        caveat=caveat,
+        synthetic=plan.dataset.synthetic,
+        group_name=plan.dataset.group_name,
+        scores=scores,
+        figures=_draw(out / "figures", scores, plan.dataset.group_name, caveat),
+        mistakes=_mistakes(scores.runs[0], plan),
+        settings=flat(plan.recipe.model_dump()),
+    )
+    return scores
+
+
+def _read(run: Path, fold: str, seed: int) -> Predictions:
+    path = run / "predictions.csv"
+    if not path.is_file():
+        raise DataError(f"no predictions of {fold}, seed {seed} in {run}; remove that folder, and --resume")
+    return read_csv(path)
+
+
+def _draw(folder: Path, scores: CrossScores, group_name: str, caveat: str) -> list[FigureEntry]:
+    folder.mkdir(exist_ok=True)
+    beside = f", {caveat}" if caveat else ""
+    labels = [row.label for row in scores.every_answer.per_class]
+    title = f"Confusion, all folds{beside}"
+    confusion = draw_confusion(folder / "confusion.png", scores.every_answer.confusion, labels, title=title)
+    entries = [FigureEntry("Confusion matrix", f"Truth in rows, answers in columns; all folds{beside}.", confusion)]
+    if scores.groups:
+        drawn = draw_bars(
+            folder / "groups.png",
+            [one.accuracy for one in scores.groups],
+            [one.group for one in scores.groups],
+            title=f"Accuracy of each {group_name}{beside}",
+            x_name="accuracy",
+            marked=scores.scores["accuracy"].mean,
+        )
+        caption = f"From the hardest {group_name} to the easiest; the dotted line is the accuracy of all clips."
+        entries.append(FigureEntry(f"{group_name.capitalize()} by {group_name}", caption, drawn))
+    return entries
+
+
+def _mistakes(run: Predictions, plan: Plan) -> list[Mistake]:
+    """The most confident ones of the first seed, to listen to where their files can still be read."""
+    clip_of = {str(clip.path): clip for clip in plan.dataset.clips}
+    found = []
+    for row in run.mistakes(_WORST_MISTAKES):
+        path, sound = run.paths[row], None
+        if (clip := clip_of.get(path)) is not None:
+            try:
+                heard = load_waveform(clip.path, plan.recipe.audio, clip.start_s or 0.0, clip.end_s)
+                sound = wav_bytes(fixed_crop(heard, plan.recipe.audio)[0], plan.recipe.audio.rate_hz)
+            except DecodeError:
+                pass  # it was readable when it was scored; the row stands without its sound
+        truth, answer = run.labels[run.truth[row]], run.labels[run.predicted[row]]
+        found.append(Mistake(path, truth, answer, float(run.confidence[row]), sound))
+    return found

@@ -1,0 +1,133 @@
+"""Real trainings of a tiny network: what is finished stays, what was stopped goes on, what failed is named."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import earsight as es
+from earsight.errors import SettingsError, SplitError, TrainingError
+from earsight.scores.predictions import Predictions, read_csv
+from earsight.tasks import train as training
+from earsight.tasks.crossval import CrossResult, crossval
+from earsight.tasks.devices import Machine
+
+QUICK = {
+    "epochs": 1,
+    "batch_size": 8,
+    "audio": {"crop_s": 0.4},
+    "mel": {"n_mels": 32},
+    "network": {"model": "test_efficientnet", "pretrained": False},
+}
+ONE = Machine(accelerator="cpu", threads=1)
+
+
+def cross(tones: Path, out: Path, **changes: Any) -> CrossResult:
+    settings: dict[str, Any] = {"folds": "group:3", "group_pattern": r"(\d)\.wav$", "store": False, "machine": ONE}
+    recipe = es.Recipe.named("default", {**QUICK, **changes.pop("recipe", {})})
+    return crossval(tones, out=out, recipe=recipe, **{**settings, **changes})
+
+
+def same(one: Predictions, two: Predictions) -> bool:
+    return one.paths == two.paths and np.array_equal(one.probabilities, two.probabilities)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, CrossResult]:
+    from tests.conftest import write_tones
+
+    root = tmp_path_factory.mktemp("crossval")
+    write_tones(root / "tones")
+    return root / "tones", cross(root / "tones", root / "out")
+
+
+def test_every_clip_is_scored_once_by_strangers(whole: tuple[Path, CrossResult]) -> None:
+    tones, result = whole
+    assert result.scores is not None
+    (run,) = result.scores.runs
+    assert sorted(run.paths) == sorted(map(str, tones.rglob("*.wav")))
+    assert result.sentence.startswith("3 folds, 1 seed: each of 10 groups scored once by a network that never heard")
+    for number in range(3):
+        folder = result.out / f"seed0-fold{number}"
+        tested = read_csv(folder / "predictions.csv")
+        heard = json.loads((folder / "model.json").read_text())["data"]["trained_groups"]
+        assert not set(tested.groups) & set(heard)
+    assert same(run, read_csv(result.out / "predictions-seed0.csv"))
+    told = json.loads((result.out / "metrics.json").read_text())
+    assert told["clips"] == 24
+    assert told["accuracy"]["mean"] == np.mean(run.predicted == run.truth)
+    assert told["accuracy"]["low95"] <= told["accuracy"]["mean"] <= told["accuracy"]["high95"]
+    page = (result.out / "report.html").read_text()
+    assert page.count("<audio") == len(run.mistakes(12))
+    assert "95 %" in page
+
+
+def test_a_stopped_one_goes_on_where_it_was(
+    whole: tuple[Path, CrossResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tones, undisturbed = whole
+    real, done = training.run_plan, []
+
+    def stopping(plan: Any, *rest: Any, **more: Any) -> Any:
+        if len(done) == 1:
+            raise KeyboardInterrupt
+        done.append(plan.run.name)
+        return real(plan, *rest, **more)
+
+    monkeypatch.setattr(training, "run_plan", stopping)
+    stopped = cross(tones, tmp_path / "out")
+    assert (stopped.interrupted, stopped.scores, done) == (True, None, ["seed0-fold0"])
+    with pytest.raises(SettingsError, match="is not empty; pass --resume"):
+        cross(tones, tmp_path / "out")
+    with pytest.raises(SettingsError, match=r"other settings: epochs was 1, is 2; the folds were group:3:0"):
+        cross(tones, tmp_path / "out", resume=True, recipe={"epochs": 2}, folds="group:4")
+    monkeypatch.setattr(
+        training, "run_plan", lambda plan, *a, **k: (done.append(plan.run.name), real(plan, *a, **k))[1]
+    )
+    result = cross(tones, tmp_path / "out", resume=True)
+    assert done == ["seed0-fold0", "seed0-fold1", "seed0-fold2"]
+    assert result.scores is not None
+    assert undisturbed.scores is not None
+    assert same(result.scores.runs[0], undisturbed.scores.runs[0])
+
+
+def test_two_at_once_are_the_same_as_one_by_one(whole: tuple[Path, CrossResult], tmp_path: Path) -> None:
+    tones, one_by_one = whole
+    result = cross(tones, tmp_path / "out", jobs=2)
+    assert result.scores is not None
+    assert one_by_one.scores is not None
+    assert same(result.scores.runs[0], one_by_one.scores.runs[0])
+
+
+def test_a_fold_that_fails_does_not_end_the_others(
+    whole: tuple[Path, CrossResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tones, _ = whole
+    real = training.run_plan
+
+    def failing(plan: Any, *rest: Any, **more: Any) -> Any:
+        if plan.run.name == "seed0-fold1":
+            raise TrainingError("the loss is no longer a number")
+        return real(plan, *rest, **more)
+
+    monkeypatch.setattr(training, "run_plan", failing)
+    result = cross(tones, tmp_path / "out")
+    assert result.scores is None
+    assert result.failures == {"group:3:1, seed 0": "the loss is no longer a number"}
+    assert (result.out / "seed0-fold2" / "metrics.json").is_file()
+
+
+def test_what_cannot_be_is_refused_before_anything_is_trained(tones: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="--seeds and --jobs must be 1 or more, got 0 and 1"):
+        cross(tones, tmp_path / "out", seeds=0)
+    with pytest.raises(SplitError, match="unknown folds 'luna'"):
+        cross(tones, tmp_path / "out", folds="luna")
+    with pytest.raises(SplitError, match="RAVDESS's actors; not in this data"):
+        cross(tones, tmp_path / "out", folds="luna5")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").touch()
+    with pytest.raises(SettingsError, match="is not empty and no cross-validation"):
+        cross(tones, tmp_path / "full")
+    assert not (tmp_path / "out").exists()
