@@ -114,3 +114,13 @@ def test_a_tag_before_an_mp3_does_not_hide_that_it_was_cut_off(tmp_path: Path) -
 def test_a_zero_is_never_negative(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", np.array([0.5, -0.0, 0.0, -0.5], dtype=np.float32), 16000, subtype="FLOAT")
     assert np.signbit(decode(tmp_path / "a.wav").samples).tolist() == [[False, False, False, True]]
+
+
+@pytest.mark.parametrize("kind", ["wav", "aiff", "flac", "au", "caf", "w64"])
+def test_sixteen_bits_are_read_as_libsndfile_turns_them_into_floats(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / f"a.{kind}"
+    every = np.arange(-32768, 32768, dtype=np.int16).reshape(-1, 2)
+    soundfile.write(path, every, 16000, subtype="PCM_16")
+    expected, _ = soundfile.read(path, dtype="float32")
+    assert np.array_equal(decode(path).samples, expected.T)
+    assert decode(path).samples.min() == -1.0

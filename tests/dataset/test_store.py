@@ -215,3 +215,22 @@ def test_size_and_clearing(tones: Path, tmp_path: Path) -> None:
     clear_stores(tmp_path / "store")
     assert store_size_bytes(tmp_path / "store") == 0
     clear_stores(tmp_path / "store")
+
+
+def test_a_file_that_changes_while_it_is_decoded_is_not_found_again(
+    tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changing, real = tones / "low" / "low05.wav", module.decode
+
+    def decode(source: Path, *span: float | None) -> object:
+        sound = real(source, *span)
+        if source == changing:
+            soundfile.write(source, tone(350, 0.7), 16000)
+        return sound
+
+    monkeypatch.setattr(module, "decode", decode)
+    build(tones, tmp_path / "store")
+    monkeypatch.undo()
+    again = build(tones, tmp_path / "store")
+    assert again.decoded == 1
+    assert same(again, build(tones, None))

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import xxhash
 
-from earsight.audio.decode import SILENT_PEAK, Samples, no_negative_zeros, open_sound, source_name
+from earsight.audio.decode import SILENT_PEAK, Samples, no_negative_zeros, open_sound, read_floats, source_name
 from earsight.audio.truncated import check_whole
 from earsight.errors import DecodeError
 
@@ -79,7 +79,7 @@ def examine(path: Path, start_s: float = 0.0, end_s: float | None = None) -> Sou
             left = math.inf if end_s is None else max(0, round(end_s * file.samplerate) - first)
             whole_numbers = file.subtype.startswith("PCM_")
             while left:  # soundfile's blocks() hands on rubbish where a file ends before its header says
-                read = file.read(int(min(left, _BLOCK_SAMPLES)), "float32", always_2d=True)
+                read = read_floats(file, int(min(left, _BLOCK_SAMPLES)))
                 if not len(read):
                     check_whole(path, name, file, first + count)
                     break

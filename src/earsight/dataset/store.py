@@ -11,6 +11,7 @@ import json
 import os
 import secrets
 import shutil
+import stat
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -37,6 +38,7 @@ _SHORTEST_S = 0.01
 _SHARD_BYTES = 256 * 2**20
 _SYNC_BYTES = 32 * 2**20
 _AHEAD = 256
+_AT_ONCE = 8
 Ints = npt.NDArray[np.int64]
 
 
@@ -206,25 +208,33 @@ def _loaded(
 
     def load(clip: Clip) -> _Found | _Decoded | DecodeError:
         try:
-            keys, content = shelf.keys(clip)
+            name = shelf.name_of(clip)
+            keys = shelf.keys(clip, name)
             if (entry := shelf.find(keys)) is not None:
                 return _Found(entry, keys)
-            sound = decode(content if content is not None else clip.path, clip.start_s or 0.0, clip.end_s)
+            sound = decode(clip.path, clip.start_s or 0.0, clip.end_s)
             digest = sample_digest(sound.samples)  # here, while they are in the processor's cache
             pcm = prepare(sound, settings)
         except DecodeError as error:
-            return DecodeError(str(error).replace("the given bytes", str(clip.path)))
+            return error
+        if shelf.name_of(clip) != name:
+            keys = ()  # written to meanwhile: what was heard is not what will be found under this name
         if pcm.samples.shape[1] < _SHORTEST_S * settings.rate_hz:
             return DecodeError(f"shorter than {_SHORTEST_S} s: {clip.name}")
         return _Decoded(pcm, "" if pcm.silent else digest, keys)
 
-    waiting: deque[Future[_Found | _Decoded | DecodeError]] = deque()
-    for clip in clips:
-        waiting.append(pool.submit(load, clip))
-        if len(waiting) == _AHEAD:
-            yield waiting.popleft().result()
+    def load_several(several: Sequence[Clip]) -> list[_Found | _Decoded | DecodeError]:
+        return [load(clip) for clip in several]
+
+    # Several at once: each waking of the thread that writes costs about what trimming a clip does.
+    tasks = (clips[start : start + _AT_ONCE] for start in range(0, len(clips), _AT_ONCE))
+    waiting: deque[Future[list[_Found | _Decoded | DecodeError]]] = deque()
+    for several in tasks:
+        waiting.append(pool.submit(load_several, several))
+        if len(waiting) * _AT_ONCE >= _AHEAD:
+            yield from waiting.popleft().result()
     while waiting:
-        yield waiting.popleft().result()
+        yield from waiting.popleft().result()
 
 
 @contextmanager
@@ -246,8 +256,11 @@ class _Memory:
     def __init__(self) -> None:
         self._kept: list[npt.NDArray[np.int16]] = []
 
-    def keys(self, clip: Clip) -> tuple[tuple[str, ...], bytes | None]:
-        return (), None
+    def name_of(self, clip: Clip) -> str:
+        return ""
+
+    def keys(self, clip: Clip, name: str) -> tuple[str, ...]:
+        return ()
 
     def find(self, keys: tuple[str, ...]) -> _Entry | None:
         return None
@@ -289,19 +302,27 @@ class _Disk:
         finally:
             shelf.close()
 
-    def keys(self, clip: Clip) -> tuple[tuple[str, ...], bytes | None]:
-        """By name, size and date; where these are not known also by content, so that a moved file is found again. The
-        content of a file of which a span is wanted is not read: it may be hours long."""
+    def name_of(self, clip: Clip) -> str:
+        """Path, size, date and span; "" for what is no file."""
         try:
-            stat = clip.path.stat()
-        except OSError:
-            return (), None
+            found = clip.path.stat()
+        except (OSError, ValueError):  # ValueError: a zero byte in the name
+            return ""
+        if not stat.S_ISREG(found.st_mode) or not found.st_size:
+            return ""
         span = "" if clip.start_s is None and clip.end_s is None else f"|{clip.start_s}|{clip.end_s}"
-        by_name = f"{clip.path.absolute()}|{stat.st_size}|{stat.st_mtime_ns}{span}"
-        if span or by_name in self._entries or stat.st_size == 0 or not clip.path.is_file():
-            return (by_name,), None
-        content = clip.path.read_bytes()
-        return (by_name, f"content|{xxhash.xxh3_128_hexdigest(content)}"), content
+        return f"{clip.path.absolute()}|{found.st_size}|{found.st_mtime_ns}{span}"
+
+    def keys(self, clip: Clip, name: str) -> tuple[str, ...]:
+        """By name; where that is not known also by content, so that a moved file is found again. The content of a file
+        of which a span is wanted is not read: it may be hours long."""
+        if not name or name in self._entries or clip.start_s is not None or clip.end_s is not None:
+            return (name,) if name else ()
+        try:
+            content = clip.path.read_bytes()
+        except OSError:
+            return (name,)  # decoding it will say what is wrong
+        return (name, f"content|{xxhash.xxh3_128_hexdigest(content)}")
 
     def find(self, keys: tuple[str, ...]) -> _Entry | None:
         return next((self._entries[key] for key in keys if key in self._entries), None)
@@ -349,8 +370,8 @@ class _Disk:
         self._shard.close()
         path = Path(self._shard.name)
         self._shard = None
-        stat = path.stat()
-        seal = {"seal": path.name, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+        found = path.stat()
+        seal = {"seal": path.name, "size": found.st_size, "mtime_ns": found.st_mtime_ns}
         with (self.folder / f"index-{self._own}.jsonl").open("a", encoding="utf-8") as index:
             index.write(json.dumps(seal) + "\n")
 
@@ -401,10 +422,10 @@ def _open_unless_sealed(path: Path, seal: tuple[int, int] | None) -> npt.NDArray
     """_SEALED where the shard is as it was when it was closed; its samples where they must be checked; None where
     there is nothing to read."""
     try:
-        stat = path.stat()
-        if seal == (stat.st_size, stat.st_mtime_ns):
+        found = path.stat()
+        if seal == (found.st_size, found.st_mtime_ns):
             return _SEALED
-        return np.memmap(path, dtype=np.int16, mode="r", shape=(stat.st_size // 2,))
+        return np.memmap(path, dtype=np.int16, mode="r", shape=(found.st_size // 2,))
     except (OSError, ValueError):
         return None
 
