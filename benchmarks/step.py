@@ -16,6 +16,7 @@ from earsight.tasks.bench import interleaved
 from earsight.tasks.cores import allowed_cores
 from earsight.tasks.devices import Machine
 from earsight.tasks.loop import Learner
+from earsight.tasks.memory import keep_freed_memory
 from earsight.tasks.recipe import Recipe
 
 
@@ -28,6 +29,7 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true", help="that variant too; it takes minutes")
     arguments = parser.parse_args()
     torch.set_num_threads(allowed_cores())
+    keep_freed_memory()
     for model in arguments.model or ["tf_efficientnet_lite0"]:
         for batch_size in arguments.batch_size or [8, 32]:
             network = {"model": model, "pretrained": False}

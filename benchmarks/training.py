@@ -7,10 +7,12 @@ compute its mel spectrogram, in every epoch, with the workers and threads that s
 
 import argparse
 import json
+import multiprocessing
 import statistics
 import tempfile
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import librosa
@@ -18,9 +20,10 @@ import numpy as np
 import timm
 import torch
 
-from earsight.tasks.bench import Subject, interleaved, peak_memory_mb, stage_seconds
+from earsight.tasks.bench import Subject, interleaved, peak_memory_mb, stage_seconds, timed
 from earsight.tasks.cores import allowed_cores
 from earsight.tasks.devices import Machine
+from earsight.tasks.memory import keep_freed_memory
 from earsight.tasks.recipe import Recipe
 
 
@@ -64,26 +67,43 @@ def tutorial_epoch(network: torch.nn.Module, optimizer: torch.optim.Optimizer, d
         loss.item()
 
 
-def tutorial(subject: Subject) -> Callable[[], None]:
-    """Its epoch, at its own batch size 8, with the workers and threads that suit it best of those tried."""
-    recipe = subject.learner.recipe.model_copy(update={"batch_size": 8})
-    data = Tutorial(
-        [clip.path for clip in subject.store.clips], [n % 2 for n in range(len(subject.store.clips))], recipe
-    )
+def tutorial_process(pipe: Connection, recipe: Recipe, paths: list[Path]) -> None:
+    """In a process of its own, which our settings of threads and memory do not reach: an epoch for every message, with
+    the workers and threads that suited it best of those tried; sends how long it took."""
+    recipe = recipe.model_copy(update={"batch_size": 8})  # its own
+    data = Tutorial(paths, [n % 2 for n in range(len(paths))], recipe)
     network = timm.create_model(recipe.network.model, in_chans=1, num_classes=2)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.005)
 
-    def epoch(workers: int, threads: int) -> None:
+    def epoch(workers: int, threads: int) -> float:
         torch.set_num_threads(threads)
-        tutorial_epoch(network, optimizer, data, workers)
-        torch.set_num_threads(allowed_cores())
+        return timed(lambda: tutorial_epoch(network, optimizer, data, workers), "cpu")
 
-    tried = [(workers, threads) for workers in (0, 1, 2) for threads in {1, allowed_cores()}]
-    ways = {f"{workers} {threads}": partial(epoch, workers, threads) for workers, threads in tried}
-    seconds = interleaved(ways, 1, "cpu")
-    best = min(tried, key=lambda way: seconds[f"{way[0]} {way[1]}"])
-    print(f"tutorial's best of {len(tried)}: {best[0]} workers, {best[1]} threads")
-    return partial(epoch, *best)
+    tried = [(workers, threads) for workers in (0, 1, 2) for threads in sorted({1, allowed_cores()})]
+    epoch(0, 1)
+    seconds = {way: epoch(*way) for way in tried}
+    best = min(seconds, key=seconds.__getitem__)
+    pipe.send(f"tutorial's best of {len(tried)}: {best[0]} workers, {best[1]} threads")
+    while pipe.recv():
+        pipe.send(epoch(*best))
+
+
+@contextmanager
+def tutorial(subject: Subject) -> Iterator[Callable[[], None]]:
+    context = multiprocessing.get_context("spawn")
+    ours, its = context.Pipe()
+    paths = [clip.path for clip in subject.store.clips]
+    process = context.Process(target=tutorial_process, args=(its, subject.learner.recipe, paths))
+    process.start()
+    print(ours.recv())
+
+    def epoch() -> None:
+        ours.send(True)
+        ours.recv()
+
+    yield epoch
+    ours.send(False)
+    process.join()
 
 
 def main() -> None:
@@ -105,12 +125,14 @@ def main() -> None:
 def measure(recipe: Recipe, arguments: argparse.Namespace) -> None:
     clips = arguments.clips
     torch.set_num_threads(allowed_cores())
+    keep_freed_memory()
     with tempfile.TemporaryDirectory() as folder:
         subject = Subject.of(recipe, Machine("cpu"), clips, Path(folder))
         ways = {"network alone": subject.network_alone, "our epoch": subject.epoch}
-        if arguments.tutorial:
-            ways["tutorial"] = tutorial(subject)
-        seconds = interleaved(ways, arguments.rounds, "cpu")
+        with tutorial(subject) if arguments.tutorial else nullcontext() as its:
+            if its:
+                ways["tutorial"] = its
+            seconds = interleaved(ways, arguments.rounds, "cpu")
         stages = stage_seconds(subject)
     rates = {name: [clips / value for value in values] for name, values in seconds.items()}
     middle = {name: statistics.median(values) for name, values in rates.items()}

@@ -13,6 +13,7 @@ from earsight.mel.settings import MelSettings
 _SLANEY_BREAK_HZ = 1000.0
 _SLANEY_HZ_PER_MEL = 200.0 / 3
 _SLANEY_STEP = math.log(6.4) / 27
+_CACHED_BYTES = 2_500_000
 
 
 def hz_to_mel(hz: npt.NDArray[np.float64], scale: str) -> npt.NDArray[np.float64]:
@@ -88,20 +89,32 @@ class MelSpectrogram(nn.Module):
         return int((self.filters.sum(dim=1) == 0).sum())
 
     def forward(self, waveform: Tensor) -> Tensor:
-        s = self.settings
         batch, channels, samples = waveform.shape
+        rows = waveform.reshape(batch * channels, samples).float()
         with torch.autocast(waveform.device.type, enabled=False):
-            spectrum = torch.stft(
-                waveform.reshape(batch * channels, samples).float(),
-                s.n_fft,
-                s.hop_length,
-                s.win_length,
-                self.window,
-                center=True,
-                pad_mode="constant",
-                return_complex=True,
-            )  # [batch·channels, bins, frames]
-            real, imaginary = torch.view_as_real(spectrum).unbind(-1)
-            power = torch.addcmul(real.square(), imaginary, imaginary)  # one pass; abs() or sum(-1) take twice the time
-            mel = self.filters @ (power if s.power == 2 else power.sqrt())
-        return mel.reshape(batch, channels, s.n_mels, mel.shape[-1])
+            if rows.is_cpu and not torch.compiler.is_compiling():
+                # A few rows at a time stay in the processor's cache: a third of the time of all at once.
+                frames_bytes = 4 * self.settings.n_fft * (1 + samples // self.settings.hop_length)
+                parts = torch.split(rows, max(1, _CACHED_BYTES // frames_bytes))
+                mel = torch.cat([self._mel(part) for part in parts])
+            else:
+                mel = self._mel(rows)
+        return mel.reshape(batch, channels, *mel.shape[1:])
+
+    def _mel(self, rows: Tensor) -> Tensor:
+        """float32 [rows, samples] → float32 [rows, n_mels, frames]."""
+        s = self.settings
+        spectrum = torch.stft(
+            rows,
+            s.n_fft,
+            s.hop_length,
+            s.win_length,
+            self.window,
+            center=True,
+            pad_mode="constant",
+            return_complex=True,
+        )  # [rows, bins, frames]; in memory the bins of a frame lie together
+        real, imaginary = torch.view_as_real(spectrum).unbind(-1)
+        power = torch.addcmul(real.square(), imaginary, imaginary)  # one pass; abs() or sum(-1) take twice the time
+        values = power if s.power == 2 else power.sqrt()
+        return (values.transpose(1, 2) @ self.filters.t()).transpose(1, 2)

@@ -11,6 +11,7 @@ from earsight import extras
 from earsight.network.names import check_model_name
 from earsight.tasks.cores import free_cores, read_load
 from earsight.tasks.devices import Machine
+from earsight.tasks.memory import keep_freed_memory
 from earsight.tasks.progress import Progress
 from earsight.tasks.recipe import Recipe
 
@@ -54,6 +55,7 @@ def find_batch_size(recipe: Recipe, machine: Machine, *, progress: bool = False)
     check_model_name(recipe.network.model)
     before = read_load()
     machine.check()
+    keep_freed_memory()
     import torch
 
     from earsight.network.classifier import Classifier

@@ -17,6 +17,7 @@ from earsight.dataset.store import Store, build_store
 from earsight.network.names import check_model_name
 from earsight.tasks.cores import free_cores, read_load
 from earsight.tasks.devices import Machine
+from earsight.tasks.memory import keep_freed_memory
 from earsight.tasks.progress import Progress
 from earsight.tasks.recipe import Recipe
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from earsight.tasks.loop import Learner
 
 _CPU = Machine(accelerator="cpu")
+_REST_S = 0.1  # threads of the last way (OpenBLAS's) spin for a while, in the way of the next
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ def bench(
     check_model_name(recipe.network.model)
     before = read_load()
     machine.check()
+    keep_freed_memory()
     import torch
 
     cores = machine.threads or free_cores(before)
@@ -148,6 +151,7 @@ def interleaved(
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(rounds + 1):
         for name, way in ways.items():
+            time.sleep(_REST_S)
             took = timed(way, device)
             if number:
                 seconds[name].append(took)

@@ -17,6 +17,7 @@ from earsight.errors import DataError, ModelError
 from earsight.tasks.cores import check_threads, free_cores, read_load
 from earsight.tasks.data import downloaded
 from earsight.tasks.devices import check_device_name, find_device
+from earsight.tasks.memory import keep_freed_memory
 from earsight.tasks.plan import CLIPS_NAME
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ def evaluate(
     strange = sorted({clip.label for clip in clips} - set(described["labels"]))
     if strange:
         raise DataError(f"the model does not know {', '.join(strange)}; its labels: {', '.join(described['labels'])}")
+    keep_freed_memory()
     cores = threads or free_cores(before)
     torch.set_num_threads(cores)
     classifier = Classifier.load(run, str(find_device(device)))

@@ -12,6 +12,7 @@ from earsight.dataset.walk import walk
 from earsight.errors import DataError, DecodeError, ModelError
 from earsight.tasks.cores import check_threads, free_cores, read_load
 from earsight.tasks.devices import check_device_name, find_device
+from earsight.tasks.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from earsight.network.classifier import Classifier
@@ -50,6 +51,7 @@ def predict(
 
     classifier = Classifier.load(run, str(find_device(device)))
     torch.set_num_threads(threads or free_cores(before))
+    keep_freed_memory()
     return _rows(classifier, paths)
 
 

@@ -15,6 +15,7 @@ from earsight.errors import SettingsError
 from earsight.tasks.cores import free_cores, read_load
 from earsight.tasks.decoded import Decoded, decode_parts, write_clips
 from earsight.tasks.devices import Machine, first_process
+from earsight.tasks.memory import keep_freed_memory
 from earsight.tasks.plan import STATE_NAME, Plan, check_run, plan_training, steps_an_epoch
 from earsight.tasks.progress import Progress
 from earsight.tasks.recipe import Recipe
@@ -123,6 +124,7 @@ def run_plan(plan: Plan, machine: Machine, *, progress: bool = False) -> TrainRe
             write_clips(plan.run, decoded)
             _draw_first_batch(plan.run / "figures" / "images.png", classifier, store, parts["train"])
         shown.start_training(recipe.epochs, -(-len(parts["train"]) // recipe.batch_size), 0)
+        keep_freed_memory()  # now: the threads that decode are faster without it
         done = fit(fabric, classifier, decoded, plan, state, facts, shown, compiled=machine.compiled)
         if done.interrupted:
             shown.say(
