@@ -281,3 +281,9 @@ def test_folds_are_trained_and_two_of_them_compared(tones: Path, tmp_path: Path)
     nothing = earsight("compare", tmp_path / "one", tones)
     assert (nothing.returncode, nothing.stdout) == (2, "")
     assert "no predictions in it; give a run that was trained to its end" in nothing.stderr
+
+
+def test_an_argument_that_a_shell_left_empty_is_refused() -> None:
+    done = earsight("data", "inspect", "")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("earsight: an argument is empty")

@@ -39,6 +39,8 @@ def main(arguments: list[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a name that the terminal can't show must not end the program
             stream.reconfigure(errors="backslashreplace")
+    if "" in (sys.argv[1:] if arguments is None else arguments):
+        _refuse("an argument is empty (an unset variable of the shell?); give it a value, or leave it out")
     try:
         code = app(
             arguments,

@@ -13,8 +13,10 @@ def clip(name: str, group: str = "", start_s: float | None = None, end_s: float 
     return Clip(Path(name), "label", group, start_s=start_s, end_s=end_s)
 
 
-def sides(train: tuple[int, ...], valid: tuple[int, ...], test: tuple[int, ...], caveat: str = "") -> Split:
-    return Split(train, valid, test, "by hand", "By hand.", caveat)
+def sides(
+    train: tuple[int, ...], valid: tuple[int, ...], test: tuple[int, ...], kind: str = "by hand", caveat: str = ""
+) -> Split:
+    return Split(train, valid, test, kind, "By hand.", caveat)
 
 
 def test_a_clean_split_has_no_leak() -> None:
@@ -30,7 +32,10 @@ def test_a_shared_group_is_one_leak_with_all_its_clips() -> None:
     assert (first.earlier, first.later, first.sides) == ((0, 1), (3,), ("train", "test"))
     assert first.why == "the same speaker, 1"
     assert (second.earlier, second.later) == ((2,), (5,))
-    assert find_leaks(clips, sides((0, 1, 2), (4,), (3, 5), caveat="speaker-dependent")) == []
+    for asked_for in ("random", "random:0.3", "fsdd"):
+        assert find_leaks(clips, sides((0, 1, 2), (4,), (3, 5), asked_for, "speaker-dependent")) == []
+    for own in ("fold", "fold:2", "column:part"):  # nobody said that they may share speakers
+        assert len(find_leaks(clips, sides((0, 1, 2), (4,), (3, 5), own, "speaker-dependent"))) == 2
 
 
 def test_clips_without_a_group_share_none() -> None:
@@ -56,7 +61,7 @@ def test_spans_of_one_recording_on_both_sides(spans: tuple[tuple[float | None, f
 
 def test_a_split_by_chance_over_recordings_may_share_recordings_but_not_overlap() -> None:
     pieces = [clip("long.wav", "long.wav", 0, 2), clip("long.wav", "long.wav", 2, 4), clip("x.wav", "x.wav")]
-    way = sides((0,), (2,), (1,), caveat="recording-dependent")
+    way = sides((0,), (2,), (1,), "random", "recording-dependent")
     assert find_leaks(pieces, way, "recording") == []
     overlapping = [pieces[0], pieces[1]._replace(start_s=1.5), pieces[2]]
     (leak,) = find_leaks(overlapping, way, "recording")

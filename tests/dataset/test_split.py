@@ -239,3 +239,38 @@ def test_unknown_kinds_name_the_known_ones(kind: str) -> None:
 def test_what_cannot_be_split_says_why(known: list[Clip], kind: str, message: str) -> None:
     with pytest.raises(SplitError, match=message):
         split(known, kind)
+
+
+def by_folds(*folds: str) -> list[Clip]:
+    return [Clip(Path(f"{n}.wav"), "ab"[n // 2 % 2], fold=folds[n % len(folds)]) for n in range(60)]
+
+
+def test_words_of_parts_are_never_a_fold_to_test_on() -> None:
+    clips = by_folds("train", "train", "valid")
+    drawn = split(clips, "auto")
+    assert drawn.kind == "fold:valid"
+    assert {clips[i].fold for i in drawn.test} == {"valid"}
+    assert {clips[i].fold for i in (*drawn.train, *drawn.valid)} == {"train"}
+    for folds in (("train", "test", "unused"), ("test", "valid"), ("train", "3")):
+        with pytest.raises(SplitError, match="parts need train, and test or valid, and nothing else"):
+            split(by_folds(*folds), "auto")
+
+
+def test_columns_are_found_in_any_case_and_by_other_words_for_the_parts() -> None:
+    words = ("Training", "training", "Val", "Testing")
+    clips = [
+        Clip(Path(f"{n}.wav"), "ab"[n // 4 % 2], group=f"s{n // 10}", tags={"part": words[n % 4]}) for n in range(80)
+    ]
+    drawn = split(clips, "column:Part")
+    assert {clips[i].tags["part"] for i in drawn.train} == {"Training", "training"}
+    assert {clips[i].tags["part"] for i in drawn.valid} == {"Val"}
+    assert {clips[i].tags["part"] for i in drawn.test} == {"Testing"}
+    assert {clips[i].group for i in split(clips, "column:speaker:s3").test} == {"s3"}
+    with pytest.raises(SplitError, match="no clip has a column 'parts'; there are: label, group, fold, part"):
+        split(clips, "column:Parts")
+
+
+def test_a_number_of_folds_that_no_machine_reads_is_refused() -> None:
+    for kind in ("group:" + "9" * 5000, "group:5:" + "0" * 5000):
+        with pytest.raises(SplitError, match="unknown split"):
+            check_kind(kind)

@@ -8,6 +8,20 @@ from typing import NamedTuple
 NO_TAGS: Mapping[str, str] = {}  # one for all; a mappingproxy could not go to another process
 
 
+PART_WORDS: Mapping[str, str] = {
+    "train": "train",
+    "training": "train",
+    "valid": "valid",
+    "val": "valid",
+    "validation": "valid",
+    "dev": "valid",
+    "test": "test",
+    "testing": "test",
+    "eval": "test",
+}
+"""What the parts of a split are called in folders and tables."""
+
+
 class Clip(NamedTuple):
     """One labelled recording, or a span of one.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from earsight.dataset.clip import PARTS, Clip, Failure
-from earsight.dataset.split import Split
+from earsight.dataset.split import DEPENDENT, Split
 from earsight.errors import DataError
 
 _SHOWN = 5
@@ -31,18 +31,19 @@ class Leak:
 def find_leaks(clips: Sequence[Clip], split: Split, group_name: str = "group") -> list[Leak]:
     """What names, groups and spans betray: two sides share a group, pieces of a recording, or overlapping spans of it.
 
-    Shared groups are none where the split says so itself (``Split.caveat``), and a split that scores its own training
+    Shared groups are none where the split is so by its nature (``DEPENDENT``), and a split that scores its own training
     clips has no sides.
     """
     if split.training_score:
         return []
     side_of = _sides(split)
+    asked_for = split.kind.partition(":")[0] in DEPENDENT
     leaks: list[Leak] = []
     for members in _shared({i: str(clips[i].path) for i in side_of}):
         overlaps = _overlaps(clips, members, side_of)
-        pieces = [] if split.caveat and group_name == "recording" else _pairs(members, side_of, "pieces of a recording")
+        pieces = [] if asked_for and group_name == "recording" else _pairs(members, side_of, "pieces of a recording")
         leaks += overlaps or pieces
-    if not split.caveat:
+    if not asked_for:
         for members in _shared({i: clips[i].group for i in side_of if clips[i].group}):
             leaks += _pairs(members, side_of, f"the same {group_name}, {clips[members[0]].group}")
     return leaks

@@ -9,7 +9,7 @@ from functools import partial
 
 import numpy as np
 
-from earsight.dataset.clip import PARTS, Clip, fold_order
+from earsight.dataset.clip import PART_WORDS, PARTS, Clip, fold_order
 from earsight.errors import SplitError
 
 # Test and validation actors of Luna-Jiménez et al. 2021 (Sensors 21(22), 7665) and 2022 (Appl. Sci. 12(1), 327).
@@ -36,6 +36,8 @@ _PUBLISHED: dict[str, tuple[str, ...]] = {
     "speech_commands": (),
     "fsdd": (),
 }
+DEPENDENT = frozenset({"random", "fsdd"})
+"""Splits that put a group on both sides by their nature: who asks for one asks for that."""
 KINDS = (
     "auto, group, group:K, group:K:I, loso:GROUP, random, random:SHARE, none, luna5:0 … luna5:4, "
     "emobox6:1 … emobox6:6, esc50:1 … esc50:5, urbansound8k:1 … urbansound8k:10, speech_commands, fsdd, fold, "
@@ -77,7 +79,8 @@ def check_kind(kind: str) -> None:
         good = kind == name or (_is_number(rest) and 0 < float(rest) < 1)
     elif name == "group":
         count, _, fold = rest.partition(":")
-        good = kind == name or (count.isdecimal() and int(count) >= 2 and _is_fold(fold, int(count), ":" in rest))
+        few = count.isdecimal() and len(count) < 10 and int(count) >= 2
+        good = kind == name or (few and _is_fold(fold, int(count), ":" in rest))
     else:
         good = kind == "fold" or (name in {"loso", "fold", "column"} and bool(rest))
     if not good:
@@ -89,7 +92,7 @@ def _is_number(text: str) -> bool:
 
 
 def _is_fold(text: str, count: int, given: bool) -> bool:
-    return not given or (text.isdecimal() and int(text) < count)
+    return not given or (text.isdecimal() and len(text) < 10 and int(text) < count)
 
 
 def split(clips: Sequence[Clip], kind: str, *, seed: int = 0, group_name: str = "group", official: str = "") -> Split:
@@ -140,6 +143,13 @@ def _automatic(clips: Sequence[Clip], clips_of: dict[str, list[int]], official: 
     folds = {clip.fold for clip in clips}
     if {"train", "test"} <= folds <= set(PARTS):
         return "fold"
+    if folds == {"train", "valid"}:
+        return "fold:valid"  # what the data holds out is the test, once; a fifth of train chooses the epoch
+    if folds & set(PARTS) and "" not in folds:
+        raise SplitError(
+            f"the folds of this data are {', '.join(sorted(folds)[:20])}: parts need train, and test or valid, and "
+            "nothing else; mend them, or pass --split fold:NAME, group or random"
+        )
     if "" not in folds and len(folds) > 1:
         return f"fold:{min(folds, key=fold_order)}"
     return "group" if len(clips_of) > 1 or ("" not in clips_of and clips_of) else "random"
@@ -339,15 +349,21 @@ def _shared_folder(first: str, last: str) -> str:
         return ""
 
 
+def _cell(clip: Clip, column: str) -> str:
+    own = {"label": clip.label, "group": clip.group, "speaker": clip.group, "fold": clip.fold}
+    return clip.tags.get(column) or own.get(column, "")
+
+
 def _published(clips: Sequence[Clip], clips_of: dict[str, list[int]], name: str, rest: str, seed: int) -> Parts:
     """By what the data itself says: ``Clip.fold``, or a column of the table."""
     column, value = rest, ""
     if name == "column":
         column, _, value = rest.partition(":")
-        places = [clip.fold if column == "fold" else clip.tags.get(column, "") for clip in clips]
+        column = column.lower()  # as tables have their names
+        places = [_cell(clip, column) for clip in clips]
         if not any(places):
-            known = ", ".join(sorted({tag for clip in clips[:1000] for tag in clip.tags})) or "none"
-            raise SplitError(f"no clip has a column {column!r}; columns beside path, label and group: {known}")
+            known = ", ".join(["label", "group", "fold", *sorted({tag for clip in clips[:1000] for tag in clip.tags})])
+            raise SplitError(f"no clip has a column {column!r}; there are: {known}")
     else:
         value = rest
         places = [clip.fold for clip in clips]
@@ -366,8 +382,9 @@ def _published(clips: Sequence[Clip], clips_of: dict[str, list[int]], name: str,
         test = [i for i, place in enumerate(places) if place == value]
         left = [i for i, place in enumerate(places) if place != value]
         return (*_validation(clips, left, kind, seed), test)
+    places = [PART_WORDS.get(place.lower(), place) for place in places]
     of = {part: [i for i, place in enumerate(places) if place == part] for part in PARTS}
-    if set(present) - set(PARTS) or not of["train"] or not of["test"]:
+    if set(places) - set(PARTS) or not of["train"] or not of["test"]:
         raise SplitError(f"{kind} wants the words train, valid and test; there are: {', '.join(present[:20])}")
     if of["valid"]:
         return of["train"], of["valid"], of["test"]

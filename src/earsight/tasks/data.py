@@ -81,6 +81,8 @@ class Divided:
         """The ``--split`` with which the table can be trained on; "" where it can't."""
         if self.leaks or any(clip.more_labels for clip in self.dataset.clips):
             return ""
+        if self.split.caveat and not self.split.training_score:
+            return "column:part --leaks allow"  # what a random split shares was asked for once, and must be again
         return "none" if self.split.training_score else "column:part"
 
 

@@ -1,3 +1,4 @@
+import os
 import shutil
 import zipfile
 from pathlib import Path
@@ -243,3 +244,77 @@ def test_labels_do_not_depend_on_the_order_of_the_folder(tmp_path: Path) -> None
     for emotion in rng.permutation(np.arange(1, 9)):
         write(tmp_path / ravdess_name(int(emotion), 3))
     assert read_dataset(tmp_path).labels == EMOTIONS
+
+
+def files(root: Path, *names: str) -> Path:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    return root
+
+
+def test_train_and_val_without_a_test_are_parts_and_what_stands_beside_them_is_named(tmp_path: Path) -> None:
+    files(tmp_path, "train/a/1.wav", "train/b/2.wav", "val/a/3.wav", "val/b/4.wav")
+    dataset = read_dataset(tmp_path)
+    assert dataset.labels == ("a", "b")
+    assert sorted(clip.fold for clip in dataset.clips) == ["train", "train", "valid", "valid"]
+    files(tmp_path, "extra/a/5.wav")
+    with pytest.raises(DataError, match="has the parts train, valid and beside them extra"):
+        read_dataset(tmp_path)
+
+
+@pytest.mark.parametrize("place", [".", "{}", "table.csv", "{}/table.csv"])
+def test_a_group_pattern_sees_the_whole_path_below_the_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    files(tmp_path, "a/s1_x.wav", "b/s2_x.wav", "b/s1_y.wav")
+    (tmp_path / "table.csv").write_text("path,label\na/s1_x.wav,a\nb/s2_x.wav,b\nb/s1_y.wav,b\n")
+    monkeypatch.chdir(tmp_path)
+    dataset = read_dataset(place.format(tmp_path), group_pattern=r"^[ab]/(s\d)_[xy]\.wav$")
+    assert sorted(clip.group for clip in dataset.clips) == ["s1", "s1", "s2"]
+
+
+def test_a_group_pattern_sees_all_of_a_path_that_lies_elsewhere(tmp_path: Path) -> None:
+    files(tmp_path / "far", "s1/x.wav", "s2/x.wav")
+    rows = [f"{tmp_path}/far/s{n}/x.wav,{n}\n" for n in (1, 2)]
+    (tmp_path / "near").mkdir()
+    (tmp_path / "near" / "table.csv").write_text("path,label\n" + "".join(rows))
+    dataset = read_dataset(tmp_path / "near" / "table.csv", group_pattern=rf"^{tmp_path}/far/(s\d)/x")
+    assert [clip.group for clip in dataset.clips] == ["s1", "s2"]
+
+
+def test_sound_that_is_not_read_is_told(tmp_path: Path) -> None:
+    files(tmp_path, "a/1.wav", "b/2.wav", "c/3.m4a", "c/4.M4A", "c/.5.m4a", "d.zip", "a/notes.txt")
+    left_out = {failure.path.name: failure.reason for failure in read_dataset(tmp_path).failures}
+    assert left_out == {
+        "3.m4a": ".m4a is not read; convert it to wav or flac",
+        "4.M4A": ".m4a is not read; convert it to wav or flac",
+        "d.zip": "an archive among the recordings; unpack it",
+    }
+    files(tmp_path / "only", "c/3.m4a")
+    with pytest.raises(DataError, match=r"no recordings in .*left out: .*3\.m4a, \.m4a is not read"):
+        read_dataset(tmp_path / "only")
+
+
+def test_a_folder_that_cannot_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """os.scandir refuses: the tests may run as root, whom permissions do not stop."""
+    files(tmp_path, "a/1.wav", "b/2.wav", "c/3.wav")
+    real = os.scandir
+    closed = {str(tmp_path / "c")}
+
+    def scandir(path: str) -> object:
+        if str(path) in closed:
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    (failure,) = read_dataset(tmp_path).failures
+    assert (failure.path, failure.reason) == (tmp_path / "c", "a folder that can't be read (Permission denied)")
+    closed.add(str(tmp_path))
+    with pytest.raises(DataError, match=r"can't read .* \(Permission denied\); mend its permissions"):
+        read_dataset(tmp_path)
+
+
+def test_an_empty_place_is_refused() -> None:
+    with pytest.raises(DataError, match="the place of the data is empty"):
+        read_dataset("")

@@ -1,6 +1,7 @@
 import gc
 import json
 import os
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -270,3 +271,48 @@ def test_a_table_beside_where_one_works(root: Path, monkeypatch: pytest.MonkeyPa
     assert [str(clip.path) for clip in dataset.clips] == ["a.wav", "deep/c.wav"]
     with pytest.raises(DataError, match=r"no such file: gone\.wav"):
         read_dataset(table(Path(), "path,label\ngone.wav,dog\ndeep/c.wav,cat\n"))
+
+
+def test_a_table_in_an_archive_is_read(tmp_path: Path) -> None:
+    recordings = {f"set/{label}/{n}.wav": b"" for label in "ab" for n in range(2)}
+    rows = "".join(f"{name.removeprefix('set/')},L{n}\n" for n, name in enumerate(recordings))
+    packed = tmp_path / "set.zip"
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name, content in {**recordings, "set/table.csv": b"path,label\n" + rows.encode()}.items():
+            archive.writestr(name, content or b"x")
+    dataset = read_dataset(packed)
+    assert (dataset.source, dataset.labels, dataset.place) == ("table", ("L0", "L1", "L2", "L3"), packed)
+    assert read_dataset(packed, source="folder").labels == ("a", "b")
+    folder = dataset.clips[0].path.parents[1]
+    assert read_dataset(folder).labels == ("a", "b")  # a folder is a folder, unless a table is asked for
+    assert read_dataset(folder, source="table").labels == ("L0", "L1", "L2", "L3")
+    with zipfile.ZipFile(packed, "a") as archive:
+        archive.writestr("set/other.csv", "path,label\na/0.wav,x\n")
+        archive.writestr("set/notes.csv", "name,size\n")
+    with pytest.raises(DataError, match=r"one table is wanted in .*set\.zip, there are: other\.csv, table\.csv; name"):
+        read_dataset(packed)
+    with pytest.raises(DataError, match="there are: none with the columns path and label"):
+        read_dataset(folder / "a", source="table")
+
+
+def test_files_are_counted_and_not_spans(tmp_path: Path) -> None:
+    for name in ("x.wav", "y.wav"):
+        (tmp_path / name).touch()
+    (tmp_path / "t.csv").write_text("path,label,start,end\nx.wav,a,0,1\nx.wav,b,1,2\ny.wav,a,0,1\n")
+    dataset = read_dataset(tmp_path / "t.csv")
+    assert (dataset.files, len(dataset.clips)) == (2, 3)
+
+
+def test_bytes_and_lists_in_parquet_and_json(tmp_path: Path) -> None:
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    for name in ("x.wav", "y.wav"):
+        (tmp_path / name).touch()
+    columns = {"path": [b"x.wav", b"y.wav"], "label": [b"a", "ä".encode()]}
+    parquet.write_table(arrow.table(columns), tmp_path / "t.parquet")
+    assert [clip.label for clip in read_dataset(tmp_path / "t.parquet").clips] == ["a", "ä"]
+    parquet.write_table(arrow.table({**columns, "label": [b"a", b"\xff"]}), tmp_path / "bad.parquet")
+    with pytest.raises(DataError, match=r"can't read .*bad\.parquet as Parquet"):
+        read_dataset(tmp_path / "bad.parquet")
+    (tmp_path / "t.jsonl").write_text('{"path": "x.wav", "label": ["a", "b"]}\n{"path": "y.wav", "label": "a"}\n')
+    first, second = read_dataset(tmp_path / "t.jsonl").clips
+    assert (first.label, first.more_labels, second.label) == ("a", ("b",), "a")

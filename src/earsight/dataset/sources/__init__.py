@@ -5,6 +5,7 @@ Every module of this folder that has ``SOURCES`` is found by itself.
 
 import difflib
 import importlib
+import os
 import pkgutil
 import re
 from collections.abc import Callable
@@ -63,6 +64,8 @@ def read_dataset(
     place is the clip's group. strict: the first bad file is an error instead of an entry in ``failures``.
     Raises DataError where nothing can be trained on: no such place, no sound file, no label, too few classes.
     """
+    if not str(place).strip():
+        raise DataError("the place of the data is empty; name a folder, an archive, a table or a known data set")
     place = Path(place)
     known = known_source(source) if source not in {None, "folder", "table"} else None
     if not place.exists() and str(place) in known_sources() and downloaded_folder(str(place)).is_dir():
@@ -70,13 +73,14 @@ def read_dataset(
         place = downloaded_folder(str(place))
     if not place.exists():
         raise DataError(f"no such data: {place}; give a folder of recordings, an archive, a table, or a known name")
-    if source == "table" or (place.is_file() and table.is_table(place.name)):
-        dataset = table.read(place)
-        root = place.parent
+    if chosen := _table(place, source):
+        dataset = replace(table.read(chosen), place=place)
+        root = chosen.parent
     else:
         listing = list_recordings(place)
         root = listing.root
         dataset = _reader(listing, known, source)(listing)
+        dataset = replace(dataset, failures=(*dataset.failures, *listing.left_out))
     if group_pattern is not None:
         dataset = _regroup(dataset, root, group_pattern)
     if strict and dataset.failures:
@@ -88,6 +92,24 @@ def read_dataset(
             "a classifier needs two or more"
         )
     return dataset
+
+
+def _table(place: Path, source: str | None) -> Path | None:
+    """The table to read: the place itself, or the one in an archive, or in a folder where a table was asked for."""
+    if place.is_file() and table.is_table(place.name):
+        return place
+    packed = place.is_file() and is_archive(place.name)
+    if source != "table" and not (packed and source is None):
+        return None
+    if not packed and not place.is_dir():
+        raise DataError(f"not a table: {place}; tables end in {', '.join(table.SUFFIXES)}")
+    found = table.find(unpack(place) if packed else place)
+    if len(found) > 1 or (source == "table" and not found):
+        shown = ", ".join(path.name for path in found[:10]) or "none with the columns path and label"
+        raise DataError(
+            f"one table is wanted in {place}, there are: {shown}; name the table itself, or --source folder"
+        )
+    return found[0] if found else None
 
 
 def list_recordings(place: Path) -> Listing:
@@ -102,7 +124,8 @@ def list_recordings(place: Path) -> Listing:
             unpacked = [unpack(place / name) for name in listing.archives]
             listing = walk(place, unpacked[0]) if len(unpacked) == 1 else _join(place, unpacked)
     if not listing.names:
-        raise DataError(f"no recordings in {place}; looked for {', '.join(sorted(SUFFIXES))}")
+        first = f" (left out: {listing.left_out[0].path}, {listing.left_out[0].reason})" if listing.left_out else ""
+        raise DataError(f"no recordings in {place}; looked for {', '.join(sorted(SUFFIXES))}{first}")
     return listing
 
 
@@ -128,10 +151,10 @@ def _regroup(dataset: DataSet, root: Path, pattern: str) -> DataSet:
         form = re.compile(pattern)
     except re.error as error:
         raise SettingsError(f"--group-pattern {pattern!r} is not a regular expression: {error}") from error
-    below = len(str(root)) + 1
+    above = "" if str(root) == "." else f"{str(root).rstrip(os.sep)}{os.sep}"
     clips, missed = [], []
     for clip in dataset.clips:
-        name = str(clip.path)[below:].replace("\\", "/")
+        name = str(clip.path).removeprefix(above).replace("\\", "/")
         found = form.search(name)
         group = found and (found[1] if form.groups else found[0])
         if group:

@@ -8,20 +8,19 @@ import math
 import os
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
-from earsight.dataset.clip import NO_TAGS, Clip, DataSet
+from earsight.dataset.clip import NO_TAGS, PART_WORDS, Clip, DataSet
 from earsight.errors import DataError
 from earsight.extras import require
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 _GROUPS = ("group", "speaker", "recording")
 _KNOWN = ("path", "label", *_GROUPS, "fold", "start", "end")
-_PART_WORDS = {"val": "valid", "validation": "valid", "dev": "valid", "training": "train", "testing": "test"}
 _SHOWN = 10
 
 Row = tuple[int, Sequence[Any]]  # line as an editor counts it (or row of a Parquet file), cells
@@ -30,6 +29,19 @@ Row = tuple[int, Sequence[Any]]  # line as an editor counts it (or row of a Parq
 def is_table(name: str) -> bool:
     """Whether a file name ends as a table's."""
     return name.lower().endswith(SUFFIXES)
+
+
+def find(folder: Path) -> list[Path]:
+    """Tables with the columns path and label at the top of a folder, or of the one folder in it."""
+    while len(entries := sorted(folder.iterdir())) == 1 and entries[0].is_dir():
+        folder = entries[0]
+    found = []
+    for path in entries:
+        if is_table(path.name) and path.is_file() and path.name[0] != ".":
+            with suppress(DataError):  # a table of something else
+                _columns(path, _open(path)[0])
+                found.append(path)
+    return found
 
 
 def read(path: Path) -> DataSet:
@@ -56,6 +68,7 @@ def read(path: Path) -> DataSet:
         if not grouped and any(one.path == two.path for one, two in pairwise(clips)):
             clips = [clip._replace(group=str(clip.path)) for clip in clips]
             grouped = "recording"
+        files = len({clip.path for clip in clips})
         for n, clip in enumerate(clips):
             clips[n] = Clip(Path(clip[0]), *clip[1:])  # _replace would take twice as long
     labels = {label for clip in clips for label in (clip.label, *clip.more_labels)}
@@ -64,7 +77,7 @@ def read(path: Path) -> DataSet:
         place=path,
         labels=tuple(sorted(labels)),
         clips=tuple(clips),
-        files=len(clips),
+        files=files,
         group_name=grouped or "group",
     )
 
@@ -217,13 +230,18 @@ def _open_parquet(path: Path) -> tuple[list[str], Iterator[Row]]:
         number = 0
         try:
             for batch in file.iter_batches():
-                for cells in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                for cells in zip(*(_texts(arrow, column).to_pylist() for column in batch.columns), strict=True):
                     number += 1
                     yield number, cells
         except (arrow.ArrowException, OSError) as error:
             raise DataError(f"can't read {path} as Parquet after row {number}: {_first_line(error)}") from error
 
     return names, rows()
+
+
+def _texts(arrow: Any, column: Any) -> Any:
+    """Some programs write texts as bytes. Raises ArrowException where they are no UTF-8."""
+    return column.cast(arrow.string()) if arrow.types.is_binary(column.type) else column
 
 
 def _first_line(error: Exception) -> str:
@@ -236,6 +254,8 @@ def _text(value: Any) -> str:
         return value.strip()
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
+    if isinstance(value, list):
+        return ";".join(map(_text, value))  # as several labels are written in CSV
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
@@ -275,7 +295,7 @@ def _clips(path: Path, columns: dict[str, int], rows: Iterator[Row], problems: _
         start_s, end_s = _span(cells, at_start, at_end, line, problems) if spans else (None, None)
         group = _text(cells[at_group]) if at_group >= 0 else ""
         fold = _text(cells[at_fold]) if at_fold >= 0 else ""
-        fold = _PART_WORDS.get(fold.lower(), fold) if fold.isalpha() else fold
+        fold = PART_WORDS.get(fold.lower(), fold) if fold.isalpha() else fold
         tags = {tag: _text(cells[column]) for tag, column in tags_at} if tags_at else NO_TAGS
         label, group, fold = shared(label, label), shared(group, group), shared(fold, fold)
         clips.append(Clip(place, label, group, fold, start_s, end_s, tags, more))  # type: ignore[arg-type]
