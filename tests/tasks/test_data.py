@@ -171,7 +171,7 @@ def test_half_a_letter_from_json_is_refused_and_not_a_crash(tmp_path: Path) -> N
     lay(tmp_path, *(f"{n}.wav" for n in range(10)))
     rows = (f'{{"path": "{n}.wav", "label": "{"a" if n % 2 else "b"}", "note": "\\ud800"}}\n' for n in range(10))
     (tmp_path / "table.jsonl").write_text("".join(rows))
-    with pytest.raises(DataError, match="line 1 is not JSON .*surrogates not allowed"):
+    with pytest.raises(DataError, match=r"line 1 is not JSON .*surrogates not allowed"):
         divide(tmp_path / "table.jsonl", "random")
 
 

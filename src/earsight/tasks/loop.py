@@ -123,12 +123,11 @@ class Step:
 
 @dataclass(frozen=True)
 class _Batch:
-    """indices: of the whole batch, into the store. own: the places in it that this process trains on. crops: float32
-    [needed, channels, samples]; classes: int64 [needed]; needed are its own clips and those that are mixed into them.
-    first, last: of those that make one step of the optimizer. share: weight of its loss in that step."""
+    """indices: of the whole batch, into the store. crops: float32 [needed, channels, samples]; classes: int64 [needed];
+    needed are the clips that this process trains on and those that are mixed into them. first, last: of the batches
+    that make one step of the optimizer. share: weight of its loss in that step."""
 
     indices: npt.NDArray[np.int64]
-    own: npt.NDArray[np.int64]
     crops: Tensor
     classes: Tensor
     drawn: Augmentation
@@ -155,7 +154,6 @@ def _batches(learner: Learner, store: Store, indices: Sequence[int], epoch: int)
         crops = torch.from_numpy(store.crops(chosen[needed], starts[needed]))
         yield _Batch(
             indices=chosen,
-            own=own,
             crops=crops.pin_memory() if fabric.device.type == "cuda" else crops,
             classes=torch.from_numpy(class_of[chosen[needed]]),
             drawn=drawn,
