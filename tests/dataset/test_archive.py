@@ -51,7 +51,11 @@ def leftovers() -> list[str]:
 
 
 FILES = {"Actor_01/a.wav": SOUND, "meta/table.csv": b"path,label\n", "video.mp4": b"no", ".hidden.wav": b"no"}
-KEPT = {"Actor_01/a.wav": SOUND, "meta/table.csv": b"path,label\n"}
+KEPT = {
+    "Actor_01/a.wav": SOUND,
+    "meta/table.csv": b"path,label\n",
+    ".earsight-left-out.json": b'["video.mp4"]',  # for those who read the folder
+}
 
 
 @pytest.mark.parametrize("ending", ["zip", "tar", "tar.gz", "tgz", "tar.bz2", "tar.xz"])
@@ -263,7 +267,10 @@ def test_the_damaged_file_is_named(tmp_path: Path) -> None:
 
 def test_a_tar_that_ends_with_a_zip_is_a_tar(tmp_path: Path) -> None:
     inner = make_zip(tmp_path / "inner.zip", {"inner.wav": SOUND}).read_bytes()
-    assert found(unpack(make_tar(tmp_path / "a.tar", {"a.wav": SOUND, "inner.zip": inner}))) == {"a.wav": SOUND}
+    assert found(unpack(make_tar(tmp_path / "a.tar", {"a.wav": SOUND, "inner.zip": inner}))) == {
+        "a.wav": SOUND,
+        ".earsight-left-out.json": b'["inner.zip"]',
+    }
 
 
 def test_a_time_in_a_name_is_no_drive(tmp_path: Path) -> None:

@@ -33,6 +33,10 @@ def test_folds_that_the_data_names() -> None:
     assert every_fold("esc50", clips) == tuple(f"esc50:{n}" for n in range(1, 6))
     assert every_fold("fold", clips) == tuple(f"fold:{n}" for n in range(1, 6))
     assert every_fold("column:site", clips) == ("column:site:s0", "column:site:s1", "column:site:s2")
+    grouped = [clip._replace(group=f"g{n % 2}") for n, clip in enumerate(clips)]
+    assert every_fold("column:group", grouped) == ("column:group:g0", "column:group:g1")
+    with pytest.raises(SplitError, match=r"names parts .* not folds: train once with --split fold"):
+        every_fold("fold", [clip._replace(fold="train") for clip in clips])
 
 
 @pytest.mark.parametrize(

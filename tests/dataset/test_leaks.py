@@ -82,6 +82,12 @@ def test_identical_audio_under_two_names() -> None:
     ]
 
 
+def test_the_pieces_of_one_recording_are_one_leak_though_they_are_a_group_too() -> None:
+    pieces = [clip("long.wav", "long.wav", 0, 2), clip("long.wav", "long.wav", 2, 4), clip("x.wav", "x.wav")]
+    leaks = find_leaks(pieces, sides((0,), (2,), (1,), "fold"), "recording")
+    assert [leak.why for leak in leaks] == ["pieces of a recording"]
+
+
 CLIPS = [clip("a.wav", "1"), clip("b.wav", "2"), clip("c.wav", "3"), clip("d.wav", "1")]
 LEAKY = sides((0, 1), (2,), (3,))
 FIND = partial(find_leaks, CLIPS, group_name="speaker")

@@ -245,15 +245,38 @@ def by_folds(*folds: str) -> list[Clip]:
     return [Clip(Path(f"{n}.wav"), "ab"[n // 2 % 2], fold=folds[n % len(folds)]) for n in range(60)]
 
 
-def test_words_of_parts_are_never_a_fold_to_test_on() -> None:
+def test_where_no_clip_is_of_test_it_is_held_out_of_train_and_the_sentence_says_so() -> None:
     clips = by_folds("train", "train", "valid")
     drawn = split(clips, "auto")
-    assert drawn.kind == "fold:valid"
-    assert {clips[i].fold for i in drawn.test} == {"valid"}
-    assert {clips[i].fold for i in (*drawn.train, *drawn.valid)} == {"train"}
-    for folds in (("train", "test", "unused"), ("test", "valid"), ("train", "3")):
-        with pytest.raises(SplitError, match="parts need train, and test or valid, and nothing else"):
-            split(by_folds(*folds), "auto")
+    assert drawn.kind == "fold"
+    assert {clips[i].fold for i in (*drawn.train, *drawn.test)} == {"train"}
+    assert sorted(drawn.valid) == [i for i, clip in enumerate(clips) if clip.fold == "valid"]
+    assert (len(drawn.train), len(drawn.test)) == (32, 8)
+    assert drawn.sentence == (
+        "Scored on clips held out at random. The data names no test part: this one is a fifth of its train part. "
+        "Split: fold."
+    )
+    grouped = [clip._replace(group=f"s{n // 6}") for n, clip in enumerate(clips)]
+    held = split([clip for clip in grouped if clip.fold == "train" or clip.group == "s9"], "auto")
+    kept = [clip for clip in grouped if clip.fold == "train" or clip.group == "s9"]
+    assert not {kept[i].group for i in held.train} & {kept[i].group for i in held.test}
+    tagged = [clip._replace(fold="", tags={"part": clip.fold}) for clip in clips]
+    assert split(tagged, "column:part").test == drawn.test
+
+
+def test_other_words_beside_the_parts_are_named() -> None:
+    for kind in ("auto", "fold"):
+        with pytest.raises(
+            SplitError, match="fold: beside train, valid and test there are 3, unused; leave their clips"
+        ):
+            split(by_folds("train", "test", "unused", "3"), kind)
+    with pytest.raises(SplitError, match="fold wants the words train, valid and test; there are: valid, test"):
+        split(by_folds("test", "valid"), "auto")
+    with pytest.raises(SplitError, match=r"speech_commands wants the words .*; there are: train, valid$"):
+        split(by_folds("train", "valid"), "speech_commands")
+    assert split(by_folds("train", "valid"), "fold:val").kind == "fold:val"
+    with pytest.raises(SplitError, match="1 of 61 clips have no fold"):
+        split([*by_folds("train", "test"), Clip(Path("x.wav"), "a")], "auto")
 
 
 def test_columns_are_found_in_any_case_and_by_other_words_for_the_parts() -> None:
@@ -266,11 +289,29 @@ def test_columns_are_found_in_any_case_and_by_other_words_for_the_parts() -> Non
     assert {clips[i].tags["part"] for i in drawn.valid} == {"Val"}
     assert {clips[i].tags["part"] for i in drawn.test} == {"Testing"}
     assert {clips[i].group for i in split(clips, "column:speaker:s3").test} == {"s3"}
-    with pytest.raises(SplitError, match="no clip has a column 'parts'; there are: label, group, fold, part"):
+    assert {clips[i].group for i in split(clips, "column:Room:s3", group_name="room").test} == {"s3"}
+    assert {clips[i].tags["part"] for i in split(clips, "column:part:Val").test} == {"Val"}
+    assert {clips[i].tags["part"] for i in split(clips, "column:part:valid").test} == {"Val"}
+    with pytest.raises(SplitError, match="column:label:a leaves no training clip of: a"):
+        split(clips, "column:label:a")
+    with pytest.raises(SplitError, match="no clip has a column 'Parts'; there are: label, group, fold, part"):
         split(clips, "column:Parts")
 
 
 def test_a_number_of_folds_that_no_machine_reads_is_refused() -> None:
     for kind in ("group:" + "9" * 5000, "group:5:" + "0" * 5000):
-        with pytest.raises(SplitError, match="unknown split"):
+        with pytest.raises(SplitError, match=r"^unknown split 'group:\S{73}…'; use one of") as caught:
             check_kind(kind)
+        assert len(str(caught.value)) < 500
+    clips = by_folds("9" * 5000, "2", "10")
+    assert split(clips, "auto").kind == "fold:2"
+
+
+def test_a_group_on_two_sides_of_the_datas_own_parts_is_no_caveat() -> None:
+    clips = [
+        clip._replace(group="s1" if n in {0, 1} else f"{clip.fold}{n % 4}")
+        for n, clip in enumerate(by_folds("train", "test"))
+    ]
+    drawn = split(clips, "auto", group_name="speaker")
+    assert (drawn.caveat, drawn.speaker_independent) == ("", False)
+    assert drawn.sentence == "Scored on clips held out by the data's own parts. Split: fold."

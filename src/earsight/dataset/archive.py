@@ -1,6 +1,7 @@
 """A zip or tar → a folder: whole or not at all, and nothing outside of it."""
 
 import hashlib
+import json
 import os
 import re
 import secrets
@@ -20,10 +21,11 @@ from lzma import LZMAError
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from earsight.dataset.walk import Advance, cache_folder, is_recording
+from earsight.dataset.walk import Advance, cache_folder, is_recording, why_unread
 from earsight.errors import DataError
 
-_TABLES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".parquet")
+_LEFT_OUT_NAME = ".earsight-left-out.json"
+_TABLES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".parquet")
 _LARGEST_BYTES = 64 * 2**30
 _LARGEST_RATIO = 200
 _SUSPICIOUS_BYTES = 2**30
@@ -63,7 +65,10 @@ def unpack(archive: Path, target: Path | None = None, *, progress: Advance | Non
         try:
             work.mkdir()
             with _members(archive) as members:
-                _write(archive, _wanted(archive, members), work, progress)
+                wanted, unread = _wanted(archive, members)
+                _write(archive, wanted, work, progress)
+            if unread:
+                (work / _LEFT_OUT_NAME).write_text(json.dumps(unread), encoding="utf-8")
             try:
                 work.rename(target)
             except OSError:  # another process was first
@@ -81,6 +86,14 @@ def unpack(archive: Path, target: Path | None = None, *, progress: Advance | Non
             f"can't unpack {archive}{where}: {_reason(error)}; mend it, or set EARSIGHT_HOME to another folder"
         ) from error
     return target
+
+
+def left_out(folder: Path) -> list[str]:
+    """Names, below the archive that ``folder`` was unpacked from, of what may hold sound and was not unpacked."""
+    try:
+        return json.loads((folder / _LEFT_OUT_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
 
 
 def _cached(archive: Path) -> Path:
@@ -166,15 +179,19 @@ def _check_believable(archive: Path, total_bytes: int) -> None:
         )
 
 
-def _wanted(archive: Path, members: list[_Member]) -> dict[PurePosixPath, _Member]:
-    """The recordings and tables, by their path inside the folder. Raises DataError where one can't be trusted."""
+def _wanted(archive: Path, members: list[_Member]) -> tuple[dict[PurePosixPath, _Member], list[str]]:
+    """The recordings and tables, by their path inside the folder, and the names of what may hold sound beside them.
+    Raises DataError where one can't be trusted."""
     wanted: dict[PurePosixPath, _Member] = {}
+    unread: list[str] = []
     for member in members:
         inside = PurePosixPath(member.name.replace("\\", "/"))
         if inside.is_absolute() or "\0" in member.name or any(p == ".." or _DRIVE.match(p) for p in inside.parts):
             raise DataError(f"refused {archive}: the name {member.name!r} leads out of its folder")
         hidden = any(part.startswith(".") or part == "__MACOSX" for part in inside.parts)
         if hidden or not (is_recording(inside.name) or inside.name.lower().endswith(_TABLES)):
+            if not hidden and why_unread(inside.name):
+                unread.append(str(inside))
             continue
         if member.link:
             raise DataError(f"refused {archive}: {member.name!r} is a link or a device, not a file")
@@ -184,8 +201,9 @@ def _wanted(archive: Path, members: list[_Member]) -> dict[PurePosixPath, _Membe
             raise DataError(f"refused {archive}: it holds {member.name!r} twice")
         wanted[inside] = member
     if not any(is_recording(inside.name) for inside in wanted):
-        raise DataError(f"no recordings in {archive}")
-    return wanted
+        first = f"; left out: {unread[0]}, {why_unread(PurePosixPath(unread[0]).name)}" if unread else ""
+        raise DataError(f"no recordings in {archive}{first}")
+    return wanted, sorted(unread)
 
 
 def _write(archive: Path, wanted: dict[PurePosixPath, _Member], work: Path, progress: Advance | None) -> None:

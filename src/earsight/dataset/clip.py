@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 NO_TAGS: Mapping[str, str] = {}  # one for all; a mappingproxy could not go to another process
-
-
-PART_WORDS: Mapping[str, str] = {
+PARTS = ("train", "valid", "test")
+_PART_WORDS = {
     "train": "train",
     "training": "train",
     "valid": "valid",
@@ -19,7 +18,6 @@ PART_WORDS: Mapping[str, str] = {
     "testing": "test",
     "eval": "test",
 }
-"""What the parts of a split are called in folders and tables."""
 
 
 class Clip(NamedTuple):
@@ -64,9 +62,9 @@ class Failure(NamedTuple):
 @dataclass(frozen=True)
 class DataSet:
     """source: the name of the source that read it. labels: class names in the order of the network's outputs.
-    clips: sorted by path and start. files: how many sound files (or rows of a table) were found. failures: those
-    left out. group_name: what a group is: speaker, recording … split: the split that ``auto`` stands for, where the
-    source has an official one."""
+    clips: sorted by path and start. files: how many recordings were found. failures: what was left out of them, and
+    folders and formats that can't be read. group_name: what a group is: speaker, recording … split: the split that
+    ``auto`` stands for, where the source has an official one."""
 
     source: str
     place: Path
@@ -91,7 +89,9 @@ def fold_order(fold: str) -> tuple[int, int, str]:
     """Sort key: train, valid, test, then numbers by value, then names."""
     if fold in PARTS:
         return (0, PARTS.index(fold), "")
-    return (1, int(fold), "") if fold.isdecimal() else (2, 0, fold)
+    return (1, int(fold), "") if fold.isdecimal() and len(fold) < 10 else (2, 0, fold)
 
 
-PARTS = ("train", "valid", "test")
+def as_part(word: str) -> str:
+    """train, valid or test for what folders and tables call them (Training, val, dev …); another word as it is."""
+    return _PART_WORDS.get(word.lower(), word)

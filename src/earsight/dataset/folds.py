@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from earsight.dataset.clip import Clip, fold_order
-from earsight.dataset.split import EMOBOX6, LUNA5, check_kind
+from earsight.dataset.clip import PARTS, Clip, fold_order
+from earsight.dataset.split import EMOBOX6, LUNA5, check_kind, column_cells
 from earsight.errors import SplitError
 
 KINDS = "luna5, emobox6, loso, group:K, esc50, urbansound8k, fold, column:NAME"
@@ -24,10 +24,12 @@ def every_fold(protocol: str, clips: Sequence[Clip]) -> tuple[str, ...]:
         kinds = [f"loso:{group}" for group in sorted({clip.group for clip in clips} - {""})]
     elif name == "group" and (rest.isdecimal() or protocol == "group"):
         kinds = [f"group:{rest or 5}:{n}" for n in range(int(rest[:4] or 5))]
+    elif protocol == "fold" and {clip.fold for clip in clips} & set(PARTS):
+        raise SplitError("this data names parts (train, test …), not folds: train once with --split fold")
     elif protocol in {"esc50", "urbansound8k", "fold"}:
         kinds = [f"{protocol}:{fold}" for fold in sorted({clip.fold for clip in clips} - {""}, key=fold_order)]
     elif name == "column" and rest and ":" not in rest:
-        values = {clip.fold if rest == "fold" else clip.tags.get(rest, "") for clip in clips} - {""}
+        values = set(column_cells(clips, rest, "group")) - {""}
         kinds = [f"{protocol}:{value}" for value in sorted(values, key=fold_order)]
     else:
         raise SplitError(f"unknown folds {protocol!r}; use one of: {KINDS}")

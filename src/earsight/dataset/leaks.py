@@ -31,8 +31,8 @@ class Leak:
 def find_leaks(clips: Sequence[Clip], split: Split, group_name: str = "group") -> list[Leak]:
     """What names, groups and spans betray: two sides share a group, pieces of a recording, or overlapping spans of it.
 
-    Shared groups are none where the split is so by its nature (``DEPENDENT``), and a split that scores its own training
-    clips has no sides.
+    Shared groups are none where the kind of split is so by its nature (``DEPENDENT``), and a split that scores its own
+    training clips has no sides.
     """
     if split.training_score:
         return []
@@ -45,7 +45,8 @@ def find_leaks(clips: Sequence[Clip], split: Split, group_name: str = "group") -
         leaks += overlaps or pieces
     if not asked_for:
         for members in _shared({i: clips[i].group for i in side_of if clips[i].group}):
-            leaks += _pairs(members, side_of, f"the same {group_name}, {clips[members[0]].group}")
+            if len({clips[i].path for i in members}) > 1:  # those of one recording are told as its pieces
+                leaks += _pairs(members, side_of, f"the same {group_name}, {clips[members[0]].group}")
     return leaks
 
 

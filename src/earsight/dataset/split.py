@@ -9,7 +9,7 @@ from functools import partial
 
 import numpy as np
 
-from earsight.dataset.clip import PART_WORDS, PARTS, Clip, fold_order
+from earsight.dataset.clip import PARTS, Clip, as_part, fold_order
 from earsight.errors import SplitError
 
 # Test and validation actors of Luna-Jiménez et al. 2021 (Sensors 21(22), 7665) and 2022 (Appl. Sci. 12(1), 327).
@@ -37,7 +37,7 @@ _PUBLISHED: dict[str, tuple[str, ...]] = {
     "fsdd": (),
 }
 DEPENDENT = frozenset({"random", "fsdd"})
-"""Splits that put a group on both sides by their nature: who asks for one asks for that."""
+"""Kinds that put a group on both sides by their nature: who asks for one asks for that."""
 KINDS = (
     "auto, group, group:K, group:K:I, loso:GROUP, random, random:SHARE, none, luna5:0 … luna5:4, "
     "emobox6:1 … emobox6:6, esc50:1 … esc50:5, urbansound8k:1 … urbansound8k:10, speech_commands, fsdd, fold, "
@@ -84,7 +84,8 @@ def check_kind(kind: str) -> None:
     else:
         good = kind == "fold" or (name in {"loso", "fold", "column"} and bool(rest))
     if not good:
-        raise SplitError(f"unknown split {kind!r}; use one of: {KINDS}")
+        shown = kind if len(kind) < 80 else f"{kind[:79]}…"
+        raise SplitError(f"unknown split {shown!r}; use one of: {KINDS}")
 
 
 def _is_number(text: str) -> bool:
@@ -106,12 +107,13 @@ def split(clips: Sequence[Clip], kind: str, *, seed: int = 0, group_name: str = 
     ``none``: the tutorial's way, train and score on everything. ``luna5:I``, ``emobox6:I``: published folds of
     RAVDESS. ``esc50:I``, ``urbansound8k:I``, ``speech_commands``, ``fsdd``: what these sets say of themselves.
     ``fold:NAME``: likewise for any data with folds; ``column:NAME:VALUE``: for any column of a table. Without a fold's
-    name these two want the words train, valid and test.
+    name these two want the words train, valid and test; where no clip is of test, a fifth of train becomes it.
     A fifth of what is left to train on becomes the validation part, by group where there are groups, unless the
     protocol has its own. group_name: of what a group is, for the sentence. Raises SplitError.
     """
     check_kind(kind)
     clips_of = _by_group(clips)
+    note = ""
     if kind == "auto":
         kind = _automatic(clips, clips_of, official)
     name, _, rest = kind.partition(":")
@@ -130,8 +132,8 @@ def split(clips: Sequence[Clip], kind: str, *, seed: int = 0, group_name: str = 
         valid = _actors(LUNA5[int(rest)][1]) if name == "luna5" else None
         parts = _hold_out_groups(clips, clips_of, _actors(test), valid, kind, seed)
     else:
-        parts = _published(clips, clips_of, name, rest, seed)
-    return _described(clips, parts, kind, group_name)
+        parts, note = _published(clips, kind, group_name, seed)
+    return _described(clips, parts, kind, group_name, note)
 
 
 Parts = tuple[list[int], list[int], list[int]]
@@ -141,15 +143,8 @@ def _automatic(clips: Sequence[Clip], clips_of: dict[str, list[int]], official: 
     if official:
         return official
     folds = {clip.fold for clip in clips}
-    if {"train", "test"} <= folds <= set(PARTS):
+    if len(folds) > 1 and folds & set(PARTS):
         return "fold"
-    if folds == {"train", "valid"}:
-        return "fold:valid"  # what the data holds out is the test, once; a fifth of train chooses the epoch
-    if folds & set(PARTS) and "" not in folds:
-        raise SplitError(
-            f"the folds of this data are {', '.join(sorted(folds)[:20])}: parts need train, and test or valid, and "
-            "nothing else; mend them, or pass --split fold:NAME, group or random"
-        )
     if "" not in folds and len(folds) > 1:
         return f"fold:{min(folds, key=fold_order)}"
     return "group" if len(clips_of) > 1 or ("" not in clips_of and clips_of) else "random"
@@ -168,7 +163,7 @@ def _actors(numbers: set[int]) -> set[str]:
     return {f"{number:02}" for number in numbers}
 
 
-def _described(clips: Sequence[Clip], parts: Parts, kind: str, group_name: str) -> Split:
+def _described(clips: Sequence[Clip], parts: Parts, kind: str, group_name: str, note: str) -> Split:
     trained = {clips[i].label for i in parts[0]}
     if missing := {clip.label for clip in clips} - trained:
         raise SplitError(
@@ -184,10 +179,11 @@ def _described(clips: Sequence[Clip], parts: Parts, kind: str, group_name: str) 
             f"never heard; trained on {len(heard)}, the epoch chosen on {_listed(chosen, 'other')}."
         )
     else:
-        how = "at random" if kind.startswith("random") else "by the data's own parts"
+        how = "at random" if kind.startswith("random") or note else "by the data's own parts"
         sentence = f"Scored on clips held out {how}."
+    sentence += note
     caveat = ""
-    if shared:
+    if shared and kind.partition(":")[0] in DEPENDENT:  # elsewhere it is a leak
         caveat = f"{group_name}-dependent"
         sentence += f" {caveat.capitalize()}: {len(shared)} of {len(scored)} {group_name}s in the test were heard in "
         sentence += "training."
@@ -273,7 +269,7 @@ def _hold_out_groups(
     held = set(tests)
     rest = [i for i in range(len(clips)) if i not in held]
     if valid is None:
-        train, validation = _validation(clips, rest, kind, seed)
+        train, validation = _without_a_fifth(clips, rest, kind, seed)
     else:
         validation = [i for group in valid for i in clips_of[group]]
         chosen = set(validation)
@@ -281,8 +277,8 @@ def _hold_out_groups(
     return train, validation, tests
 
 
-def _validation(clips: Sequence[Clip], rest: list[int], kind: str, seed: int) -> tuple[list[int], list[int]]:
-    """``rest`` → training and validation: a fifth, by group where every clip has one."""
+def _without_a_fifth(clips: Sequence[Clip], rest: list[int], kind: str, seed: int) -> tuple[list[int], list[int]]:
+    """``rest`` → training, and a fifth to validate (or test) on: by group where every clip has one."""
     inner = [clips[i] for i in rest]
     clips_of = _by_group(inner)
     if inner and all(clip.group for clip in inner) and len(clips_of) > 1:
@@ -349,43 +345,61 @@ def _shared_folder(first: str, last: str) -> str:
         return ""
 
 
-def _cell(clip: Clip, column: str) -> str:
-    own = {"label": clip.label, "group": clip.group, "speaker": clip.group, "fold": clip.fold}
-    return clip.tags.get(column) or own.get(column, "")
-
-
-def _published(clips: Sequence[Clip], clips_of: dict[str, list[int]], name: str, rest: str, seed: int) -> Parts:
-    """By what the data itself says: ``Clip.fold``, or a column of the table."""
-    column, value = rest, ""
+def _published(clips: Sequence[Clip], kind: str, group_name: str, seed: int) -> tuple[Parts, str]:
+    """By what the data itself says: ``Clip.fold``, or a column of the table. Also what a reader must know of it."""
+    name, _, value = kind.partition(":")
     if name == "column":
-        column, _, value = rest.partition(":")
-        column = column.lower()  # as tables have their names
-        places = [_cell(clip, column) for clip in clips]
-        if not any(places):
-            known = ", ".join(["label", "group", "fold", *sorted({tag for clip in clips[:1000] for tag in clip.tags})])
-            raise SplitError(f"no clip has a column {column!r}; there are: {known}")
+        column, _, value = value.partition(":")
+        places = column_cells(clips, column, group_name)
     else:
-        value = rest
         places = [clip.fold for clip in clips]
         if not any(places):
             raise SplitError(f"{name} needs clips with folds, and this data has none; pass --split group or random")
-    kind = ":".join(filter(None, (name, rest)))
-    present = sorted({place for place in places if place}, key=fold_order)
-    if _PUBLISHED.get(name) and not set(present) <= set(_PUBLISHED[name]):
-        raise SplitError(f"{kind} does not fit: the folds of this data are {', '.join(present[:20])}")
-    empty = sum(not place for place in places)
+    present = set(places)
+    if _PUBLISHED.get(name) and not present - {""} <= set(_PUBLISHED[name]):
+        raise SplitError(f"{kind} does not fit: the folds of this data are {_named(present)}")
+    empty = places.count("")
     if empty:
         raise SplitError(f"{kind}: {empty} of {len(clips)} clips have no fold, such as {clips[places.index('')].name}")
+    if value not in present:
+        value, places = as_part(value), [as_part(place) for place in places]
     if value:
-        if value not in present:
-            raise SplitError(f"{kind}: no clip is in {value!r}; there are: {', '.join(present[:20])}")
+        if value not in places:
+            raise SplitError(f"{kind}: no clip is in {value!r}; there are: {_named(present)}")
         test = [i for i, place in enumerate(places) if place == value]
         left = [i for i, place in enumerate(places) if place != value]
-        return (*_validation(clips, left, kind, seed), test)
-    places = [PART_WORDS.get(place.lower(), place) for place in places]
-    of = {part: [i for i, place in enumerate(places) if place == part] for part in PARTS}
-    if set(places) - set(PARTS) or not of["train"] or not of["test"]:
-        raise SplitError(f"{kind} wants the words train, valid and test; there are: {', '.join(present[:20])}")
-    if of["valid"]:
-        return of["train"], of["valid"], of["test"]
-    return (*_validation(clips, of["train"], kind, seed), of["test"])
+        return (*_without_a_fifth(clips, left, kind, seed), test), ""
+    train, valid, test = ([i for i, place in enumerate(places) if place == part] for part in PARTS)
+    others = set(places) - set(PARTS)
+    if 0 < len(others) < len(set(places)):
+        raise SplitError(
+            f"{kind}: beside train, valid and test there are {_named(others)}; leave their clips out of the data, or "
+            "give each one of these parts"
+        )
+    if others or not train or not (test or (valid and name in {"fold", "column"})):
+        raise SplitError(f"{kind} wants the words train, valid and test; there are: {_named(present)}")
+    note = "" if test else " The data names no test part: this one is a fifth of its train part."
+    if not test:
+        train, test = _without_a_fifth(clips, train, kind, seed)
+    elif not valid:
+        train, valid = _without_a_fifth(clips, train, kind, seed)
+    return (train, valid, test), note
+
+
+def column_cells(clips: Sequence[Clip], column: str, group_name: str) -> list[str]:
+    """What each clip has in a column, whose name is lower-case as a table's are. Raises SplitError where none has."""
+    name = column.lower()
+    own = {"label": "label", "fold": "fold"} | dict.fromkeys((group_name, "group", "speaker", "recording"), "group")
+    cells = [clip.tags.get(name, "") for clip in clips]
+    if not any(cells) and name in own:
+        cells = [getattr(clip, own[name]) for clip in clips]
+    if not any(cells):
+        known = ["label", group_name, "fold", *sorted({tag for clip in clips[:1000] for tag in clip.tags})]
+        raise SplitError(f"no clip has a column {column!r}; there are: {', '.join(known)}")
+    return cells
+
+
+def _named(places: Iterable[str]) -> str:
+    """In order, the first twenty."""
+    known = sorted(set(places) - {""}, key=fold_order)
+    return ", ".join(known[:20]) + (" …" if len(known) > 20 else "")

@@ -1,10 +1,11 @@
 """The recordings below a folder, as plain strings: a path object a file would cost seconds in a large data set."""
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from earsight.audio.decode import SUFFIXES
 from earsight.dataset.clip import Failure
@@ -15,14 +16,18 @@ Advance = Callable[[int, int], None]
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 """File name endings (lower case) that are taken for archives."""
-_UNREAD = frozenset({".m4a", ".m4b", ".mp4", ".aac", ".wma", ".webm", ".amr", ".3gp", ".mka", ".ape", ".wv", ".dsf"})
+_UNREAD = re.compile(
+    r"\.(3g2|3gp|aac|ac3|aifc|amr|ape|avi|dff|dsf|flv|gsm|m4[abv]|mka|mkv|mov|mp2|mp4|mpc|mpe?g|mpga|nist|pcm|ra|rm|shn|"
+    r"snd|sph|spx|tta|voc|web[am]|wm[av]|wv)",
+)
+_UNOPENED = frozenset({".7z", ".rar", ".zst"})
 
 
 @dataclass(frozen=True)
 class Listing:
     """place: what the user gave. root: the folder where the files lie. names: of the recordings below root, with
-    ``/`` between their parts, sorted. archives: likewise, the archives beside them. left_out: what holds sound and is
-    not read."""
+    ``/`` between their parts, sorted. archives: likewise, the archives beside them. left_out: folders that
+    can't be read, and files that hold sound, or may, and are not read."""
 
     place: Path
     root: Path
@@ -59,6 +64,16 @@ def is_archive(name: str) -> bool:
     return not name.startswith(".") and name.lower().endswith(ARCHIVES)
 
 
+def why_unread(name: str) -> str:
+    """Why a file that is neither recording nor table may hold sound and is not read; "" for all others."""
+    if name.startswith("."):
+        return ""
+    ending = name[name.rfind(".") :].lower()
+    if _UNREAD.fullmatch(ending):
+        return f"{ending} is not read; convert it to wav or flac"
+    return "an archive among the recordings; unpack it" if ending in _UNOPENED or is_archive(name) else ""
+
+
 def walk(place: Path, root: Path | None = None) -> Listing:
     """List ``root`` (or ``place`` itself). Links to folders are followed, each folder once; hidden files are not
     listed. Raises DataError where the root can't be read."""
@@ -68,7 +83,7 @@ def walk(place: Path, root: Path | None = None) -> Listing:
     def unreadable(error: OSError) -> None:
         if str(error.filename) == top:
             raise DataError(f"can't read {top} ({error.strerror}); mend its permissions") from error
-        left_out.append(Failure(Path(error.filename), f"a folder that can't be read ({error.strerror})"))
+        left_out.append(Failure(Path(error.filename or top), f"a folder that can't be read ({error.strerror})"))
 
     names: list[str] = []
     archives: list[str] = []
@@ -82,17 +97,14 @@ def walk(place: Path, root: Path | None = None) -> Listing:
         folders.sort()  # of two links to one folder the same one is taken on every machine
         inside = parent[len(top) :].lstrip(os.sep).replace(os.sep, "/")
         prefix = f"{inside}/" if inside else ""
-        names += [prefix + name for name in files if is_recording(name)]
-        archives += [prefix + name for name in files if is_archive(name)]
-        left_out += [Failure(Path(parent, name), reason) for name in files if (reason := _unread(name))]
+        for name in files:
+            if is_recording(name):
+                names.append(prefix + name)
+            elif is_archive(name):
+                archives.append(prefix + name)
+            elif reason := why_unread(name):
+                left_out.append(Failure(Path(parent, name), reason))
     if names:
-        packed = "an archive among the recordings; unpack it"
-        left_out += [Failure(Path(top, name), packed) for name in archives]
+        left_out += [Failure(Path(top, name), why_unread(PurePath(name).name)) for name in archives]
     left_out.sort(key=lambda failure: str(failure.path))
     return Listing(place, Path(top), tuple(sorted(names)), tuple(sorted(archives)), tuple(left_out))
-
-
-def _unread(name: str) -> str:
-    """Why a file of sound is not read; "" for any other."""
-    ending = name[name.rfind(".") :].lower()
-    return f"{ending} is not read; convert it to wav or flac" if ending in _UNREAD and name[0] != "." else ""

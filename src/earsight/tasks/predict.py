@@ -63,7 +63,8 @@ def list_recordings(sources: Sequence[str | Path]) -> list[Path]:
             listing = walk(source)
             if not listing.names and len(sources) == 1:
                 raise DataError(f"no recordings in {source}; looked for {', '.join(sorted(SUFFIXES))}")
-            paths += map(listing.path, listing.names or ("",))  # an empty folder is a row that fails
+            unread = [failure.path for failure in listing.left_out]  # they and an empty folder are rows that fail
+            paths += [*map(listing.path, listing.names), *unread] or [source]
         else:
             paths.append(source)
     if not paths:

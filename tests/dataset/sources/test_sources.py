@@ -1,5 +1,6 @@
 import os
 import shutil
+import signal
 import zipfile
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from earsight.dataset.sources import known_sources, read_dataset
+from earsight.dataset.sources import known_sources, pattern, read_dataset
 from earsight.dataset.sources.ravdess import EMOTIONS, parse_name
 from earsight.errors import DataError, SettingsError
 from tests.conftest import lay, tone
@@ -176,8 +177,18 @@ def test_archives_in_a_folder_are_opened(tmp_path: Path, ravdess_48k_zip: Path) 
             archive.write(write(tmp_path / f"{name}.wav"), f"{name}/a.wav")
         (tmp_path / f"{name}.wav").unlink()
     shutil.rmtree(tmp_path / "download")
+    with pytest.raises(
+        DataError, match=r"2 archives in .*, of no known data set: one\.zip, two\.zip; give one of them"
+    ):
+        read_dataset(tmp_path)
+    for actor in (1, 2):
+        with zipfile.ZipFile(tmp_path / f"{'one' if actor == 1 else 'two'}.zip", "w") as archive:
+            for emotion in (1, 2):
+                archive.writestr(f"Actor_{actor:02}/{ravdess_name(emotion, actor)}", b"x")
+            archive.writestr(f"{actor}.mp4", b"x")
     dataset = read_dataset(tmp_path)
-    assert len(dataset.clips) == 2
+    assert (len(dataset.clips), dataset.groups, dataset.source) == (4, ("01", "02"), "ravdess")
+    assert [failure.path for failure in dataset.failures] == [tmp_path / "one.zip/1.mp4", tmp_path / "two.zip/2.mp4"]
 
 
 def test_a_linked_folder_is_followed_once(tmp_path: Path) -> None:
@@ -259,8 +270,17 @@ def test_train_and_val_without_a_test_are_parts_and_what_stands_beside_them_is_n
     assert dataset.labels == ("a", "b")
     assert sorted(clip.fold for clip in dataset.clips) == ["train", "train", "valid", "valid"]
     files(tmp_path, "extra/a/5.wav")
-    with pytest.raises(DataError, match="has the parts train, valid and beside them extra"):
+    with pytest.raises(DataError, match="has the parts train, val and beside them extra; move these away"):
         read_dataset(tmp_path)
+
+
+def test_a_loose_recording_beside_parts_does_not_make_them_classes(tmp_path: Path) -> None:
+    files(tmp_path, "train/a/1.wav", "test/b/2.wav", "extra/5.wav")
+    with pytest.raises(DataError, match="has the parts test, train and beside them extra"):
+        read_dataset(tmp_path)
+    (tmp_path / "extra" / "5.wav").rename(tmp_path / "loose.wav")
+    dataset = read_dataset(tmp_path)
+    assert (dataset.labels, [failure.path.name for failure in dataset.failures]) == (("a", "b"), ["loose.wav"])
 
 
 @pytest.mark.parametrize("place", [".", "{}", "table.csv", "{}/table.csv"])
@@ -296,6 +316,22 @@ def test_sound_that_is_not_read_is_told(tmp_path: Path) -> None:
         read_dataset(tmp_path / "only")
 
 
+def test_sound_that_is_not_read_is_told_of_archives_too(tmp_path: Path) -> None:
+    packed = tmp_path / "data.zip"
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name in ("a/1.wav", "b/2.wav", "c/3.m4a", "c/more.rar", "notes.txt", ".x.m4a"):
+            archive.writestr(name, b"x")
+    for _ in range(2):  # unpacked, and found unpacked
+        assert [tuple(failure) for failure in read_dataset(packed).failures] == [
+            (packed / "c" / "3.m4a", ".m4a is not read; convert it to wav or flac"),
+            (packed / "c" / "more.rar", "an archive among the recordings; unpack it"),
+        ]
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("deep/inner.zip", b"x")
+    with pytest.raises(DataError, match=r"no recordings in .*data\.zip; left out: deep/inner\.zip, an archive among"):
+        read_dataset(packed)
+
+
 def test_a_folder_that_cannot_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """os.scandir refuses: the tests may run as root, whom permissions do not stop."""
     files(tmp_path, "a/1.wav", "b/2.wav", "c/3.wav")
@@ -318,3 +354,36 @@ def test_a_folder_that_cannot_be_read_is_told(tmp_path: Path, monkeypatch: pytes
 def test_an_empty_place_is_refused() -> None:
     with pytest.raises(DataError, match="the place of the data is empty"):
         read_dataset("")
+
+
+def test_a_place_that_the_machine_refuses_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(DataError, match=r"can't read x+: File name too long; mend that, or name another"):
+        read_dataset("x" * 5000)
+
+    def refused(_: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "exists", refused)
+    with pytest.raises(DataError, match=r"can't read .*closed: Permission denied; mend that"):
+        read_dataset(tmp_path / "closed")
+
+
+def test_a_group_pattern_sees_the_path_below_a_place_that_was_named_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files(tmp_path, "near/s1/x.wav", "near/s2/x.wav", "far/s3.wav")
+    paths = [tmp_path / "near/s1/x.wav", tmp_path / "near/s2/x.wav", tmp_path / "far/s3.wav"]
+    (tmp_path / "near" / "t.csv").write_text("path,label\n" + "".join(f"{p},{n}\n" for n, p in enumerate(paths)))
+    monkeypatch.chdir(tmp_path)
+    dataset = read_dataset("near/t.csv", group_pattern=rf"^(?:{tmp_path}/far/)?(s\d)[./]")
+    assert {clip.group for clip in dataset.clips} == {"s1", "s2", "s3"}
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timer of the process")
+def test_a_group_pattern_that_never_ends_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pattern, "_PATIENCE_S", 0.2)
+    files(tmp_path, f"a/{'a' * 60}.wav", "b/b.wav")
+    before = signal.getsignal(signal.SIGVTALRM)
+    with pytest.raises(SettingsError, match=r"\(\(a\|aa\)\+\)\+X' was not done after 0 s; has it a repetition within"):
+        read_dataset(tmp_path, group_pattern="((a|aa)+)+X")
+    assert (signal.getsignal(signal.SIGVTALRM), signal.getitimer(signal.ITIMER_VIRTUAL)) == (before, (0.0, 0.0))

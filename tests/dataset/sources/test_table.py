@@ -284,14 +284,26 @@ def test_a_table_in_an_archive_is_read(tmp_path: Path) -> None:
     assert (dataset.source, dataset.labels, dataset.place) == ("table", ("L0", "L1", "L2", "L3"), packed)
     assert read_dataset(packed, source="folder").labels == ("a", "b")
     folder = dataset.clips[0].path.parents[1]
-    assert read_dataset(folder).labels == ("a", "b")  # a folder is a folder, unless a table is asked for
-    assert read_dataset(folder, source="table").labels == ("L0", "L1", "L2", "L3")
+    for place in (folder, folder.parent):
+        for source in (None, "table"):
+            found = read_dataset(place, source=source, group_pattern=r"(?:^set/|^)([ab])/\d")
+            assert (found.source, found.labels, found.groups) == ("table", ("L0", "L1", "L2", "L3"), ("a", "b"))
+    assert read_dataset(folder, source="folder").labels == ("a", "b")
+    (folder / "notes.csv").write_text("name,size\n")
+    assert read_dataset(folder).source == "table"
+    (folder / "table.csv").write_text("path;label\na/0.wav;x\n")
+    with pytest.raises(DataError, match="semicolons between its columns"):
+        read_dataset(folder)
+    (folder / "table.csv").unlink()
+    assert read_dataset(folder).labels == ("a", "b")
+    with pytest.raises(DataError, match=r"no column 'path' in .*notes"):
+        read_dataset(folder, source="table")
     with zipfile.ZipFile(packed, "a") as archive:
         archive.writestr("set/other.csv", "path,label\na/0.wav,x\n")
         archive.writestr("set/notes.csv", "name,size\n")
-    with pytest.raises(DataError, match=r"one table is wanted in .*set\.zip, there are: other\.csv, table\.csv; name"):
+    with pytest.raises(DataError, match=r"2 tables in .*set\.zip: other\.csv, table\.csv; give one of them"):
         read_dataset(packed)
-    with pytest.raises(DataError, match="there are: none with the columns path and label"):
+    with pytest.raises(DataError, match=r"no table at the top of .*; its name must end in"):
         read_dataset(folder / "a", source="table")
 
 
@@ -311,8 +323,36 @@ def test_bytes_and_lists_in_parquet_and_json(tmp_path: Path) -> None:
     parquet.write_table(arrow.table(columns), tmp_path / "t.parquet")
     assert [clip.label for clip in read_dataset(tmp_path / "t.parquet").clips] == ["a", "ä"]
     parquet.write_table(arrow.table({**columns, "label": [b"a", b"\xff"]}), tmp_path / "bad.parquet")
-    with pytest.raises(DataError, match=r"can't read .*bad\.parquet as Parquet"):
+    with pytest.raises(DataError, match=r"1 problem in .*bad\.parquet: bytes that are not UTF-8 in row 2 \(label\)$"):
         read_dataset(tmp_path / "bad.parquet")
+    parquet.write_table(arrow.table({**columns, "label": [["a", "b;c"], ["a"]]}), tmp_path / "t.parquet")
+    assert [(clip.label, clip.more_labels) for clip in read_dataset(tmp_path / "t.parquet").clips] == [
+        ("a", ("b;c",)),
+        ("a", ()),
+    ]
     (tmp_path / "t.jsonl").write_text('{"path": "x.wav", "label": ["a", "b"]}\n{"path": "y.wav", "label": "a"}\n')
     first, second = read_dataset(tmp_path / "t.jsonl").clips
     assert (first.label, first.more_labels, second.label) == ("a", ("b",), "a")
+    rows = (
+        '{"path": "x.wav", "label": [1]}\n{"path": ["x.wav"], "label": "a"}\n'
+        '{"path": "x.wav", "label": {"a": 1}}\n{"path": "x.wav", "label": []}\n{"path": "x.wav", "label": ["a", "a"]}\n'
+    )
+    (tmp_path / "t.jsonl").write_text(rows)
+    with pytest.raises(DataError) as caught:
+        read_dataset(tmp_path / "t.jsonl")
+    assert str(caught.value) == (
+        f"5 problems in {tmp_path / 't.jsonl'}: a list or an object where one value is meant in row 1 (label), "
+        "2 (path), 3 (label); no label in row 4; no label, or one twice, in row 5"
+    )
+
+
+def test_a_name_twice_in_a_line_of_json_is_refused(tmp_path: Path) -> None:
+    lay(tmp_path, "x.wav")
+    (tmp_path / "t.jsonl").write_text('\n{"path": "x.wav", "label": "a", "label": "b"}\n')
+    with pytest.raises(DataError, match=r"t\.jsonl, line 2: it has 'label' twice; leave one$"):
+        read_dataset(tmp_path / "t.jsonl")
+
+
+def test_parts_in_capitals_are_parts(root: Path) -> None:
+    dataset = read_dataset(table(root, "path,label,fold\na.wav,dog,TRAIN\nb.wav,dog,Eval\ndeep/c.wav,cat,Unused\n"))
+    assert [clip.fold for clip in dataset.clips] == ["train", "test", "Unused"]

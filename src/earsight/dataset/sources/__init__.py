@@ -5,20 +5,19 @@ Every module of this folder that has ``SOURCES`` is found by itself.
 
 import difflib
 import importlib
-import os
 import pkgutil
-import re
-from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from earsight.audio.decode import SUFFIXES
-from earsight.dataset.archive import unpack
-from earsight.dataset.clip import DataSet
+from earsight.dataset.archive import left_out, unpack
+from earsight.dataset.clip import DataSet, Failure
 from earsight.dataset.sources import folder, table
+from earsight.dataset.sources.pattern import regroup
+from earsight.dataset.sources.rows import find_table, is_table
 from earsight.dataset.sources.source import Source
-from earsight.dataset.walk import ARCHIVES, Listing, cache_folder, is_archive, walk
+from earsight.dataset.walk import ARCHIVES, Listing, cache_folder, is_archive, walk, why_unread
 from earsight.errors import DataError, SettingsError
 
 _SAMPLED_NAMES = 5000  # enough to recognise a set by, however large it is
@@ -68,21 +67,17 @@ def read_dataset(
         raise DataError("the place of the data is empty; name a folder, an archive, a table or a known data set")
     place = Path(place)
     known = known_source(source) if source not in {None, "folder", "table"} else None
-    if not place.exists() and str(place) in known_sources() and downloaded_folder(str(place)).is_dir():
+    if not _is_there(place) and str(place) in known_sources() and downloaded_folder(str(place)).is_dir():
         known = known or known_sources()[str(place)]
         place = downloaded_folder(str(place))
-    if not place.exists():
+    if not _is_there(place):
         raise DataError(f"no such data: {place}; give a folder of recordings, an archive, a table, or a known name")
-    if chosen := _table(place, source):
-        dataset = replace(table.read(chosen), place=place)
-        root = chosen.parent
+    if place.is_file() and not is_archive(place.name) and (source == "table" or is_table(place.name)):
+        dataset, root = table.read(place), place.parent
     else:
-        listing = list_recordings(place)
-        root = listing.root
-        dataset = _reader(listing, known, source)(listing)
-        dataset = replace(dataset, failures=(*dataset.failures, *listing.left_out))
+        dataset, root = _read_listing(list_recordings(place), known, source)
     if group_pattern is not None:
-        dataset = _regroup(dataset, root, group_pattern)
+        dataset = regroup(dataset, root, group_pattern)
     if strict and dataset.failures:
         first = dataset.failures[0]
         raise DataError(f"{first.path}: {first.reason} (--strict stops at the first bad file)")
@@ -94,22 +89,11 @@ def read_dataset(
     return dataset
 
 
-def _table(place: Path, source: str | None) -> Path | None:
-    """The table to read: the place itself, or the one in an archive, or in a folder where a table was asked for."""
-    if place.is_file() and table.is_table(place.name):
-        return place
-    packed = place.is_file() and is_archive(place.name)
-    if source != "table" and not (packed and source is None):
-        return None
-    if not packed and not place.is_dir():
-        raise DataError(f"not a table: {place}; tables end in {', '.join(table.SUFFIXES)}")
-    found = table.find(unpack(place) if packed else place)
-    if len(found) > 1 or (source == "table" and not found):
-        shown = ", ".join(path.name for path in found[:10]) or "none with the columns path and label"
-        raise DataError(
-            f"one table is wanted in {place}, there are: {shown}; name the table itself, or --source folder"
-        )
-    return found[0] if found else None
+def _is_there(place: Path) -> bool:
+    try:
+        return place.exists()
+    except OSError as error:
+        raise DataError(f"can't read {place}: {error.strerror}; mend that, or name another") from error
 
 
 def list_recordings(place: Path) -> Listing:
@@ -117,53 +101,48 @@ def list_recordings(place: Path) -> Listing:
     if not place.is_dir():
         if not place.is_file() or not is_archive(place.name):
             raise DataError(f"not a folder, an archive or a table: {place}; archives end in {', '.join(ARCHIVES)}")
-        listing = walk(place, unpack(place))
-    else:
-        listing = walk(place)
-        if not listing.names and listing.archives:  # as they were downloaded: archives in a folder
-            unpacked = [unpack(place / name) for name in listing.archives]
-            listing = walk(place, unpacked[0]) if len(unpacked) == 1 else _join(place, unpacked)
-    if not listing.names:
-        first = f" (left out: {listing.left_out[0].path}, {listing.left_out[0].reason})" if listing.left_out else ""
-        raise DataError(f"no recordings in {place}; looked for {', '.join(sorted(SUFFIXES))}{first}")
-    return listing
+        return _unpacked(place)
+    listing = walk(place)
+    if not listing.names and listing.archives:  # as they were downloaded: archives in a folder
+        opened = [_unpacked(place / name) for name in listing.archives]
+        left_out = tuple(failure for one in (listing, *opened) for failure in one.left_out)
+        if len(opened) == 1:
+            return replace(opened[0], place=place, left_out=left_out)
+        names = sorted(f"{one.root.name}/{name}" for one in opened for name in one.names)
+        return Listing(place, opened[0].root.parent, tuple(names), listing.archives, left_out)
+    return replace(listing, left_out=(*listing.left_out, *_not_unpacked(place, place)))
 
 
-def _join(place: Path, folders: list[Path]) -> Listing:
-    names = [f"{folder.name}/{name}" for folder in folders for name in walk(place, folder).names]
-    return Listing(place, folders[0].parent, tuple(sorted(names)))
+def _unpacked(archive: Path) -> Listing:
+    root = unpack(archive)
+    return replace(walk(archive, root), left_out=_not_unpacked(archive, root))
 
 
-def _reader(listing: Listing, known: Source | None, source: str | None) -> Callable[[Listing], DataSet]:
-    if known is not None:
-        return known.read
-    if source != "folder":
-        sample = listing.names[:: 1 + len(listing.names) // _SAMPLED_NAMES]
-        counts = {name: candidate.matches(sample) for name, candidate in known_sources().items()}
-        best = max(counts, key=lambda name: counts[name])
-        if 2 * counts[best] > len(sample):
-            return known_sources()[best].read
-    return folder.read
+def _not_unpacked(place: Path, root: Path) -> tuple[Failure, ...]:
+    return tuple(Failure(place / name, why_unread(PurePath(name).name)) for name in left_out(root))
 
 
-def _regroup(dataset: DataSet, root: Path, pattern: str) -> DataSet:
-    try:
-        form = re.compile(pattern)
-    except re.error as error:
-        raise SettingsError(f"--group-pattern {pattern!r} is not a regular expression: {error}") from error
-    above = "" if str(root) == "." else f"{str(root).rstrip(os.sep)}{os.sep}"
-    clips, missed = [], []
-    for clip in dataset.clips:
-        name = str(clip.path).removeprefix(above).replace("\\", "/")
-        found = form.search(name)
-        group = found and (found[1] if form.groups else found[0])
-        if group:
-            clips.append(clip._replace(group=group))
-        else:
-            missed.append(name)
-    if missed:
-        shown = ", ".join(missed[:10]) + (" …" if len(missed) > 10 else "")
+def _read_listing(listing: Listing, known: Source | None, source: str | None) -> tuple[DataSet, Path]:
+    """The data set, and the folder below which a group pattern looks: by its source, its own table, or its folders."""
+    if known is None and source is None:
+        known = _recognised(listing)
+    if known is None and len(listing.archives) > 1 and listing.root != listing.place:
         raise DataError(
-            f"--group-pattern {pattern!r} finds no group in {len(missed)} of {len(dataset.clips)} names: {shown}"
+            f"{len(listing.archives)} archives in {listing.place}, of no known data set: "
+            f"{', '.join(listing.archives[:10])}; give one of them, or unpack them into one folder"
         )
-    return replace(dataset, clips=tuple(clips))
+    if known is None and source != "folder" and (found := find_table(listing.root, listing.place, asked=bool(source))):
+        return replace(table.read(found), place=listing.place), listing.root
+    if not listing.names:
+        first = f"; left out: {listing.left_out[0].path}, {listing.left_out[0].reason}" if listing.left_out else ""
+        raise DataError(f"no recordings in {listing.place}; looked for {', '.join(sorted(SUFFIXES))}{first}")
+    dataset = (known or folder).read(listing)
+    return replace(dataset, failures=(*listing.left_out, *dataset.failures)), listing.root
+
+
+def _recognised(listing: Listing) -> Source | None:
+    """The source that knows more than half of the names."""
+    sample = listing.names[:: 1 + len(listing.names) // _SAMPLED_NAMES]
+    counts = {name: candidate.matches(sample) for name, candidate in known_sources().items()}
+    best = max(counts, key=lambda name: counts[name])
+    return known_sources()[best] if 2 * counts[best] > len(sample) else None

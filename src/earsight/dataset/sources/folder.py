@@ -1,6 +1,6 @@
 """A folder with one folder a class; train, valid and test folders may stand above the classes."""
 
-from earsight.dataset.clip import PART_WORDS, Clip, DataSet, Failure
+from earsight.dataset.clip import PARTS, Clip, DataSet, Failure, as_part
 from earsight.dataset.walk import Listing
 from earsight.errors import DataError
 
@@ -8,9 +8,10 @@ from earsight.errors import DataError
 def read(listing: Listing) -> DataSet:
     """Clips with the name of the first folder below the root as label, and no group.
 
-    Where folders at the root are called train and test or valid (or as they are otherwise called: val, dev …), they are
-    the parts of a split, and the folders below them the classes. Recordings beside the class folders are left out with
-    their reason. Raises DataError where there is no class folder, or something else beside the parts.
+    Where all folders at the root are called train, valid and test, two of them or more (or as they are otherwise
+    called: val, dev …), they are taken for the parts of a split, and the folders below them for classes. Recordings
+    beside the class folders are left out with their reason. Raises DataError where there is no class folder, or where
+    others stand beside the parts.
     """
     names, inside = listing.names, ""
     # One folder around all classes (as archives often have) is stepped into.
@@ -18,21 +19,12 @@ def read(listing: Listing) -> DataSet:
         around, _, _ = names[0].partition("/")
         inside += f"{around}/"
         names = tuple(name[len(around) + 1 :] for name in names)
-    tops = {name.partition("/")[0].lower() for name in names if "/" in name}
-    parts = {PART_WORDS[top] for top in tops & PART_WORDS.keys()}
-    parted = "train" in parts and len(parts) > 1
-    if tops - PART_WORDS.keys() and any(name.count("/") == 1 for name in names):
-        parted = False  # recordings lie in them and no classes: here a train is a vehicle
-    if parted and (others := sorted(tops - PART_WORDS.keys())):
-        raise DataError(
-            f"{listing.place} has the parts {', '.join(sorted(parts))} and beside them {', '.join(others[:10])}; "
-            "move the others away, or put all into one folder a class"
-        )
+    parted = _is_parted(listing, names)
     clips: list[Clip] = []
     failures: list[Failure] = []
     for name in names:
         folders = name.split("/")[:-1]
-        fold = PART_WORDS[folders.pop(0).lower()] if parted and folders else ""
+        fold = as_part(folders.pop(0)) if parted and folders else ""
         if folders:
             clips.append(Clip(listing.path(inside + name), folders[0], fold=fold))
         else:
@@ -45,3 +37,21 @@ def read(listing: Listing) -> DataSet:
         )
     labels = tuple(sorted({clip.label for clip in clips}))
     return DataSet("folder", listing.place, labels, tuple(clips), len(names), tuple(failures))
+
+
+def _is_parted(listing: Listing, names: tuple[str, ...]) -> bool:
+    """Whether the folders at the root are parts of a split, not classes. Raises DataError where some of them are."""
+    tops = {name.partition("/")[0] for name in names if "/" in name}
+    parts = {top for top in tops if as_part(top) in PARTS}
+    others = tops - parts
+    if len({as_part(top) for top in parts}) < 2:
+        return False
+    if not others:
+        return True
+    # Recordings right in it make train a class, such as one of vehicles; folders in it make it a part.
+    if any(name.count("/") > 1 and name.partition("/")[0] in parts for name in names):
+        raise DataError(
+            f"{listing.place} has the parts {', '.join(sorted(parts))} and beside them {', '.join(sorted(others)[:10])}"
+            "; move these away, or give the folders of classes other names"
+        )
+    return False

@@ -1,60 +1,40 @@
 """A table of recordings: CSV, TSV, JSON Lines or Parquet, with the columns path and label, and some others."""
 
-import csv
 import difflib
 import gc
-import json
 import math
 import os
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
-from itertools import chain, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from earsight.dataset.clip import NO_TAGS, PART_WORDS, Clip, DataSet
+from earsight.dataset.clip import NO_TAGS, Clip, DataSet, as_part
+from earsight.dataset.sources.rows import Row, open_table
 from earsight.errors import DataError
-from earsight.extras import require
 
-SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 _GROUPS = ("group", "speaker", "recording")
 _KNOWN = ("path", "label", *_GROUPS, "fold", "start", "end")
 _SHOWN = 10
-
-Row = tuple[int, Sequence[Any]]  # line as an editor counts it (or row of a Parquet file), cells
-
-
-def is_table(name: str) -> bool:
-    """Whether a file name ends as a table's."""
-    return name.lower().endswith(SUFFIXES)
-
-
-def find(folder: Path) -> list[Path]:
-    """Tables with the columns path and label at the top of a folder, or of the one folder in it."""
-    while len(entries := sorted(folder.iterdir())) == 1 and entries[0].is_dir():
-        folder = entries[0]
-    found = []
-    for path in entries:
-        if is_table(path.name) and path.is_file() and path.name[0] != ".":
-            with suppress(DataError):  # a table of something else
-                _columns(path, _open(path)[0])
-                found.append(path)
-    return found
 
 
 def read(path: Path) -> DataSet:
     """Clips of the rows. Paths are absolute, or relative to the table's folder and inside of it.
 
-    label may hold several, with ``;`` between them. group may also be called speaker or recording; where there is none
-    and rows are spans of one file, each file is a group. fold is a number, a name, or train, valid, test. start and
-    end are in seconds. Further columns become tags. Raises DataError with every row that is wrong.
+    label may hold several, with ``;`` between them, or as a list where the format has such. group may also be called
+    speaker or recording; where there is none and rows are spans of one file, each file is a group. fold is a number, a
+    name, or train, valid, test. start and end are in seconds. Further columns become tags. Raises DataError with every
+    row that is wrong.
     """
     with _collector_paused():
-        header, rows = _open(path)
+        header, rows = open_table(path)
         columns = _columns(path, header)
         problems = _Problems()
+        if path.suffix.lower() in {".jsonl", ".ndjson", ".parquet"}:
+            rows = _readable(columns, rows, problems)
         clips = _clips(path, columns, rows, problems)
         if not clips and not problems.count:
             raise DataError(f"no rows in {path}; it has the columns {', '.join(header)} and nothing below them")
@@ -135,117 +115,34 @@ def _columns(path: Path, header: Sequence[str]) -> dict[str, int]:
     return {name: place for place, name in enumerate(names)}
 
 
-def _open(path: Path) -> tuple[list[str], Iterator[Row]]:
-    """Column names and rows."""
-    suffix = path.suffix.lower()
-    if suffix == ".parquet":
-        return _open_parquet(path)
-    lines = _lines(path)
-    if suffix in {".jsonl", ".ndjson"}:
-        return _open_json(path, lines)
-    first = next(lines, "")
-    delimiter = "\t" if suffix == ".tsv" else ","
-    if delimiter not in first:
-        other = next(
-            (name for sign, name in ((";", "semicolons"), ("\t", "tabs"), (",", "commas")) if sign in first), ""
-        )
-        if other:
-            expected = "tabs" if suffix == ".tsv" else "commas"
-            raise DataError(
-                f"{path} has {other} between its columns where {expected} are expected; save it with {expected}"
-            )
-    if not first.strip():
-        raise DataError(f"{path} is empty; a table has a first line with its columns: path,label")
-    rows = _csv_rows(path, chain([first], lines), delimiter)
-    _, header = next(rows)
-    return list(header), rows
+def _readable(columns: dict[str, int], rows: Iterator[Row], problems: _Problems) -> Iterator[Row]:
+    """Bytes as text; without the rows that hold bytes of another kind, or lists and objects where one value is meant.
+    A label may be a list of texts."""
+    names = {place: name for name, place in columns.items()}
+    for line, cells in rows:
+        plain = list(cells)
+        for place, cell in enumerate(cells):
+            if isinstance(cell, bytes):
+                try:
+                    plain[place] = cell.decode()
+                except UnicodeDecodeError:
+                    problems.add("bytes that are not UTF-8 in row", f"{line} ({names[place]})")
+                    break
+            elif isinstance(cell, list | dict | tuple) and names[place] in _KNOWN:
+                texts = isinstance(cell, list) and all(isinstance(one, str) for one in cell)
+                if names[place] != "label" or not texts:
+                    problems.add("a list or an object where one value is meant in row", f"{line} ({names[place]})")
+                    break
+        else:
+            yield line, plain
 
 
-def _lines(path: Path) -> Iterator[str]:
-    """Raises DataError at bytes that are not UTF-8 or are zero."""
-    number = 0
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            for number, line in enumerate(file, 1):
-                if "\0" in line:
-                    raise DataError(f"{path}, line {number}: a zero byte; this is no text, or UTF-16: save it as UTF-8")
-                yield line
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 ({_first_bad_byte(path)}); save it as UTF-8") from error
-    except OSError as error:
-        raise DataError(f"can't read {path}: {error.strerror}") from error
-
-
-def _first_bad_byte(path: Path) -> str:
-    """Text is decoded in blocks, so the error itself knows the place in its block only."""
-    data = path.read_bytes()
-    try:
-        data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        return f"line {data.count(10, 0, error.start) + 1}, byte {error.start}: {error.reason}"
-    return "changed while it was read"
-
-
-def _csv_rows(path: Path, lines: Iterable[str], delimiter: str) -> Iterator[Row]:
-    reader = csv.reader(lines, delimiter=delimiter)
-    try:
-        for cells in reader:
-            if cells:
-                yield reader.line_num, cells
-    except csv.Error as error:
-        raise DataError(f"{path}, line {max(reader.line_num, 1)}: {error}; mend the line") from error
-
-
-def _open_json(path: Path, lines: Iterator[str]) -> tuple[list[str], Iterator[Row]]:
-    rows: list[tuple[int, tuple[Any, ...]]] = []
-    header: dict[str, None] = {}  # of all rows so far: an earlier row may be shorter
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-            if "\\ud" in line.lower():  # half of a letter that has two: nothing could be written with it
-                json.dumps(row, ensure_ascii=False).encode()
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{path}, line {number} is not JSON ({error}); mend it") from error
-        if not isinstance(row, dict):
-            raise DataError(f"{path}, line {number} is no object; each line must be as {{'path': …, 'label': …}}")
-        header.update(dict.fromkeys(row))
-        rows.append((number, tuple(map(row.get, header))))
-    if not rows:
-        raise DataError(f"{path} is empty; each line must be as {{'path': …, 'label': …}}")
-    width = len(header)
-    return list(header), ((number, cells + (None,) * (width - len(cells))) for number, cells in rows)
-
-
-def _open_parquet(path: Path) -> tuple[list[str], Iterator[Row]]:
-    parquet, arrow = require("pyarrow.parquet"), require("pyarrow")
-    try:
-        file = parquet.ParquetFile(path)
-        names = list(file.schema_arrow.names)
-    except (arrow.ArrowException, OSError) as error:
-        raise DataError(f"can't read {path} as Parquet: {_first_line(error)}") from error
-
-    def rows() -> Iterator[Row]:
-        number = 0
-        try:
-            for batch in file.iter_batches():
-                for cells in zip(*(_texts(arrow, column).to_pylist() for column in batch.columns), strict=True):
-                    number += 1
-                    yield number, cells
-        except (arrow.ArrowException, OSError) as error:
-            raise DataError(f"can't read {path} as Parquet after row {number}: {_first_line(error)}") from error
-
-    return names, rows()
-
-
-def _texts(arrow: Any, column: Any) -> Any:
-    """Some programs write texts as bytes. Raises ArrowException where they are no UTF-8."""
-    return column.cast(arrow.string()) if arrow.types.is_binary(column.type) else column
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]
+def _labels(cell: Any) -> list[str]:
+    """One or more; "" where there is none."""
+    if isinstance(cell, list):
+        return [one.strip() for one in cell] or [""]
+    text = _text(cell)
+    return ([one.strip() for one in text.split(";") if one.strip()] or [""]) if ";" in text else [text]
 
 
 def _text(value: Any) -> str:
@@ -254,8 +151,6 @@ def _text(value: Any) -> str:
         return value.strip()
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
-    if isinstance(value, list):
-        return ";".join(map(_text, value))  # as several labels are written in CSV
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
@@ -277,7 +172,7 @@ def _clips(path: Path, columns: dict[str, int], rows: Iterator[Row], problems: _
             problems.add(f"cells other than {width} in row", line)
             continue
         name = cells[at_path] if isinstance(cells[at_path], str) else _text(cells[at_path])
-        label = _text(cells[at_label])
+        label, *more = _labels(cells[at_label])
         if not name or not label:
             problems.add(f"no {'label' if name else 'path'} in row", line)
             continue
@@ -285,20 +180,16 @@ def _clips(path: Path, columns: dict[str, int], rows: Iterator[Row], problems: _
         if place is None:
             problems.add("a path that leaves the table's folder in row", f"{line} ({name})")
             continue
-        more: tuple[str, ...] = ()
-        if ";" in label:
-            label, *others = [one.strip() for one in label.split(";") if one.strip()] or [""]
-            more = tuple(others)
-            if not label or len({label, *more}) != 1 + len(more):
-                problems.add("no label, or one twice, in row", line)
-                continue
+        if more and (not all(more) or len({label, *more}) != 1 + len(more)):
+            problems.add("no label, or one twice, in row", line)
+            continue
         start_s, end_s = _span(cells, at_start, at_end, line, problems) if spans else (None, None)
         group = _text(cells[at_group]) if at_group >= 0 else ""
         fold = _text(cells[at_fold]) if at_fold >= 0 else ""
-        fold = PART_WORDS.get(fold.lower(), fold) if fold.isalpha() else fold
+        fold = as_part(fold) if fold.isalpha() else fold
         tags = {tag: _text(cells[column]) for tag, column in tags_at} if tags_at else NO_TAGS
         label, group, fold = shared(label, label), shared(group, group), shared(fold, fold)
-        clips.append(Clip(place, label, group, fold, start_s, end_s, tags, more))  # type: ignore[arg-type]
+        clips.append(Clip(place, label, group, fold, start_s, end_s, tags, tuple(more)))  # type: ignore[arg-type]
     return clips
 
 
