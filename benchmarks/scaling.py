@@ -45,7 +45,7 @@ def child(folder: Path, clips: int) -> dict[str, float]:
     import torch
     from lightning_fabric import Fabric
 
-    from earsight.dataset.store import store_size_bytes
+    from earsight.files import folder_bytes
     from earsight.network.classifier import Classifier
     from earsight.tasks.bench import write_noise
     from earsight.tasks.loop import Learner, train_epoch
@@ -72,7 +72,7 @@ def child(folder: Path, clips: int) -> dict[str, float]:
         "build_s": build_s,
         "epoch_s": epoch_s,
         "resident_mb": anonymous_mb(),
-        "disk_mb": store_size_bytes(folder / "data" / "store") / 1e6,
+        "disk_mb": folder_bytes(folder / "data" / "store") / 1e6,
     }
 
 

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 import earsight
 from earsight import data_commands, score_commands
 from earsight.errors import EarsightError, SettingsError
+from earsight.plain import plain
 from earsight.recipe_flags import Accelerator, Leaks, Precision, RecipeFlags, chosen_recipe
 from earsight.tasks.recipe import Recipe, explain
 from earsight.terminal import (
@@ -20,7 +21,6 @@ from earsight.terminal import (
     bench_lines,
     json_line,
     metrics_lines,
-    plain,
     show,
 )
 

@@ -17,6 +17,10 @@ class DataError(EarsightError):
     """A data set that can't be trained on or scored."""
 
 
+class NoRoomError(DataError):
+    """A disk that is too full."""
+
+
 class SplitError(DataError):
     """Clips that can't be divided as asked."""
 

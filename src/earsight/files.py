@@ -1,6 +1,7 @@
-"""Files that are written whole or not at all. Free of torch."""
+"""Files that are written whole or not at all, and folders measured and removed. Free of torch."""
 
 import os
+import shutil
 from contextlib import suppress
 from pathlib import Path
 
@@ -29,3 +30,13 @@ def write_whole(path: Path, content: bytes | str) -> None:
 def part_of(path: Path) -> Path:
     """What ``write_whole`` writes before it has its name."""
     return path.with_name(f".{path.name}.{os.getpid()}.part")
+
+
+def folder_bytes(root: Path) -> int:
+    """Of all files below ``root``; 0 where it is not there."""
+    return sum(path.stat().st_size for path in root.rglob("*") if path.is_file()) if root.is_dir() else 0
+
+
+def remove_folder(root: Path) -> None:
+    """What can't be removed stays, and so does a folder around it."""
+    shutil.rmtree(root, ignore_errors=True)

@@ -6,8 +6,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from earsight.plain import plain
 from earsight.recipe_flags import Accelerator, Leaks, Precision, RecipeFlags, chosen_recipe
-from earsight.terminal import comparison_lines, cross_lines, json_line, plain, show
+from earsight.terminal import comparison_lines, cross_lines, json_line, show
 
 
 def crossval(

@@ -36,3 +36,11 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for name, value in settings.items():
         found |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
     return found
+
+
+def differences(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[str]:
+    """In words, each setting of ``now`` that was another in ``then``; both nested."""
+    before = flat(then)
+    return [
+        f"{name} was {before.get(name)}, is {value}" for name, value in flat(now).items() if before.get(name) != value
+    ]

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from earsight.dataset.clip import PARTS
+from earsight.plain import plain
 
 if TYPE_CHECKING:
     from earsight.dataset.sources.source import Source
@@ -22,17 +23,6 @@ if TYPE_CHECKING:
     from earsight.tasks.inspect import Inspection
 
 _LISTED = 10
-
-
-def plain(text: object, most: int = 1000) -> str:
-    """One line of at most ``most`` letters: what would steer the terminal is shown by its number, and a byte of a file
-    name that is not UTF-8 as that byte."""
-    shown = "".join(letter if letter.isprintable() else f"\\x{_number(letter):02x}" for letter in str(text))
-    return shown if len(shown) <= most else shown[: most - 1] + "…"
-
-
-def _number(letter: str) -> int:
-    return ord(letter) & 0xFF if "\udc80" <= letter <= "\udcff" else ord(letter)
 
 
 def show(*lines: str, to: TextIO | None = None) -> None:

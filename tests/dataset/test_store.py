@@ -17,8 +17,9 @@ from earsight.audio.settings import AudioSettings
 from earsight.dataset import store as module
 from earsight.dataset.clip import Clip
 from earsight.dataset.loader import training_batches
-from earsight.dataset.store import Store, build_store, clear_stores, store_key, store_size_bytes
+from earsight.dataset.store import Store, build_store, store_key
 from earsight.errors import DataError
+from earsight.files import folder_bytes, remove_folder
 from tests.conftest import tone
 
 SETTINGS = AudioSettings(crop_s=0.4, trim_db=None)
@@ -211,10 +212,10 @@ def test_no_room_to_write_says_the_ways_out(tones: Path, tmp_path: Path) -> None
 
 def test_size_and_clearing(tones: Path, tmp_path: Path) -> None:
     store = build(tones, tmp_path / "store")
-    assert store_size_bytes(tmp_path / "store") >= 2 * int(store.lengths.sum())
-    clear_stores(tmp_path / "store")
-    assert store_size_bytes(tmp_path / "store") == 0
-    clear_stores(tmp_path / "store")
+    assert folder_bytes(tmp_path / "store") >= 2 * int(store.lengths.sum())
+    remove_folder(tmp_path / "store")
+    assert folder_bytes(tmp_path / "store") == 0
+    remove_folder(tmp_path / "store")
 
 
 def test_a_file_that_changes_while_it_is_decoded_is_not_found_again(

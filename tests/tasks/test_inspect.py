@@ -12,9 +12,10 @@ import soundfile
 
 from earsight.dataset.synth import write_corpus
 from earsight.errors import SettingsError
+from earsight.plain import plain
 from earsight.tasks.inspect import inspect
 from earsight.tasks.inspect_page import write_inspection
-from earsight.terminal import inspection_lines, plain
+from earsight.terminal import inspection_lines
 from tests.conftest import tone
 
 

@@ -22,7 +22,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from earsight.dataset.walk import Advance, cache_folder, is_recording, why_unread
-from earsight.errors import DataError
+from earsight.errors import DataError, NoRoomError
 
 _LEFT_OUT_NAME = ".earsight-left-out.json"
 _TABLES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".parquet")
@@ -211,7 +211,7 @@ def _write(archive: Path, wanted: dict[PurePosixPath, _Member], work: Path, prog
     _check_believable(archive, total)
     free = shutil.disk_usage(work).free
     if total > free:
-        raise DataError(
+        raise NoRoomError(
             f"no room for {archive}: it says that it unpacks to {total / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are "
             "free; make room, or set EARSIGHT_HOME to a folder on a larger disk"
         )

@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import secrets
-import shutil
 import stat
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -435,12 +434,3 @@ def _holds(samples: npt.NDArray[np.int16] | None, entry: _Entry) -> bool:
         return samples is _SEALED
     data = samples[entry.offset : entry.offset + entry.size]
     return len(data) == entry.size and xxhash.xxh3_64_intdigest(data.data) == entry.sum
-
-
-def store_size_bytes(root: Path) -> int:
-    """Of all stores below ``root``."""
-    return sum(path.stat().st_size for path in root.rglob("*") if path.is_file()) if root.is_dir() else 0
-
-
-def clear_stores(root: Path) -> None:
-    shutil.rmtree(root, ignore_errors=True)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -68,7 +68,7 @@ def compare(a: Sequence[Predictions], b: Sequence[Predictions], *, draws: int = 
     a, b = ([_of(run, common) for run in runs] for runs in (a, b))
     if any(not np.array_equal(run.truth, a[0].truth) for run in (*a, *b)):
         raise DataError("the same clips have different labels in the two; score them with one list of labels")
-    tables_a, tables_b = per_group(a), per_group(_with_groups(b, a[0].groups))
+    tables_a, tables_b = per_group(a), per_group([replace(run, groups=a[0].groups) for run in b])
     whole_a, whole_b = tables_a.sum(axis=1), tables_b.sum(axis=1)
     drawn: dict[str, list[np.ndarray]] = {name: [] for name in (*RATES, "recall")}
     for one, other in zip(drawn_again(tables_a, draws, seed), drawn_again(tables_b, draws, seed), strict=True):
@@ -123,10 +123,4 @@ def _right(runs: Sequence[Predictions]) -> np.ndarray:
 
 def _of(run: Predictions, paths: Sequence[str]) -> Predictions:
     place = {path: n for n, path in enumerate(run.paths)}
-    rows = [place[path] for path in paths]
-    groups = tuple(run.groups[n] for n in rows)
-    return Predictions(run.labels, tuple(paths), run.truth[rows], run.probabilities[rows], groups)
-
-
-def _with_groups(runs: Sequence[Predictions], groups: tuple[str, ...]) -> list[Predictions]:
-    return [Predictions(run.labels, run.paths, run.truth, run.probabilities, groups) for run in runs]
+    return run.take([place[path] for path in paths])

@@ -9,7 +9,7 @@ import numpy as np
 from earsight.errors import DataError
 from earsight.scores.intervals import RATES, Interval, per_group, rates, resample
 from earsight.scores.metrics import Metrics, measure
-from earsight.scores.predictions import Predictions
+from earsight.scores.predictions import Predictions, concatenated
 
 
 @dataclass(frozen=True)
@@ -82,19 +82,8 @@ class CrossScores:
 
 def joined(parts: Sequence[Predictions]) -> Predictions:
     """Predictions of several sets of clips as one, sorted by path. Raises DataError where the labels differ."""
-    labels = parts[0].labels
-    if any(part.labels != labels for part in parts):
-        raise DataError("the folds have different labels; train them on one data set")
-    paths = [path for part in parts for path in part.paths]
-    order = sorted(range(len(paths)), key=paths.__getitem__)
-    groups = [group for part in parts for group in part.groups]
-    return Predictions(
-        labels,
-        tuple(paths[i] for i in order),
-        np.concatenate([part.truth for part in parts])[order],
-        np.concatenate([part.probabilities for part in parts])[order],
-        tuple(groups[i] for i in order),
-    )
+    whole = concatenated(parts)
+    return whole.take(sorted(range(len(whole.paths)), key=whole.paths.__getitem__))
 
 
 def cross_scores(found: dict[tuple[int, str], Predictions], *, draws: int = 4000) -> CrossScores:
@@ -118,28 +107,20 @@ def cross_scores(found: dict[tuple[int, str], Predictions], *, draws: int = 4000
             fold_mean=float(np.mean(by_fold)),
             fold_sd=float(np.std(by_fold, ddof=1)) if len(folds) > 1 else 0.0,
         )
-    names = sorted(set(runs[0].groups) - {""})
-    right = [run.predicted == run.truth for run in runs]
-    groups = []
-    for group in names:
-        own = np.array([name == group for name in runs[0].groups]) & (runs[0].truth >= 0)
-        groups.append(GroupScore(group, int(own.sum()), float(np.mean([answers[own].mean() for answers in right]))))
+    known = runs[0].truth >= 0
+    right = np.mean([run.predicted == run.truth for run in runs], axis=0)
+    names, place = np.unique(np.array(runs[0].groups)[known], return_inverse=True)
+    clips, shares = np.bincount(place), np.bincount(place, right[known])
+    groups = [
+        GroupScore(str(name), int(count), float(share / count))
+        for name, count, share in zip(names, clips, shares, strict=True)
+        if name
+    ]
     return CrossScores(
         seeds=tuple(seeds),
         folds=tuple(FoldScore(fold, seed, scored[seed, fold]) for seed in seeds for fold in folds),
         scores=scores,
         groups=tuple(sorted(groups, key=lambda one: (one.accuracy, one.group))),
-        every_answer=measure(_every_seed(runs)),
+        every_answer=measure(concatenated(runs)),
         runs=tuple(runs),
-    )
-
-
-def _every_seed(runs: Sequence[Predictions]) -> Predictions:
-    """All answers of all seeds as one list."""
-    return Predictions(
-        runs[0].labels,
-        tuple(path for run in runs for path in run.paths),
-        np.concatenate([run.truth for run in runs]),
-        np.concatenate([run.probabilities for run in runs]),
-        tuple(group for run in runs for group in run.groups),
     )

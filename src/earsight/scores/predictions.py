@@ -1,8 +1,10 @@
 """What a network answered for a list of clips, beside the truth."""
 
 import csv
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +49,14 @@ class Predictions:
         """float64 [clips]: the probability of the likeliest class."""
         return self.probabilities.max(axis=1)
 
+    def take(self, rows: Sequence[int]) -> Self:
+        """These clips, in this order."""
+        names, groups = (tuple(texts[row] for row in rows) for texts in (self.paths, self.groups))
+        index = np.asarray(rows, dtype=np.int64)
+        return replace(
+            self, paths=names, truth=self.truth[index], probabilities=self.probabilities[index], groups=groups
+        )
+
     def mistakes(self, n: int) -> list[int]:
         """Up to ``n`` clips answered wrongly, the most confident first."""
         wrong = np.flatnonzero((self.truth >= 0) & (self.predicted != self.truth))
@@ -68,6 +78,20 @@ class Predictions:
             for name, group, truth, predicted, row in answers:
                 known = "" if truth < 0 else self.labels[truth]
                 write([name, group, known, self.labels[predicted], *(repr(float(p)) for p in row)])
+
+
+def concatenated(parts: Sequence[Predictions]) -> Predictions:
+    """All clips of all parts. Raises DataError where the labels differ."""
+    labels = parts[0].labels
+    if any(part.labels != labels for part in parts):
+        raise DataError("the folds have different labels; train them on one data set")
+    return Predictions(
+        labels,
+        tuple(path for part in parts for path in part.paths),
+        np.concatenate([part.truth for part in parts]),
+        np.concatenate([part.probabilities for part in parts]),
+        tuple(group for part in parts for group in part.groups),
+    )
 
 
 def read_csv(path: Path) -> Predictions:

@@ -2,7 +2,7 @@
 
 import io
 import wave
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 from earsight.errors import DataError
 from earsight.scores.metrics import Metrics
 from earsight.scores.page import write_page
+from earsight.scores.predictions import Predictions
 from earsight.settings import flat
 
 
@@ -34,6 +35,21 @@ class Mistake:
     predicted: str
     confidence: float
     wav_bytes: bytes | None = None
+
+
+def worst_mistakes(predictions: Predictions, sound_of: Callable[[int], bytes | None]) -> tuple[Mistake, ...]:
+    """The twelve most confident ones. sound_of: row → a WAV file to play, if there is one."""
+    labels, confidence = predictions.labels, predictions.confidence
+    return tuple(
+        Mistake(
+            path=predictions.paths[row],
+            truth=labels[predictions.truth[row]],
+            predicted=labels[predictions.predicted[row]],
+            confidence=float(confidence[row]),
+            wav_bytes=sound_of(row),
+        )
+        for row in predictions.mistakes(12)
+    )
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from earsight.dataset.folds import every_fold
 from earsight.dataset.leaks import Policy
 from earsight.errors import EarsightError, SettingsError
 from earsight.files import write_whole
-from earsight.settings import flat
-from earsight.tasks.cores import free_cores, read_load
+from earsight.settings import differences
+from earsight.tasks.cores import allowed_cores
 from earsight.tasks.devices import Machine
 from earsight.tasks.plan import STATE_NAME, Plan, check_recipe, check_run, new_run, plan_run, read_training_data
 from earsight.tasks.progress import Progress
@@ -51,6 +51,10 @@ class _Fold:
     def done(self) -> bool:
         run = self.plan.run
         return (run / "metrics.json").is_file() and not (run / STATE_NAME).is_file()
+
+    def with_threads(self, threads: int) -> Self:
+        """Where no number was asked for."""
+        return replace(self, machine=replace(self.machine, threads=self.machine.threads or threads))
 
 
 def crossval(
@@ -134,11 +138,10 @@ def _check_folder(place: Path, recipe: Recipe, kinds: tuple[str, ...], clips: in
         raise SettingsError(f"{place} is not empty; pass --resume to go on with it, or another --out")
     try:
         then = json.loads(about.read_text(encoding="utf-8"))
-        before, folds, heard = flat(then["recipe"]), tuple(then["folds"]), then["clips"]
+        changed = differences(json.loads(recipe.model_dump_json()), then["recipe"])
+        folds, heard = tuple(then["folds"]), then["clips"]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise SettingsError(f"{about} is damaged; begin again with another --out") from error
-    now = flat(json.loads(recipe.model_dump_json()))
-    changed = [f"{name} was {before.get(name)}, is {value}" for name, value in now.items() if before.get(name) != value]
     changed += [f"the folds were {', '.join(folds)}"] if folds != kinds else []
     changed += [f"there were {heard} clips, are {clips}"] if heard != clips else []
     if changed:
@@ -168,14 +171,13 @@ def _train(work: list[_Fold], jobs: int, progress: bool) -> Iterator[tuple[_Fold
                 if reason := _train_one(fold, progress):
                     yield fold, reason
             return
-        free = free_cores(read_load())
+        threads = max(1, allowed_cores() // jobs)
         context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
         numbers = context.Queue()
         for number in range(jobs):
             numbers.put(number)
-        threads = max(1, free // jobs)
-        with ProcessPoolExecutor(jobs, context, initializer=_begin, initargs=(numbers, threads)) as pool:
-            running = {pool.submit(_train_one, fold): fold for fold in left}
+        with ProcessPoolExecutor(jobs, context, initializer=_take_gpu, initargs=(numbers,)) as pool:
+            running = {pool.submit(_train_one, fold.with_threads(threads)): fold for fold in left}
             for number, future in enumerate(as_completed(running), 1):
                 fold = running[future]
                 reason = future.result()
@@ -189,10 +191,8 @@ def _told(fold: _Fold) -> str:
     return f"accuracy {test['accuracy']:.3f} UAR {test['uar']:.3f}"
 
 
-def _begin(numbers: Any, threads: int) -> None:
-    """Of a process: a GPU and threads of its own."""
-    global _threads
-    _threads = threads
+def _take_gpu(numbers: Any) -> None:
+    """Of a process: a GPU of its own."""
     number = numbers.get()
     import torch
 
@@ -200,16 +200,12 @@ def _begin(numbers: Any, threads: int) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = str(number % count)
 
 
-_threads: int | None = None
-
-
 def _train_one(fold: _Fold, progress: bool = False) -> str:
     """Why it failed; "" where it did not."""
     from earsight.tasks.train import run_plan
 
-    machine = fold.machine if fold.machine.threads else replace(fold.machine, threads=_threads)
     try:
-        result = run_plan(fold.plan, machine, progress=progress)
+        result = run_plan(fold.plan, fold.machine, progress=progress)
     except EarsightError as error:
         return str(error)
     if result.interrupted:

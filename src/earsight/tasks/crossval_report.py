@@ -12,11 +12,9 @@ from earsight.scores.crossval import CrossScores, cross_scores
 from earsight.scores.figures import draw_bars, draw_confusion
 from earsight.scores.page import write_page
 from earsight.scores.predictions import Predictions, read_csv
-from earsight.scores.report import FigureEntry, Mistake, wav_bytes
+from earsight.scores.report import FigureEntry, Mistake, wav_bytes, worst_mistakes
 from earsight.settings import flat
 from earsight.tasks.plan import Plan
-
-_WORST_MISTAKES = 12
 
 
 def write_results(
@@ -76,18 +74,18 @@ def _draw(folder: Path, scores: CrossScores, group_name: str, caveat: str) -> li
     return entries
 
 
-def _mistakes(run: Predictions, plan: Plan) -> list[Mistake]:
-    """The most confident ones of the first seed, to listen to where their files can still be read."""
+def _mistakes(run: Predictions, plan: Plan) -> tuple[Mistake, ...]:
+    """Of the first seed, to listen to where their files can still be read."""
     clip_of = {str(clip.path): clip for clip in plan.dataset.clips}
-    found = []
-    for row in run.mistakes(_WORST_MISTAKES):
-        path, sound = run.paths[row], None
-        if (clip := clip_of.get(path)) is not None:
-            try:
-                heard = load_waveform(clip.path, plan.recipe.audio, clip.start_s or 0.0, clip.end_s)
-                sound = wav_bytes(fixed_crop(heard, plan.recipe.audio)[0], plan.recipe.audio.rate_hz)
-            except DecodeError:
-                pass  # it was readable when it was scored; the row stands without its sound
-        truth, answer = run.labels[run.truth[row]], run.labels[run.predicted[row]]
-        found.append(Mistake(path, truth, answer, float(run.confidence[row]), sound))
-    return found
+
+    def sound_of(row: int) -> bytes | None:
+        clip, audio = clip_of.get(run.paths[row]), plan.recipe.audio
+        if clip is None:
+            return None
+        try:
+            heard = load_waveform(clip.path, audio, clip.start_s or 0.0, clip.end_s)
+        except DecodeError:  # it was readable when it was scored; the row stands without its sound
+            return None
+        return wav_bytes(fixed_crop(heard, audio)[0], audio.rate_hz)
+
+    return worst_mistakes(run, sound_of)

@@ -12,10 +12,9 @@ from earsight.dataset.download import fetch
 from earsight.dataset.leaks import find_leaks
 from earsight.dataset.sources import downloaded_folder, known_source, known_sources, read_dataset
 from earsight.dataset.split import Split, split
-from earsight.dataset.store import clear_stores, store_size_bytes
 from earsight.dataset.walk import cache_folder, is_archive, is_recording, store_folder
-from earsight.errors import DataError, SettingsError
-from earsight.files import part_of
+from earsight.errors import DataError, NoRoomError, SettingsError
+from earsight.files import folder_bytes, part_of, remove_folder
 from earsight.tasks.progress import Progress
 
 _COLUMNS = ("part", "path", "label", "group", "fold", "start", "end")
@@ -51,7 +50,7 @@ def get(name: str, *, progress: bool = False) -> Path:
 
 def _is_of_this_machine(error: DataError) -> bool:
     """Whether an archive that did not unpack may be good."""
-    return isinstance(error.__cause__, OSError | NotImplementedError) or str(error).startswith("no room")
+    return isinstance(error.__cause__, OSError | NotImplementedError) or isinstance(error, NoRoomError)
 
 
 def downloaded(place: str | Path, *, progress: bool = False) -> str | Path:
@@ -202,12 +201,12 @@ class Kept:
 
     @property
     def size_bytes(self) -> int:
-        return sum(map(store_size_bytes, self.folders))
+        return sum(map(folder_bytes, self.folders))
 
     def clear(self) -> None:
         """Raises DataError where something stays."""
         for folder in self.folders:
-            clear_stores(folder)
+            remove_folder(folder)
             if folder.exists():
                 raise DataError(f"could not remove all of {folder}; is it in use, or not yours? remove it by hand")
 

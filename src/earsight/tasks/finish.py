@@ -15,13 +15,11 @@ from earsight.scores.calibration import Reliability, fit_temperature, reliabilit
 from earsight.scores.figures import draw_confusion, draw_curve, draw_reliability, draw_risk_coverage
 from earsight.scores.metrics import Metrics, measure
 from earsight.scores.predictions import Predictions
-from earsight.scores.report import FigureEntry, LeftOut, Mistake, Report, wav_bytes, write_report
+from earsight.scores.report import FigureEntry, LeftOut, Report, wav_bytes, worst_mistakes, write_report
 from earsight.tasks.decoded import Decoded
 from earsight.tasks.loop import Progressed
 from earsight.tasks.plan import Plan
 from earsight.tasks.scoring import score
-
-_WORST_MISTAKES = 12
 
 
 def finish(
@@ -144,19 +142,11 @@ def _write_report(
     facts: dict[str, Any],
 ) -> None:
     store, parts, split = decoded.store, decoded.parts, decoded.split
-    labels = predictions.labels
-    mistakes = tuple(
-        Mistake(
-            path=predictions.paths[row],
-            truth=labels[predictions.truth[row]],
-            predicted=labels[predictions.predicted[row]],
-            confidence=float(predictions.confidence[row]),
-            wav_bytes=wav_bytes(
-                fixed_crop(store.waveform(parts["test"][row]), store.settings)[0], store.settings.rate_hz
-            ),
-        )
-        for row in predictions.mistakes(_WORST_MISTAKES)
-    )
+
+    def sound_of(row: int) -> bytes:
+        heard = fixed_crop(store.waveform(parts["test"][row]), store.settings)
+        return wav_bytes(heard[0], store.settings.rate_hz)
+
     groups = {clip.group for clip in store.clips} - {""}
     total_s = sum(row.seconds for row in done.history)
     listed = (
@@ -188,7 +178,7 @@ def _write_report(
             extra_metrics={"validation": valid} if valid else {},
             facts=listed,
             figures=figures,
-            mistakes=mistakes,
+            mistakes=worst_mistakes(predictions, sound_of),
             failures=tuple(LeftOut(str(f.path), f.reason) for f in decoded.failures),
             settings=facts["recipe"],
             versions=facts["versions"],

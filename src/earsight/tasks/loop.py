@@ -26,7 +26,7 @@ from earsight.network.checkpoint import save_classifier
 from earsight.network.classifier import Classifier
 from earsight.network.optimizer import create_optimizer, learning_rate
 from earsight.scores.metrics import Metrics, measure
-from earsight.settings import flat
+from earsight.settings import differences
 from earsight.tasks.decoded import Decoded
 from earsight.tasks.devices import any_of, summed
 from earsight.tasks.interrupt import between_steps
@@ -318,8 +318,7 @@ def read_state(plan: Plan) -> dict[str, Any] | None:
         raise TrainingError(f"can't resume: {path} is damaged; begin again with another --out") from error
     if not whole:
         raise TrainingError(f"can't resume: {path} is damaged; begin again with another --out")
-    now, then = flat(plan.recipe.model_dump()), flat(recipe)
-    changed = [f"{name} was {then.get(name)}, is {value}" for name, value in now.items() if then.get(name) != value]
+    changed = differences(plan.recipe.model_dump(), recipe)
     changed += [f"split was {split}, is {plan.split.kind}"] if split != plan.split.kind else []
     changed += [f"there were {clips} clips, are {len(plan.dataset.clips)}"] if clips != len(plan.dataset.clips) else []
     if changed:

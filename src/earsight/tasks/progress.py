@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -16,6 +17,8 @@ from rich.progress import (
 from rich.progress import (
     Progress as Bar,
 )
+
+from earsight.plain import plain
 
 if TYPE_CHECKING:
     from earsight.tasks.loop import Epoch
@@ -52,8 +55,8 @@ class Progress:
             self._bar.stop()
 
     def say(self, line: str) -> None:
-        shown = "".join(c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" for c in line)
-        self._console.print(shown, markup=False, soft_wrap=True)
+        shown = [plain(one, sys.maxsize) for one in line.split("\n")]
+        self._console.print("\n".join(shown), markup=False, soft_wrap=True)
 
     def start(self, what: str, total: int, done: int = 0, *, in_bytes: bool = False) -> None:
         """Begin a bar of ``total`` steps (or bytes, shown in MB) in place of the last one."""
