@@ -1,11 +1,38 @@
+from collections.abc import Callable
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from earsight.mel.augment import Masks, Mix, apply_masks, apply_mix, augment, draw, draw_masks, draw_mix
-from earsight.mel.settings import AugmentSettings
+from earsight.mel.augment import Augmentation, augmented_images, draw, draw_filter, draw_warp
+from earsight.mel.image import MelImage
+from earsight.mel.image_augment import Masks, Mix, apply_cut, apply_masks, apply_mix, draw_cut, draw_masks, draw_mix
+from earsight.mel.settings import AugmentSettings, MelSettings
+from earsight.mel.spectrogram import MelSpectrogram, Warp
+from earsight.mel.wave_augment import Banks, apply_waves, coloured_noise, draw_waves, reverberated
+
+OFF = AugmentSettings(mixup_alpha=0, time_masks=0, freq_masks=0)
+SMALL = MelSettings(n_mels=32, hop_length=256)
+CROP = 8000
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def crops(batch: int = 4, channels: int = 1, samples: int = CROP) -> torch.Tensor:
+    return 0.3 * torch.randn(batch, channels, samples, generator=torch.Generator().manual_seed(0))
+
+
+def tone(hz: float, samples: int = CROP) -> torch.Tensor:
+    return torch.sin(2 * torch.pi * hz * torch.arange(samples) / 16000)[None, None]
+
+
+def power_db(x: torch.Tensor) -> float:
+    return 10 * float(x.square().mean().log10())
 
 
 def test_masks_cover_just_what_was_drawn() -> None:
@@ -20,55 +47,257 @@ def test_masks_cover_just_what_was_drawn() -> None:
     assert torch.equal(by_band[0, 0, [0, 3]], images[0, 0, [0, 3]])
 
 
+def test_each_plane_is_masked_with_its_own_mean() -> None:
+    images = torch.stack([torch.zeros(4, 6), torch.ones(4, 6)])[None]
+    masked = apply_masks(images, Masks(np.array([[1]]), np.array([[2]])), axis=3)
+    assert torch.equal(masked, images)
+
+
 @given(length=st.integers(1, 400), share=st.floats(0, 1), seed=st.integers(0, 9))
 def test_drawn_masks_lie_inside_and_are_no_longer_than_said(length: int, share: float, seed: int) -> None:
-    masks = draw_masks(8, 2, length, share, np.random.default_rng(seed))
+    masks = draw_masks(8, 2, length, share, rng(seed))
     assert (masks.starts >= 0).all()
     assert (masks.starts + masks.lengths <= length).all()
     assert masks.lengths.max() <= share * length
 
 
 def test_mix_is_the_weighted_sum_for_images_and_targets() -> None:
-    mix = Mix(np.array([0.75, 1.0], dtype=np.float32), np.array([1, 0]))
+    mix = Mix("image", np.array([0.75, 1.0], dtype=np.float32), np.array([1, 0]))
     assert torch.allclose(apply_mix(torch.eye(2), mix), torch.tensor([[0.75, 0.25], [0.0, 1.0]]))
     images = torch.stack([torch.zeros(1, 2, 2), torch.ones(1, 2, 2)])
     assert torch.allclose(apply_mix(images, mix), torch.tensor([0.25, 1.0]).view(2, 1, 1, 1).expand(2, 1, 2, 2))
 
 
 def test_an_item_stays_mostly_itself() -> None:
-    mix = draw_mix(1000, 0.3, np.random.default_rng(0))
+    mix = draw_mix(1000, 0.3, rng())
     assert mix.share.min() >= 0.5
     assert sorted(mix.partner) == list(range(1000))
 
 
-def test_everything_off_is_the_identity_and_a_seed_repeats() -> None:
-    images, targets = torch.randn(4, 1, 8, 10), torch.eye(4)
-    off = AugmentSettings(mixup_alpha=0, time_masks=0, freq_masks=0)
-    same, same_targets = augment(images, targets, draw(4, (8, 10), off, np.random.default_rng(0)))
-    assert torch.equal(same, images)
+def test_cutmix_takes_the_partners_frames_and_its_share_of_the_target() -> None:
+    images = torch.arange(6, dtype=torch.float32).view(6, 1, 1, 1).expand(6, 1, 4, 50)
+    mix = draw_cut(6, 0.8, 50, rng(3))
+    cut, targets = apply_cut(images, mix), apply_mix(torch.eye(6), mix)
+    for row in range(6):
+        foreign = cut[row, 0, 0] == mix.partner[row]
+        if mix.partner[row] == row:
+            continue
+        assert int(foreign.sum()) == round(50 * float(targets[row, mix.partner[row]])) <= 25
+        assert torch.equal(cut[row, 0, 0] == row, ~foreign)
+        runs = (foreign[1:] != foreign[:-1]).sum()
+        assert runs <= 2  # one stretch
+
+
+def test_waveforms_are_mixed_before_the_mel() -> None:
+    image, settings = MelImage(SMALL, 16000), OFF.model_copy(update={"wave_mixup_alpha": 0.5})
+    drawn = draw(4, image, CROP, settings, rng())
+    assert drawn.mix is not None
+    images, targets = augmented_images(image, crops(), torch.eye(4), drawn)
+    assert torch.equal(images, image(apply_mix(crops(), drawn.mix)))
+    assert torch.equal(targets, apply_mix(torch.eye(4), drawn.mix))
+
+
+def test_of_several_ways_to_mix_a_batch_draws_one() -> None:
+    image = MelImage(SMALL, 16000)
+    settings = AugmentSettings(mixup_alpha=0.3, wave_mixup_alpha=0.3, cutmix_alpha=0.3)
+    ways = [draw(2, image, CROP, settings, rng(seed)).mix for seed in range(30)]
+    assert {mix.way for mix in ways if mix} == {"image", "wave", "cut"}
+
+
+def test_gain_and_polarity_change_level_and_sign_alone() -> None:
+    settings = OFF.model_copy(update={"gain_db": 6.0, "polarity": True})
+    waves = draw_waves(400, settings, rng())
+    assert waves is not None
+    level_db = 20 * np.log10(np.abs(waves.gain))
+    assert -6 <= level_db.min() < -5
+    assert 5 < level_db.max() <= 6
+    assert 150 < (waves.gain < 0).sum() < 250
+    few = waves.take(np.arange(4))
+    heard = apply_waves(crops(), few)
+    assert torch.allclose(heard, crops() * torch.from_numpy(few.gain).float().view(4, 1, 1))
+
+
+def test_noise_has_the_power_and_the_colour_that_were_drawn() -> None:
+    waves = draw_waves(1, OFF.model_copy(update={"noise_share": 1.0}), rng())
+    assert waves is not None
+    loud = torch.cat([tone(500.0), tone(1000.0)], dim=1)  # two channels
+    for exponent in (0.0, 1.0, 2.0):
+        drawn = replace(waves, noise_snr_db=np.array([12.0]), noise_exponent=np.array([exponent]))
+        added = apply_waves(loud, drawn) - loud
+        assert power_db(loud[0]) - power_db(added[0]) == pytest.approx(12.0, abs=0.01)
+        spectrum = torch.fft.rfft(added[0]).abs().square().mean(0)
+        low, high = (10 * float(spectrum[band].mean().log10()) for band in (slice(100, 200), slice(1600, 3200)))
+        assert low - high == pytest.approx(exponent * 10 * np.log10(16), abs=1.5)  # four octaves
+    assert torch.equal(coloured_noise(loud[0], 1.0, 5), coloured_noise(loud[0], 1.0, 5))
+    assert not torch.equal(coloured_noise(loud[0], 1.0, 5), coloured_noise(loud[0], 1.0, 6))
+
+
+def test_backgrounds_are_mixed_in_at_their_level_and_repeated_where_short() -> None:
+    settings = OFF.model_copy(update={"background_share": 1.0})
+    banks = Banks(backgrounds=(tone(3200.0, 1000)[0], tone(6000.0, 30000)[0]))
+    waves = draw_waves(6, settings, rng(1), banks)
+    assert waves is not None
+    assert set(waves.background) == {0, 1}
+    clips = tone(500.0).repeat(6, 1, 1)
+    added = apply_waves(clips, waves, banks) - clips
+    for row in range(6):
+        snr_db = power_db(clips[row]) - power_db(added[row])
+        assert snr_db == pytest.approx(waves.background_snr_db[row], abs=0.01)
+        assert 5 <= snr_db <= 35
+        peak_hz = 2 * int(torch.fft.rfft(added[row, 0]).abs().argmax())
+        assert abs(peak_hz - (3200, 6000)[waves.background[row]]) <= 2
+
+
+def test_a_room_convolves_and_keeps_power_and_place() -> None:
+    clip = torch.zeros(1, 400)
+    clip[0, 100] = 1.0
+    room = torch.zeros(1, 80)
+    room[0, [20, 30, 70]] = torch.tensor([1.0, 0.5, -0.25])  # direct sound after 20 samples, two echoes
+    wet = reverberated(clip, room)[0]
+    assert torch.allclose(wet[[110, 150]] / wet[100], torch.tensor([0.5, -0.25]), atol=1e-5)
+    assert float(wet.square().sum()) == pytest.approx(1.0, rel=1e-5)
+    assert int((wet.abs() > 1e-5).sum()) == 3
+
+
+def test_silence_gets_no_noise_and_stays_a_number() -> None:
+    waves = draw_waves(2, OFF.model_copy(update={"noise_share": 1.0, "gain_db": 6.0}), rng())
+    assert waves is not None
+    assert torch.equal(apply_waves(torch.zeros(2, 1, 100), waves), torch.zeros(2, 1, 100))
+
+
+def test_a_filter_raises_and_lowers_mel_bins_and_nothing_else() -> None:
+    image = MelImage(SMALL.model_copy(update={"normalise": "none", "top_db": 500.0}), 16000)
+    gain = draw_filter(4, 6.0, 32, rng())
+    change_db = 10 / np.log(10) * (image(crops(), None, torch.from_numpy(gain)) - image(crops()))
+    assert torch.allclose(change_db, torch.from_numpy(10 * np.log10(gain))[:, None, :, None], atol=1e-3)
+    assert 3 < float(change_db.abs().max()) <= 6 + 1e-3
+    assert float(change_db.diff(dim=2).abs().max()) < 3  # a line, without jumps
+
+
+def test_pitch_moves_a_tone_and_leaves_the_time() -> None:
+    settings = MelSettings(n_mels=256, n_fft=4096, win_length=4096)
+    front_end, warped = MelSpectrogram(settings, 16000), Warp(np.full(1, 160), np.array([1.2]), 51)
+    loudest = int(front_end(tone(1200.0)).mean(-1).argmax())
+    assert int(front_end(tone(1000.0), warped).mean(-1).argmax()) == loudest
+
+
+def test_stretch_moves_a_click_and_leaves_the_pitch() -> None:
+    front_end = MelSpectrogram(SMALL, 16000)
+    click = torch.zeros(1, 1, 12000)
+    click[..., 10240] = 1.0
+    faster = front_end(click, Warp(np.full(1, 320), np.ones(1), 36))
+    assert faster.shape == (1, 1, 32, 36)
+    assert int(faster.sum(2).argmax()) == 10240 // 320
+    both = torch.cat([tone(1000.0, 12000), tone(1000.0, 12000)])
+    shapes = front_end(both, Warp(np.array([256, 300]), np.ones(2), 36))
+    assert torch.equal(shapes.mean(-1).argmax(-1)[0], shapes.mean(-1).argmax(-1)[1])
+
+
+def test_speed_is_a_tape_that_runs_faster() -> None:
+    """Against the sound itself, resampled."""
+    import soxr
+
+    settings = MelSettings(n_mels=40, n_fft=2048, win_length=1024, f_max_hz=6000)
+    seconds = np.arange(32000) / 16000
+    chirp = np.sin(2 * np.pi * (500 * seconds + 300 * seconds**2)).astype(np.float32)
+    factor = 1.25
+    played = soxr.resample(chirp, 16000 * factor, 16000)  # each sample rate heard as 16 kHz
+    front_end = MelSpectrogram(settings, 16000)
+    frames = 1 + len(played) // 160
+    truth = front_end(torch.from_numpy(played)[None, None])[0, 0]
+    warp = Warp(np.array([round(160 * factor)]), np.array([factor]), frames)
+    ours = front_end(torch.from_numpy(chirp)[None, None], warp)[0, 0]
+    assert ours.shape == truth.shape
+    inner = slice(6, frames - 6)
+    assert (ours[:, inner].argmax(0) - truth[:, inner].argmax(0)).abs().max() <= 1
+
+
+def test_nothing_warped_is_the_plain_image_and_items_do_not_see_each_other() -> None:
+    front_end = MelSpectrogram(SMALL, 16000)
+    plain = Warp(np.full(3, 256), np.ones(3), 1 + CROP // 256)
+    assert torch.equal(front_end(crops(3, 2), plain), front_end(crops(3, 2)))
+    mixed = Warp(np.array([256, 280, 230]), np.array([1.0, 0.9, 1.1]), 1 + CROP // 256)
+    sounds = crops(3, 2, int(mixed.samples.max()))
+    together = front_end(sounds, mixed)
+    for row in range(3):
+        alone = front_end(sounds[row : row + 1], mixed.take(np.array([row])))
+        assert torch.equal(together[row : row + 1], alone)
+
+
+def test_drawn_warps_stay_within_what_was_asked_for() -> None:
+    settings = OFF.model_copy(update={"speed": 0.2})
+    warp = draw_warp(1000, 301, settings, MelSettings(), rng())
+    assert 1 / 1.2 - 0.01 <= warp.pitch.min() < 0.86
+    assert 1.17 < warp.pitch.max() <= 1.21
+    assert np.abs(warp.hop_length - 160 * warp.pitch).max() <= 0.5
+    tempo = draw_warp(100, 301, OFF.model_copy(update={"stretch": 0.2}), MelSettings(), rng())
+    assert set(tempo.pitch) == {1.0}
+    assert len(set(tempo.hop_length)) > 10
+    pitch = draw_warp(100, 301, OFF.model_copy(update={"pitch_semitones": 2.0}), MelSettings(), rng())
+    assert set(pitch.hop_length) == {160}
+    assert np.abs(12 * np.log2(pitch.pitch)).max() == pytest.approx(2.0)
+
+
+def test_everything_off_is_the_plain_image_and_a_seed_repeats() -> None:
+    image, targets = MelImage(SMALL, 16000), torch.eye(4)
+
+    def augmented(settings: AugmentSettings, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+        drawn = draw(4, image, CROP, settings, rng(seed))
+        samples = int(drawn.warp.samples.max()) if drawn.warp else CROP
+        return augmented_images(image, crops(samples=samples), targets, drawn)
+
+    same, same_targets = augmented(OFF, 0)
+    assert torch.equal(same, image(crops()))
     assert torch.equal(same_targets, targets)
-    on = AugmentSettings(time_mask_share=0.5)
-    first, second, other = (
-        augment(images, targets, draw(4, (8, 10), on, np.random.default_rng(seed))) for seed in (3, 3, 4)
-    )
+    on = AugmentSettings(time_mask_share=0.5, speed=0.1, noise_share=0.5, filter_db=6)
+    first, second, other = (augmented(on, seed) for seed in (3, 3, 4))
     assert torch.equal(first[0], second[0])
     assert not torch.equal(first[0], other[0])
     assert torch.allclose(first[1].sum(1), torch.ones(4))
 
 
-@pytest.mark.parametrize("alpha", [0.0, 0.5])
+EVERYTHING = {
+    **{"speed": 0.1, "stretch": 0.1, "pitch_semitones": 1.0, "gain_db": 6.0, "polarity": True, "noise_share": 0.5},
+    **{"filter_db": 6.0, "time_mask_share": 0.4, "freq_mask_share": 0.4, "mixup_alpha": 0.0},
+}
+
+
+@pytest.mark.parametrize("mixing", [{}, {"mixup_alpha": 0.5}, {"wave_mixup_alpha": 0.5}, {"cutmix_alpha": 0.5}])
 @pytest.mark.parametrize("processes", [2, 3])
-def test_a_part_of_the_batch_is_augmented_as_in_the_whole(processes: int, alpha: float) -> None:
-    images, targets = torch.randn(11, 1, 16, 20, generator=torch.Generator().manual_seed(0)), torch.eye(11)
-    settings = AugmentSettings(time_mask_share=0.4, freq_mask_share=0.4, mixup_alpha=alpha)
-    drawn = draw(11, (16, 20), settings, np.random.default_rng(1))
-    whole_images, whole_targets = augment(images, targets, drawn)
-    assert not torch.equal(whole_images, images)
+def test_a_part_of_the_batch_is_augmented_as_in_the_whole(processes: int, mixing: dict[str, float]) -> None:
+    image, targets = MelImage(SMALL, 16000), torch.eye(11)
+    settings = AugmentSettings.model_validate({**EVERYTHING, **mixing})
+    drawn = draw(11, image, CROP, settings, rng(1))
+    assert drawn.warp is not None
+    sounds = crops(11, 1, int(drawn.warp.samples.max()))
+    whole_images, whole_targets = augmented_images(image, sounds, targets, drawn)
+    assert not torch.equal(whole_images, image(sounds[..., :CROP]))
     for rank in range(processes):
         own = np.arange(11)[rank::processes]
         needed, part = drawn.of(own)
         assert set(own) <= set(needed)
-        assert len(needed) <= (2 if alpha else 1) * len(own)
-        part_images, part_targets = augment(images[needed], targets[needed], part)
-        assert torch.equal(part_images, whole_images[own])
+        assert len(needed) <= (2 if mixing else 1) * len(own)
+        part_images, part_targets = augmented_images(image, sounds[needed], targets[needed], part)
+        # Rows go through the matrix product in other company, which rounds otherwise.
+        assert torch.allclose(part_images, whole_images[own], atol=1e-4)
         assert torch.equal(part_targets, whole_targets[own])
+
+
+EACH: dict[str, Callable[[Augmentation], object]] = {
+    "speed": lambda drawn: drawn.warp,
+    "stretch": lambda drawn: drawn.warp,
+    "pitch_semitones": lambda drawn: drawn.warp,
+    "gain_db": lambda drawn: drawn.waves,
+    "noise_share": lambda drawn: drawn.waves,
+    "filter_db": lambda drawn: drawn.band_gain,
+    "mixup_alpha": lambda drawn: drawn.mix,
+}
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_each_setting_turns_on_its_own_part_alone(name: str) -> None:
+    drawn = draw(4, MelImage(SMALL, 16000), CROP, OFF.model_copy(update={name: 0.5}), rng())
+    parts = {"warp": drawn.warp, "waves": drawn.waves, "band_gain": drawn.band_gain, "mix": drawn.mix}
+    mine = EACH[name](drawn)
+    assert mine is not None
+    assert [part for part in parts.values() if part is not None] == [mine]

@@ -1,7 +1,9 @@
+import librosa
+import numpy as np
 import pytest
 import torch
 
-from earsight.mel.image import MelImage
+from earsight.mel.image import MelImage, delta, pcen
 from earsight.mel.settings import MelSettings
 
 
@@ -17,7 +19,7 @@ def test_normalised_image_has_mean_zero_and_deviation_one() -> None:
 
 @pytest.mark.parametrize("power", [1, 2])
 def test_nothing_lies_further_below_the_maximum_than_top_db(power: int) -> None:
-    settings = MelSettings(normalise=False, top_db=30.0, power=power)
+    settings = MelSettings(normalise="none", top_db=30.0, power=power)
     quiet_end = waveforms(1)
     quiet_end[..., 4000:] *= 1e-4
     image = MelImage(settings, 16000)(quiet_end)
@@ -39,7 +41,7 @@ def test_neighbours_change_nothing() -> None:
         assert torch.allclose(image(batch)[item], image(batch[item : item + 1])[0], atol=1e-4)
 
 
-@pytest.mark.parametrize("values", ["linear", "log"])
+@pytest.mark.parametrize("values", ["linear", "log", "pcen"])
 def test_silence_is_a_number(values: str) -> None:
     image = MelImage(MelSettings(values=values), 16000)(torch.zeros(1, 1, 8000))
     assert torch.equal(image, torch.zeros_like(image))
@@ -50,3 +52,53 @@ def test_channels_repeat_and_fixed_size() -> None:
     assert image.shape == (2, 3, 224, 96)
     assert torch.equal(image[:, 0], image[:, 2])
     assert MelImage(MelSettings(), 16000, repeat_channels=2)(waveforms(2, 2)).shape == (2, 4, 128, 51)
+
+
+def test_a_fixed_normalisation_keeps_loudness() -> None:
+    settings = MelSettings(normalise="fixed", fixed_mean=-3.0, fixed_deviation=2.0, top_db=200.0)
+    image, plain = MelImage(settings, 16000), MelImage(settings.model_copy(update={"normalise": "none"}), 16000)
+    assert torch.allclose(image(waveforms(1)), (plain(waveforms(1)) + 3) / 2)
+    louder = image(10 * waveforms(1)) - image(waveforms(1))
+    assert torch.allclose(louder, torch.full_like(louder, np.log(100) / 2), atol=1e-3)
+
+
+@pytest.mark.parametrize("hop_s", [0.01, 0.032])
+def test_pcen_is_that_of_librosa(hop_s: float) -> None:
+    mel = np.random.default_rng(0).gamma(0.5, 1e-3, (6, 200)).astype(np.float32)
+    mel[:, 80:120] = 0
+    hop = round(16000 * hop_s)
+    scaled = mel.astype(np.float64) * 2**31
+    new = librosa.time_to_frames(0.4, sr=16000, hop_length=hop)
+    b = (np.sqrt(1 + 4 * (0.4 / hop_s) ** 2) - 1) / (2 * (0.4 / hop_s) ** 2)
+    assert abs(new - 0.4 / hop_s) < 1
+    theirs = librosa.pcen(scaled, sr=16000, hop_length=hop, b=b, zi=(1 - b) * scaled[:, :1])  # begins with frame 0
+    ours = pcen(torch.from_numpy(mel)[None], 16000 / hop)[0].numpy()
+    assert np.allclose(ours, theirs, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_deltas_are_those_of_librosa(order: int) -> None:
+    plane = torch.randn(2, 1, 5, 40, generator=torch.Generator().manual_seed(0))
+    theirs = librosa.feature.delta(plane.numpy(), order=order, mode="nearest")
+    assert np.allclose(delta(plane, order).numpy(), theirs, atol=1e-5)
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_three_planes_of_deltas(channels: int) -> None:
+    image = MelImage(MelSettings(planes="deltas"), 16000)(waveforms(2, channels))
+    assert image.shape == (2, 3 * channels, 128, 51)
+    mel = MelImage(MelSettings(), 16000)(waveforms(2, channels))
+    assert torch.equal(image[:, :channels], mel)
+    slope = delta(mel, 1)
+    slope = slope - slope.mean((1, 2, 3), keepdim=True)
+    expected = slope / slope.std((1, 2, 3), correction=0, keepdim=True)
+    assert torch.allclose(image[:, channels : 2 * channels], expected, atol=1e-5)
+
+
+def test_three_planes_of_resolutions() -> None:
+    settings = MelSettings(planes="resolutions", win_length=512)
+    image = MelImage(settings, 16000)(waveforms(2))
+    assert image.shape == (2, 3, 128, 51)
+    for plane, (window, n_fft) in enumerate([(512, 1024), (256, 512), (1024, 2048)]):
+        alone = MelImage(MelSettings(win_length=window, n_fft=n_fft), 16000)(waveforms(2))
+        assert torch.equal(image[:, plane : plane + 1], alone)

@@ -57,7 +57,7 @@ def test_stereo_goes_in_as_two_channels_of_the_image(tmp_path: Path) -> None:
     classifier = tiny(audio=AudioSettings(crop_s=0.5, channels=2))
     soundfile.write(tmp_path / "s.wav", np.stack([tone(300, 1), tone(900, 1)], axis=1), 16000)
     assert sum(classifier.predict(tmp_path / "s.wav").probabilities.values()) == pytest.approx(1)
-    with pytest.raises(SettingsError, match=r"in_chans 3 is not a multiple of audio\.channels 2"):
+    with pytest.raises(SettingsError, match=r"in_chans 3 is not a multiple of 2 \(audio\.channels 2"):
         tiny(audio=AudioSettings(channels=2), in_chans=3)
 
 

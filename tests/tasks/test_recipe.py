@@ -26,7 +26,7 @@ def test_the_tutorials_way() -> None:
     recipe = Recipe.named("article")
     assert (recipe.epochs, recipe.batch_size, recipe.audio.rate_hz, recipe.audio.crop_s) == (20, 8, 16000, 2.0)
     assert (recipe.mel.n_mels, recipe.mel.n_fft, recipe.mel.hop_length, recipe.mel.f_max_hz) == (128, 1024, 512, 8000)
-    assert (recipe.mel.power, recipe.mel.values, recipe.mel.normalise) == (1, "linear", False)
+    assert (recipe.mel.power, recipe.mel.values, recipe.mel.normalise) == (1, "linear", "none")
     assert (recipe.network.model, recipe.network.in_chans, recipe.network.pretrained) == ("efficientnet_b0", 1, True)
     assert (recipe.optimizer.name, recipe.optimizer.lr, recipe.optimizer.momentum) == ("sgd", 0.005, 0)
 

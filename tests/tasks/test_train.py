@@ -106,11 +106,13 @@ def test_model_loads_and_predicts_in_a_fresh_process_without_a_network(
         "import socket\n"
         "def refuse(*a, **k): raise OSError('no network in this test')\n"
         "socket.socket.connect = refuse\n"
-        "import earsight as es, sys\n"
+        "import earsight as es, sys, torch\n"
+        "torch.set_num_threads(int(sys.argv[3]))\n"  # another number adds in another order
         "print(es.Classifier.load(sys.argv[1]).predict(sys.argv[2]))\n"
     )
     path = trained / "tones" / "low" / "low03.wav"
-    done = subprocess.run([sys.executable, "-c", blocked, alone, path], capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", blocked, alone, path, str(torch.get_num_threads())]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("Prediction(label='low'")
     assert done.stdout.strip() == str(es.Classifier.load(run).predict(path))
 
@@ -170,7 +172,7 @@ def test_a_resumed_run_equals_one_never_stopped(tones: Path, tmp_path: Path, mon
     def stop_in_the_third_epoch(classifier: object, run: Path, facts: dict[str, int]) -> None:
         real_save(classifier, run, facts)  # type: ignore[arg-type]
         if facts["epoch"] == 2:
-            monkeypatch.setattr(loop, "augment", interrupt)
+            monkeypatch.setattr(loop, "augmented_images", interrupt)
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
@@ -332,13 +334,13 @@ def test_a_damaged_temperature_is_refused(trained: Path, tmp_path: Path, value: 
 def test_nan_loss_names_the_clips_and_keeps_the_last_good_network(
     tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, calls = loop.augment, []
+    real, calls = loop.augmented_images, []
 
-    def poison(images: torch.Tensor, targets: torch.Tensor, *rest: object) -> tuple[torch.Tensor, torch.Tensor]:
+    def poison(image: object, crops: torch.Tensor, *rest: object) -> tuple[torch.Tensor, torch.Tensor]:
         calls.append(1)
-        return real(images * (math.nan if len(calls) == 3 else 1), targets, *rest)  # type: ignore[arg-type]
+        return real(image, crops * (math.nan if len(calls) == 3 else 1), *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(loop, "augment", poison)
+    monkeypatch.setattr(loop, "augmented_images", poison)
     with pytest.raises(
         TrainingError, match=r"no longer a number in epoch 2, step 1; the network of epoch 1 is kept"
     ) as error:
@@ -474,7 +476,7 @@ def test_ctrl_c_before_the_first_epoch_keeps_nothing_and_hinders_nothing(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(loop, "augment", interrupt)
+    monkeypatch.setattr(loop, "augmented_images", interrupt)
     stopped = train(tones, recipe=recipe(epochs=1), out=tmp_path / "run", threads=1)
     assert (stopped.interrupted, stopped.best_epoch) == (True, 0)
     assert not (tmp_path / "run" / "model.json").exists()

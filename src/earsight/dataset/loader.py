@@ -16,24 +16,38 @@ Ints = npt.NDArray[np.int64]
 
 
 def training_order(
-    store: Store, indices: Sequence[int], batch_size: int, rng: np.random.Generator
-) -> Iterator[tuple[Ints, Ints]]:
-    """Every clip once, in random order; yields (indices [batch], first samples of their crops [batch]).
+    store: Store, indices: Sequence[int], batch_size: int, rng: np.random.Generator, *, balanced: bool = False
+) -> Iterator[Ints]:
+    """Every clip once, in random order, or, balanced, as many clips with every class as likely as any other; yields
+    indices [batch].
 
     Batch sizes differ by at most one, so that no batch is a remnant of one clip (batch norm can't train on one).
     """
-    order = rng.permutation(np.asarray(indices))
-    starts = rng.integers(0, np.maximum(0, store.lengths[order] - store.settings.crop_samples) + 1)
-    for part in np.array_split(np.arange(len(order)), max(1, -(-len(order) // batch_size))):
-        yield order[part], starts[part]
+    chosen = np.asarray(indices)
+    if balanced:
+        _, class_of, clips = np.unique([store.clips[i].label for i in indices], return_inverse=True, return_counts=True)
+        likely = 1 / clips[class_of]
+        order = rng.choice(chosen, len(chosen), p=likely / likely.sum())
+    else:
+        order = rng.permutation(chosen)
+    yield from np.array_split(order, max(1, -(-len(order) // batch_size)))
+
+
+def random_starts(
+    store: Store, indices: Ints, rng: np.random.Generator, sizes: Ints | int, shift_samples: int = 0
+) -> Ints:
+    """int64 [batch]: where a crop of so many samples begins, anywhere inside the clip, then moved by up to
+    ``shift_samples``, beyond its ends too."""
+    starts = rng.integers(0, np.maximum(0, store.lengths[indices] - sizes) + 1)
+    return starts + (rng.integers(-shift_samples, shift_samples + 1, len(indices)) if shift_samples else 0)
 
 
 def training_batches(
     store: Store, indices: Sequence[int], batch_size: int, rng: np.random.Generator
 ) -> Iterator[tuple[Ints, Samples]]:
-    """As ``training_order``, with the crops: (indices [batch], float32 [batch, channels, crop_samples])."""
-    for chosen, starts in training_order(store, indices, batch_size, rng):
-        yield chosen, store.crops(chosen, starts)
+    """As ``training_order``, with random crops: (indices [batch], float32 [batch, channels, crop_samples])."""
+    for chosen in training_order(store, indices, batch_size, rng):
+        yield chosen, store.crops(chosen, random_starts(store, chosen, rng, store.settings.crop_samples))
 
 
 def fixed_batches(store: Store, indices: Sequence[int], batch_size: int) -> Iterator[tuple[Ints, Samples]]:

@@ -86,13 +86,19 @@ class Store:
         """All of a clip: float32 [channels, samples]."""
         return self._pcm(index) * self._scales[index]
 
-    def crops(self, indices: Ints, starts: Ints) -> Samples:
-        """float32 [batch, channels, crop_samples]: of each clip from its start; zeros on both sides of a short one."""
-        size = self.settings.crop_samples
-        out = np.zeros((len(indices), self.settings.channels, size), dtype=np.float32)
-        for row, (index, start) in enumerate(zip(indices.tolist(), starts.tolist(), strict=True)):
-            piece = self._pcm(index)[:, start : start + size]
-            before = (size - piece.shape[1]) // 2
+    def crops(self, indices: Ints, starts: Ints, sizes: Ints | None = None) -> Samples:
+        """Of each clip so many samples from its start: float32 [batch, channels, most samples], zeros after the fewer.
+
+        sizes: int64 [batch], otherwise ``crop_samples`` each. A clip shorter than its crop lies in the middle of it,
+        and starts are counted from there; what lies before a clip or after it is zeros.
+        """
+        if sizes is None:
+            sizes = np.full(len(indices), self.settings.crop_samples)
+        out = np.zeros((len(indices), self.settings.channels, int(sizes.max(initial=0))), dtype=np.float32)
+        middle = np.maximum(0, sizes - self.lengths[indices]) // 2
+        for row, (index, start, size) in enumerate(zip(indices, starts - middle, sizes, strict=True)):
+            piece = self._pcm(index)[:, max(0, start) : max(0, start + size)]
+            before = max(0, -start)
             np.multiply(piece, self._scales[index], out=out[row, :, before : before + piece.shape[1]])
         return out
 

@@ -1,96 +1,133 @@
-"""Augmentation of a batch of images: draw the parameters, then apply them."""
+"""Augmentation of a batch: everything is drawn first, for all of it; then waveforms, mel and images are changed."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from earsight.mel.settings import AugmentSettings
+from earsight.mel.image import MelImage
+from earsight.mel.image_augment import Masks, Mix, apply_cut, apply_masks, apply_mix, draw_cut, draw_masks, draw_mix
+from earsight.mel.settings import AugmentSettings, MelSettings
+from earsight.mel.spectrogram import Warp
+from earsight.mel.wave_augment import NO_BANKS, Banks, Waves, apply_waves, draw_waves
 
 Ints = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Masks:
-    """starts, lengths: [batch, masks], counted along one axis of the image."""
-
-    starts: Ints
-    lengths: Ints
-
-
-def draw_masks(batch: int, count: int, length: int, share: float, rng: np.random.Generator) -> Masks:
-    """Masks of 0 to ``share × length`` steps, each wholly inside [0, length)."""
-    lengths = rng.integers(0, int(share * length) + 1, size=(batch, count))
-    return Masks(rng.integers(0, length - lengths + 1), lengths)
-
-
-def apply_masks(images: Tensor, masks: Masks, axis: int) -> Tensor:
-    """Set what the masks cover along ``axis`` (2: mel bins, 3: frames) to each image's own mean. Same shape."""
-    if masks.starts.size == 0:
-        return images
-    steps = torch.arange(images.shape[axis], device=images.device)
-    starts = torch.from_numpy(masks.starts).to(images.device)[..., None]
-    ends = starts + torch.from_numpy(masks.lengths).to(images.device)[..., None]
-    covered = ((steps >= starts) & (steps < ends)).any(dim=1)  # [batch, steps]
-    covered = covered[:, None, :, None] if axis == 2 else covered[:, None, None, :]
-    return torch.where(covered, images.mean(dim=(1, 2, 3), keepdim=True), images)
-
-
-@dataclass(frozen=True)
-class Mix:
-    """share: [items] of each item's own part in [0.5, 1]; partner: [items] index of what is mixed in. own: [items]
-    index of the item itself; None: they are all items, in order."""
-
-    share: npt.NDArray[np.float32]
-    partner: Ints
-    own: Ints | None = None
-
-
-def draw_mix(batch: int, alpha: float, rng: np.random.Generator) -> Mix:
-    """Zhang et al. 2018, a share for each item; its larger part, so that an item stays mostly itself."""
-    share = rng.beta(alpha, alpha, size=batch)
-    return Mix(np.maximum(share, 1 - share).astype(np.float32), rng.permutation(batch))
-
-
-def apply_mix(values: Tensor, mix: Mix) -> Tensor:
-    """share · item + (1 − share) · partner, over the first axis: for images and for one-hot targets alike."""
-    share = torch.from_numpy(mix.share).to(values.device).view(-1, *[1] * (values.ndim - 1))
-    own = values if mix.own is None else values[torch.from_numpy(mix.own).to(values.device)]
-    return share * own + (1 - share) * values[torch.from_numpy(mix.partner).to(values.device)]
+_STEPS_AN_OCTAVE = 48
+_FILTER_POINTS = 6
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What was drawn for a batch. freq, time: masks of each item; mix: None where nothing is mixed."""
+    """What was drawn for a batch. band_gain: float32 [batch, n_mels], what the power of the mel bins is multiplied by.
+    freq, time: masks of each item. None where nothing is changed."""
 
+    waves: Waves | None
+    warp: Warp | None
+    band_gain: npt.NDArray[np.float32] | None
     freq: Masks
     time: Masks
     mix: Mix | None
 
     def of(self, own: Ints) -> tuple[Ints, "Augmentation"]:
-        """For a process that trains on the items ``own`` of the batch: the items whose images it needs (its own and
-        their partners), and what to do with these. The result is that of the whole batch, row by row."""
+        """For a process that trains on the items ``own`` of the batch: the items that it needs (its own and their
+        partners), and what to do with these. The result is that of the whole batch, row by row."""
         needed = own if self.mix is None else np.union1d(own, self.mix.partner[own])
-        freq, time = (Masks(masks.starts[needed], masks.lengths[needed]) for masks in (self.freq, self.time))
-        if self.mix is None:
-            return needed, Augmentation(freq, time, None)
-        partner = np.searchsorted(needed, self.mix.partner[own])
-        return needed, Augmentation(freq, time, Mix(self.mix.share[own], partner, np.searchsorted(needed, own)))
+        mix = None
+        if self.mix is not None:
+            mix = Mix(
+                self.mix.way,
+                self.mix.share[own],
+                np.searchsorted(needed, self.mix.partner[own]),
+                np.searchsorted(needed, own),
+                self.mix.cut.take(own) if self.mix.cut else None,
+            )
+        seen = own if mix and mix.way == "wave" else needed  # whose images are made
+        return needed, Augmentation(
+            self.waves.take(needed) if self.waves else None,
+            self.warp.take(seen) if self.warp else None,
+            None if self.band_gain is None else self.band_gain[seen],
+            self.freq.take(seen),
+            self.time.take(seen),
+            mix,
+        )
 
 
-def draw(batch: int, size: Sequence[int], settings: AugmentSettings, rng: np.random.Generator) -> Augmentation:
-    """size: of the images, (mel bins, frames)."""
-    height, width = size
-    freq = draw_masks(batch, settings.freq_masks, height, settings.freq_mask_share, rng)
-    time = draw_masks(batch, settings.time_masks, width, settings.time_mask_share, rng)
-    return Augmentation(freq, time, draw_mix(batch, settings.mixup_alpha, rng) if settings.mixup_alpha else None)
+def draw(
+    batch: int,
+    image: MelImage,
+    crop_samples: int,
+    settings: AugmentSettings,
+    rng: np.random.Generator,
+    banks: Banks = NO_BANKS,
+) -> Augmentation:
+    """For clips of ``crop_samples`` that ``image`` makes images of."""
+    mel, frames = image.settings, image.frames(crop_samples)
+    height, width = image.image_size(crop_samples)
+    return Augmentation(
+        freq=draw_masks(batch, settings.freq_masks, height, settings.freq_mask_share, rng),
+        time=draw_masks(batch, settings.time_masks, width, settings.time_mask_share, rng),
+        mix=_draw_mix(batch, width, settings, rng),
+        waves=draw_waves(batch, settings, rng, banks),
+        warp=draw_warp(batch, frames, settings, mel, rng) if settings.warps else None,
+        band_gain=draw_filter(batch, settings.filter_db, mel.n_mels, rng) if settings.filter_db else None,
+    )
 
 
-def augment(images: Tensor, targets: Tensor, drawn: Augmentation) -> tuple[Tensor, Tensor]:
-    """images: [batch, channels, mels, frames]; targets: float [batch, classes], rows sum to 1. Same shapes back, or
-    fewer items where ``Augmentation.of`` chose them."""
+def draw_warp(batch: int, frames: int, settings: AugmentSettings, mel: MelSettings, rng: np.random.Generator) -> Warp:
+    """Factors lie evenly on a logarithmic scale, a quarter of a semitone apart, so that items that are warped alike can
+    go together."""
+
+    def factor(octaves: float) -> npt.NDArray[np.float64]:
+        steps = round(octaves * _STEPS_AN_OCTAVE)
+        return np.exp2(rng.integers(-steps, steps + 1, batch) / _STEPS_AN_OCTAVE)
+
+    speed, stretch = factor(math.log2(1 + settings.speed)), factor(math.log2(1 + settings.stretch))
+    pitch = factor(settings.pitch_semitones / 12)
+    hop_length = np.maximum(1, np.rint(mel.hop_length * speed * stretch).astype(np.int64))
+    return Warp(hop_length, speed * pitch, frames)
+
+
+def draw_filter(batch: int, largest_db: float, n_mels: int, rng: np.random.Generator) -> npt.NDArray[np.float32]:
+    """float32 [batch, n_mels]: factors of power, along a line through a few random points (Nam et al. 2022,
+    FilterAugment, linear)."""
+    points_db = rng.uniform(-largest_db, largest_db, (batch, _FILTER_POINTS))
+    at = np.linspace(0, _FILTER_POINTS - 1, n_mels)
+    line_db = np.stack([np.interp(at, np.arange(_FILTER_POINTS), points) for points in points_db])
+    return (10 ** (line_db / 10)).astype(np.float32)
+
+
+def _draw_mix(batch: int, frames: int, settings: AugmentSettings, rng: np.random.Generator) -> Mix | None:
+    ways: list[Callable[[], Mix]] = []
+    if settings.mixup_alpha:
+        ways.append(lambda: draw_mix(batch, settings.mixup_alpha, rng))
+    if settings.wave_mixup_alpha:
+        ways.append(lambda: replace(draw_mix(batch, settings.wave_mixup_alpha, rng), way="wave"))
+    if settings.cutmix_alpha:
+        ways.append(lambda: draw_cut(batch, settings.cutmix_alpha, frames, rng))
+    if not ways:
+        return None
+    return ways[0 if len(ways) == 1 else int(rng.integers(len(ways)))]()
+
+
+def augmented_images(
+    image: MelImage, crops: Tensor, targets: Tensor, drawn: Augmentation, banks: Banks = NO_BANKS
+) -> tuple[Tensor, Tensor]:
+    """crops: float32 [batch, channels, samples]; targets: float [batch, classes]. Returns the images to train on,
+    [batch, image_channels, height, width], and their targets; fewer items where ``Augmentation.of`` chose them."""
+    mix = drawn.mix
+    if drawn.waves is not None:
+        crops = apply_waves(crops, drawn.waves, banks)
+    if mix is not None and mix.way == "wave":
+        crops = apply_mix(crops, mix)
+    band_gain = None if drawn.band_gain is None else torch.from_numpy(drawn.band_gain).to(crops.device)
+    images = image(crops, drawn.warp, band_gain)
     images = apply_masks(apply_masks(images, drawn.freq, axis=2), drawn.time, axis=3)
-    return (images, targets) if drawn.mix is None else (apply_mix(images, drawn.mix), apply_mix(targets, drawn.mix))
+    if mix is None:
+        return images, targets
+    if mix.way != "wave":
+        images = apply_mix(images, mix) if mix.way == "image" else apply_cut(images, mix)
+    return images, apply_mix(targets, mix)

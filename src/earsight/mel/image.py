@@ -1,19 +1,26 @@
-"""mel spectrogram → the image that a timm network takes: logarithm, normalisation, channels, size."""
+"""mel spectrogram → the image that a timm network takes: values, normalisation, planes, channels, size."""
 
+import math
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from earsight.mel.settings import MelSettings
-from earsight.mel.spectrogram import MelSpectrogram
+from earsight.mel.spectrogram import MelSpectrogram, Warp
 
 _SMALLEST = 1e-10
+_DELTA_FRAMES = 9
+# Of PCEN, as in Wang et al. 2017 and librosa.pcen; full scale is 2³¹ there.
+_PCEN_GAIN, _PCEN_BIAS, _PCEN_POWER, _PCEN_TIME_S, _PCEN_EPS = 0.98, 2.0, 0.5, 0.4, 1e-6
+_PCEN_FULL_SCALE = 2.0**31
 
 
 class MelImage(nn.Module):
     """float32 waveform [batch, channels, samples] → image [batch, image_channels, height, width].
 
     Every item is treated by itself: nothing depends on the batch. Row 0 is the lowest frequency.
-    image_channels: channels, or a multiple of it (each is repeated).
+    image_channels: channels × planes, or a multiple of it (each is repeated).
     size: (height, width) for networks of fixed input size; None keeps [n_mels, frames].
     """
 
@@ -27,24 +34,83 @@ class MelImage(nn.Module):
         super().__init__()
         self.settings = settings
         self.spectrogram = MelSpectrogram(settings, rate_hz)
+        self.finer_and_coarser = nn.ModuleList(
+            MelSpectrogram(settings.with_window(factor), rate_hz)
+            for factor in ((0.5, 2.0) if settings.planes == "resolutions" else ())
+        )
         self.repeat_channels = repeat_channels
         self.size = size
+        self.frame_rate_hz = rate_hz / settings.hop_length
 
     def image_size(self, samples: int) -> tuple[int, int]:
         """(height, width) of the image of so many samples."""
-        return self.size or (self.settings.n_mels, 1 + samples // self.settings.hop_length)
+        return self.size or (self.settings.n_mels, self.frames(samples))
 
-    def forward(self, waveform: Tensor) -> Tensor:
-        image = self.spectrogram(waveform)
-        if self.settings.values == "log":
-            floor = image.amax(dim=(1, 2, 3), keepdim=True) * 10 ** (
-                -self.settings.top_db / 10 * self.settings.power / 2
-            )
-            image = torch.maximum(image, floor).clamp_min(_SMALLEST).log()
-        if self.settings.normalise:
-            mean = image.mean(dim=(1, 2, 3), keepdim=True)
-            deviation = image.std(dim=(1, 2, 3), keepdim=True, correction=0)
-            image = (image - mean) / deviation.clamp_min(1e-5)  # silence has no deviation and becomes zeros
+    def frames(self, samples: int) -> int:
+        """Of the mel spectrogram of so many samples."""
+        return 1 + samples // self.settings.hop_length
+
+    def forward(self, waveform: Tensor, warp: Warp | None = None, band_gain: Tensor | None = None) -> Tensor:
+        """For training: warp, see ``MelSpectrogram``; band_gain: [batch, n_mels], what the mel bins are multiplied
+        by."""
+        planes = [
+            self._normalised(self._values(front_end(waveform, warp), band_gain))
+            for front_end in (self.spectrogram, *self.finer_and_coarser)
+        ]
+        if self.settings.planes == "deltas":
+            slopes = [delta(planes[0], order) for order in (1, 2)]
+            planes += [self._standardised(slope) if self.settings.normalise == "image" else slope for slope in slopes]
+        image = torch.cat(planes, dim=1) if len(planes) > 1 else planes[0]
         if self.size is not None:
             image = nn.functional.interpolate(image, self.size, mode="bilinear", antialias=True)
         return image.repeat(1, self.repeat_channels, 1, 1) if self.repeat_channels > 1 else image
+
+    def _values(self, mel: Tensor, band_gain: Tensor | None) -> Tensor:
+        if band_gain is not None:
+            mel = mel * band_gain[:, None, :, None]
+        if self.settings.values == "pcen":
+            return pcen(mel.sqrt() if self.settings.power == 2 else mel, self.frame_rate_hz)
+        if self.settings.values == "linear":
+            return mel
+        lowest = 10 ** (-self.settings.top_db / 10 * self.settings.power / 2)
+        return torch.maximum(mel, mel.amax(dim=(1, 2, 3), keepdim=True) * lowest).clamp_min(_SMALLEST).log()
+
+    def _normalised(self, plane: Tensor) -> Tensor:
+        if self.settings.normalise == "none":
+            return plane
+        if self.settings.normalise == "fixed":
+            return (plane - self.settings.fixed_mean) / self.settings.fixed_deviation
+        return self._standardised(plane)
+
+    @staticmethod
+    def _standardised(plane: Tensor) -> Tensor:
+        mean = plane.mean(dim=(1, 2, 3), keepdim=True)
+        deviation = plane.std(dim=(1, 2, 3), keepdim=True, correction=0)
+        return (plane - mean) / deviation.clamp_min(1e-5)  # silence has no deviation and becomes zeros
+
+
+def pcen(mel: Tensor, frame_rate_hz: float) -> Tensor:
+    """Per-channel energy normalisation (Wang et al. 2017, "Trainable frontend for robust and far-field keyword
+    spotting"): (mel / (ε + smooth)^gain + bias)^power − bias^power, smooth being the mean of what was heard before,
+    which begins with the first frame. mel: magnitudes [..., frames]; same shape."""
+    time_frames = _PCEN_TIME_S * frame_rate_hz
+    new = (math.sqrt(1 + 4 * time_frames**2) - 1) / (2 * time_frames**2)
+    frames = torch.arange(mel.shape[-1], device=mel.device)
+    age = frames - frames[:, None]  # [of what was heard, of now]
+    # smooth[t] = (1 − new) · smooth[t − 1] + new · mel[t], written out for all frames at once
+    weights = torch.where(age >= 0, new * (1 - new) ** age.clamp_min(0), 0.0)
+    weights[0] = weights[0] / new
+    scaled = mel * _PCEN_FULL_SCALE
+    smooth = scaled @ weights.to(mel.dtype)
+    steady = (-_PCEN_GAIN * (_PCEN_EPS + smooth).log()).exp()
+    return (scaled * steady + _PCEN_BIAS) ** _PCEN_POWER - _PCEN_BIAS**_PCEN_POWER
+
+
+def delta(plane: Tensor, order: int) -> Tensor:
+    """The first or second derivative along time, a frame: of the polynomial of that order fitted to nine frames
+    (Savitzky and Golay 1964, as librosa.feature.delta). The ends are held. [..., frames], same shape."""
+    half = _DELTA_FRAMES // 2
+    powers = np.vander(np.arange(-half, half + 1), order + 1, increasing=True)
+    kernel = torch.from_numpy(math.factorial(order) * np.linalg.pinv(powers)[order]).to(plane)
+    rows = nn.functional.pad(plane.reshape(-1, 1, plane.shape[-1]), (half, half), mode="replicate")
+    return nn.functional.conv1d(rows, kernel[None, None]).reshape(plane.shape)

@@ -26,12 +26,20 @@ class MelSettings(Settings):
     """Triangles of equal area, or of equal height."""
     power: Literal[1, 2] = 2
     """1: magnitude, 2: power of the spectrum."""
-    values: Literal["linear", "log"] = "log"
-    """The mel values as they are, or their natural logarithm."""
+    values: Literal["linear", "log", "pcen"] = "log"
+    """The mel values as they are, their natural logarithm, or per-channel energy normalisation."""
     top_db: float = Field(80.0, gt=0)
     """With log: everything further below the image's own maximum is raised to this far below it."""
-    normalise: bool = True
-    """Give each image mean 0 and standard deviation 1."""
+    normalise: Literal["image", "fixed", "none"] = "image"
+    """image: give each image mean 0 and standard deviation 1, so that loudness says nothing; fixed: subtract
+    fixed_mean and divide by fixed_deviation, so that it does."""
+    fixed_mean: float = -10.0
+    """With normalise fixed: what becomes 0."""
+    fixed_deviation: float = Field(5.0, gt=0)
+    """With normalise fixed: what becomes 1."""
+    planes: Literal["mel", "deltas", "resolutions"] = "mel"
+    """One image; three, with its first and second derivative along time; or three, with windows of half, one and twice
+    the length."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -41,10 +49,54 @@ class MelSettings(Settings):
             raise ValueError(f"f_max_hz {self.f_max_hz:g} is not above f_min_hz {self.f_min_hz:g}")
         return self
 
+    @property
+    def plane_count(self) -> int:
+        """Images that are made of one channel of sound."""
+        return 1 if self.planes == "mel" else 3
+
+    def with_window(self, factor: float) -> Self:
+        """The same, with windows so many times as long."""
+        length = max(8, round(factor * self.win_length))
+        return self.model_copy(update={"win_length": length, "n_fft": max(8, round(factor * self.n_fft), length)})
+
 
 class AugmentSettings(Settings):
+    """Every clip draws for itself; what is 0 is off."""
+
+    shift_s: float = Field(0.0, ge=0)
+    """Move the crop by up to this many seconds, beyond the ends of the clip too."""
+    speed: float = Field(0.0, ge=0, le=1)
+    """Play up to this share faster or slower, pitch and tempo together; 0.1: between 1/1.1 and 1.1."""
+    stretch: float = Field(0.0, ge=0, le=1)
+    """Change the tempo alone by up to this share."""
+    pitch_semitones: float = Field(0.0, ge=0, le=12)
+    """Change the pitch alone, up or down by up to this many semitones."""
+    gain_db: float = Field(0.0, ge=0, le=60)
+    """Louder or quieter by up to this much; an image that is normalised by itself does not show it."""
+    polarity: bool = False
+    """Turn half of the waveforms upside down."""
+    noise_share: float = Field(0.0, ge=0, le=1)
+    """Share of the clips that get noise, from white to brown."""
+    noise_snr_db: float = Field(10.0, ge=-20, le=100)
+    """Strongest noise: this far below the clip; the weakest is 30 dB further."""
+    background: str | None = None
+    """A folder of recordings to be mixed in."""
+    background_share: float = Field(0.5, ge=0, le=1)
+    """Share of the clips that get a background, where there is one."""
+    background_snr_db: float = Field(5.0, ge=-20, le=100)
+    """Strongest background: this far below the clip; the weakest is 30 dB further."""
+    reverb: str | None = None
+    """A folder of impulse responses of rooms."""
+    reverb_share: float = Field(0.5, ge=0, le=1)
+    """Share of the clips that are heard in a room, where there are some."""
+    filter_db: float = Field(0.0, ge=0, le=60)
+    """Raise and lower bands by up to this much, along a random line over the mel bins."""
     mixup_alpha: float = Field(0.3, ge=0)
-    """Mix pairs of images with a share drawn from Beta(alpha, alpha); 0: off."""
+    """Mix pairs of images with a share drawn from Beta(alpha, alpha)."""
+    wave_mixup_alpha: float = Field(0.0, ge=0)
+    """Mix pairs of waveforms likewise. Of several ways to mix that are on, each batch draws one."""
+    cutmix_alpha: float = Field(0.0, ge=0)
+    """Replace a stretch of frames by that of another image; its share from Beta(alpha, alpha)."""
     time_masks: int = Field(2, ge=0)
     """Stretches of frames set to the image's mean (SpecAugment)."""
     time_mask_share: float = Field(0.1, ge=0, le=1)
@@ -53,3 +105,8 @@ class AugmentSettings(Settings):
     """Bands of mel bins set to the image's mean."""
     freq_mask_share: float = Field(0.1, ge=0, le=1)
     """Widest band, as a share of the mel bins."""
+
+    @property
+    def warps(self) -> bool:
+        """Whether the tempo or the pitch is changed."""
+        return bool(self.speed or self.stretch or self.pitch_semitones)

@@ -1,6 +1,7 @@
 """waveform → mel spectrogram: exact (librosa is the oracle of the tests), batched, differentiable."""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,29 @@ _SLANEY_BREAK_HZ = 1000.0
 _SLANEY_HZ_PER_MEL = 200.0 / 3
 _SLANEY_STEP = math.log(6.4) / 27
 _CACHED_BYTES = 2_500_000
+_BANDS = 6
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Warp:
+    """How each item of a batch is heard otherwise than it is. hop_length: int64 [batch], samples from one frame to the
+    next; longer than the settings' own, and everything goes by faster. pitch: float64 [batch], what all frequencies
+    are multiplied by. Both at once are a tape that runs faster. frames: of the image, of every item."""
+
+    hop_length: Ints
+    pitch: Floats
+    frames: int
+
+    @property
+    def samples(self) -> Ints:
+        """int64 [batch]: how many are heard of each item."""
+        return self.frames * self.hop_length - 1
+
+    def take(self, rows: Ints) -> "Warp":
+        """These items, in this order."""
+        return Warp(self.hop_length[rows], self.pitch[rows], self.frames)
 
 
 def hz_to_mel(hz: npt.NDArray[np.float64], scale: str) -> npt.NDArray[np.float64]:
@@ -45,8 +69,9 @@ def mel_edges_hz(settings: MelSettings, rate_hz: int) -> npt.NDArray[np.float64]
     return mel_to_hz(np.linspace(low, high, settings.n_mels + 2), settings.scale)
 
 
-def mel_filterbank(settings: MelSettings, rate_hz: int) -> npt.NDArray[np.float64]:
-    """Triangular filters, float64 [n_mels, n_fft // 2 + 1]."""
+def mel_filterbank(settings: MelSettings, rate_hz: int, pitch: float = 1.0) -> npt.NDArray[np.float64]:
+    """Triangular filters, float64 [n_mels, n_fft // 2 + 1]. pitch: what lies at f is taken to lie at pitch · f (Jaitly
+    and Hinton 2013, vocal tract length perturbation)."""
     edges = mel_edges_hz(settings, rate_hz)
     bins_hz = (
         np.linspace(0, rate_hz / 2, settings.n_fft // 2 + 1)
@@ -54,7 +79,7 @@ def mel_filterbank(settings: MelSettings, rate_hz: int) -> npt.NDArray[np.float6
         else (np.arange(settings.n_fft // 2 + 1) * rate_hz / settings.n_fft)
     )
     width = np.diff(edges)
-    ramps = edges[:, None] - bins_hz[None, :]
+    ramps = edges[:, None] - pitch * bins_hz[None, :]
     filters = np.maximum(0, np.minimum(-ramps[:-2] / width[:-1, None], ramps[2:] / width[1:, None]))
     if settings.norm == "slaney":
         filters *= (2.0 / (edges[2:] - edges[:-2]))[:, None]
@@ -65,6 +90,16 @@ def decibels(mel: Tensor, power: int, top_db: float = 80.0) -> Tensor:
     """For the eye: 20·log10 of the magnitude, cut off ``top_db`` below each image's own maximum. Same shape."""
     decibel = 20 / power * mel.clamp_min(1e-10).log10()
     return torch.maximum(decibel, decibel.amax(dim=(-2, -1), keepdim=True) - top_db)
+
+
+def filter_bands(filters: Tensor) -> list[tuple[slice, slice]]:
+    """filters [n_mels, bins] → (mel bins, Fourier bins outside of which these mel bins have no weight), in order."""
+    found = []
+    for part in torch.arange(len(filters)).tensor_split(min(_BANDS, len(filters))):
+        used = torch.nonzero(filters[part].sum(dim=0)).flatten()
+        low, high = (int(used[0]), int(used[-1]) + 1) if len(used) else (0, 1)
+        found.append((slice(int(part[0]), int(part[-1]) + 1), slice(low, high)))
+    return found
 
 
 class MelSpectrogram(nn.Module):
@@ -79,35 +114,68 @@ class MelSpectrogram(nn.Module):
 
     def __init__(self, settings: MelSettings, rate_hz: int) -> None:
         super().__init__()
-        self.settings = settings
+        self.settings, self.rate_hz = settings, rate_hz
         self.register_buffer("window", torch.hann_window(settings.win_length), persistent=False)
         filters = torch.from_numpy(mel_filterbank(settings, rate_hz)).float()
         self.register_buffer("filters", filters, persistent=False)
+        self._warped: dict[float, Tensor] = {}
+        self._bands: dict[float, list[tuple[slice, slice]]] = {}
 
     def empty_bins(self) -> int:
         """How many mel bins lie between two bins of the Fourier transform, and so are always zero."""
         return int((self.filters.sum(dim=1) == 0).sum())
 
-    def forward(self, waveform: Tensor) -> Tensor:
+    def forward(self, waveform: Tensor, warp: Warp | None = None) -> Tensor:
+        """warp: of each item, which then begins at sample 0 and needs ``warp.samples``; zeros stand for what lacks."""
         batch, channels, samples = waveform.shape
         rows = waveform.reshape(batch * channels, samples).float()
         with torch.autocast(waveform.device.type, enabled=False):
-            if rows.is_cpu and not torch.compiler.is_compiling():
-                # A few rows at a time stay in the processor's cache: a third of the time of all at once.
-                frames_bytes = 4 * self.settings.n_fft * (1 + samples // self.settings.hop_length)
-                parts = torch.split(rows, max(1, _CACHED_BYTES // frames_bytes))
-                mel = torch.cat([self._mel(part) for part in parts])
-            else:
-                mel = self._mel(rows)
+            mel = self._each(rows, channels, warp) if warp else self._mel(rows, self.settings.hop_length, 1.0)
         return mel.reshape(batch, channels, *mel.shape[1:])
 
-    def _mel(self, rows: Tensor) -> Tensor:
+    def _each(self, rows: Tensor, channels: int, warp: Warp) -> Tensor:
+        """Items that are warped alike go together. float32 [rows, n_mels, frames]."""
+        rows = nn.functional.pad(rows, (0, max(0, int(warp.samples.max()) - rows.shape[1])))
+        ways = np.stack([warp.hop_length.astype(np.float64), warp.pitch], axis=1)
+        kinds, kind_of = np.unique(np.repeat(ways, channels, axis=0), axis=0, return_inverse=True)
+        order, parts = [], []
+        for number, (hop_length, pitch) in enumerate(kinds.tolist()):
+            alike = torch.from_numpy(np.flatnonzero(kind_of.reshape(-1) == number)).to(rows.device)
+            order.append(alike)
+            heard = rows[alike, : warp.frames * int(hop_length) - 1]
+            parts.append(self._mel(heard, int(hop_length), pitch))
+        return torch.cat(parts)[torch.cat(order).argsort()]
+
+    def _filters(self, pitch: float) -> Tensor:
+        if pitch == 1:
+            return self.filters
+        if pitch not in self._warped:
+            self._warped[pitch] = torch.from_numpy(mel_filterbank(self.settings, self.rate_hz, pitch)).float()
+        self._warped[pitch] = self._warped[pitch].to(self.filters.device)
+        return self._warped[pitch]
+
+    def _mel(self, rows: Tensor, hop_length: int, pitch: float) -> Tensor:
         """float32 [rows, samples] → float32 [rows, n_mels, frames]."""
+        filters = self._filters(pitch)
+        if not rows.is_cpu or torch.compiler.is_compiling():
+            return filters @ self._power(rows, hop_length)
+        # A few rows at a time stay in the processor's cache: a third of the time of all at once. Low mel bins need a
+        # few of the Fourier bins only.
+        frames_bytes = 4 * self.settings.n_fft * (1 + rows.shape[1] // hop_length)
+        bands = self._bands.setdefault(pitch, filter_bands(filters))
+        mel = []
+        for part in torch.split(rows, max(1, _CACHED_BYTES // frames_bytes)):
+            power = self._power(part, hop_length)
+            mel.append(torch.cat([filters[mels, bins] @ power[:, bins] for mels, bins in bands], dim=1))
+        return torch.cat(mel)
+
+    def _power(self, rows: Tensor, hop_length: int) -> Tensor:
+        """float32 [rows, samples] → float32 [rows, bins, frames]: |spectrum| or its square."""
         s = self.settings
         spectrum = torch.stft(
             rows,
             s.n_fft,
-            s.hop_length,
+            hop_length,
             s.win_length,
             self.window,
             center=True,
@@ -116,5 +184,4 @@ class MelSpectrogram(nn.Module):
         )  # [rows, bins, frames]; in memory the bins of a frame lie together
         real, imaginary = torch.view_as_real(spectrum).unbind(-1)
         power = torch.addcmul(real.square(), imaginary, imaginary)  # one pass; abs() or sum(-1) take twice the time
-        values = power if s.power == 2 else power.sqrt()
-        return (values.transpose(1, 2) @ self.filters.t()).transpose(1, 2)
+        return power if s.power == 2 else power.sqrt()

@@ -17,7 +17,7 @@ from earsight.mel.settings import MelSettings
 from earsight.network.classifier import Classifier
 from earsight.network.settings import NetworkSettings
 
-FORMAT = 1
+FORMAT = 2
 WEIGHTS_NAME = "model.safetensors"
 SETTINGS_NAME = "model.json"
 C = TypeVar("C", bound=Classifier)
@@ -70,7 +70,9 @@ def read_description(folder: Path) -> dict[str, Any]:
     if not isinstance(described, dict) or "format" not in described or "labels" not in described:
         raise ModelError(f"{path} is not a model of earsight")
     if described["format"] != FORMAT:
-        raise ModelError(f"{path} has format {described['format']!r}, this earsight reads {FORMAT!r}; upgrade earsight")
+        newer = isinstance(described["format"], int) and described["format"] > FORMAT
+        advice = "upgrade earsight" if newer else "train again, or use the earsight that wrote it"
+        raise ModelError(f"{path} has format {described['format']!r}, this earsight reads {FORMAT!r}; {advice}")
     labels = described["labels"]
     named = isinstance(labels, list) and all(isinstance(label, str) for label in labels)
     if not named or not labels or len(set(labels)) != len(labels):

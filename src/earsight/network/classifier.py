@@ -42,13 +42,15 @@ class Classifier(nn.Module):
         self, labels: tuple[str, ...], audio: AudioSettings, mel: MelSettings, network: NetworkSettings
     ) -> None:
         super().__init__()
-        in_chans = network.in_chans or audio.channels
-        if in_chans % audio.channels:
-            raise SettingsError(f"in_chans {in_chans} is not a multiple of audio.channels {audio.channels}")
+        planes = audio.channels * mel.plane_count
+        in_chans = network.in_chans or planes
+        if in_chans % planes:
+            of = f"audio.channels {audio.channels}" + (f" with mel.planes {mel.planes}" if planes > 1 else "")
+            raise SettingsError(f"in_chans {in_chans} is not a multiple of {planes} ({of}); change one of them")
         self.temperature = 1.0
         self.labels, self.audio, self.mel, self.network_settings = labels, audio, mel, network
         self.network = create_network(network, in_chans, len(labels))
-        self.image = MelImage(mel, audio.rate_hz, in_chans // audio.channels, fixed_size(self.network))
+        self.image = MelImage(mel, audio.rate_hz, in_chans // planes, fixed_size(self.network))
 
     def forward(self, waveform: Tensor) -> Tensor:
         return self.logits(self.image(waveform))

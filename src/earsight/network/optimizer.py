@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 
 import torch
-from timm.optim import param_groups_weight_decay
+from timm.optim import param_groups_layer_decay, param_groups_weight_decay
 from torch import nn
 
 from earsight.network.settings import OptimizerSettings
@@ -13,7 +13,10 @@ from earsight.network.settings import OptimizerSettings
 def create_optimizer(network: nn.Module, settings: OptimizerSettings, *, fused: bool = True) -> torch.optim.Optimizer:
     """Weight decay on matrices and kernels only. fused: all of AdamW in one kernel, a third of its time on a CPU
     (docs/performance.md); not where gradients are scaled and clipped."""
-    groups = param_groups_weight_decay(network, settings.weight_decay)
+    if settings.layer_decay < 1:  # each group has an lr_scale, which the training loop applies
+        groups = param_groups_layer_decay(network, settings.weight_decay, layer_decay=settings.layer_decay)
+    else:
+        groups = param_groups_weight_decay(network, settings.weight_decay)
     if settings.name == "sgd":  # whose step is short as it is
         return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum)
     return torch.optim.AdamW(groups, lr=settings.lr, fused=fused)

@@ -37,3 +37,14 @@ class OptimizerSettings(Settings):
     """After the rise: constant, or a half cosine down to zero."""
     clip_grad_norm: float = Field(1.0, ge=0)
     """Largest norm of the gradient; 0: not clipped."""
+    layer_decay: float = Field(1.0, gt=0, le=1)
+    """Each layer learns so many times as fast as the one after it; 1: all alike."""
+    ema_decay: float = Field(0.0, ge=0, lt=1)
+    """Score and keep a running mean of the weights, which holds so much of itself at each step; 0: the weights."""
+
+
+class LossSettings(Settings):
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    """Share of the target that is spread evenly over all classes."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """balanced: clips of rare classes count for more, so that every class counts the same."""

@@ -202,7 +202,7 @@ def stage_seconds(subject: Subject) -> dict[str, float]:
     import torch
 
     from earsight.dataset.loader import training_batches
-    from earsight.mel.augment import augment, draw
+    from earsight.mel.augment import augmented_images, draw
 
     learner, device, rng = subject.learner, subject.device, np.random.default_rng(0)
     recipe, classifier = learner.recipe, learner.classifier
@@ -215,15 +215,16 @@ def stage_seconds(subject: Subject) -> dict[str, float]:
     for (_, crops), (_, targets) in zip(subject.batches, subject.ready, strict=True):
         held: list[Any] = [None, targets]
 
-        def image(crops: Any = crops, held: list[Any] = held) -> None:
-            held[0] = classifier.image(torch.from_numpy(crops).to(device))
+        def image(crops: Any = crops) -> None:
+            classifier.image(torch.from_numpy(crops).to(device))
 
-        def augmented(held: list[Any] = held) -> None:
-            images, targets = held
-            held[:] = augment(images, targets, draw(len(images), images.shape[2:], recipe.augment, rng))
+        def augmented(crops: Any = crops, held: list[Any] = held) -> None:
+            drawn = draw(len(crops), classifier.image, recipe.audio.crop_samples, recipe.augment, rng)
+            held[:] = augmented_images(classifier.image, torch.from_numpy(crops).to(device), held[1], drawn)
 
         with torch.no_grad():
-            spent["mel image"] += timed(image, device.type)
-            spent["augmentation"] += timed(augmented, device.type)
+            plain = timed(image, device.type)
+            spent["mel image"] += plain
+            spent["augmentation"] += max(0.0, timed(augmented, device.type) - plain)
         spent["network"] += timed(partial(learner.step, *held), device.type)
     return spent

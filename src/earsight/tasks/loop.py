@@ -5,7 +5,7 @@ import io
 import math
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self, cast
@@ -15,18 +15,21 @@ import numpy.typing as npt
 import torch
 from lightning_fabric import Fabric
 from timm.layers import convert_sync_batchnorm
+from timm.utils import ModelEmaV3
 from torch import Tensor
 
-from earsight.dataset.loader import ahead, training_order
+from earsight.dataset.loader import ahead, random_starts, training_order
 from earsight.dataset.store import Store
 from earsight.errors import TrainingError
 from earsight.files import write_whole
-from earsight.mel.augment import Augmentation, augment, draw
+from earsight.mel.augment import Augmentation, augmented_images, draw
+from earsight.mel.wave_augment import NO_BANKS, Banks
 from earsight.network.checkpoint import save_classifier
 from earsight.network.classifier import Classifier
 from earsight.network.optimizer import create_optimizer, learning_rate
 from earsight.scores.metrics import Metrics, measure
 from earsight.settings import differences
+from earsight.tasks.averaging import best_epochs, forget_epochs, keep_epoch, mean_of_epochs
 from earsight.tasks.decoded import Decoded
 from earsight.tasks.devices import any_of, summed
 from earsight.tasks.interrupt import between_steps
@@ -69,20 +72,39 @@ class Learner:
     network: torch.nn.Module
     optimizer: torch.optim.Optimizer
     recipe: Recipe
+    banks: Banks
+    mean: ModelEmaV3 | None
+    class_weights: Tensor | None
+    steps: int = 0
 
     @classmethod
-    def of(cls, fabric: Fabric, classifier: Classifier, recipe: Recipe, *, compiled: bool = False) -> Self:
+    def of(
+        cls,
+        fabric: Fabric,
+        classifier: Classifier,
+        recipe: Recipe,
+        *,
+        compiled: bool = False,
+        banks: Banks = NO_BANKS,
+        class_weights: npt.NDArray[np.float32] | None = None,
+    ) -> Self:
+        """banks: what ``augment`` mixes in. class_weights: of the loss, [classes]."""
         classifier.network.to(memory_format=torch.channels_last)
         if fabric.world_size > 1 and fabric.device.type == "cuda":  # torch has it for GPUs only
             classifier.network = convert_sync_batchnorm(classifier.network)  # type: ignore[no-untyped-call]
         # Fabric can't clip gradients that a fused optimizer unscales itself; MPS has no such kernel in older torch.
         fused = fabric.device.type in {"cpu", "cuda"} and getattr(fabric.strategy.precision, "scaler", None) is None
         optimizer = create_optimizer(classifier.network, recipe.optimizer, fused=fused)
+        mean = None
+        if recipe.optimizer.ema_decay:
+            # It begins with the untrained layer of the classifier; the warm-up lets it forget that in a few steps.
+            mean = ModelEmaV3(classifier.network, recipe.optimizer.ema_decay, use_warmup=True).to(fabric.device)
+        weights = None if class_weights is None else torch.from_numpy(class_weights).to(fabric.device)
         # Batches of an epoch have two sizes; each is compiled by itself and is faster than one for all.
         network: Any = torch.compile(classifier.network, dynamic=False) if compiled else classifier.network
         network, optimizer = fabric.setup(network, optimizer)
         classifier.image.to(fabric.device)
-        return cls(fabric, classifier, network, optimizer, recipe)
+        return cls(fabric, classifier, network, optimizer, recipe, banks.to(fabric.device), mean, weights)
 
     def step(self, images: Tensor, targets: Tensor, *, share: float = 1.0, last: bool = True) -> tuple[Tensor, Tensor]:
         """Forward and backward; returns logits [batch, classes] and the loss, the mean of these clips.
@@ -93,7 +115,8 @@ class Learner:
         alone, network = self.fabric.world_size == 1, cast(Any, self.network)
         with nullcontext() if alone else self.fabric.no_backward_sync(network, enabled=not last):
             logits = self.network(images.contiguous(memory_format=torch.channels_last)).float()
-            loss = torch.nn.functional.cross_entropy(logits, targets)
+            smoothing = self.recipe.loss.label_smoothing
+            loss = torch.nn.functional.cross_entropy(logits, targets, self.class_weights, label_smoothing=smoothing)
             if not alone:
                 loss = loss + 0 * summed(self.fabric, loss)  # hands on what is no number
             if torch.isfinite(loss):
@@ -108,6 +131,20 @@ class Learner:
             self.fabric.clip_gradients(self.network, self.optimizer, max_norm=norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
+        if self.mean is not None:
+            self.mean.update(self.classifier.network, step=self.steps)
+        self.steps += 1
+
+    @contextmanager
+    def scored(self) -> Iterator[Classifier]:
+        """The classifier as it is scored and kept: with the mean of the weights, where there is one."""
+        learning = self.classifier.network
+        if self.mean is not None:
+            self.classifier.network = self.mean.module
+        try:
+            yield self.classifier
+        finally:
+            self.classifier.network = learning
 
 
 @dataclass(frozen=True)
@@ -138,20 +175,24 @@ class _Batch:
 
 def _batches(learner: Learner, store: Store, indices: Sequence[int], epoch: int) -> Iterator[_Batch]:
     """Every process draws for the whole batch and takes its part: the draws don't depend on how many they are."""
-    fabric, recipe, labels = learner.fabric, learner.recipe, learner.classifier.labels
+    fabric, recipe, image = learner.fabric, learner.recipe, learner.classifier.image
     rng = np.random.default_rng([recipe.seed, epoch])
+    labels, audio = learner.classifier.labels, store.settings
     class_of = np.array([labels.index(clip.label) for clip in store.clips])
-    size = learner.classifier.image.image_size(store.settings.crop_samples)
-    order = list(training_order(store, indices, recipe.batch_size, rng))
-    for number, (chosen, starts) in enumerate(order):
-        drawn, places = draw(len(chosen), size, recipe.augment, rng), np.arange(len(chosen))
+    shift_samples = round(recipe.augment.shift_s * audio.rate_hz)
+    order = list(training_order(store, indices, recipe.batch_size, rng, balanced=recipe.sampling == "balanced"))
+    for number, chosen in enumerate(order):
+        places = np.arange(len(chosen))
+        drawn = draw(len(chosen), image, audio.crop_samples, recipe.augment, rng, learner.banks)
+        sizes = drawn.warp.samples if drawn.warp else np.full(len(chosen), audio.crop_samples)
+        starts = random_starts(store, chosen, rng, sizes, shift_samples)
         own = places[fabric.global_rank :: fabric.world_size]
         needed = places
         if fabric.world_size > 1:
             needed, drawn = drawn.of(own)
         first = number - number % recipe.accumulate
         together = order[first : first + recipe.accumulate]  # the batches of this step of the optimizer
-        crops = torch.from_numpy(store.crops(chosen[needed], starts[needed]))
+        crops = torch.from_numpy(store.crops(chosen[needed], starts[needed], sizes[needed]))
         yield _Batch(
             indices=chosen,
             crops=crops.pin_memory() if fabric.device.type == "cuda" else crops,
@@ -159,7 +200,7 @@ def _batches(learner: Learner, store: Store, indices: Sequence[int], epoch: int)
             drawn=drawn,
             first=number == first,
             last=number + 1 == first + len(together),
-            share=fabric.world_size * len(own) / sum(len(batch) for batch, _ in together),
+            share=fabric.world_size * len(own) / sum(map(len, together)),
         )
 
 
@@ -178,36 +219,33 @@ def train_epoch(
         if batch.first:
             rate = next(rates)
             for group in learner.optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group.get("lr_scale", 1.0)
         with torch.no_grad():
-            images = classifier.image(batch.crops.to(fabric.device, non_blocking=True))
+            crops = batch.crops.to(fabric.device, non_blocking=True)
             targets = identity[batch.classes.to(fabric.device)]
-            images, targets = augment(images, targets, batch.drawn)
+            images, targets = augmented_images(classifier.image, crops, targets, batch.drawn, learner.banks)
         logits, loss = learner.step(images, targets, share=batch.share, last=batch.last)
         right = int((logits.argmax(1) == targets.argmax(1)).sum())
         yield Step(batch.indices, len(targets), right, float(loss))
 
 
 def fit(
-    fabric: Fabric,
-    classifier: Classifier,
+    learner: Learner,
     decoded: Decoded,
     plan: Plan,
     state: dict[str, Any] | None,
     facts: dict[str, Any],
     progress: Progress,
-    *,
-    compiled: bool = False,
 ) -> Progressed:
     """Train, keeping the network of the best validation epoch in the run folder (the last one where nothing is held
     out). state: of ``read_state``. Raises TrainingError where the loss is no number. Ctrl-C ends it early with a usable
     run, where an epoch was finished."""
-    recipe, run, store, parts = plan.recipe, plan.run, decoded.store, decoded.parts
-    learner = Learner.of(fabric, classifier, recipe, compiled=compiled)
-    done = _restore(state, classifier, learner.optimizer, run) if state else Progressed()
+    recipe, run, store, parts, fabric = plan.recipe, plan.run, decoded.store, decoded.parts, learner.fabric
+    done = _restore(state, learner, run) if state else Progressed()
     batches = steps_an_epoch(len(parts["train"]), recipe.batch_size)
     steps = math.ceil(batches / recipe.accumulate)
     rate_at = learning_rate(recipe.optimizer, steps, recipe.epochs)
+    learner.steps = len(done.history) * steps
 
     try:
         with between_steps() as asked_to_stop:
@@ -228,34 +266,65 @@ def fit(
 
                 if fabric.world_size > 1:
                     sums = summed(fabric, torch.from_numpy(sums)).cpu().numpy()
-                    share_buffers(classifier.network)
-                valid = None if decoded.split.training_score else _validate(fabric, classifier, decoded, plan, done)
-                done.history.append(
-                    Epoch(
-                        epoch=epoch,
-                        lr=rate_at(epoch * steps - 1),
-                        train_loss=float(sums[2] / sums[0]),
-                        train_accuracy=float(sums[1] / sums[0]),
-                        valid_loss=valid.cross_entropy if valid else float("nan"),
-                        valid_accuracy=valid.accuracy if valid else float("nan"),
-                        valid_uar=valid.uar if valid else float("nan"),
-                        seconds=time.perf_counter() - began,
-                        clips_per_s=clips_per_s,
+                with learner.scored() as scored:
+                    if fabric.world_size > 1:
+                        share_buffers(scored.network)
+                    valid = None if decoded.split.training_score else _validate(fabric, scored, decoded, plan, done)
+                    done.history.append(
+                        Epoch(
+                            epoch=epoch,
+                            lr=rate_at(epoch * steps - 1),
+                            train_loss=float(sums[2] / sums[0]),
+                            train_accuracy=float(sums[1] / sums[0]),
+                            valid_loss=valid.cross_entropy if valid else float("nan"),
+                            valid_accuracy=valid.accuracy if valid else float("nan"),
+                            valid_uar=valid.uar if valid else float("nan"),
+                            seconds=time.perf_counter() - began,
+                            clips_per_s=clips_per_s,
+                        )
                     )
-                )
-                best = done.history[done.best_epoch - 1].valid_uar if done.best_epoch else -1.0
-                better = valid is None or valid.uar >= best
-                if better:
-                    done.best_epoch = epoch
-                if fabric.is_global_zero:
+                    best = done.history[done.best_epoch - 1].valid_uar if done.best_epoch else -1.0
+                    better = valid is None or valid.uar >= best
                     if better:
-                        save_classifier(classifier, run, {**facts, "epoch": epoch})
-                    _keep_state(run, plan, classifier, learner.optimizer, done)
+                        done.best_epoch = epoch
+                    if fabric.is_global_zero:
+                        if better:
+                            save_classifier(scored, run, {**facts, "epoch": epoch})
+                        if recipe.average_best > 1 and valid:
+                            keep_epoch(run, scored.network, _scores(done), recipe.average_best)
+                if fabric.is_global_zero:
+                    _keep_state(plan, learner, done)
                     write_history(run / "history.csv", done.history)
                 progress.epoch(done.history[-1], better)
+        if recipe.average_best > 1 and not decoded.split.training_score:
+            _average(learner, decoded, plan, done, facts, progress)
     except KeyboardInterrupt:
         done.interrupted = True
     return done
+
+
+def _scores(done: Progressed) -> list[float]:
+    return [row.valid_uar for row in done.history]
+
+
+def _average(
+    learner: Learner, decoded: Decoded, plan: Plan, done: Progressed, facts: dict[str, Any], progress: Progress
+) -> None:
+    """Keep the mean of the best epochs, where it is no worse on the validation clips than the best of them."""
+    epochs = best_epochs(_scores(done), plan.recipe.average_best)
+    learner.fabric.barrier()  # the first process has written them
+    with learner.scored() as scored:
+        scored.network.load_state_dict(mean_of_epochs(plan.run, epochs))
+        valid, best = _validate(learner.fabric, scored, decoded, plan, done), max(_scores(done))
+        better = valid.uar >= best
+        progress.say(
+            f"mean of epochs {', '.join(map(str, epochs))}: valid UAR {valid.uar:.3f}, the best alone {best:.3f}; "
+            f"{'the mean' if better else 'the best'} is kept"
+        )
+        if learner.fabric.is_global_zero:
+            if better:
+                save_classifier(scored, plan.run, {**facts, "epoch": done.best_epoch, "mean_of_epochs": epochs})
+            forget_epochs(plan.run)
 
 
 def share_buffers(network: torch.nn.Module) -> None:
@@ -286,21 +355,20 @@ def _lost(plan: Plan, done: Progressed, epoch: int, step: int, clips: list[Path]
     )
 
 
-def _keep_state(
-    run: Path, plan: Plan, classifier: Classifier, optimizer: torch.optim.Optimizer, done: Progressed
-) -> None:
+def _keep_state(plan: Plan, learner: Learner, done: Progressed) -> None:
     state = {
         "recipe": plan.recipe.model_dump(),
         "split": plan.split.kind,
         "clips": len(plan.dataset.clips),
-        "network": classifier.network.state_dict(),
-        "optimizer": optimizer.state_dict(),
+        "network": learner.classifier.network.state_dict(),
+        "mean": learner.mean.module.state_dict() if learner.mean else {},
+        "optimizer": learner.optimizer.state_dict(),
         "history": [asdict(row) for row in done.history],
         "best_epoch": done.best_epoch,
     }
     buffer = io.BytesIO()
     torch.save(state, buffer)
-    write_whole(run / STATE_NAME, buffer.getvalue())
+    write_whole(plan.run / STATE_NAME, buffer.getvalue())
 
 
 def read_state(plan: Plan) -> dict[str, Any] | None:
@@ -326,10 +394,12 @@ def read_state(plan: Plan) -> dict[str, Any] | None:
     return {**state, "history": history}
 
 
-def _restore(state: dict[str, Any], classifier: Classifier, optimizer: torch.optim.Optimizer, run: Path) -> Progressed:
+def _restore(state: dict[str, Any], learner: Learner, run: Path) -> Progressed:
     try:
-        classifier.network.load_state_dict(state["network"])
-        optimizer.load_state_dict(state["optimizer"])
+        learner.classifier.network.load_state_dict(state["network"])
+        learner.optimizer.load_state_dict(state["optimizer"])
+        if learner.mean is not None:
+            learner.mean.module.load_state_dict(state["mean"])
     except (RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise TrainingError(f"can't resume: {run / STATE_NAME} is damaged; begin again with another --out") from error
     return Progressed(state["history"], state["best_epoch"])

@@ -12,6 +12,7 @@ from earsight.dataset.sources import read_dataset
 from earsight.dataset.split import Split, check_kind, split
 from earsight.errors import DataError, ModelError, SettingsError
 from earsight.network.names import check_model_name
+from earsight.tasks.banks import check_banks
 from earsight.tasks.data import downloaded
 from earsight.tasks.recipe import Recipe
 
@@ -72,7 +73,7 @@ def plan_training(
 
 
 def check_recipe(recipe: Recipe) -> None:
-    """Packages, model name and weights file. Raises EarsightError."""
+    """Packages, model name, weights file and folders of sounds. Raises EarsightError."""
     extras.check("torch", "timm", "lightning_fabric", "safetensors", "matplotlib", "jinja2")
     check_model_name(recipe.network.model)
     if recipe.network.weights is not None and not Path(recipe.network.weights).is_file():
@@ -80,6 +81,7 @@ def check_recipe(recipe: Recipe) -> None:
             f"no weights file: {recipe.network.weights}; give a safetensors or pth file under timm's names, "
             "or pass --no-pretrained"
         )
+    check_banks(recipe.augment)
 
 
 def read_training_data(

@@ -5,14 +5,14 @@ import importlib.resources
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from earsight.audio.settings import AudioSettings
 from earsight.errors import SettingsError
 from earsight.mel.settings import AugmentSettings, MelSettings
-from earsight.network.settings import NetworkSettings, OptimizerSettings
+from earsight.network.settings import LossSettings, NetworkSettings, OptimizerSettings
 from earsight.settings import Settings
 
 _FEWEST_FRAMES = 8
@@ -27,11 +27,16 @@ class Recipe(Settings):
     """Batches in one step of the optimizer: a larger batch in the memory of a small one (batch norm sees the small)."""
     seed: int = Field(0, ge=0, le=2**32 - 1)
     """Of the split, the order, the crops, the augmentation and the network's own randomness."""
+    sampling: Literal["all", "balanced"] = "all"
+    """all: every clip once an epoch; balanced: as many clips, every class as often as any other."""
+    average_best: int = Field(1, ge=1, le=100)
+    """Keep the mean of the weights of so many of the best epochs, where it is no worse than the best one."""
     audio: AudioSettings = AudioSettings()
     mel: MelSettings = MelSettings()
     augment: AugmentSettings = AugmentSettings()
     network: NetworkSettings = NetworkSettings()
     optimizer: OptimizerSettings = OptimizerSettings()
+    loss: LossSettings = LossSettings()
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

@@ -2,6 +2,7 @@
 
 import platform
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -21,6 +22,10 @@ from earsight.tasks.progress import Progress
 from earsight.tasks.recipe import Recipe
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from earsight.mel.wave_augment import Banks
     from earsight.scores.metrics import Metrics
 
 _PACKAGES = ("torch", "timm", "lightning-fabric", "numpy", "soundfile", "soxr")
@@ -95,7 +100,7 @@ def run_plan(plan: Plan, machine: Machine, *, progress: bool = False) -> TrainRe
     import torch
 
     from earsight.network.classifier import Classifier
-    from earsight.tasks.loop import fit, read_state
+    from earsight.tasks.loop import Learner, fit, read_state
 
     free = machine.threads or free_cores(before)
     torch.set_num_threads(max(1, free if machine.threads else free // machine.devices))
@@ -125,7 +130,15 @@ def run_plan(plan: Plan, machine: Machine, *, progress: bool = False) -> TrainRe
             _draw_first_batch(plan.run / "figures" / "images.png", classifier, store, parts["train"])
         shown.start_training(recipe.epochs, -(-len(parts["train"]) // recipe.batch_size), 0)
         keep_freed_memory()  # now: the threads that decode are faster without it
-        done = fit(fabric, classifier, decoded, plan, state, facts, shown, compiled=machine.compiled)
+        learner = Learner.of(
+            fabric,
+            classifier,
+            recipe,
+            compiled=machine.compiled,
+            banks=_banks(recipe, shown),
+            class_weights=_class_weights(decoded, classifier.labels) if recipe.loss.class_weights != "none" else None,
+        )
+        done = fit(learner, decoded, plan, state, facts, shown)
         if done.interrupted:
             shown.say(
                 f"stopped after epoch {len(done.history)}; the run is usable: earsight evaluate {plan.run}; "
@@ -141,6 +154,32 @@ def run_plan(plan: Plan, machine: Machine, *, progress: bool = False) -> TrainRe
         test, valid = finish(plan, decoded, done, facts, fabric.device)
         (plan.run / STATE_NAME).unlink(missing_ok=True)
         return TrainResult(plan.run, test, valid, done.best_epoch, decoded.split, False)
+
+
+def _banks(recipe: Recipe, shown: Progress) -> "Banks":
+    """What augmentation mixes in; says what could not be read."""
+    import torch
+
+    from earsight.mel.wave_augment import Banks
+    from earsight.tasks.banks import read_bank
+
+    banks = []
+    for folder in (recipe.augment.reverb, recipe.augment.background):
+        sounds, reasons = read_bank(folder, recipe.audio)
+        if reasons:
+            shown.say(f"warning: {len(reasons)} recordings in {folder} are left out, the first: {reasons[0]}")
+        banks.append(tuple(map(torch.from_numpy, sounds)))
+    return Banks(*banks)
+
+
+def _class_weights(decoded: Decoded, labels: Sequence[str]) -> "npt.NDArray[np.float32]":
+    """[classes]: all classes count the same in the loss, and a clip counts 1 on average. A class without a training
+    clip counts nothing."""
+    import numpy as np
+
+    clips = Counter(decoded.store.clips[i].label for i in decoded.parts["train"])
+    counts = np.array([clips[label] for label in labels], dtype=np.float32)
+    return np.divide(counts.sum() / len(clips), counts, out=np.zeros_like(counts), where=counts > 0)
 
 
 def check_batches(plan: Plan, machine: Machine) -> None:

@@ -1,0 +1,94 @@
+"""Augmentation of images: masks, and pairs that are mixed. Draw the parameters, then apply them."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+Ints = npt.NDArray[np.int64]
+Way = Literal["image", "wave", "cut"]
+
+
+@dataclass(frozen=True)
+class Masks:
+    """starts, lengths: [batch, masks], counted along one axis of the image."""
+
+    starts: Ints
+    lengths: Ints
+
+    def take(self, rows: Ints) -> "Masks":
+        """These items, in this order."""
+        return Masks(self.starts[rows], self.lengths[rows])
+
+
+def draw_masks(batch: int, count: int, length: int, share: float, rng: np.random.Generator) -> Masks:
+    """Masks of 0 to ``share × length`` steps, each wholly inside [0, length)."""
+    lengths = rng.integers(0, int(share * length) + 1, size=(batch, count))
+    return Masks(rng.integers(0, length - lengths + 1), lengths)
+
+
+def apply_masks(images: Tensor, masks: Masks, axis: int) -> Tensor:
+    """Set what the masks cover along ``axis`` (2: mel bins, 3: frames) to each plane's own mean. Same shape."""
+    if masks.starts.size == 0:
+        return images
+    covered = _covered(masks, images.shape[axis], images.device)
+    covered = covered[:, None, :, None] if axis == 2 else covered[:, None, None, :]
+    return torch.where(covered, images.mean(dim=(2, 3), keepdim=True), images)
+
+
+def _covered(masks: Masks, length: int, device: torch.device) -> Tensor:
+    """bool [batch, length]: under any mask."""
+    steps = torch.arange(length, device=device)
+    starts = torch.from_numpy(masks.starts).to(device)[..., None]
+    ends = starts + torch.from_numpy(masks.lengths).to(device)[..., None]
+    return ((steps >= starts) & (steps < ends)).any(dim=1)
+
+
+@dataclass(frozen=True)
+class Mix:
+    """What is mixed: images, waveforms, or a stretch of frames that is cut out. share: [items] of each item's own part
+    in [0, 1]; partner: [items] index of what is mixed in. own: [items] index of the item itself; None: they are all
+    items, in order. cut: where the partner's frames stand, for ``cut``."""
+
+    way: Way
+    share: npt.NDArray[np.float32]
+    partner: Ints
+    own: Ints | None = None
+    cut: Masks | None = None
+
+
+def draw_mix(batch: int, alpha: float, rng: np.random.Generator) -> Mix:
+    """Zhang et al. 2018, a share for each item; its larger part, so that an item stays mostly itself."""
+    share = rng.beta(alpha, alpha, size=batch)
+    return Mix("image", np.maximum(share, 1 - share).astype(np.float32), rng.permutation(batch))
+
+
+def draw_cut(batch: int, alpha: float, frames: int, rng: np.random.Generator) -> Mix:
+    """Yun et al. 2019, along time: all mel bins of a stretch of frames, at most half of them."""
+    mix = draw_mix(batch, alpha, rng)
+    lengths = np.rint((1 - mix.share) * frames).astype(np.int64)
+    cut = Masks(rng.integers(0, frames - lengths + 1)[:, None], lengths[:, None])
+    return Mix("cut", (1 - lengths / frames).astype(np.float32), mix.partner, None, cut)
+
+
+def apply_mix(values: Tensor, mix: Mix) -> Tensor:
+    """share · item + (1 − share) · partner, over the first axis: for images, waveforms and targets alike."""
+    share = torch.from_numpy(mix.share).to(values.device).view(-1, *[1] * (values.ndim - 1))
+    own, partner = _pair(values, mix)
+    return share * own + (1 - share) * partner
+
+
+def apply_cut(images: Tensor, mix: Mix) -> Tensor:
+    """The partner's frames in the stretch that was cut. Raises ValueError where nothing was."""
+    if mix.cut is None:
+        raise ValueError("no stretch of frames was drawn to be cut; draw it with draw_cut")
+    own, partner = _pair(images, mix)
+    return torch.where(_covered(mix.cut, images.shape[3], images.device)[:, None, None, :], partner, own)
+
+
+def _pair(values: Tensor, mix: Mix) -> tuple[Tensor, Tensor]:
+    own = values if mix.own is None else values[torch.from_numpy(mix.own).to(values.device)]
+    return own, values[torch.from_numpy(mix.partner).to(values.device)]

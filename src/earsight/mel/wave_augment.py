@@ -1,0 +1,126 @@
+"""Augmentation of waveforms: gain, polarity, rooms, backgrounds, noise. Draw the parameters, then apply them."""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from earsight.mel.settings import AugmentSettings
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+_SNR_RANGE_DB = 30.0
+_BROWN = 2.0
+_SMALLEST = 1e-20
+
+
+@dataclass(frozen=True)
+class Banks:
+    """Impulse responses of rooms, and what may be mixed into a clip: float32 [channels, samples] each, at the network's
+    rate."""
+
+    rooms: tuple[Tensor, ...] = ()
+    backgrounds: tuple[Tensor, ...] = ()
+
+    def to(self, device: torch.device) -> "Banks":
+        return Banks(*(tuple(sound.to(device) for sound in sounds) for sounds in (self.rooms, self.backgrounds)))
+
+
+NO_BANKS = Banks()
+
+
+@dataclass(frozen=True)
+class Waves:
+    """What was drawn for each item of a batch; [batch] each. gain: what the samples are multiplied by, negative where
+    the waveform is turned over. room, background: number of the sound in its bank, −1 for none. place: where a
+    background begins, as a share of its length. noise_exponent: β of noise of power 1/f^β; noise_seed: of its samples,
+    −1 for none. background_snr_db, noise_snr_db: how far the clip's power is above."""
+
+    gain: Floats
+    room: Ints
+    background: Ints
+    place: Floats
+    background_snr_db: Floats
+    noise_exponent: Floats
+    noise_snr_db: Floats
+    noise_seed: Ints
+
+    def take(self, rows: Ints) -> "Waves":
+        """These items, in this order."""
+        return Waves(*(getattr(self, field.name)[rows] for field in fields(self)))
+
+
+def draw_waves(
+    batch: int, settings: AugmentSettings, rng: np.random.Generator, banks: Banks = NO_BANKS
+) -> Waves | None:
+    """None where nothing is on."""
+    rooms, backgrounds = len(banks.rooms), len(banks.backgrounds)
+    if not (settings.gain_db or settings.polarity or settings.noise_share or rooms or backgrounds):
+        return None
+    gain = 10 ** (rng.uniform(-settings.gain_db, settings.gain_db, batch) / 20)
+    sign = np.where(rng.random(batch) < 0.5, -1.0, 1.0) if settings.polarity else np.ones(batch)
+
+    def some(count: int, share: float) -> Ints:
+        drawn = rng.integers(0, max(count, 1), batch)
+        return np.where((rng.random(batch) < share) & (count > 0), drawn, -1)
+
+    def snr_db(strongest: float) -> Floats:
+        return rng.uniform(strongest, strongest + _SNR_RANGE_DB, batch)
+
+    return Waves(
+        gain=gain * sign,
+        room=some(rooms, settings.reverb_share),
+        background=some(backgrounds, settings.background_share),
+        place=rng.random(batch),
+        background_snr_db=snr_db(settings.background_snr_db),
+        noise_exponent=rng.uniform(0, _BROWN, batch),
+        noise_snr_db=snr_db(settings.noise_snr_db),
+        noise_seed=some(2**31 - 1, settings.noise_share),
+    )
+
+
+def apply_waves(waveform: Tensor, waves: Waves, banks: Banks = NO_BANKS) -> Tensor:
+    """float32 [batch, channels, samples], same shape: heard in a room, then mixed with a background and with noise,
+    then made louder or quieter. Silence stays silent but for its gain: it has no power to compare noise with."""
+    heard = waveform.clone()
+    for row in np.flatnonzero(waves.room >= 0):
+        heard[row] = reverberated(waveform[row], banks.rooms[waves.room[row]])
+    for row in np.flatnonzero(waves.background >= 0):
+        piece = _piece(banks.backgrounds[waves.background[row]], float(waves.place[row]), waveform.shape[2])
+        heard[row] += at_snr(piece, heard[row], float(waves.background_snr_db[row]))
+    for row in np.flatnonzero(waves.noise_seed >= 0):
+        noise = coloured_noise(heard[row], float(waves.noise_exponent[row]), int(waves.noise_seed[row]))
+        heard[row] += at_snr(noise, heard[row], float(waves.noise_snr_db[row]))
+    return heard * torch.from_numpy(waves.gain).to(heard)[:, None, None]
+
+
+def at_snr(added: Tensor, clip: Tensor, snr_db: float) -> Tensor:
+    """``added``, scaled so that its power lies ``snr_db`` below the clip's."""
+    ratio = clip.square().mean() / added.square().mean().clamp_min(_SMALLEST)
+    return added * (ratio.sqrt() * 10 ** (-snr_db / 20))
+
+
+def coloured_noise(like: Tensor, exponent: float, seed: int) -> Tensor:
+    """Noise of power 1/f^exponent in the shape of ``like`` [channels, samples]: 0 white, 1 pink, 2 brown."""
+    generator = torch.Generator().manual_seed(seed)
+    spectrum = torch.fft.rfft(torch.randn(like.shape, generator=generator).to(like.device))
+    frequency = torch.arange(spectrum.shape[-1], device=like.device).clamp_min(1)
+    return torch.fft.irfft(spectrum * frequency ** (-exponent / 2), n=like.shape[-1])
+
+
+def reverberated(clip: Tensor, room: Tensor) -> Tensor:
+    """clip [channels, samples] convolved with the room's first channel, which begins with its loudest sample and is
+    cut at the clip's length. Same length and same power."""
+    response = room[0, int(room[0].abs().argmax()) :][: clip.shape[1]]
+    size = clip.shape[1] + len(response) - 1
+    wet = torch.fft.irfft(torch.fft.rfft(clip, size) * torch.fft.rfft(response, size), size)[:, : clip.shape[1]]
+    return at_snr(wet, clip, 0.0)
+
+
+def _piece(sound: Tensor, place: float, samples: int) -> Tensor:
+    """[channels, samples] of a sound, repeated where it is short."""
+    times = -(-samples // sound.shape[1]) + 1
+    start = int(place * sound.shape[1])
+    return sound.repeat(1, times)[:, start : start + samples]

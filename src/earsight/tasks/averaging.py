@@ -1,0 +1,49 @@
+"""The mean of the weights of the best epochs (Izmailov et al. 2018, "Averaging weights leads to wider optima")."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from earsight.files import remove_folder, write_whole
+
+FOLDER_NAME = "best-epochs"
+
+
+def best_epochs(scores: Sequence[float], count: int) -> list[int]:
+    """scores: of epoch 1, 2 …. The numbers of the ``count`` best ones, ascending; of equal ones the later."""
+    order = sorted(range(len(scores)), key=lambda i: (scores[i], i), reverse=True)
+    return sorted(i + 1 for i in order[:count])
+
+
+def keep_epoch(run: Path, network: nn.Module, scores: Sequence[float], count: int) -> None:
+    """Keep the weights of the last epoch beside the others that are among the best now, and only these."""
+    folder, epoch, best = run / FOLDER_NAME, len(scores), best_epochs(scores, count)
+    if epoch in best:
+        folder.mkdir(exist_ok=True)
+        state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+        write_whole(_path(run, epoch), save(state))
+    for path in folder.glob("*.safetensors"):
+        if path not in {_path(run, number) for number in best}:
+            path.unlink()
+
+
+def mean_of_epochs(run: Path, epochs: Sequence[int]) -> dict[str, Tensor]:
+    """What was kept of these epochs, on the CPU. Counters are those of the last one."""
+    states = [load_file(_path(run, epoch)) for epoch in epochs]
+    return {
+        name: torch.stack([state[name] for state in states]).mean(0) if value.is_floating_point() else value
+        for name, value in states[-1].items()
+    }
+
+
+def forget_epochs(run: Path) -> None:
+    """Remove what was kept."""
+    if (run / FOLDER_NAME).is_dir():
+        remove_folder(run / FOLDER_NAME)
+
+
+def _path(run: Path, epoch: int) -> Path:
+    return run / FOLDER_NAME / f"epoch-{epoch:05d}.safetensors"
