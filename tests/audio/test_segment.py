@@ -26,6 +26,21 @@ def test_silence_and_short_rests_stay_whole() -> None:
     assert trim_silence(clip, 30, 32000) is clip  # the trimmed clip would be shorter than the crop
 
 
+@pytest.mark.parametrize(("before", "expected"), [(20000, 20000 + 4000 - 6000), (1000, 0), (39000, 47000 - 12000)])
+def test_a_short_sound_lies_in_the_middle_of_what_is_left(before: int, expected: int) -> None:
+    clip = np.zeros((2, 47000), dtype=np.float32)
+    clip[:, before : before + 8000] = tone(440, 0.5)
+    place = np.arange(47000, dtype=np.float32) * 1e-9  # tells where a sample came from
+    left = trim_silence(clip + place, 30, 12000, around=True)
+    assert left.shape == (2, 12000)
+    began = int(np.flatnonzero(((clip + place)[:, :, None] == left[:, :1, None]).all(0)[:, 0])[0])
+    assert abs(began - expected) <= 1024
+    sounding = np.flatnonzero(np.abs(left[0]) > 0.01)
+    assert before - began == pytest.approx(sounding[0], abs=2)
+    short = clip[:, :9000]
+    assert np.array_equal(trim_silence(short, 30, 12000, around=True), short)
+
+
 @given(length=st.integers(1, 50), wanted=st.integers(1, 50))
 def test_fixed_crop_is_the_middle_and_has_its_length(length: int, wanted: int) -> None:
     samples = np.arange(1, length + 1, dtype=np.float32)[None]

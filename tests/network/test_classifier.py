@@ -109,6 +109,6 @@ def test_run_folders_that_are_half_written_or_not_ours(tmp_path: Path) -> None:
     (run / "model.json").write_text("{}")
     with pytest.raises(ModelError, match="is not a model of earsight"):
         Classifier.load(run)
-    (run / "model.json").write_text(description.replace('"format": 1', '"format": 2'))
-    with pytest.raises(ModelError, match="has format 2, this earsight reads 1; upgrade"):
+    (run / "model.json").write_text(description.replace('"format": 2', '"format": 3'))
+    with pytest.raises(ModelError, match="has format 3, this earsight reads 2; upgrade"):
         Classifier.load(run)

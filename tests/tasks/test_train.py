@@ -518,7 +518,7 @@ def test_a_damaged_state_is_refused_before_anything_is_decoded(tones: Path, tmp_
         ("model.json", {"labels": 3}, "its labels are no list of different names"),
         ("model.json", {"labels": ["low", "low"]}, "its labels are no list of different names"),
         ("model.json", {"split": 3}, "its split is no table"),
-        ("model.json", {"format": "1"}, "has format '1', this earsight reads 1"),
+        ("model.json", {"format": "1"}, "has format '1', this earsight reads 2"),
         ("model.json", {"audio": {"rate_hz": "x"}}, "is damaged: rate_hz: "),
         ("model.json", {"network": {"model": "hf-hub:a/b"}}, "is an address"),
         ("model.json", {"network": {"model": "test_resnet"}}, "does not fit model.json"),

@@ -52,7 +52,8 @@ def prepare(sound: Sound, settings: AudioSettings) -> Pcm:
     mixed = Sound(to_channels(sound.samples, settings.channels), sound.rate_hz)
     samples = to_rate(mixed, settings.rate_hz).samples
     if settings.trim_db is not None:
-        samples = trim_silence(samples, settings.trim_db, settings.crop_samples)
+        around = settings.short == "around"
+        samples = trim_silence(samples, settings.trim_db, settings.shortest_samples, around=around)
     peak = max(float(samples.max(initial=0.0)), -float(samples.min(initial=0.0)))
     if peak < SILENT_PEAK:
         return Pcm(np.zeros(samples.shape, dtype=np.int16), 1 / _LARGEST)

@@ -29,10 +29,16 @@ def sounding_span(samples: Samples, top_db: float) -> tuple[int, int]:
     return int(loud[0]) * _HOP_SAMPLES, min(length, int(loud[-1] + 1) * _HOP_SAMPLES)
 
 
-def trim_silence(samples: Samples, top_db: float, shortest_samples: int) -> Samples:
-    """Cut leading and trailing silence; the untrimmed clip where less than ``shortest_samples`` would be left."""
+def trim_silence(samples: Samples, top_db: float, shortest_samples: int, *, around: bool = False) -> Samples:
+    """Cut leading and trailing silence. Where less than ``shortest_samples`` would be left: the untrimmed clip, or,
+    around, so many samples of it with what sounds in the middle."""
     start, end = sounding_span(samples, top_db)
-    return samples[:, start:end] if end - start >= shortest_samples else samples
+    if end - start >= shortest_samples:
+        return samples[:, start:end]
+    if not around:
+        return samples
+    start = max(0, min((start + end - shortest_samples) // 2, samples.shape[1] - shortest_samples))
+    return samples[:, start : start + shortest_samples]
 
 
 def crop_start(length: int, crop_samples: int) -> int:
