@@ -424,7 +424,7 @@ def bench(
 
 
 app.command(data_commands.app)
-for command in (score_commands.crossval, score_commands.compare):
+for command in (score_commands.crossval, score_commands.compare, score_commands.ensemble):
     app.command(command, help_formatter="plain")
 
 

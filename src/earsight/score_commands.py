@@ -1,4 +1,4 @@
-"""The commands that compare: crossval, compare."""
+"""The commands that put runs together: crossval, compare, ensemble."""
 
 import sys
 from pathlib import Path
@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from earsight.plain import plain
 from earsight.recipe_flags import Accelerator, Leaks, Precision, RecipeFlags, chosen_recipe
-from earsight.terminal import comparison_lines, cross_lines, json_line, show
+from earsight.terminal import comparison_lines, cross_lines, json_line, metrics_lines, show
 
 
 def crossval(
@@ -131,4 +131,31 @@ def compare(a: Path, b: Path, /, *, json_: Annotated[bool, Parameter(name="--jso
 
     found = task(a, b)
     show(json_line(found.to_dict())) if json_ else show(*comparison_lines(found))
+    return 0
+
+
+def ensemble(
+    *runs: Path,
+    out: Annotated[Path, Parameter(alias="-o")],
+    device: Annotated[str, Parameter(alias="-d")] = "cpu",
+    threads: int | None = None,
+) -> int:
+    """Save one model that averages the answers of several runs, and score it on the clips that no run heard.
+
+    Parameters
+    ----------
+    runs
+        Run folders that hear alike: seeds of one split, or folds. A cross-validation stands for all its runs.
+    out
+        A new run folder, for predict and evaluate.
+    device
+        Where to score it.
+    threads
+        Threads of the CPU; otherwise the cores that are free.
+    """
+    from earsight.tasks.ensemble import ensemble as task
+
+    made = task(runs, out, device=device, threads=threads)
+    show(f"{made.members} networks in {plain(str(made.out))}")
+    show(*(metrics_lines(made.metrics, made.sentence, "") if made.metrics else [made.sentence]))
     return 0

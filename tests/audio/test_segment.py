@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from earsight.audio.segment import crop, crop_start, sounding_span, trim_silence
+from earsight.audio.segment import crop, crop_starts, sounding_span, trim_silence
 from tests.conftest import tone
 
 
@@ -44,7 +44,7 @@ def test_a_short_sound_lies_in_the_middle_of_what_is_left(before: int, expected:
 @given(length=st.integers(1, 50), wanted=st.integers(1, 50))
 def test_fixed_crop_is_the_middle_and_has_its_length(length: int, wanted: int) -> None:
     samples = np.arange(1, length + 1, dtype=np.float32)[None]
-    cut = crop(samples, crop_start(length, wanted), wanted)[0]
+    cut = crop(samples, crop_starts(length, wanted)[0], wanted)[0]
     assert len(cut) == wanted
     kept = cut[cut > 0]
     assert len(kept) == min(length, wanted)
@@ -55,3 +55,9 @@ def test_fixed_crop_is_the_middle_and_has_its_length(length: int, wanted: int) -
         else (np.argmax(cut > 0), wanted - length - np.argmax(cut > 0))
     )
     assert abs(left - right) <= 1
+
+
+def test_several_crops_are_spread_evenly_from_end_to_end() -> None:
+    assert crop_starts(100, 40, 3) == [0, 30, 60]
+    assert crop_starts(100, 40, 1) == [30]
+    assert crop_starts(30, 40, 3) == [0, 0, 0]

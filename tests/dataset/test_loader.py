@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from earsight.audio.load import fixed_crop, load_waveform
+from earsight.audio.load import fixed_crops, load_waveform, middle_crop
 from earsight.audio.settings import AudioSettings
 from earsight.dataset.clip import Clip
 from earsight.dataset.loader import ahead, fixed_batches, training_batches
@@ -70,7 +70,7 @@ def test_scored_crops_are_those_of_prediction(store: Store) -> None:
     indices, crops = next(fixed_batches(store, [3, 1, 20], 8))
     assert indices.tolist() == [3, 1, 20]
     for index, crop in zip(indices, crops, strict=True):
-        assert np.array_equal(crop, fixed_crop(load_waveform(store.clips[index].path, SETTINGS), SETTINGS))
+        assert np.array_equal(crop, fixed_crops(load_waveform(store.clips[index].path, SETTINGS), SETTINGS)[0])
 
 
 def test_ahead_makes_the_same_items_while_the_caller_is_busy() -> None:
@@ -101,3 +101,18 @@ def test_ahead_hands_on_errors_and_may_be_left() -> None:
     left = ahead(iter(range(1_000_000)))
     assert next(left) == 0
     left.close()
+
+
+def test_several_scored_crops_reach_from_end_to_end(tones: Path) -> None:
+    settings = AudioSettings(crop_s=0.25, score_crops=3)
+    clips = [Clip(path, "x") for path in sorted(tones.rglob("*.wav"))[:3]]
+    store = build_store(clips, settings)
+    _, crops = next(fixed_batches(store, [2, 0], 8))
+    assert crops.shape == (6, 1, 4000)
+    for place, index in enumerate([2, 0]):
+        whole = store.waveform(index)
+        ours = crops[3 * place : 3 * place + 3]
+        assert np.array_equal(ours, fixed_crops(whole, settings))
+        assert np.array_equal(ours[0], whole[:, :4000])
+        assert np.array_equal(ours[1], middle_crop(whole, settings))
+        assert np.array_equal(ours[2], whole[:, -4000:])

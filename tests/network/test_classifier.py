@@ -6,6 +6,7 @@ import pytest
 import soundfile
 import torch
 
+from earsight.audio.load import load_waveform
 from earsight.audio.settings import AudioSettings
 from earsight.errors import DecodeError, ModelError, SettingsError
 from earsight.mel.settings import MelSettings
@@ -112,3 +113,21 @@ def test_run_folders_that_are_half_written_or_not_ours(tmp_path: Path) -> None:
     (run / "model.json").write_text(description.replace('"format": 2', '"format": 3'))
     with pytest.raises(ModelError, match="has format 3, this earsight reads 2; upgrade"):
         Classifier.load(run)
+
+
+def test_the_logits_of_several_crops_are_averaged(tmp_path: Path) -> None:
+    one, three = (tiny(audio=AudioSettings(crop_s=0.25, trim_db=None, score_crops=count)) for count in (1, 3))
+    three.load_state_dict(one.state_dict())
+    three.temperature = one.temperature = 2.0
+    sound = np.concatenate([tone(300, 0.5), tone(2500, 0.5)])
+    soundfile.write(tmp_path / "a.wav", sound, 16000)
+    for classifier in (one, three):
+        classifier.eval()
+    heard = load_waveform(tmp_path / "a.wav", one.audio)
+    starts = (0, (heard.shape[1] - 4000) // 2, heard.shape[1] - 4000)
+    with torch.inference_mode():
+        logits = one(torch.from_numpy(np.stack([heard[:, start : start + 4000] for start in starts]))).double()
+    expected = torch.softmax(logits.mean(0) / 2.0, dim=0).numpy()
+    found = three.predict(tmp_path / "a.wav").probabilities
+    assert np.allclose(list(found.values()), expected, atol=1e-6)
+    assert not np.allclose(list(one.predict(tmp_path / "a.wav").probabilities.values()), expected, atol=1e-6)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from earsight.audio.decode import SILENT_PEAK, Samples, Sound, decode
 from earsight.audio.resample import to_channels, to_rate
-from earsight.audio.segment import crop, crop_start, trim_silence
+from earsight.audio.segment import crop, crop_starts, trim_silence
 from earsight.audio.settings import AudioSettings
 
 _LARGEST = 32767
@@ -61,6 +61,12 @@ def prepare(sound: Sound, settings: AudioSettings) -> Pcm:
     return Pcm(steps, (1.0 if settings.peak_normalise else peak) / _LARGEST)
 
 
-def fixed_crop(samples: Samples, settings: AudioSettings) -> Samples:
-    """The crop that is scored: the middle of the clip, padded where it is short. [channels, crop_samples]"""
-    return crop(samples, crop_start(samples.shape[1], settings.crop_samples), settings.crop_samples)
+def fixed_crops(samples: Samples, settings: AudioSettings) -> Samples:
+    """The crops that are scored, padded where the clip is short: [score_crops, channels, crop_samples]"""
+    starts = crop_starts(samples.shape[1], settings.crop_samples, settings.score_crops)
+    return np.stack([crop(samples, start, settings.crop_samples) for start in starts])
+
+
+def middle_crop(samples: Samples, settings: AudioSettings) -> Samples:
+    """[channels, crop_samples]: what lies in the middle of the clip, padded where it is short."""
+    return crop(samples, crop_starts(samples.shape[1], settings.crop_samples)[0], settings.crop_samples)

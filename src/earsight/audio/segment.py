@@ -41,9 +41,11 @@ def trim_silence(samples: Samples, top_db: float, shortest_samples: int, *, arou
     return samples[:, start : start + shortest_samples]
 
 
-def crop_start(length: int, crop_samples: int) -> int:
-    """Where the fixed crop begins: in the middle; 0 for a clip no longer than the crop."""
-    return max(0, (length - crop_samples) // 2)
+def crop_starts(length: int, crop_samples: int, count: int = 1) -> list[int]:
+    """Where the crops begin that are scored: one in the middle, or several spread evenly from end to end; all 0 for a
+    clip no longer than the crop."""
+    rest = max(0, length - crop_samples)
+    return [rest // 2] if count == 1 else [rest * n // (count - 1) for n in range(count)]
 
 
 def crop(samples: Samples, start: int, crop_samples: int) -> Samples:

@@ -20,7 +20,10 @@ class AudioSettings(Settings):
     peak_normalise: bool = True
     """Scale each clip so that its largest sample is 1."""
     crop_s: float = Field(3.0, gt=0, le=3600)
-    """Seconds that the network sees: a random crop in training, the middle otherwise; shorter clips are padded."""
+    """Seconds that the network sees: a random crop in training; shorter clips are padded."""
+
+    score_crops: int = Field(1, ge=1, le=100)
+    """Crops that are scored: the middle, or several from end to end of the clip, whose logits are averaged."""
 
     @property
     def crop_samples(self) -> int:

@@ -1,4 +1,4 @@
-"""Batches of waveforms from the store: a random crop of each clip in training, the middle otherwise."""
+"""Batches of waveforms from the store: a random crop of each clip in training, fixed ones otherwise."""
 
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from earsight.audio.decode import Samples
+from earsight.audio.segment import crop_starts
 from earsight.dataset.store import Store
 
 T = TypeVar("T")
@@ -51,12 +52,13 @@ def training_batches(
 
 
 def fixed_batches(store: Store, indices: Sequence[int], batch_size: int) -> Iterator[tuple[Ints, Samples]]:
-    """Every clip once, in the order given, as it is scored; yields as ``training_batches`` does."""
-    chosen = np.asarray(indices)
+    """Every clip once, in the order given, as it is scored; yields (indices [batch], float32 [batch × score_crops,
+    channels, crop_samples], the crops of a clip one after the other)."""
+    chosen, audio = np.asarray(indices), store.settings
     for start in range(0, len(chosen), batch_size):
         part = chosen[start : start + batch_size]
-        middle = np.maximum(0, store.lengths[part] - store.settings.crop_samples) // 2
-        yield part, store.crops(part, middle)
+        starts = [crop_starts(int(n), audio.crop_samples, audio.score_crops) for n in store.lengths[part]]
+        yield part, store.crops(part.repeat(audio.score_crops), np.concatenate(starts))
 
 
 def ahead(items: Iterator[T], count: int = 2) -> Iterator[T]:

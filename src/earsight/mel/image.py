@@ -39,6 +39,7 @@ class MelImage(nn.Module):
             for factor in ((0.5, 2.0) if settings.planes == "resolutions" else ())
         )
         self.repeat_channels = repeat_channels
+        self.image_channels = repeat_channels * settings.plane_count
         self.size = size
         self.frame_rate_hz = rate_hz / settings.hop_length
 

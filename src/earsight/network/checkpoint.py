@@ -15,6 +15,7 @@ from earsight.errors import ModelError
 from earsight.files import write_whole
 from earsight.mel.settings import MelSettings
 from earsight.network.classifier import Classifier
+from earsight.network.ensemble import Ensemble, joined
 from earsight.network.settings import NetworkSettings
 
 FORMAT = 2
@@ -34,10 +35,18 @@ def save_classifier(classifier: Classifier, folder: Path, facts: Mapping[str, An
         "mel": classifier.mel.model_dump(),
         "network": classifier.network_settings.model_dump(),
         "temperature": classifier.temperature,
+        **_members(classifier),
         **facts,
     }
     write_whole(folder / WEIGHTS_NAME, save(state))
     write_whole(folder / SETTINGS_NAME, json.dumps(described, indent=1, ensure_ascii=False) + "\n")
+
+
+def _members(classifier: Classifier) -> dict[str, Any]:
+    if not isinstance(classifier.network, Ensemble):
+        return {}
+    members = zip(classifier.members, classifier.network.temperatures, strict=True)
+    return {"members": [{"network": one.model_dump(), "temperature": temperature} for one, temperature in members]}
 
 
 def keep_temperature(folder: Path, temperature: float) -> None:
@@ -89,32 +98,39 @@ def load_classifier(kind: type[C], folder: Path) -> C:
     """The network of a run folder, on the CPU. Raises ModelError."""
     described = read_description(folder)
     try:
-        network = NetworkSettings.model_validate(described["network"])
-        audio = AudioSettings.model_validate(described["audio"])
-        mel = MelSettings.model_validate(described["mel"])
-    except KeyError as error:
+        members = [(member["network"], _temperature(member, folder)) for member in described.get("members", [])]
+        built = [_built(kind, described, settings, folder) for settings, _ in members or [(described["network"], 1.0)]]
+    except (KeyError, TypeError, AttributeError) as error:
         raise ModelError(
             f"{folder / SETTINGS_NAME} is damaged: it has no {error}; restore it or train again"
         ) from error
+    for one, (_, temperature) in zip(built, members, strict=False):
+        one.temperature = temperature
+    whole = joined(built) if members else built[0]
+    whole.temperature = _temperature(described, folder)
+    try:
+        whole.network.load_state_dict(load_file(folder / WEIGHTS_NAME))
+    except (SafetensorError, RuntimeError, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(
+            f"{folder / WEIGHTS_NAME} does not fit {SETTINGS_NAME} ({reason}); restore it or train again"
+        ) from error
+    return whole
+
+
+def _built(kind: type[C], described: Mapping[str, Any], settings: Any, folder: Path) -> C:
+    """An untrained network, on the CPU."""
+    try:
+        network = NetworkSettings.model_validate(settings)
+        audio = AudioSettings.model_validate(described["audio"])
+        mel = MelSettings.model_validate(described["mel"])
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise ModelError(
             f"{folder / SETTINGS_NAME} is damaged: {where}: {first['msg']}; restore it or train again"
         ) from error
-    built = kind(
-        tuple(described["labels"]),
-        audio,
-        mel,
-        network.model_copy(update={"pretrained": False, "weights": None}),
-    )
+    plain = network.model_copy(update={"pretrained": False, "weights": None})
+    built = kind(tuple(described["labels"]), audio, mel, plain)
     built.network_settings = network
-    built.temperature = _temperature(described, folder)
-    try:
-        built.network.load_state_dict(load_file(folder / WEIGHTS_NAME))
-    except (SafetensorError, RuntimeError, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ModelError(
-            f"{folder / WEIGHTS_NAME} does not fit {SETTINGS_NAME} ({reason}); restore it or train again"
-        ) from error
     return built

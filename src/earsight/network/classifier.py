@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from earsight.audio.decode import Samples
-from earsight.audio.load import fixed_crop, load_waveform
+from earsight.audio.load import fixed_crops, load_waveform
 from earsight.audio.settings import AudioSettings
 from earsight.errors import SettingsError
 from earsight.mel.image import MelImage
@@ -38,18 +38,28 @@ class Classifier(nn.Module):
     probabilities, fitted on validation clips after training (``scores.calibration``); it changes no answer.
     """
 
+    members: tuple[NetworkSettings, ...] = ()
+    """Of an ensemble: the settings of its networks (``network.ensemble``)."""
+
     def __init__(
-        self, labels: tuple[str, ...], audio: AudioSettings, mel: MelSettings, network: NetworkSettings
+        self,
+        labels: tuple[str, ...],
+        audio: AudioSettings,
+        mel: MelSettings,
+        settings: NetworkSettings,
+        *,
+        network: nn.Module | None = None,
     ) -> None:
+        """network: one that is there already; None: made by the settings. Raises SettingsError, ModelError."""
         super().__init__()
         planes = audio.channels * mel.plane_count
-        in_chans = network.in_chans or planes
+        in_chans = settings.in_chans or planes
         if in_chans % planes:
             of = f"audio.channels {audio.channels}" + (f" with mel.planes {mel.planes}" if planes > 1 else "")
             raise SettingsError(f"in_chans {in_chans} is not a multiple of {planes} ({of}); change one of them")
         self.temperature = 1.0
-        self.labels, self.audio, self.mel, self.network_settings = labels, audio, mel, network
-        self.network = create_network(network, in_chans, len(labels))
+        self.labels, self.audio, self.mel, self.network_settings = labels, audio, mel, settings
+        self.network = network or create_network(settings, in_chans, len(labels))
         self.image = MelImage(mel, audio.rate_hz, in_chans // planes, fixed_size(self.network))
 
     def forward(self, waveform: Tensor) -> Tensor:
@@ -69,10 +79,12 @@ class Classifier(nn.Module):
 
     @torch.inference_mode()
     def probabilities(self, crops: Samples) -> np.ndarray:
-        """float32 [batch, channels, crop_samples] → float64 [batch, classes], rows sum to 1."""
+        """float32 [batch × score_crops, channels, crop_samples], the crops of a clip one after the other → float64
+        [batch, classes], rows sum to 1."""
         device = next(self.parameters()).device
-        logits = self(torch.from_numpy(crops).to(device))
-        return torch.softmax(logits.double() / self.temperature, dim=1).cpu().numpy()
+        logits = self(torch.from_numpy(crops).to(device)).double()
+        of_clips = logits.unflatten(0, (-1, self.audio.score_crops)).mean(dim=1)
+        return torch.softmax(of_clips / self.temperature, dim=1).cpu().numpy()
 
     def predict(self, source: str | Path | bytes | IO[bytes]) -> Prediction:
         """Classify one recording (path, encoded bytes or file object). Raises DecodeError."""
@@ -87,16 +99,16 @@ class Classifier(nn.Module):
         try:
             batch: list[Samples] = []
             for source in sources:
-                batch.append(fixed_crop(load_waveform(source, self.audio), self.audio))
+                batch.append(fixed_crops(load_waveform(source, self.audio), self.audio))
                 if len(batch) == batch_size:
-                    yield from self.predictions(np.stack(batch))
+                    yield from self.predictions(np.concatenate(batch))
                     batch = []
             if batch:
-                yield from self.predictions(np.stack(batch))
+                yield from self.predictions(np.concatenate(batch))
         finally:
             self.train(was_training)
 
     def predictions(self, crops: Samples) -> Iterator[Prediction]:
-        """float32 [batch, channels, crop_samples] → one Prediction an item."""
+        """As ``probabilities``, one Prediction a clip."""
         for row in self.probabilities(crops):
             yield Prediction(self.labels[int(row.argmax())], dict(zip(self.labels, row.tolist(), strict=True)))

@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from earsight.audio.load import fixed_crop, load_waveform
+from earsight.audio.load import load_waveform, middle_crop
 from earsight.errors import DataError, DecodeError
 from earsight.files import write_whole
 from earsight.scores.crossval import CrossScores, cross_scores
@@ -86,6 +86,6 @@ def _mistakes(run: Predictions, plan: Plan) -> tuple[Mistake, ...]:
             heard = load_waveform(clip.path, audio, clip.start_s or 0.0, clip.end_s)
         except DecodeError:  # it was readable when it was scored; the row stands without its sound
             return None
-        return wav_bytes(fixed_crop(heard, audio)[0], audio.rate_hz)
+        return wav_bytes(middle_crop(heard, audio)[0], audio.rate_hz)
 
     return worst_mistakes(run, sound_of)

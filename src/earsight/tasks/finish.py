@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from earsight.audio.load import fixed_crop
+from earsight.audio.load import middle_crop
 from earsight.dataset.split import Split
 from earsight.files import write_whole
 from earsight.network.checkpoint import keep_temperature
@@ -144,7 +144,7 @@ def _write_report(
     store, parts, split = decoded.store, decoded.parts, decoded.split
 
     def sound_of(row: int) -> bytes:
-        heard = fixed_crop(store.waveform(parts["test"][row]), store.settings)
+        heard = middle_crop(store.waveform(parts["test"][row]), store.settings)
         return wav_bytes(heard[0], store.settings.rate_hz)
 
     groups = {clip.group for clip in store.clips} - {""}

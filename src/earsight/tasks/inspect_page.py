@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from earsight.audio.load import fixed_crop, load_waveform
+from earsight.audio.load import load_waveform, middle_crop
 from earsight.audio.settings import AudioSettings
 from earsight.dataset.clip import fold_order
 from earsight.errors import MissingExtraError
@@ -137,7 +137,7 @@ def _mel_images(work: Path, inspection: Inspection) -> list[FigureEntry]:
         clip = inspection.clips[sorted(pairs)[len(pairs) // 2][1]]
         waveform = load_waveform(clip.path, audio, clip.start_s or 0.0, clip.end_s)
         with torch.inference_mode():
-            spectrum = front_end(torch.from_numpy(fixed_crop(waveform, audio))[None])
+            spectrum = front_end(torch.from_numpy(middle_crop(waveform, audio))[None])
         images.append(decibels(spectrum, mel.power)[0, 0].numpy())
         titles.append(label)
     hz = mel_edges_hz(mel, audio.rate_hz)[1:-1]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from earsight import extras
 from earsight.audio.decode import SUFFIXES
-from earsight.audio.load import fixed_crop, load_waveform
+from earsight.audio.load import fixed_crops, load_waveform
 from earsight.dataset.walk import walk
 from earsight.errors import DataError, DecodeError, ModelError
 from earsight.tasks.cores import check_threads, free_cores, read_load
@@ -80,11 +80,11 @@ def _rows(classifier: "Classifier", paths: list[Path]) -> Iterator[Row]:
         loaded: list[object] = []
         for path in part:
             try:
-                loaded.append(fixed_crop(load_waveform(path, classifier.audio), classifier.audio))
+                loaded.append(fixed_crops(load_waveform(path, classifier.audio), classifier.audio))
             except DecodeError as error:
                 loaded.append(error)
         crops = [item for item in loaded if isinstance(item, np.ndarray)]
-        answers = iter(classifier.predictions(np.stack(crops))) if crops else iter(())
+        answers = iter(classifier.predictions(np.concatenate(crops))) if crops else iter(())
         for path, item in zip(part, loaded, strict=True):
             if isinstance(item, DecodeError):
                 yield Row(path, None, None, str(item))

@@ -1,0 +1,54 @@
+"""Several networks that answer as one."""
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from earsight.errors import ModelError
+from earsight.network.classifier import Classifier
+
+C = TypeVar("C", bound=Classifier)
+
+
+class Ensemble(nn.Module):
+    """image → the mean of the members' log probabilities, each after its own temperature; [batch, classes]."""
+
+    def __init__(self, networks: Sequence[nn.Module], temperatures: Sequence[float]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(networks)
+        self.temperatures = tuple(temperatures)
+
+    def forward(self, image: Tensor) -> Tensor:
+        answers = [
+            torch.log_softmax(member(image).float() / temperature, dim=1)
+            for member, temperature in zip(self.members, self.temperatures, strict=True)
+        ]
+        return torch.stack(answers).mean(dim=0)
+
+
+def joined(classifiers: Sequence[C]) -> C:
+    """One classifier of many, which must hear and answer alike: the same audio and mel settings, image size, and
+    labels in the same order. Raises ModelError."""
+    if len(classifiers) < 2:
+        raise ModelError(f"an ensemble has two members or more, got {len(classifiers)}")
+    first = classifiers[0]
+    for number, other in enumerate(classifiers[1:], 2):
+        if isinstance(other.network, Ensemble) or isinstance(first.network, Ensemble):
+            raise ModelError("one of the members is an ensemble already; join the runs that it was made of")
+        for name in ("labels", "audio", "mel"):
+            mine, theirs = getattr(first, name), getattr(other, name)
+            if mine != theirs:
+                raise ModelError(f"member {number} has other {name} than the first ({theirs}, {mine}); join runs alike")
+        of_first, of_other = ((one.image.size, one.image.image_channels) for one in (first, other))
+        if of_first != of_other:
+            raise ModelError(
+                f"member {number} takes images of {of_other}, the first of {of_first}; join networks alike"
+            )
+    whole = type(first)(first.labels, first.audio, first.mel, first.network_settings, network=first.network)
+    whole.network = Ensemble(
+        [classifier.network for classifier in classifiers], [classifier.temperature for classifier in classifiers]
+    )
+    whole.members = tuple(classifier.network_settings for classifier in classifiers)
+    return whole.train(first.training)

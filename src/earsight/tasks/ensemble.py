@@ -1,0 +1,104 @@
+"""ensemble: several runs → one model that averages their answers, scored on the clips that none of them was taught."""
+
+import json
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from earsight import extras
+from earsight.errors import DataError, SettingsError
+from earsight.files import write_whole
+from earsight.tasks.crossval import ABOUT_NAME
+from earsight.tasks.data import parts_csv
+from earsight.tasks.evaluate import Recorded, evaluate, read_clips
+from earsight.tasks.plan import CLIPS_NAME
+
+if TYPE_CHECKING:
+    from earsight.scores.metrics import Metrics
+
+
+@dataclass(frozen=True)
+class EnsembleResult:
+    """metrics: of the test clips; None where every clip was heard by a member, or chose its epoch."""
+
+    out: Path
+    members: int
+    metrics: "Metrics | None"
+    sentence: str
+
+
+def ensemble(
+    runs: Sequence[str | Path], out: str | Path, *, device: str = "cpu", threads: int | None = None
+) -> EnsembleResult:
+    """Save one model of the networks of many runs: of the seeds of one split, or of the folds of a data set.
+
+    runs: run folders; the folder of a cross-validation stands for all its runs.
+    out: a run folder, new or empty. Its test clips are those that are test clips of every run: all of them for seeds of
+    one split, none for the folds of a cross-validation. Raises EarsightError.
+    """
+    extras.check("torch", "timm", "safetensors")
+    place = Path(out)
+    if place.exists() and (not place.is_dir() or any(place.iterdir())):
+        raise SettingsError(f"--out {place} is not empty; name a new folder")
+    members = _members(runs)
+    from earsight.network.checkpoint import read_description, save_classifier
+    from earsight.network.classifier import Classifier
+    from earsight.network.ensemble import joined
+
+    whole = joined([Classifier.load(run) for run in members])
+    described = read_description(members[0])
+    recorded = [read_clips(run) for run in members]
+    tested = _common(recorded) if all(recorded) else ()
+    test = sum(row.part == "test" for row in tested)
+    kinds = {str(read_description(run).get("split", {}).get("kind", "")) for run in members}
+    what = "every clip was heard by one of them." if tested else "which clips they heard is not known."
+    sentence = f"{len(members)} networks whose answers are averaged; " + (
+        f"the {test} test clips were in no member's training." if test else what
+    )
+    split = {**described.get("split", {}), "sentence": sentence, "kind": " ".join(sorted(kinds))}
+    kept = ("earsight", "recipe_name", "recipe", "data", "versions")
+    facts: dict[str, Any] = {key: value for key, value in described.items() if key in kept}
+    save_classifier(whole, place, {**facts, "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "split": split})
+    if tested:
+        parts = defaultdict(list)
+        for number, row in enumerate(tested):
+            parts[row.part].append(number)
+        clips, digests = [row.clip for row in tested], [row.digest for row in tested]
+        write_whole(place / CLIPS_NAME, parts_csv(clips, parts, whole=False, digests=digests))
+    if not test:
+        return EnsembleResult(place, len(members), None, sentence)
+    found = evaluate(place, device=device, threads=threads)
+    found.predictions.write_csv(place / "predictions.csv")
+    numbers = {"test": found.metrics.to_dict(), "members": [str(run) for run in members], "split": split}
+    write_whole(place / "metrics.json", json.dumps(numbers, indent=1, ensure_ascii=False) + "\n")
+    return EnsembleResult(place, len(members), found.metrics, sentence)
+
+
+def _members(runs: Sequence[str | Path]) -> list[Path]:
+    """A cross-validation stands for all its runs. Raises SettingsError."""
+    found: list[Path] = []
+    for run in map(Path, runs):
+        folds = (run / ABOUT_NAME).is_file()
+        found += sorted(path for path in run.iterdir() if (path / "model.json").is_file()) if folds else [run]
+    if len({path.resolve() for path in found}) < len(found):
+        raise SettingsError("a run is named twice; name each member once")
+    return found
+
+
+def _common(recorded: Sequence[Sequence[Recorded]]) -> tuple[Recorded, ...]:
+    """Every clip of every run, once: test where it is that in all runs, otherwise what it was in the first that heard
+    it. Raises DataError where a run scored what it was trained on."""
+    rows_of: dict[Any, list[Recorded]] = defaultdict(list)
+    for row in (row for rows in recorded for row in rows):
+        if row.part == "all":
+            raise DataError("a run was trained and scored on the same clips; join runs that held clips out")
+        rows_of[row.clip.path, row.clip.start_s, row.clip.end_s].append(row)
+    found = []
+    for rows in rows_of.values():
+        heard = [row for row in rows if row.part != "test"]
+        if heard or len(rows) == len(recorded):  # otherwise some runs left it out: nothing is known of it
+            found.append((heard or rows)[0])
+    return tuple(found)
