@@ -246,3 +246,34 @@ def test_every_setting_of_the_learning_is_in_the_model(tones: Path, tmp_path: Pa
     assert kept["loss"] == {"label_smoothing": 0.1, "class_weights": "balanced"}
     assert load_file(tmp_path / "run" / "model.safetensors")
     assert es.Classifier.load(tmp_path / "run").labels == ("high", "low")
+
+
+def test_labels_of_test_speakers_move_no_choice(tmp_path: Path) -> None:
+    """Only test speakers are labelled the wrong way round: weights, epochs, temperature and choice stay; their score
+    does not."""
+    from tests.conftest import write_tones
+
+    clips = sorted(write_tones(tmp_path / "tones").rglob("*.wav"))
+    other = {"high": "low", "low": "high"}
+    for name in ("true", "swapped"):
+        rows = ["path,label,group,part"]
+        for number, path in enumerate(clips):
+            part = ("train", "train", "valid", "test")[number % 4]
+            label = other[path.parent.name] if (name, part) == ("swapped", "test") else path.parent.name
+            rows.append(f"{path},{label},speaker{number % 4},{part}")
+        (tmp_path / f"{name}.csv").write_text("\n".join(rows) + "\n")
+        settings = recipe(epochs=20, average_best=2)
+        train(tmp_path / f"{name}.csv", recipe=settings, split="column:part", out=tmp_path / name, threads=1)
+    assert same(tmp_path / "true", tmp_path / "swapped")
+    true, swapped = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("true", "swapped"))
+    assert true["test"]["accuracy"] == pytest.approx(1 - swapped["test"]["accuracy"])
+    assert true["test"]["accuracy"] != swapped["test"]["accuracy"]
+    for same_in_both in ("best_epoch", "epochs", "valid"):
+        assert true[same_in_both] == swapped[same_in_both]
+    assert true["calibration"]["temperature"] == swapped["calibration"]["temperature"]
+    histories = [
+        [row | {"seconds": "", "clips_per_s": ""} for row in csv.DictReader((tmp_path / name / "history.csv").open())]
+        for name in ("true", "swapped")
+    ]
+    assert histories[0] == histories[1]
+    assert len(histories[0]) == 20
