@@ -41,6 +41,7 @@ class MelImage(nn.Module):
         self.repeat_channels = repeat_channels
         self.image_channels = repeat_channels * settings.plane_count
         self.size = size
+        self.resize: nn.Module = Resize(size) if size else nn.Identity()
         self.frame_rate_hz = rate_hz / settings.hop_length
 
     def image_size(self, samples: int) -> tuple[int, int]:
@@ -62,8 +63,7 @@ class MelImage(nn.Module):
             slopes = [delta(planes[0], order) for order in (1, 2)]
             planes += [self._standardised(slope) if self.settings.normalise == "image" else slope for slope in slopes]
         image = torch.cat(planes, dim=1) if len(planes) > 1 else planes[0]
-        if self.size is not None:
-            image = nn.functional.interpolate(image, self.size, mode="bilinear", antialias=True)
+        image = self.resize(image)
         return image.repeat(1, self.repeat_channels, 1, 1) if self.repeat_channels > 1 else image
 
     def _values(self, mel: Tensor, band_gain: Tensor | None) -> Tensor:
@@ -88,6 +88,17 @@ class MelImage(nn.Module):
         mean = plane.mean(dim=(1, 2, 3), keepdim=True)
         deviation = plane.std(dim=(1, 2, 3), keepdim=True, correction=0)
         return (plane - mean) / deviation.clamp_min(1e-5)  # silence has no deviation and becomes zeros
+
+
+class Resize(nn.Module):
+    """Bilinear, and without aliases where it shrinks."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, image: Tensor) -> Tensor:
+        return nn.functional.interpolate(image, self.size, mode="bilinear", antialias=True)
 
 
 def pcen(mel: Tensor, frame_rate_hz: float) -> Tensor:

@@ -1,0 +1,161 @@
+"""A classifier of plain products and sums: the same numbers, from operations that every runtime has.
+
+The short-time Fourier transform becomes two grouped convolutions (Cooley and Tukey 1965, n_fft = N₁ · N₂, N₂ a divisor
+of the hop length): with n = N₂ n₁ + n₂ and k = k₁ + N₁ k₂
+
+    X[k] = Σ over n₂ of (Σ over n₁ of w[n] x[n] · exp(−2πi n₁ k₁ / N₁)) · exp(−2πi n₂ k / N)
+
+The inner sum is a convolution of the waveform, written in rows of N₂ samples, and never copies a frame; x is real, so
+that k₁ ≤ N₁ / 2 is enough. For n_fft 1024 and a hop of 160 that is a tenth of the products of the plain transform.
+"""
+
+import copy
+import math
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from earsight.mel.image import MelImage
+from earsight.mel.settings import MelSettings
+from earsight.mel.spectrogram import MelSpectrogram, Warp, mel_filterbank
+from earsight.network.classifier import Classifier
+
+Floats = npt.NDArray[np.float64]
+
+
+class PortableSpectrogram(MelSpectrogram):
+    """``MelSpectrogram`` without a Fourier transform of the runtime's own. Nothing is warped here."""
+
+    inner: Tensor
+    outer: Tensor
+    mel_of_power: Tensor
+
+    def __init__(self, settings: MelSettings, rate_hz: int) -> None:
+        super().__init__(settings, rate_hz)
+        self.columns = columns_of(settings)
+        inner, outer, mel = transform(settings, rate_hz, self.columns)
+        self.register_buffer("inner", torch.from_numpy(inner).float(), persistent=False)
+        self.register_buffer("outer", torch.from_numpy(outer).float(), persistent=False)
+        self.register_buffer("mel_of_power", torch.from_numpy(mel).float(), persistent=False)
+
+    def forward(self, waveform: Tensor, warp: Warp | None = None) -> Tensor:
+        if warp is not None:
+            raise ValueError("a portable spectrogram is not warped; train with MelSpectrogram")
+        s, samples = self.settings, waveform.shape[-1]
+        n2, half = self.columns, self.settings.n_fft // 2
+        length, count = samples + 2 * half, waveform.shape[0] * waveform.shape[1]
+        sounds = nn.functional.pad(waveform.flatten(0, 1), (half, half + (-length) % n2))
+        rows = sounds.reshape(count, -1, n2).transpose(1, 2)  # [sounds, N₂, rows]
+        first = nn.functional.conv1d(rows, self.inner, stride=s.hop_length // n2, groups=n2)
+        k1 = self.outer.shape[0] // (2 * n2)
+        swapped = (
+            first.reshape(count, n2, 2, k1, -1).permute(0, 3, 2, 1, 4).flatten(1, 3)
+        )  # k₁, then (re, im) of each n₂
+        both = nn.functional.conv1d(swapped, self.outer, groups=k1).reshape(count, k1, 2, n2, -1)
+        power = both.square().sum(dim=2).flatten(1, 2)  # [sounds, k₁ · N₂, frames]
+        mel = self.mel_of_power @ (power if s.power == 2 else power.sqrt())
+        return mel[..., : 1 + samples // s.hop_length].reshape(*waveform.shape[:2], s.n_mels, -1)
+
+
+def columns_of(settings: MelSettings) -> int:
+    """N₂: the divisor of the hop length and of n_fft with the fewest products."""
+
+    def products(n2: int) -> int:
+        n1 = settings.n_fft // n2
+        return (n1 // 2 + 1) * (2 * n1 * n2 + (2 * n2) ** 2 * (n2 > 1))
+
+    common = math.gcd(settings.n_fft, settings.hop_length)
+    return min((n2 for n2 in range(1, common + 1) if common % n2 == 0), key=products)
+
+
+def transform(settings: MelSettings, rate_hz: int, n2: int) -> tuple[Floats, Floats, Floats]:
+    """The inner sum [N₂ · 2K, 1, N₁], the outer sum [K · 2N₂, 2N₂, 1] and the mel filters [n_mels, K · N₂] over their
+    power, K = N₁ // 2 + 1."""
+    n_fft, n1 = settings.n_fft, settings.n_fft // n2
+    window, left = np.zeros(n_fft), (n_fft - settings.win_length) // 2
+    window[left : left + settings.win_length] = np.hanning(settings.win_length + 1)[:-1]
+    k1, column = np.arange(n1 // 2 + 1), np.arange(n2)
+    turn = np.exp(-2j * np.pi * np.outer(k1, np.arange(n1)) / n1)
+    windowed = turn[None] * window.reshape(n1, n2).T[:, None]  # [N₂, K, N₁]
+    inner = np.concatenate([windowed.real, windowed.imag], axis=1).reshape(-1, 1, n1)
+    bins = k1[:, None] + n1 * column  # k of [K, k₂]
+    turn = np.exp(-2j * np.pi * bins[:, :, None] * column / n_fft)  # [K, k₂, n₂]
+    outer = np.block([[turn.real, -turn.imag], [turn.imag, turn.real]]).reshape(-1, 2 * n2, 1)
+    # X[n_fft − k] is the conjugate of X[k]; each bin up to n_fft / 2 is taken once
+    known, first = np.unique(np.where(bins > n_fft // 2, n_fft - bins, bins), return_index=True)
+    mel = np.zeros((settings.n_mels, bins.size))
+    mel[:, first] = mel_filterbank(settings, rate_hz)[:, known]
+    return inner, outer, mel
+
+
+class FixedResize(nn.Module):
+    """What ``interpolate(…, antialias=True)`` does to images of one size, as two products."""
+
+    rows: Tensor
+    columns: Tensor
+
+    def __init__(self, before: tuple[int, int], after: tuple[int, int]) -> None:
+        super().__init__()
+        for name, old, new in (("rows", before[0], after[0]), ("columns", before[1], after[1])):
+            square = torch.eye(old)[None, None]
+            weights = nn.functional.interpolate(square, (new, old), mode="bilinear", antialias=True)[0, 0]
+            self.register_buffer(name, weights, persistent=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.rows @ image @ self.columns.t()
+
+
+class Portable(nn.Module):
+    """float32 waveform [batch, samples] (several channels: [batch, channels, samples]), as ``audio.load`` prepares it,
+    of any length → probabilities [batch, classes], logits [batch, classes].
+
+    What is heard of it is what ``Classifier.predict`` hears: the middle crop or several, zeros around a short clip.
+    """
+
+    def __init__(self, classifier: Classifier) -> None:
+        super().__init__()
+        self.audio, self.temperature = classifier.audio, classifier.temperature
+        self.network = copy.deepcopy(classifier.network).cpu().float().eval()
+        self.image = portable_image(classifier.image, self.audio.crop_samples)
+
+    @classmethod
+    def of(cls, classifier: Classifier) -> Self:
+        """In evaluation mode, for the CPU."""
+        return cls(classifier).eval()
+
+    def forward(self, waveform: Tensor) -> tuple[Tensor, Tensor]:
+        crops = self.crops(waveform if waveform.ndim == 3 else waveform[:, None])  # [batch, crops, channels, samples]
+        logits = self.network(self.image(crops.flatten(0, 1))).float()
+        of_clips = logits.reshape(-1, self.audio.score_crops, logits.shape[1]).mean(dim=1)
+        return torch.softmax(of_clips / self.temperature, dim=1), of_clips
+
+    def crops(self, waveform: Tensor) -> Tensor:
+        """[batch, channels, samples] → [batch, crops, channels, crop_samples]; see ``audio.segment``."""
+        size, count, length = self.audio.crop_samples, self.audio.score_crops, waveform.shape[-1]
+        # as tensors: a length that is not known yet must not be compared in Python
+        samples = torch.scalar_tensor(length, dtype=torch.int64)
+        rest, missing = (samples - size).clamp_min(0), (size - samples).clamp_min(0)
+        number = torch.arange(count)
+        starts = rest * number // (count - 1) if count > 1 else rest.reshape(1) // 2
+        place = starts[:, None] - missing // 2 + torch.arange(size)  # [crops, size]
+        inside = (place >= 0) & (place < samples)
+        chosen = waveform[:, :, place.clamp_min(0).minimum(samples - 1).flatten()]
+        piece = chosen.reshape(*waveform.shape[:2], count, size)
+        return (piece * inside).transpose(1, 2)
+
+
+def portable_image(image: MelImage, samples: int) -> MelImage:
+    """The same images of sounds of so many samples."""
+    plain = MelImage(image.settings, image.spectrogram.rate_hz, image.repeat_channels, None)
+    plain.spectrogram = PortableSpectrogram(image.settings, image.spectrogram.rate_hz)
+    plain.finer_and_coarser = nn.ModuleList(
+        PortableSpectrogram(one.settings, one.rate_hz)
+        for one in image.finer_and_coarser
+        if isinstance(one, MelSpectrogram)
+    )
+    if image.size is not None:
+        plain.resize = FixedResize((image.settings.n_mels, image.frames(samples)), image.size)
+    return plain.eval()

@@ -1,0 +1,68 @@
+import numpy as np
+import pytest
+import torch
+
+from earsight.audio.load import fixed_crops
+from earsight.audio.settings import AudioSettings
+from earsight.mel.image import MelImage
+from earsight.mel.settings import MelSettings
+from earsight.mel.spectrogram import MelSpectrogram
+from earsight.network.portable import Portable, PortableSpectrogram, columns_of, portable_image
+from tests.network.test_classifier import tiny
+
+
+def sounds(batch: int, channels: int, samples: int) -> torch.Tensor:
+    return torch.randn(batch, channels, samples, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(
+    ("n_fft", "win", "hop", "columns"),
+    [
+        (1024, 1024, 160, 16),
+        (1024, 800, 512, 16),
+        (512, 400, 160, 16),
+        (501, 400, 100, 1),
+        (96, 95, 36, 6),
+        (64, 64, 7, 1),
+    ],
+)
+@pytest.mark.parametrize("power", [1, 2])
+def test_the_spectrogram_is_that_of_the_fourier_transform(
+    n_fft: int, win: int, hop: int, columns: int, power: int
+) -> None:
+    settings = MelSettings(n_fft=n_fft, win_length=win, hop_length=hop, n_mels=20, power=power)
+    assert columns_of(settings) == columns
+    for samples in (4000, 4001, 3 * n_fft + 17):
+        ours = PortableSpectrogram(settings, 16000)(sounds(2, 2, samples))
+        theirs = MelSpectrogram(settings, 16000)(sounds(2, 2, samples))
+        assert ours.shape == theirs.shape
+        assert torch.allclose(ours, theirs, rtol=1e-4, atol=1e-5 * float(theirs.max()))
+
+
+@pytest.mark.parametrize("planes", ["mel", "deltas", "resolutions"])
+@pytest.mark.parametrize("values", ["linear", "log", "pcen"])
+def test_images_are_the_same(planes: str, values: str) -> None:
+    settings = MelSettings(n_mels=32, planes=planes, values=values)
+    for size in (None, (64, 80), (16, 20)):
+        image = MelImage(settings, 16000, 2, size)
+        assert torch.allclose(portable_image(image, 8000)(sounds(2, 1, 8000)), image(sounds(2, 1, 8000)), atol=2e-3)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("length", [100, 7999, 8000, 8001, 12345])
+def test_what_is_heard_of_a_clip_is_what_prediction_hears(length: int, count: int) -> None:
+    audio = AudioSettings(crop_s=0.5, score_crops=count, channels=2)
+    portable = Portable.of(tiny(audio=audio))
+    clips = sounds(3, 2, length)
+    expected = np.stack([fixed_crops(clip, audio) for clip in clips.numpy()])
+    assert np.array_equal(portable.crops(clips).numpy(), expected)
+
+
+@pytest.mark.parametrize("model", ["test_efficientnet", "test_vit"])
+def test_probabilities_are_those_of_the_classifier(model: str) -> None:
+    classifier = tiny(model, audio=AudioSettings(crop_s=0.5, score_crops=2))
+    classifier.temperature = 1.7
+    probabilities, logits = Portable.of(classifier)(sounds(2, 1, 9000)[:, 0])
+    crops = np.concatenate([fixed_crops(clip, classifier.audio) for clip in sounds(2, 1, 9000).numpy()])
+    assert np.allclose(probabilities.detach().numpy(), classifier.probabilities(crops), atol=1e-4)
+    assert torch.allclose(torch.softmax(logits / 1.7, 1), probabilities)
