@@ -15,6 +15,9 @@ EXTRA_OF = {
     "jinja2": "train",
     "filelock": "train",
     "pooch": "train",
+    "onnx": "export",
+    "onnxruntime": "export",
+    "onnxscript": "export",
     "pyarrow": "parquet",
     "requests": "train",
 }

@@ -18,6 +18,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from earsight.audio.decode import Samples
+from earsight.audio.load import fixed_crops
 from earsight.mel.image import MelImage
 from earsight.mel.settings import MelSettings
 from earsight.mel.spectrogram import MelSpectrogram, Warp, mel_filterbank
@@ -118,6 +120,7 @@ class Portable(nn.Module):
     def __init__(self, classifier: Classifier) -> None:
         super().__init__()
         self.audio, self.temperature = classifier.audio, classifier.temperature
+        self.plain = [classifier]  # in a list: not a part of what is exported
         self.network = copy.deepcopy(classifier.network).cpu().float().eval()
         self.image = portable_image(classifier.image, self.audio.crop_samples)
 
@@ -125,6 +128,23 @@ class Portable(nn.Module):
     def of(cls, classifier: Classifier) -> Self:
         """In evaluation mode, for the CPU."""
         return cls(classifier).eval()
+
+    @property
+    def length_axis(self) -> int:
+        """Of the input: where its samples lie."""
+        return 1 if self.audio.channels == 1 else 2
+
+    def example(self) -> Tensor:
+        """An input of two clips, longer than a crop."""
+        channels = (self.audio.channels,) if self.audio.channels > 1 else ()
+        return torch.randn(2, *channels, self.audio.crop_samples + 1234, generator=torch.Generator().manual_seed(0))
+
+    @torch.inference_mode()
+    def reference(self, sound: Samples) -> npt.NDArray[np.float32]:
+        """Logits [classes] of a waveform [channels, samples], by the classifier that this was made of."""
+        crops = torch.from_numpy(fixed_crops(sound, self.audio))
+        answer: npt.NDArray[np.float32] = self.plain[0](crops).mean(dim=0).numpy()
+        return answer
 
     def forward(self, waveform: Tensor) -> tuple[Tensor, Tensor]:
         crops = self.crops(waveform if waveform.ndim == 3 else waveform[:, None])  # [batch, crops, channels, samples]

@@ -1,0 +1,297 @@
+"""export: a run folder → one file that answers the same without torch, checked on real clips before it is written."""
+
+import json
+import tempfile
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from earsight import extras
+from earsight.audio.decode import Samples
+from earsight.audio.load import load_waveform
+from earsight.errors import DecodeError, ModelError, SettingsError
+from earsight.files import write_whole
+from earsight.tasks.evaluate import Recorded, read_clips
+
+if TYPE_CHECKING:
+    from earsight.network.classifier import Classifier
+    from earsight.network.portable import Portable
+
+FORMAT = 1
+Kind = Literal["onnx", "torch-export"]
+Smaller = Literal["none", "int8", "fp16"]
+LARGEST_DIFFERENCE = 1e-3
+_CHECKED, _CALIBRATED, _VALIDATED = 16, 128, 400
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """clips: that were compared; real: whether they are recordings of the run. difference: the largest between the
+    logits of file and run. accuracy: of run and file on validation clips, for a file of fewer bits; None otherwise."""
+
+    path: Path
+    bytes: int
+    clips: int
+    real: bool
+    difference: float
+    accuracy: tuple[float, float] | None = None
+    validated: int = 0
+
+
+def export(
+    run: str | Path,
+    out: str | Path | None = None,
+    *,
+    to: Kind = "onnx",
+    quantize: Smaller = "none",
+    overwrite: bool = False,
+) -> ExportResult:
+    """Write the network of a run, with mel front end, labels, temperature and settings, as one file.
+
+    out: its name; otherwise that of the run. to: an ONNX file, or a program of torch.export. quantize: weights and
+    sums of 8 bits, calibrated on training clips, or weights of 16 bits. The file is compared with the run on clips of
+    its test part (on noise where they are gone): it is not written where a logit differs by ``LARGEST_DIFFERENCE`` or
+    more, or, with fewer bits, where the answers can't be compared. Raises EarsightError.
+    """
+    run = Path(run)
+    ending = ".onnx" if to == "onnx" else ".pt2"
+    place = Path(out) if out is not None else run.with_name(run.resolve().name + ending)
+    if quantize != "none" and to != "onnx":
+        raise SettingsError(f"--quantize {quantize} is for ONNX files; leave out --to {to}")
+    if place.exists() and not overwrite:
+        raise SettingsError(f"{place} exists; pass --overwrite, or another --out")
+    if place.suffix != ending:
+        raise SettingsError(f"--out {place} must end in {ending}")
+    extras.check("torch", "timm", "safetensors", *(("onnx", "onnxscript", "onnxruntime") if to == "onnx" else ()))
+    from earsight.network.checkpoint import read_description
+    from earsight.network.classifier import Classifier
+    from earsight.network.portable import Portable
+
+    classifier = Classifier.load(run)
+    recorded = read_clips(run)
+    test, real = _sounds(classifier, recorded, "test", _CHECKED)
+    portable = Portable.of(classifier)
+    about = {**read_description(run), "format": FORMAT, "quantize": quantize}
+    with tempfile.TemporaryDirectory(dir=_parent(place), prefix=".export-") as folder:
+        made = Path(folder) / f"model{ending}"
+        answer = (_write_onnx if to == "onnx" else _write_program)(portable, made, about)
+        difference = _difference(answer, portable, test)
+        if difference >= LARGEST_DIFFERENCE:
+            raise ModelError(
+                f"the exported file answers otherwise: a logit differs by {difference:.2g} on {len(test)} clips; "
+                f"nothing was written. Please report this with the model's name ({classifier.network_settings.model})"
+            )
+        accuracy, validated = None, 0
+        if quantize != "none":
+            valid = _labelled(classifier, recorded, "valid", _VALIDATED)
+            calibration = _sounds(classifier, recorded, "train", _CALIBRATED)[0] if quantize == "int8" else []
+            smaller = made.with_name("smaller.onnx")
+            _FEWER_BITS[quantize](made, smaller, calibration)
+            accuracy, validated = _accuracies(answer, _session(smaller), valid), len(valid)
+            made = smaller
+        write_whole(place, made.read_bytes())
+    return ExportResult(place, place.stat().st_size, len(test), real, difference, accuracy, validated)
+
+
+Answer = Callable[[Samples], np.ndarray]
+"""A waveform [channels, samples] → logits [classes]."""
+
+
+def _parent(place: Path) -> Path:
+    if not place.parent.is_dir():
+        raise SettingsError(f"no folder {place.parent} for {place.name}; make it, or name another --out")
+    return place.parent
+
+
+def _sounds(classifier: "Classifier", recorded: Sequence[Recorded], part: str, most: int) -> tuple[list[Samples], bool]:
+    """Waveforms of the run's clips, spread over the part, as the network hears them; noise and tones where there are
+    none."""
+    sounds = [sound for sound, _ in _labelled(classifier, recorded, part, most)]
+    if sounds:
+        return sounds, True
+    rng, audio = np.random.default_rng(0), classifier.audio
+    lengths = rng.integers(audio.crop_samples // 2, 2 * audio.crop_samples, 8)
+    made = [0.1 * rng.standard_normal((audio.channels, length)).astype(np.float32) for length in lengths]
+    for number, sound in enumerate(made[::2], 1):
+        seconds = np.arange(sound.shape[1]) / audio.rate_hz
+        sound += 0.5 * np.sin(2 * np.pi * 0.05 * number * audio.rate_hz * seconds).astype(np.float32)
+    return made, False
+
+
+def _labelled(
+    classifier: "Classifier", recorded: Sequence[Recorded], part: str, most: int
+) -> list[tuple[Samples, int]]:
+    """Waveforms and the columns of their labels. Clips that are gone or can't be read are passed over."""
+    rows = [row for row in recorded if row.part in {part, "all"} and row.clip.label in classifier.labels]
+    found = []
+    for place in np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(int)):
+        clip = rows[place].clip
+        try:
+            sound = load_waveform(clip.path, classifier.audio, clip.start_s or 0.0, clip.end_s)
+        except DecodeError:
+            continue
+        found.append((sound, classifier.labels.index(clip.label)))
+    return found
+
+
+def _write_onnx(portable: "Portable", path: Path, about: dict[str, Any]) -> Answer:
+    import torch
+
+    dimensions = {0: torch.export.Dim("batch", min=1), portable.length_axis: torch.export.Dim("samples", min=1)}
+    try:
+        program = torch.onnx.export(
+            portable,
+            (portable.example(),),
+            dynamo=True,
+            input_names=["waveform"],
+            output_names=["probabilities", "logits"],
+            dynamic_shapes=(dimensions,),
+            verbose=False,
+        )
+    except Exception as error:  # the exporter's errors have no common kind
+        raise ModelError(
+            f"this network can't be exported to ONNX: {_first_line(error)}; try another --model"
+        ) from error
+    if program is None:
+        raise ModelError("this network can't be exported to ONNX; train another")
+    model = program.model_proto
+    for node in model.graph.node:
+        del node.metadata_props[:]  # file names of this machine
+        node.doc_string = ""
+    entry = model.metadata_props.add()
+    entry.key, entry.value = "earsight", json.dumps(about, ensure_ascii=False)
+    path.write_bytes(model.SerializeToString())
+    return _session(path)
+
+
+def _session(path: Path) -> Answer:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    flat = len(session.get_inputs()[0].shape) == 2
+
+    def answer(sound: Samples) -> np.ndarray:
+        found: np.ndarray = session.run(["logits"], {"waveform": sound if flat else sound[None]})[0][0]
+        return found
+
+    return answer
+
+
+def _write_program(portable: "Portable", path: Path, about: dict[str, Any]) -> Answer:
+    import torch
+
+    dimensions = {0: torch.export.Dim("batch", min=1), portable.length_axis: torch.export.Dim("samples", min=1)}
+    try:
+        program = torch.export.export(portable, (portable.example(),), dynamic_shapes=(dimensions,))
+    except Exception as error:  # as above
+        raise ModelError(f"this network can't be exported by torch.export: {_first_line(error)}") from error
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of views among the weights, which are saved whole
+        torch.export.save(program, path, extra_files={"earsight.json": json.dumps(about, ensure_ascii=False)})
+    module = torch.export.load(path).module()
+
+    def answer(sound: Samples) -> np.ndarray:
+        with torch.inference_mode():
+            waveform = torch.from_numpy(sound)
+            found: np.ndarray = module(waveform if waveform.shape[0] == 1 else waveform[None])[1][0].numpy()
+        return found
+
+    return answer
+
+
+def _difference(answer: Answer, portable: "Portable", sounds: Sequence[Samples]) -> float:
+    """The largest between the logits of the file and of the run's own path. Infinite where an answer differs."""
+    largest = 0.0
+    for sound in sounds:
+        theirs, ours = answer(sound), portable.reference(sound)
+        if theirs.argmax() != ours.argmax() and np.ptp(np.sort(ours)[-2:]) > LARGEST_DIFFERENCE:
+            return float("inf")
+        largest = max(largest, float(np.abs(theirs - ours).max()))
+    return largest
+
+
+def _int8(whole: Path, smaller: Path, sounds: Sequence[Samples]) -> None:
+    """Static, of the network alone: the mel image spans too many powers of ten for 8 bits."""
+    import onnx
+    from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    prepared = whole.with_name("prepared.onnx")
+    quant_pre_process(whole, prepared, skip_symbolic_shape=True)
+    flat = len(onnx.load(prepared).graph.input[0].type.tensor_type.shape.dim) == 2
+
+    class Sounds(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.left = iter(sounds)
+
+        def get_next(self) -> dict[str, Samples] | None:
+            sound = next(self.left, None)
+            return None if sound is None else {"waveform": sound if flat else sound[None]}
+
+    quantize_static(
+        prepared,
+        smaller,
+        Sounds(),
+        per_channel=True,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+        calibrate_method=CalibrationMethod.MinMax,
+        op_types_to_quantize=["Conv", "Gemm", "MatMul"],
+        nodes_to_exclude=_front_end(onnx.load(prepared)),
+    )
+
+
+def _fp16(whole: Path, smaller: Path, sounds: Sequence[Samples]) -> None:
+    """Weights of the network, each widened again before it is used: half the size, the same speed."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    model = onnx.load(whole)
+    of_front_end = set(_front_end(model))
+    kept = {name for node in model.graph.node if node.name in of_front_end for name in node.input}
+    casts = []
+    for tensor in model.graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        if values.dtype != np.float32 or values.size < 64 or tensor.name in kept:
+            continue
+        name = tensor.name
+        tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}_fp16"))
+        casts.append(helper.make_node("Cast", [f"{name}_fp16"], [name], to=TensorProto.FLOAT))
+    for number, cast in enumerate(casts):
+        model.graph.node.insert(number, cast)
+    smaller.write_bytes(model.SerializeToString())
+
+
+_FEWER_BITS: dict[str, Callable[[Path, Path, Sequence[Samples]], None]] = {"int8": _int8, "fp16": _fp16}
+
+
+def _front_end(model: Any) -> list[str]:
+    """Names of the nodes that make the image: what the first node with a weight of the network needs."""
+    made_by = {name: node for node in model.graph.node for name in node.output}
+    weights = {tensor.name for tensor in model.graph.initializer if tensor.name.startswith("network.")}
+    first = next(node for node in model.graph.node if weights & set(node.input))
+    found, left = [], [name for name in first.input if name not in weights]
+    while left:
+        node = made_by.get(left.pop())
+        if node is not None and node.name not in found:
+            found.append(node.name)
+            left += node.input
+    return found
+
+
+def _accuracies(one: Answer, other: Answer, valid: Sequence[tuple[Samples, int]]) -> tuple[float, float] | None:
+    if not valid:
+        return None
+    first, second = (np.mean([answer(sound).argmax() == truth for sound, truth in valid]) for answer in (one, other))
+    return float(first), float(second)
+
+
+def _first_line(error: BaseException) -> str:
+    """Of what was wrong at first: the exporters wrap it into advice for their own users."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)[:200]

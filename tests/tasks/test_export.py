@@ -1,0 +1,158 @@
+"""A run as one file: really exported, run by onnxruntime in another process that has no torch."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+import earsight as es
+from earsight.audio.load import load_waveform
+from earsight.errors import ModelError, SettingsError
+from earsight.tasks import export as module
+from earsight.tasks.export import export
+from earsight.tasks.train import train
+from tests.conftest import write_tones
+from tests.tasks.test_train import recipe
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("export")
+    settings = recipe(epochs=6, audio={"crop_s": 0.4, "score_crops": 2})
+    train(write_tones(root / "tones"), recipe=settings, out=root / "run", threads=1)
+    return root
+
+
+@pytest.fixture(scope="module")
+def exported(trained: Path) -> Path:
+    export(trained / "run", trained / "model.onnx")
+    return trained / "model.onnx"
+
+
+def answers(path: Path, sounds: list[np.ndarray]) -> list[np.ndarray]:
+    session = onnxruntime.InferenceSession(path)
+    return [session.run(["probabilities"], {"waveform": sound})[0][0] for sound in sounds]
+
+
+def test_the_file_answers_as_the_run_does_on_clips_of_any_length(trained: Path, exported: Path) -> None:
+    classifier = es.Classifier.load(trained / "run")
+    paths = sorted((trained / "tones").rglob("*.wav"))
+    sounds = [load_waveform(path, classifier.audio) for path in paths]
+    assert len({sound.shape[1] for sound in sounds}) > 5
+    for path, found in zip(paths, answers(exported, sounds), strict=True):
+        expected = list(classifier.predict(path).probabilities.values())
+        assert np.allclose(found, expected, atol=1e-4)
+
+
+def test_everything_that_an_answer_needs_is_inside(trained: Path, exported: Path) -> None:
+    session = onnxruntime.InferenceSession(exported)
+    about = json.loads(session.get_modelmeta().custom_metadata_map["earsight"])
+    described = json.loads((trained / "run" / "model.json").read_text())
+    for key in ("labels", "audio", "mel", "network", "temperature", "split", "versions"):
+        assert about[key] == described[key]
+    assert (about["format"], about["quantize"]) == (1, "none")
+    sizes = [(entry.name, entry.shape) for entry in session.get_inputs()]
+    assert sizes == [("waveform", ["batch", "samples"])]
+    text = exported.read_bytes().decode("latin-1")
+    assert str(Path(module.__file__).parent) not in text  # nobody's folders
+
+
+def test_a_batch_equals_its_items(trained: Path, exported: Path) -> None:
+    session = onnxruntime.InferenceSession(exported)
+    clips = np.random.default_rng(0).standard_normal((3, 9000)).astype(np.float32)
+    clips[1] = 0
+    together = session.run(["logits"], {"waveform": clips})[0]
+    for row in range(3):
+        alone = session.run(["logits"], {"waveform": clips[row : row + 1]})[0]
+        assert np.allclose(together[row], alone[0], atol=1e-4)
+    assert np.isfinite(together).all()
+
+
+def test_another_process_without_torch_runs_it(trained: Path, exported: Path) -> None:
+    blocked = (
+        "import sys\n"
+        "sys.modules['torch'] = sys.modules['timm'] = None\n"
+        "import numpy, onnxruntime\n"
+        "session = onnxruntime.InferenceSession(sys.argv[1])\n"
+        "print(session.run(['probabilities'], {'waveform': numpy.zeros((1, 100), 'float32')})[0].sum())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", blocked, exported], capture_output=True, text=True, check=True)
+    assert float(done.stdout) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_stereo_goes_in_as_two_channels(tmp_path: Path) -> None:
+    from earsight.audio.settings import AudioSettings
+    from earsight.network.checkpoint import save_classifier
+    from tests.network.test_classifier import tiny
+
+    classifier = tiny(audio=AudioSettings(crop_s=0.25, channels=2))
+    save_classifier(classifier, tmp_path / "run", {})
+    done = export(tmp_path / "run")
+    assert (done.path, done.real, done.clips) == (tmp_path / "run.onnx", False, 8)
+    sound = np.random.default_rng(0).standard_normal((1, 2, 4000)).astype(np.float32)
+    session = onnxruntime.InferenceSession(done.path)
+    found = session.run(["probabilities"], {"waveform": sound})[0]
+    assert np.allclose(found, classifier.probabilities(sound), atol=1e-4)
+
+
+@pytest.mark.parametrize("bits", ["int8", "fp16"])
+def test_fewer_bits_are_smaller_and_say_what_they_cost(trained: Path, exported: Path, bits: str) -> None:
+    done = export(trained / "run", trained / f"{bits}.onnx", quantize=bits)
+    assert done.bytes < 0.8 * exported.stat().st_size
+    assert done.accuracy is not None
+    assert done.validated == 4
+    classifier = es.Classifier.load(trained / "run")
+    about = json.loads(onnxruntime.InferenceSession(done.path).get_modelmeta().custom_metadata_map["earsight"])
+    assert about["quantize"] == bits
+    sound = load_waveform(next((trained / "tones").rglob("*.wav")), classifier.audio)
+    one, other = answers(exported, [sound])[0], answers(done.path, [sound])[0]
+    assert not np.array_equal(one, other)
+    assert np.allclose(one, other, atol=0.01 if bits == "fp16" else 0.3)
+    kinds = {node.op_type for node in onnx.load(done.path).graph.node}
+    assert ("QuantizeLinear" in kinds) == (bits == "int8")
+
+
+def test_torch_export(trained: Path) -> None:
+    done = export(trained / "run", trained / "model.pt2", to="torch-export")
+    about: dict[str, str] = {"earsight.json": ""}
+    program = torch.export.load(done.path, extra_files=about).module()
+    assert json.loads(about["earsight.json"])["labels"] == ["high", "low"]
+    classifier = es.Classifier.load(trained / "run")
+    path = next((trained / "tones").rglob("*.wav"))
+    with torch.inference_mode():
+        found = program(torch.from_numpy(load_waveform(path, classifier.audio)))[0][0].numpy()
+    assert np.allclose(found, list(classifier.predict(path).probabilities.values()), atol=1e-4)
+
+
+def test_a_file_that_answers_otherwise_is_not_written(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from earsight.network.portable import PortableSpectrogram
+
+    real = PortableSpectrogram.forward
+    monkeypatch.setattr(PortableSpectrogram, "forward", lambda self, waveform, warp=None: 0.5 + real(self, waveform))
+    with pytest.raises(ModelError, match="answers otherwise: a logit differs by"):
+        export(trained / "run", trained / "wrong.onnx")
+    assert not (trained / "wrong.onnx").exists()
+    assert not list(trained.glob(".export*"))
+
+
+def test_what_can_not_be_written_is_refused_at_once(trained: Path, exported: Path, tmp_path: Path) -> None:
+    run = trained / "run"
+    for more, message in (
+        ({"out": exported}, "exists; pass --overwrite"),
+        ({"out": tmp_path / "a.txt"}, "must end in .onnx"),
+        ({"out": tmp_path / "a.pt2", "to": "torch-export", "quantize": "int8"}, "is for ONNX files"),
+        ({"out": tmp_path / "none" / "a.onnx"}, "no folder"),
+    ):
+        with pytest.raises(SettingsError, match=message):
+            export(run, **more)
+    shutil.copytree(run, tmp_path / "run")
+    (tmp_path / "run" / "model.safetensors").write_bytes(b"x")
+    with pytest.raises(ModelError, match="does not fit"):
+        export(tmp_path / "run")
