@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from earsight.dataset.sources import read_dataset as read_dataset
     from earsight.errors import EarsightError as EarsightError
     from earsight.network.classifier import Classifier as Classifier
-    from earsight.network.classifier import Prediction as Prediction
+    from earsight.network.prediction import Prediction as Prediction
     from earsight.tasks.evaluate import evaluate as evaluate
     from earsight.tasks.predict import predict as predict
     from earsight.tasks.recipe import Recipe as Recipe
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _HOME = {
     "Classifier": "earsight.network.classifier",
     "EarsightError": "earsight.errors",
-    "Prediction": "earsight.network.classifier",
+    "Prediction": "earsight.network.prediction",
     "Recipe": "earsight.tasks.recipe",
     "evaluate": "earsight.tasks.evaluate",
     "load_waveform": "earsight.audio.load",

@@ -295,7 +295,7 @@ def predict(
     Parameters
     ----------
     run
-        A run folder.
+        A run folder, or a file of earsight export, which needs no torch.
     paths
         Recordings, and folders of recordings.
     device

@@ -156,3 +156,72 @@ def test_what_can_not_be_written_is_refused_at_once(trained: Path, exported: Pat
     (tmp_path / "run" / "model.safetensors").write_bytes(b"x")
     with pytest.raises(ModelError, match="does not fit"):
         export(tmp_path / "run")
+
+
+def test_predict_takes_the_file_and_says_what_the_run_says(trained: Path, exported: Path) -> None:
+    from earsight.tasks.predict import predict
+
+    (trained / "tones" / "bad.wav").write_text("no sound")
+    try:
+        by_run, by_file = (list(predict(model, [trained / "tones"])) for model in (trained / "run", exported))
+    finally:
+        (trained / "tones" / "bad.wav").unlink()
+    assert [row.path for row in by_run] == [row.path for row in by_file]
+    assert len(by_run) == 25
+    for one, other in zip(by_run, by_file, strict=True):
+        assert (one.label, one.error) == (other.label, other.error)
+        if one.probabilities is not None and other.probabilities is not None:
+            assert one.probabilities == pytest.approx(other.probabilities, abs=1e-4)
+    assert sum(row.error is not None for row in by_file) == 1
+
+
+def test_predict_on_a_file_needs_no_torch(trained: Path, exported: Path) -> None:
+    blocked = (
+        "import sys\n"
+        "for name in ('torch', 'timm', 'safetensors', 'lightning_fabric'):\n"
+        "    sys.modules[name] = None\n"
+        "from earsight.__main__ import main\n"
+        "sys.argv[0] = 'earsight'\n"
+        "main()\n"
+    )
+    path = next((trained / "tones" / "low").glob("*.wav"))
+    command = [sys.executable, "-c", blocked, "predict", exported, path, "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    told = json.loads(done.stdout)
+    expected = es.Classifier.load(trained / "run").predict(path)
+    assert told["label"] == expected.label
+    assert told["probabilities"] == pytest.approx(expected.probabilities, abs=1e-4)
+
+
+def test_files_that_are_not_ours_are_refused(exported: Path, tmp_path: Path) -> None:
+    from earsight.network.exported import Exported
+
+    model = onnx.load(exported)
+    entry = next(entry for entry in model.metadata_props if entry.key == "earsight")
+    whole = json.loads(entry.value)
+
+    def saved(value: str | None) -> Path:
+        if value is None:
+            del model.metadata_props[:]
+        else:
+            entry.value = value
+        onnx.save(model, tmp_path / "m.onnx")
+        return tmp_path / "m.onnx"
+
+    (tmp_path / "text.onnx").write_text("no model")
+    (tmp_path / "half.onnx").write_bytes(exported.read_bytes()[:1000])
+    (tmp_path / "folder.onnx").mkdir()
+    for path, message in (
+        (tmp_path / "none.onnx", "no such model file"),
+        (tmp_path / "folder.onnx", "no such model file"),
+        (tmp_path / "text.onnx", "can't be run as ONNX"),
+        (tmp_path / "half.onnx", "can't be run as ONNX"),
+        (saved(json.dumps({**whole, "format": 9})), "has format 9, this earsight reads 1; upgrade earsight"),
+    ):
+        with pytest.raises(ModelError, match=message):
+            Exported.load(path)
+    for broken in ("[", "{}", json.dumps({**whole, "labels": ["a"]}), json.dumps({**whole, "audio": {"rate_hz": "x"}})):
+        with pytest.raises(ModelError, match="is damaged"):
+            Exported.load(saved(broken))
+    with pytest.raises(ModelError, match="not of earsight export"):
+        Exported.load(saved(None))

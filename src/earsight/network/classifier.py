@@ -1,7 +1,6 @@
 """Classifier: waveform → logits, with the mel front end, the labels and the settings inside."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Self
 
@@ -15,20 +14,9 @@ from earsight.audio.settings import AudioSettings
 from earsight.errors import SettingsError
 from earsight.mel.image import MelImage
 from earsight.mel.settings import MelSettings
+from earsight.network.prediction import Prediction
 from earsight.network.settings import NetworkSettings
 from earsight.network.weights import create_network, fixed_size
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """label: the likeliest class. probabilities: class → [0, 1], in the order of the network, summing to 1."""
-
-    label: str
-    probabilities: dict[str, float]
-
-    @property
-    def probability(self) -> float:
-        return self.probabilities[self.label]
 
 
 class Classifier(nn.Module):

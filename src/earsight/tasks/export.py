@@ -15,13 +15,13 @@ from earsight.audio.decode import Samples
 from earsight.audio.load import load_waveform
 from earsight.errors import DecodeError, ModelError, SettingsError
 from earsight.files import write_whole
+from earsight.network.exported import FORMAT, KEY
 from earsight.tasks.evaluate import Recorded, read_clips
 
 if TYPE_CHECKING:
     from earsight.network.classifier import Classifier
     from earsight.network.portable import Portable
 
-FORMAT = 1
 Kind = Literal["onnx", "torch-export"]
 Smaller = Literal["none", "int8", "fp16"]
 LARGEST_DIFFERENCE = 1e-3
@@ -163,7 +163,7 @@ def _write_onnx(portable: "Portable", path: Path, about: dict[str, Any]) -> Answ
         del node.metadata_props[:]  # file names of this machine
         node.doc_string = ""
     entry = model.metadata_props.add()
-    entry.key, entry.value = "earsight", json.dumps(about, ensure_ascii=False)
+    entry.key, entry.value = KEY, json.dumps(about, ensure_ascii=False)
     path.write_bytes(model.SerializeToString())
     return _session(path)
 

@@ -1,4 +1,4 @@
-"""predict: a run folder and recordings → labels and probabilities."""
+"""predict: a run folder, or an exported file without torch, and recordings → labels and probabilities."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,8 @@ from earsight import extras
 from earsight.audio.decode import SUFFIXES
 from earsight.audio.load import fixed_crops, load_waveform
 from earsight.dataset.walk import walk
-from earsight.errors import DataError, DecodeError, ModelError
+from earsight.errors import DataError, DecodeError, ModelError, SettingsError
+from earsight.network.exported import Exported
 from earsight.tasks.cores import check_threads, free_cores, read_load
 from earsight.tasks.devices import check_device_name, find_device
 from earsight.tasks.memory import keep_freed_memory
@@ -38,13 +39,19 @@ def predict(
     Raises ModelError and DataError at once, before the first row.
     """
     run = Path(run)
-    if not run.is_dir():
-        raise ModelError(f"no such run folder: {run}")
+    exported = run.suffix == ".onnx"
+    if not run.is_dir() and not exported:
+        raise ModelError(f"no such run folder, or file of earsight export (.onnx): {run}")
     check_device_name(device)
     check_threads(threads)
+    before = read_load()
+    if exported:
+        if device != "cpu":
+            raise SettingsError(f"an exported file runs on the CPU here, got --device {device}; leave it out")
+        model = Exported.load(run, threads or free_cores(before))
+        return _rows(model, list_recordings(sources))
     paths = list_recordings(sources)
     extras.check("torch", "timm", "safetensors")
-    before = read_load()
     import torch
 
     from earsight.network.classifier import Classifier
@@ -72,7 +79,7 @@ def list_recordings(sources: Sequence[str | Path]) -> list[Path]:
     return paths
 
 
-def _rows(classifier: "Classifier", paths: list[Path]) -> Iterator[Row]:
+def _rows(classifier: "Classifier | Exported", paths: list[Path]) -> Iterator[Row]:
     import numpy as np
 
     for start in range(0, len(paths), _BATCH):

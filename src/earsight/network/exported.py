@@ -1,0 +1,96 @@
+"""A model as one ONNX file: waveform → probabilities by onnxruntime, without torch."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import ValidationError
+
+from earsight import extras
+from earsight.audio.decode import Samples
+from earsight.audio.load import fixed_crops, load_waveform
+from earsight.audio.settings import AudioSettings
+from earsight.errors import ModelError
+from earsight.network.prediction import Prediction
+
+FORMAT = 1
+KEY = "earsight"
+"""Of the entry among the file's metadata that holds all settings, as JSON."""
+
+
+class Exported:
+    """labels: class names in the order of the answers. audio: how a recording becomes the waveform that the file takes.
+    about: everything that the file tells of itself."""
+
+    def __init__(self, session: Any, about: dict[str, Any], labels: tuple[str, ...], audio: AudioSettings) -> None:
+        self._session, self.about, self.labels, self.audio = session, about, labels, audio
+
+    @classmethod
+    def load(cls, path: str | Path, threads: int | None = None) -> Self:
+        """Raises ModelError where it is no file of ``earsight export``, MissingExtraError without onnxruntime."""
+        runtime = extras.require("onnxruntime")
+        if not Path(path).is_file():
+            raise ModelError(f"no such model file: {path}")
+        options = runtime.SessionOptions()
+        options.log_severity_level = 4  # what is wrong is raised, too
+        if threads:
+            options.intra_op_num_threads = threads
+        try:
+            session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's errors have no common kind
+            raise ModelError(f"{path} can't be run as ONNX ({_first_line(error)}); export it again") from error
+        about = _about(Path(path), session)
+        try:
+            audio = AudioSettings.model_validate(about["audio"])
+            labels = tuple(map(str, about["labels"]))
+            size = session.get_outputs()[0].shape[-1]
+        except (KeyError, TypeError, IndexError, ValidationError) as error:
+            raise ModelError(f"{path} is damaged: what it tells of itself is not whole; export it again") from error
+        if size != len(labels):
+            raise ModelError(f"{path} is damaged: {len(labels)} labels for {size} answers; export it again")
+        return cls(session, about, labels, audio)
+
+    def probabilities(self, crops: Samples) -> npt.NDArray[np.float64]:
+        """float32 [batch × score_crops, channels, crop_samples], the crops of a clip one after the other → [batch,
+        classes], rows sum to 1."""
+        # The crops of a clip, end to end, are a waveform of which the file takes just these.
+        clips = crops.reshape(-1, self.audio.score_crops, *crops.shape[1:]).swapaxes(1, 2)
+        waveform = clips.reshape(len(clips), self.audio.channels, -1)
+        given = waveform[:, 0] if self.audio.channels == 1 else waveform
+        found: npt.NDArray[np.float32] = self._session.run(["logits"], {"waveform": np.ascontiguousarray(given)})[0]
+        return self._shares(found.astype(np.float64))
+
+    def _shares(self, logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        scaled = logits / float(self.about.get("temperature", 1.0))
+        powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+        return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+    def predict(self, source: Any) -> Prediction:
+        """Classify one recording (path, encoded bytes or file object). Raises DecodeError."""
+        return next(self.predictions(fixed_crops(load_waveform(source, self.audio), self.audio)))
+
+    def predictions(self, crops: Samples) -> Iterator[Prediction]:
+        """As ``probabilities``, one Prediction a clip."""
+        for row in self.probabilities(crops):
+            yield Prediction(self.labels[int(row.argmax())], dict(zip(self.labels, row.tolist(), strict=True)))
+
+
+def _about(path: Path, session: Any) -> dict[str, Any]:
+    text = session.get_modelmeta().custom_metadata_map.get(KEY)
+    if text is None:
+        raise ModelError(f"{path} is an ONNX file, but not of earsight export: it tells no labels and no settings")
+    try:
+        about = json.loads(text)
+        version = about["format"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{path} is damaged: what it tells of itself can't be read; export it again") from error
+    if version != FORMAT:
+        raise ModelError(f"{path} has format {version!r}, this earsight reads {FORMAT}; upgrade earsight")
+    return dict(about)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
