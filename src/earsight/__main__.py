@@ -424,7 +424,13 @@ def bench(
 
 
 app.command(data_commands.app)
-for command in (score_commands.crossval, score_commands.compare, score_commands.ensemble, export_commands.export):
+for command in (
+    score_commands.crossval,
+    score_commands.compare,
+    score_commands.ensemble,
+    export_commands.explain,
+    export_commands.export,
+):
     app.command(command, help_formatter="plain")
 
 

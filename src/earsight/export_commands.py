@@ -1,4 +1,4 @@
-"""The commands that take a model elsewhere: export."""
+"""The commands that look into a model or take it elsewhere: explain, export."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -47,3 +47,44 @@ def export(
             else f"what {quantize} costs is not known: the run's validation clips are gone"
         )
     return 0
+
+
+def explain(
+    run: Path,
+    recording: Path,
+    /,
+    *,
+    out: Annotated[Path | None, Parameter(alias="-o")] = None,
+    label: str | None = None,
+    device: str = "cpu",
+    overwrite: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Draw which part of a recording's mel image spoke for the answer (HiResCAM, a kin of Grad-CAM, or gradients).
+
+    Parameters
+    ----------
+    run
+        A run folder.
+    recording
+        What to explain: its middle, as long as the network hears.
+    out
+        A PNG file; otherwise RECORDING-explained.png here.
+    label
+        What it might have been; otherwise what the network says.
+    device
+        cpu, cuda, mps.
+    overwrite
+        Replace the file where it is there already.
+    """
+    from earsight.tasks.explain import explain as task
+
+    place = out or Path(f"{recording.stem}-explained.png")
+    done = task(run, recording, place, label=label, device=device, overwrite=overwrite)
+    seconds, hz = done.strongest
+    where = f"most of it around {seconds:.2f} s and {hz:.0f} Hz ({done.method})"
+    show(f"{plain(done.label, 24)} {done.probability:.2f}: {where}")
+    show(plain(str(place)))
+    return 0
+
+
+COMMANDS = (explain, export)

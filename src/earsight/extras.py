@@ -15,6 +15,7 @@ EXTRA_OF = {
     "jinja2": "train",
     "filelock": "train",
     "pooch": "train",
+    "captum": "explain",
     "onnx": "export",
     "onnxruntime": "export",
     "onnxscript": "export",

@@ -159,3 +159,6 @@ def ensemble(
     show(f"{made.members} networks in {plain(str(made.out))}")
     show(*(metrics_lines(made.metrics, made.sentence, "") if made.metrics else [made.sentence]))
     return 0
+
+
+COMMANDS = (crossval, compare, ensemble)

@@ -56,10 +56,7 @@ def draw_image_grid(
     rows_of_four = max(1, -(-len(images) // 4))
     figure = _figure(12, 2.5 * rows_of_four + 0.4)
     all_axes = figure.subplots(rows_of_four, 4, sharex=True, sharey=True).ravel()
-    ticks = [hz for hz in _PITCH_TICKS_HZ if mel_hz[0] <= hz <= mel_hz[-1]]
-    rows = np.interp(ticks, mel_hz, np.arange(len(mel_hz)))
-    names = [f"{hz / 1000:g} k" if hz >= 1000 else f"{hz}" for hz in ticks]
-    spaced = [n for n in range(len(ticks)) if n == 0 or rows[n] - rows[n - 1] > 0.04 * len(mel_hz)]
+    rows, names = _pitch_ticks(mel_hz)
     for number, axes in enumerate(all_axes):
         if number >= len(images):
             axes.set_visible(False)
@@ -68,10 +65,57 @@ def draw_image_grid(
         extent = (0, image.shape[1] * hop_s, -0.5, image.shape[0] - 0.5)
         axes.imshow(image, origin="lower", aspect="auto", extent=extent, cmap="magma", interpolation="nearest")
         axes.set_title(_short(titles[number], _TITLE_LETTERS), fontsize=11, parse_math=False)
-        axes.set_yticks([rows[n] for n in spaced], [names[n] for n in spaced], fontsize=8)
+        axes.set_yticks(rows, names, fontsize=8)
         axes.tick_params(axis="x", labelsize=8, labelbottom=number + 4 >= len(images))
     figure.supxlabel("time (s)", fontsize=10)
     figure.supylabel("frequency (Hz, mel scale)", fontsize=10)
+    return _save(figure, path)
+
+
+def _pitch_ticks(mel_hz: npt.NDArray[np.float64]) -> tuple[list[float], list[str]]:
+    """Rows of round frequencies, far enough from each other to be read, and their names."""
+    ticks = [hz for hz in _PITCH_TICKS_HZ if mel_hz[0] <= hz <= mel_hz[-1]]
+    rows = np.interp(ticks, mel_hz, np.arange(len(mel_hz)))
+    names = [f"{hz / 1000:g} k" if hz >= 1000 else f"{hz}" for hz in ticks]
+    spaced = [n for n in range(len(ticks)) if n == 0 or rows[n] - rows[n - 1] > 0.04 * len(mel_hz)]
+    return [float(rows[n]) for n in spaced], [names[n] for n in spaced]
+
+
+def draw_explanation(
+    path: Path,
+    decibel: npt.NDArray[np.floating[Any]],
+    heat: npt.NDArray[np.floating[Any]],
+    waveform: npt.NDArray[np.floating[Any]],
+    *,
+    hop_s: float,
+    rate_hz: int,
+    mel_hz: npt.NDArray[np.float64],
+    title: str,
+) -> Path:
+    """The mel image, dimmed where nothing spoke for the answer, with lines around what spoke most; the waveform below.
+
+    decibel, heat: float [mels, frames], heat in [0, 1]. waveform: float [samples] at rate_hz. Raises DataError where
+    they don't fit each other.
+    """
+    if decibel.shape != heat.shape or mel_hz.shape != heat.shape[:1]:
+        raise DataError(f"an image of {decibel.shape} with heat of {heat.shape} and {mel_hz.shape} mel frequencies")
+    figure = _figure(9, 5.2)
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+    extent = (0, heat.shape[1] * hop_s, -0.5, heat.shape[0] - 0.5)
+    alpha = 0.35 + 0.65 * np.clip(heat, 0, 1)
+    above.set_facecolor("black")
+    above.imshow(decibel, origin="lower", aspect="auto", extent=extent, cmap="magma", alpha=alpha)
+    seconds = (np.arange(heat.shape[1]) + 0.5) * hop_s
+    if heat.max() > 0.5:
+        above.contour(seconds, np.arange(heat.shape[0]), heat, levels=[0.5], colors="#56b4e9", linewidths=1.5)
+    rows, names = _pitch_ticks(mel_hz)
+    above.set_yticks(rows, names)
+    above.set_ylabel("frequency (Hz, mel scale)")
+    above.set_title(_short(title, 90), parse_math=False)
+    below.plot(np.arange(len(waveform)) / rate_hz, waveform, color=_COLOURS[0], linewidth=0.5)
+    below.set_xlim(0, len(waveform) / rate_hz)
+    below.set_xlabel("time (s)")
+    below.set_ylabel("waveform")
     return _save(figure, path)
 
 

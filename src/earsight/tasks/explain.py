@@ -1,0 +1,110 @@
+"""explain: a run and a recording → which part of its mel image spoke for the answer."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from earsight import extras
+from earsight.audio.decode import Samples
+from earsight.audio.load import load_waveform, middle_crop
+from earsight.errors import SettingsError
+from earsight.tasks.devices import check_device_name, find_device
+
+if TYPE_CHECKING:
+    from earsight.network.classifier import Classifier
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Of the middle crop of a recording. label: what is explained. probability: of it, in that crop. heat: float32
+    [n_mels, frames] in [0, 1]. decibel: float32 [n_mels, frames], what the network saw. waveform: float32 [samples].
+    mel_hz: centre of each mel bin."""
+
+    label: str
+    probability: float
+    method: str
+    heat: npt.NDArray[np.float32]
+    decibel: npt.NDArray[np.float32]
+    waveform: npt.NDArray[np.float32]
+    rate_hz: int
+    hop_s: float
+    mel_hz: npt.NDArray[np.float64]
+
+    @property
+    def strongest(self) -> tuple[float, float]:
+        """Seconds and hertz of the middle of what spoke most: of the hottest tenth of the image."""
+        mels, frames = np.nonzero(self.heat >= np.quantile(self.heat, 0.9))
+        return float(frames.mean() * self.hop_s), float(
+            np.interp(mels.mean(), np.arange(len(self.mel_hz)), self.mel_hz)
+        )
+
+
+def explain(
+    run: str | Path,
+    source: str | Path,
+    out: str | Path,
+    *,
+    label: str | None = None,
+    device: str = "cpu",
+    overwrite: bool = False,
+) -> Explanation:
+    """Draw over the mel image what spoke for the answer, or for another ``label``, and write it to ``out``, a PNG.
+    Raises EarsightError."""
+    check_device_name(device)
+    place = Path(out)
+    if place.suffix != ".png":
+        raise SettingsError(f"--out {place} must end in .png")
+    if place.exists() and not overwrite:
+        raise SettingsError(f"{place} exists; pass --overwrite, or another --out")
+    if not place.absolute().parent.is_dir():
+        raise SettingsError(f"no folder {place.parent} for {place.name}; make it, or name another --out")
+    extras.check("torch", "timm", "safetensors", "captum", "matplotlib")
+    from earsight.network.classifier import Classifier
+    from earsight.scores.figures import draw_explanation
+
+    classifier = Classifier.load(run, str(find_device(device)))
+    if label is not None and label not in classifier.labels:
+        raise SettingsError(f"no label {label!r}; the model knows {', '.join(classifier.labels)}")
+    found = explain_waveform(classifier, load_waveform(source, classifier.audio), label)
+    draw_explanation(
+        place,
+        found.decibel,
+        found.heat,
+        found.waveform,
+        hop_s=found.hop_s,
+        rate_hz=found.rate_hz,
+        mel_hz=found.mel_hz,
+        title=f"{Path(source).name}: {found.label} {found.probability:.2f} ({found.method})",
+    )
+    return found
+
+
+def explain_waveform(classifier: "Classifier", waveform: Samples, label: str | None = None) -> Explanation:
+    """waveform: float32 [channels, samples], as ``load_waveform`` makes it. label: otherwise the answer."""
+    import torch
+
+    from earsight.mel.spectrogram import decibels, mel_edges_hz
+    from earsight.network.attribution import attribution
+
+    crop = np.ascontiguousarray(middle_crop(waveform, classifier.audio))
+    row = classifier.probabilities(np.stack([crop] * classifier.audio.score_crops))[0]
+    chosen = classifier.labels[int(row.argmax())] if label is None else label
+    heat, method = attribution(classifier, crop, chosen)
+    device = next(classifier.parameters()).device
+    with torch.inference_mode():
+        mel = classifier.image.spectrogram(torch.from_numpy(crop)[None].to(device))[0].mean(dim=0)
+        decibel = decibels(mel, classifier.mel.power).cpu().numpy()
+    return Explanation(
+        label=chosen,
+        probability=float(row[classifier.labels.index(chosen)]),
+        method=method,
+        heat=heat,
+        decibel=decibel,
+        waveform=crop.mean(axis=0),
+        rate_hz=classifier.audio.rate_hz,
+        hop_s=classifier.mel.hop_length / classifier.audio.rate_hz,
+        mel_hz=mel_edges_hz(classifier.mel, classifier.audio.rate_hz)[1:-1],
+    )

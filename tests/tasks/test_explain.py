@@ -1,0 +1,103 @@
+"""A tone planted in noise: what the picture marks must lie on it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+import earsight as es
+from earsight.audio.load import load_waveform
+from earsight.errors import SettingsError
+from earsight.network.classifier import Classifier
+from earsight.tasks.explain import explain, explain_waveform
+from earsight.tasks.train import train
+from tests.conftest import tone
+from tests.tasks.test_train import recipe
+
+RATE_HZ, LENGTH_S, BURST_S = 16000, 2.0, 0.25
+PITCHES_HZ = {"high": 3000.0, "low": 400.0}
+
+
+def planted(hz: float | None, start_s: float, seed: int) -> np.ndarray:
+    """A short tone at that time in two seconds of noise."""
+    samples = 0.02 * np.random.default_rng(seed).standard_normal(round(LENGTH_S * RATE_HZ))
+    if hz is None:
+        return samples.astype(np.float32)
+    start = round(start_s * RATE_HZ)
+    burst = 0.5 * tone(hz, BURST_S) * np.hanning(round(BURST_S * RATE_HZ))
+    samples[start : start + len(burst)] += burst
+    return samples.astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root, rng = tmp_path_factory.mktemp("planted"), np.random.default_rng(0)
+    for label, hz in {**PITCHES_HZ, "none": None}.items():  # without a class of mere noise, one tone is not the other
+        (root / "data" / label).mkdir(parents=True)
+        for n in range(40):
+            sound = planted(hz, rng.uniform(0.1, LENGTH_S - BURST_S - 0.1), n)
+            soundfile.write(root / "data" / label / f"{n}.wav", sound, RATE_HZ)
+    settings = recipe(
+        epochs=20,
+        audio={"crop_s": LENGTH_S, "trim_db": None},
+        mel={"n_mels": 64},
+        augment={"mixup_alpha": 0.0, "time_masks": 0, "freq_masks": 0},
+    )
+    result = train(root / "data", recipe=settings, out=root / "run", threads=1)
+    assert result.test is not None
+    assert result.test.accuracy == 1.0
+    return root / "run"
+
+
+@pytest.mark.parametrize("label", PITCHES_HZ)
+@pytest.mark.parametrize("start_s", [0.2, 1.4])
+def test_the_mass_lies_on_the_planted_time_and_band(run: Path, label: str, start_s: float) -> None:
+    classifier = es.Classifier.load(run)
+    found = explain_waveform(classifier, planted(PITCHES_HZ[label], start_s, 99)[None])
+    assert (found.label, found.method) == (label, "HiResCAM")
+    assert found.heat.shape == found.decibel.shape == (64, 201)
+    assert (found.heat.min() >= 0, found.heat.max()) == (True, pytest.approx(1.0))
+    seconds = np.arange(201) * found.hop_s
+    in_time = (seconds > start_s - 0.2) & (seconds < start_s + BURST_S + 0.2)
+    octaves = np.abs(np.log2(found.mel_hz / PITCHES_HZ[label]))
+    shares = {
+        "time": found.heat[:, in_time].sum() / found.heat.sum() / in_time.mean(),
+        "band": found.heat[octaves < 1].sum() / found.heat.sum() / (octaves < 1).mean(),
+    }
+    assert shares["time"] > 2, shares  # where it was planted: more than twice its share of the area
+    assert shares["band"] > 2, shares
+
+
+def test_networks_without_a_map_are_explained_by_gradients(run: Path) -> None:
+    one = es.Classifier.load(run)
+    settings = one.network_settings.model_copy(update={"model": "test_vit", "pretrained": False})
+    classifier = Classifier(one.labels, one.audio, one.mel, settings).eval()
+    found = explain_waveform(classifier, planted(3000.0, 0.5, 1)[None], "low")
+    assert (found.label, found.method) == ("low", "gradients")
+    assert found.heat.shape == (64, 201)
+    assert found.heat.max() == pytest.approx(1.0)
+
+
+def test_silence_has_a_picture_too(run: Path, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "silence.wav", np.zeros(8000), RATE_HZ)
+    found = explain(run, tmp_path / "silence.wav", tmp_path / "silence.png")
+    assert np.isfinite(found.heat).all()
+    assert (tmp_path / "silence.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_picture_is_written_and_none_is_lost(run: Path, tmp_path: Path) -> None:
+    path = next((run.parent / "data" / "high").glob("*.wav"))
+    found = explain(run, path, tmp_path / "a.png", label="low")
+    assert found.label == "low"
+    assert found.probability < 0.5
+    expected = load_waveform(path, es.Classifier.load(run).audio)
+    assert len(found.waveform) == expected.shape[1]
+    for out, more, message in (
+        ("a.png", {}, "exists; pass --overwrite"),
+        ("a.txt", {}, "must end in .png"),
+        ("none/a.png", {}, "no folder"),
+        ("b.png", {"label": "middle"}, "no label 'middle'; the model knows high, low, none"),
+    ):
+        with pytest.raises(SettingsError, match=message):
+            explain(run, path, tmp_path / out, **more)
