@@ -9,10 +9,20 @@ import numpy as np
 import numpy.typing as npt
 
 from earsight.audio.decode import Samples
+from earsight.dataset.clip import Clip
 from earsight.dataset.store import Store
 
 T = TypeVar("T")
 Ints = npt.NDArray[np.int64]
+
+
+def label_rows(clips: Sequence[Clip], labels: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """bool [clips, labels]: which labels each clip has. Labels that are not among these are passed over."""
+    place = {label: n for n, label in enumerate(labels)}
+    rows = np.zeros((len(clips), len(labels)), dtype=np.bool_)
+    for row, clip in zip(rows, clips, strict=True):
+        row[[place[label] for label in clip.labels if label in place]] = True
+    return rows
 
 
 def training_order(

@@ -34,16 +34,21 @@ def save_classifier(classifier: Classifier, folder: Path, facts: Mapping[str, An
         "mel": classifier.mel.model_dump(),
         "network": classifier.network_settings.model_dump(),
         "temperature": classifier.temperature,
+        "task": "multilabel" if classifier.multilabel else "single",
+        **({"thresholds": list(classifier.thresholds)} if classifier.multilabel else {}),
         **facts,
     }
     write_whole(folder / WEIGHTS_NAME, save(state))
     write_whole(folder / SETTINGS_NAME, json.dumps(described, indent=1, ensure_ascii=False) + "\n")
 
 
-def keep_temperature(folder: Path, temperature: float) -> None:
-    """Write it into model.json, beside the weights that stay as they are."""
+def keep_temperature(folder: Path, temperature: float, thresholds: tuple[float, ...] = ()) -> None:
+    """Write it into model.json, beside the weights that stay as they are. thresholds: of each label, likewise, where
+    clips can have several."""
     described = read_description(folder)
     described["temperature"] = temperature
+    if thresholds:
+        described["thresholds"] = list(thresholds)
     write_whole(folder / SETTINGS_NAME, json.dumps(described, indent=1, ensure_ascii=False) + "\n")
 
 
@@ -54,6 +59,27 @@ def _temperature(described: Mapping[str, Any], folder: Path) -> float:
             f"{folder / SETTINGS_NAME} is damaged: its temperature is {value!r}; restore it or train again"
         )
     return float(value)
+
+
+def _multilabel(described: Mapping[str, Any], folder: Path) -> bool:
+    task = described.get("task", "single")
+    if task not in {"single", "multilabel"}:
+        raise ModelError(f"{folder / SETTINGS_NAME} is damaged: its task is {task!r}; restore it or train again")
+    return bool(task == "multilabel")
+
+
+def _thresholds(described: Mapping[str, Any], folder: Path) -> tuple[float, ...]:
+    values = described.get("thresholds")
+    if (
+        not isinstance(values, list)
+        or len(values) != len(described["labels"])
+        or not all(isinstance(value, int | float) and 0 <= value <= 1 for value in values)
+    ):
+        raise ModelError(
+            f"{folder / SETTINGS_NAME} is damaged: its thresholds are no number from 0 to 1 for each label; restore it "
+            "or train again"
+        )
+    return tuple(map(float, values))
 
 
 def read_description(folder: Path) -> dict[str, Any]:
@@ -105,9 +131,12 @@ def load_classifier(kind: type[C], folder: Path) -> C:
         audio,
         mel,
         network.model_copy(update={"pretrained": False, "weights": None}),
+        multilabel=_multilabel(described, folder),
     )
     built.network_settings = network
     built.temperature = _temperature(described, folder)
+    if built.multilabel:
+        built.thresholds = _thresholds(described, folder)
     try:
         built.network.load_state_dict(load_file(folder / WEIGHTS_NAME))
     except (SafetensorError, RuntimeError, OSError) as error:

@@ -15,16 +15,22 @@ from earsight.audio.settings import AudioSettings
 from earsight.errors import SettingsError
 from earsight.mel.image import MelImage
 from earsight.mel.settings import MelSettings
+from earsight.network.head import AnyOf, Head, OneOf
 from earsight.network.settings import NetworkSettings
 from earsight.network.weights import create_network, fixed_size
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """label: the likeliest class. probabilities: class → [0, 1], in the order of the network, summing to 1."""
+    """label: the likeliest class. probabilities: class → [0, 1], in the order of the network, summing to 1.
+
+    labels: where clips can have several, those at or above their thresholds, the likeliest first, perhaps none; the
+    probabilities are then each by themselves. None for a network that answers with one label.
+    """
 
     label: str
     probabilities: dict[str, float]
+    labels: tuple[str, ...] | None = None
 
     @property
     def probability(self) -> float:
@@ -36,19 +42,32 @@ class Classifier(nn.Module):
 
     labels: class names in the order of the logits. temperature: what logits are divided by before they become
     probabilities, fitted on validation clips after training (``scores.calibration``); it changes no answer.
+    multilabel: a clip can have several labels, or none. thresholds: of each label then, likewise fitted.
     """
 
     def __init__(
-        self, labels: tuple[str, ...], audio: AudioSettings, mel: MelSettings, network: NetworkSettings
+        self,
+        labels: tuple[str, ...],
+        audio: AudioSettings,
+        mel: MelSettings,
+        network: NetworkSettings,
+        *,
+        multilabel: bool = False,
     ) -> None:
         super().__init__()
         in_chans = network.in_chans or audio.channels
         if in_chans % audio.channels:
             raise SettingsError(f"in_chans {in_chans} is not a multiple of audio.channels {audio.channels}")
         self.temperature = 1.0
+        self.head: Head = AnyOf() if multilabel else OneOf()
+        self.thresholds = (0.5,) * len(labels) if multilabel else ()
         self.labels, self.audio, self.mel, self.network_settings = labels, audio, mel, network
         self.network = create_network(network, in_chans, len(labels))
         self.image = MelImage(mel, audio.rate_hz, in_chans // audio.channels, fixed_size(self.network))
+
+    @property
+    def multilabel(self) -> bool:
+        return isinstance(self.head, AnyOf)
 
     def forward(self, waveform: Tensor) -> Tensor:
         return self.logits(self.image(waveform))
@@ -67,10 +86,10 @@ class Classifier(nn.Module):
 
     @torch.inference_mode()
     def probabilities(self, crops: Samples) -> np.ndarray:
-        """float32 [batch, channels, crop_samples] → float64 [batch, classes], rows sum to 1."""
+        """float32 [batch, channels, crop_samples] → float64 [batch, classes]; rows sum to 1 unless multilabel."""
         device = next(self.parameters()).device
         logits = self(torch.from_numpy(crops).to(device))
-        return torch.softmax(logits.double() / self.temperature, dim=1).cpu().numpy()
+        return self.head.probabilities(logits.double() / self.temperature).cpu().numpy()
 
     def predict(self, source: str | Path | bytes | IO[bytes]) -> Prediction:
         """Classify one recording (path, encoded bytes or file object). Raises DecodeError."""
@@ -97,4 +116,9 @@ class Classifier(nn.Module):
     def predictions(self, crops: Samples) -> Iterator[Prediction]:
         """float32 [batch, channels, crop_samples] → one Prediction an item."""
         for row in self.probabilities(crops):
-            yield Prediction(self.labels[int(row.argmax())], dict(zip(self.labels, row.tolist(), strict=True)))
+            of = dict(zip(self.labels, row.tolist(), strict=True))
+            first, labels = self.labels[int(row.argmax())], None
+            if self.multilabel:
+                over = (one for one, least in zip(self.labels, self.thresholds, strict=True) if of[one] >= least)
+                labels = tuple(sorted(over, key=lambda one: -of[one]))
+            yield Prediction(first, of, labels)

@@ -5,7 +5,7 @@ import importlib.resources
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
@@ -16,6 +16,7 @@ from earsight.network.settings import NetworkSettings, OptimizerSettings
 from earsight.settings import Settings
 
 _FEWEST_FRAMES = 8
+Task = Literal["auto", "single", "multilabel"]
 
 
 class Recipe(Settings):
@@ -27,6 +28,8 @@ class Recipe(Settings):
     """Batches in one step of the optimizer: a larger batch in the memory of a small one (batch norm sees the small)."""
     seed: int = Field(0, ge=0, le=2**32 - 1)
     """Of the split, the order, the crops, the augmentation and the network's own randomness."""
+    task: Task = "auto"
+    """One label a clip (single), or any number of them (multilabel); auto: what the data has."""
     audio: AudioSettings = AudioSettings()
     mel: MelSettings = MelSettings()
     augment: AugmentSettings = AugmentSettings()

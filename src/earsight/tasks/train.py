@@ -21,7 +21,7 @@ from earsight.tasks.progress import Progress
 from earsight.tasks.recipe import Recipe
 
 if TYPE_CHECKING:
-    from earsight.scores.metrics import Metrics
+    from earsight.scores.kinds import AnyMetrics
 
 _PACKAGES = ("torch", "timm", "lightning-fabric", "numpy", "soundfile", "soxr")
 
@@ -32,8 +32,8 @@ class TrainResult:
     interrupted: by Ctrl-C."""
 
     run: Path
-    test: "Metrics | None"
-    valid: "Metrics | None"
+    test: "AnyMetrics | None"
+    valid: "AnyMetrics | None"
     best_epoch: int
     split: Split
     interrupted: bool
@@ -105,7 +105,9 @@ def run_plan(plan: Plan, machine: Machine, *, progress: bool = False) -> TrainRe
         torch.manual_seed(recipe.seed)
         # Before the recordings are decoded: wrong weights and a foreign state are known in seconds, decoding may take
         # minutes.
-        classifier = Classifier(plan.dataset.labels, recipe.audio, recipe.mel, recipe.network)
+        classifier = Classifier(
+            plan.dataset.labels, recipe.audio, recipe.mel, recipe.network, multilabel=plan.multilabel
+        )
         state = read_state(plan)
         shown.say(_opening(plan))
         if empty := classifier.image.spectrogram.empty_bins():
@@ -158,8 +160,12 @@ def _opening(plan: Plan) -> str:
     data, divided = plan.dataset, plan.split
     groups = f", {len(data.groups)} {data.group_name}s" if data.groups else ""
     sizes = f"{len(divided.train)} train / {len(divided.valid)} valid / {len(divided.test)} test"
+    classes = f"{len(data.labels)} classes"
+    if plan.multilabel:
+        none = sum(not clip.label for clip in data.clips)
+        classes = f"{len(data.labels)} labels, any number of them a clip (multilabel; {none} clips have none)"
     return (
-        f"{len(data.clips)} clips from {data.files} files, {len(data.labels)} classes{groups} ({sizes})\n"
+        f"{len(data.clips)} clips from {data.files} files, {classes}{groups} ({sizes})\n"
         f"{divided.sentence}\n{plan.recipe.network.model}, recipe {plan.recipe_name}, into {plan.run}"
     )
 
@@ -210,7 +216,7 @@ def _draw_first_batch(path: Path, classifier: Any, store: Store, train: Sequence
     draw_image_grid(
         path,
         decibel.numpy(),
-        [store.clips[i].label for i in indices[:8]],
+        [", ".join(store.clips[i].labels) or "none" for i in indices[:8]],
         hop_s=classifier.mel.hop_length / classifier.audio.rate_hz,
         mel_hz=mel_edges_hz(classifier.mel, classifier.audio.rate_hz)[1:-1],
     )
