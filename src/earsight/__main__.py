@@ -17,6 +17,7 @@ from earsight.plain import plain
 from earsight.recipe_flags import Accelerator, Leaks, Precision, RecipeFlags, chosen_recipe
 from earsight.tasks.recipe import Recipe, explain
 from earsight.terminal import (
+    answer_line,
     batch_size_lines,
     bench_lines,
     json_line,
@@ -313,20 +314,9 @@ def predict(
     for row in rows:
         failed += [row] if row.error is not None else []
         if json_ or not sys.stdout.isatty():
-            record: dict[str, Any] = {
-                "path": str(row.path),
-                "label": row.label,
-                "probabilities": row.probabilities,
-            }
-            if row.error is not None:
-                record["error"] = row.error
-            show(json_line(record))
-        elif row.probabilities is None:
-            print(f"{plain(row.path)}  failed: {plain(row.error)}")
+            show(json_line(row.to_dict()))
         else:
-            first, *others = sorted(row.probabilities.items(), key=lambda item: -item[1])[:3]
-            rest = "  ".join(f"{plain(label, 24)} {p:.2f}" for label, p in others)
-            print(f"{plain(row.path):<{width}}  {plain(first[0], 24):<12} {first[1]:.2f}   ({rest})")
+            show(answer_line(row, width))
     if failed:
         first_error = plain(failed[0].error)
         print(f"earsight: could not be read: {_count(len(failed), 'file')}, the first: {first_error}", file=sys.stderr)

@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from earsight.dataset.clip import PARTS
 from earsight.plain import plain
+from earsight.scores.multilabel import MultiMetrics
 
 if TYPE_CHECKING:
     from earsight.dataset.sources.source import Source
     from earsight.scores.compare import Comparison
     from earsight.scores.crossval import CrossScores
-    from earsight.scores.metrics import Metrics
+    from earsight.scores.kinds import AnyMetrics
     from earsight.tasks.batch_size import BatchSizes
     from earsight.tasks.bench import Bench
     from earsight.tasks.data import Divided
     from earsight.tasks.inspect import Inspection
+    from earsight.tasks.predict import Row
 
 _LISTED = 10
 
@@ -37,14 +39,15 @@ def json_line(value: Any) -> str:
     return json.dumps(value) if any("\ud800" <= letter <= "\udfff" for letter in text) else text
 
 
-def metrics_lines(metrics: Metrics, sentence: str, caveat: str, *, table: bool = False) -> Iterator[str]:
-    """The sentence and the three numbers; with ``table`` also each class and the confusion matrix."""
+def metrics_lines(metrics: AnyMetrics, sentence: str, caveat: str, *, table: bool = False) -> Iterator[str]:
+    """The sentence and the three numbers; with ``table`` also each class, and the confusion matrix where a clip has one
+    label."""
     yield sentence
-    yield (
-        f"accuracy {metrics.accuracy:.3f}   UAR {metrics.uar:.3f}   macro-F1 {metrics.macro_f1:.3f}   "
-        f"({metrics.clips} clips{f', {caveat}' if caveat else ''})"
-    )
+    yield f"{_numbers(metrics)}({metrics.clips} clips{f', {caveat}' if caveat else ''})"
     if not table:
+        return
+    if isinstance(metrics, MultiMetrics):
+        yield from _label_lines(metrics)
         return
     labels = [plain(row.label, 24) for row in metrics.per_class]
     wide = max(len(label) for label in labels)
@@ -55,6 +58,32 @@ def metrics_lines(metrics: Metrics, sentence: str, caveat: str, *, table: bool =
     yield f"{'':{wide + 4}}" + "".join(f"{number:6}" for number in range(1, len(labels) + 1))
     for number, (label, counts) in enumerate(zip(labels, metrics.confusion, strict=True), 1):
         yield f"{number:3} {label:{wide}}" + "".join(f"{int(count) or '·':>6}" for count in counts)
+
+
+def _numbers(metrics: AnyMetrics) -> str:
+    return "".join(f"{name} {getattr(metrics, key):.3f}   " for key, name in metrics.NAMES.items())
+
+
+def _label_lines(metrics: MultiMetrics) -> Iterator[str]:
+    labels = [plain(row.label, 24) for row in metrics.per_class]
+    wide = max(len(label) for label in labels)
+    yield f"\n{'':{wide}}     AP  precision  recall     F1  support"
+    for label, row in zip(labels, metrics.per_class, strict=True):
+        numbers = f"{row.ap:6.3f}  {row.precision:9.3f} {row.recall:7.3f} {row.f1:6.3f} {row.support:8}"
+        yield f"{label:{wide}} {numbers}"
+    yield f"\nevery label of a clip right: {metrics.accuracy:.3f}; micro-mAP {metrics.micro_map:.3f}"
+
+
+def answer_line(row: Row, width: int) -> str:
+    """One recording: its label, or all those over their thresholds, and what else comes near."""
+    if row.probabilities is None:
+        return f"{plain(row.path)}  failed: {plain(row.error)}"
+    ranked = sorted(row.probabilities.items(), key=lambda item: -item[1])
+    over = ranked[:1] if row.labels is None else [item for item in ranked if item[0] in row.labels]
+    first = "  ".join(f"{plain(label, 24):<12} {p:.2f}" for label, p in over) or "none"
+    others = [item for item in ranked if item not in over][:2]
+    rest = "  ".join(f"{plain(label, 24)} {p:.2f}" for label, p in others)
+    return f"{plain(row.path):<{width}}  {first}" + (f"   ({rest})" if rest else "")
 
 
 def source_lines(sources: Iterable[Source], present: Sequence[str]) -> Iterator[str]:
@@ -80,9 +109,12 @@ def inspection_lines(inspection: Inspection, about: Mapping[str, str]) -> Iterat
     wide = max(len(plain(label, 32)) for label in dataset.labels)
     yield ""
     for label, count in values["classes"].items():
-        of = {clip.group for clip in dataset.clips if clip.group and label in (clip.label, *clip.more_labels)}
+        of = {clip.group for clip in dataset.clips if clip.group and label in clip.labels}
         yield f"  {plain(label, 32):{wide}} {count:7} clips" + (f"  {len(of):5} {dataset.group_name}s" if of else "")
     yield ""
+    if dataset.multilabel:
+        most = max(len(clip.labels) for clip in dataset.clips)
+        yield f"multilabel: up to {most} labels a clip; {values['unlabelled']} clips have none"
     if groups:
         yield f"{dataset.group_name + 's':<10} {min(groups.values())} to {max(groups.values())} clips each"
     if folds:
@@ -123,7 +155,7 @@ def division_lines(divided: Divided) -> Iterator[str]:
     wide = max(len(dataset.group_name) + 1, 5, *(len(plain(label, 32)) for label in dataset.labels))
     yield f"\n{'':{wide}}" + "".join(f"{part:>8}" for part in parts)
     for label in dataset.labels:
-        counts = (sum(dataset.clips[i].label == label for i in part) for part in parts.values())
+        counts = (sum(label in dataset.clips[i].labels for i in part) for part in parts.values())
         yield f"{plain(label, 32):{wide}}" + "".join(f"{count:8}" for count in counts)
     yield f"{'clips':{wide}}" + "".join(f"{len(part):8}" for part in parts.values())
     if dataset.groups:
@@ -163,11 +195,7 @@ def cross_lines(scores: CrossScores, sentence: str, caveat: str, group_name: str
     """Folds, seeds, the hardest and easiest group, and the numbers of all clips with their intervals."""
     width = max(len(plain(one.fold, 32)) for one in scores.folds)
     for one in scores.folds:
-        m = one.metrics
-        yield (
-            f"{plain(one.fold, 32):<{width}}  seed {one.seed}  accuracy {m.accuracy:.3f}   UAR {m.uar:.3f}   "
-            f"macro-F1 {m.macro_f1:.3f}   ({m.clips} clips)"
-        )
+        yield (f"{plain(one.fold, 32):<{width}}  seed {one.seed}  {_numbers(one.metrics)}({one.metrics.clips} clips)")
     if scores.groups:
         worst, best = scores.groups[0], scores.groups[-1]
         yield (
@@ -176,7 +204,7 @@ def cross_lines(scores: CrossScores, sentence: str, caveat: str, group_name: str
         )
     yield sentence
     drawn = f"{group_name}s" if scores.groups else "clips"
-    for name, key in (("accuracy", "accuracy"), ("UAR", "uar"), ("macro-F1", "macro_f1")):
+    for key, name in scores.every_answer.NAMES.items():
         spread = scores.scores[key]
         between = "" if spread.sd is None else f"  ± {spread.sd:.3f} between seeds"
         low, high = spread.interval

@@ -29,7 +29,7 @@ class Clip(NamedTuple):
     path: Path
     """The recording."""
     label: str
-    """Its class."""
+    """Its class; "" where it is known to have none of them."""
     group: str = ""
     """Who or what must not be on both sides of a split (speaker, machine, recording); "" where unknown."""
     fold: str = ""
@@ -42,6 +42,11 @@ class Clip(NamedTuple):
     """The other facts that its source knows, by name."""
     more_labels: tuple[str, ...] = ()
     """Further classes of the same span, where clips have several."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """All its classes, perhaps none."""
+        return (self.label, *self.more_labels) if self.label else ()
 
     @property
     def name(self) -> str:
@@ -75,6 +80,11 @@ class DataSet:
     synthetic: bool = False
     group_name: str = "group"
     split: str = ""
+
+    @property
+    def multilabel(self) -> bool:
+        """Whether some clip has several labels, or none."""
+        return any(clip.more_labels or not clip.label for clip in self.clips)
 
     @property
     def groups(self) -> tuple[str, ...]:

@@ -10,10 +10,20 @@ import numpy.typing as npt
 
 from earsight.audio.decode import Samples
 from earsight.audio.segment import crop_starts
+from earsight.dataset.clip import Clip
 from earsight.dataset.store import Store
 
 T = TypeVar("T")
 Ints = npt.NDArray[np.int64]
+
+
+def label_rows(clips: Sequence[Clip], labels: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """bool [clips, labels]: which labels each clip has. Labels that are not among these are passed over."""
+    place = {label: n for n, label in enumerate(labels)}
+    rows = np.zeros((len(clips), len(labels)), dtype=np.bool_)
+    for row, clip in zip(rows, clips, strict=True):
+        row[[place[label] for label in clip.labels if label in place]] = True
+    return rows
 
 
 def training_order(
@@ -26,8 +36,10 @@ def training_order(
     """
     chosen = np.asarray(indices)
     if balanced:
-        _, class_of, clips = np.unique([store.clips[i].label for i in indices], return_inverse=True, return_counts=True)
-        likely = 1 / clips[class_of]
+        labels = sorted({label for i in indices for label in store.clips[i].labels})
+        rows = label_rows([store.clips[i] for i in indices], labels)
+        # a clip of several labels is as likely as they are on average, one without any as all clips
+        likely = np.where(rows.any(1), rows @ (1 / rows.sum(0)) / np.maximum(rows.sum(1), 1), len(labels) / len(rows))
         order = rng.choice(chosen, len(chosen), p=likely / likely.sum())
     else:
         order = rng.permutation(chosen)

@@ -164,8 +164,7 @@ def _actors(numbers: set[int]) -> set[str]:
 
 
 def _described(clips: Sequence[Clip], parts: Parts, kind: str, group_name: str, note: str) -> Split:
-    trained = {clips[i].label for i in parts[0]}
-    if missing := {clip.label for clip in clips} - trained:
+    if missing := _labels(clips) - _labels(clips[i] for i in parts[0]):
         raise SplitError(
             f"{kind} leaves no training clip of: {', '.join(sorted(missing))}; pass --split random, or record more"
         )
@@ -190,6 +189,10 @@ def _described(clips: Sequence[Clip], parts: Parts, kind: str, group_name: str, 
     return Split(train, valid, test, kind, f"{sentence} Split: {kind}.", caveat, False, grouped and not shared)
 
 
+def _labels(clips: Iterable[Clip]) -> set[str]:
+    return {label for clip in clips for label in clip.labels}
+
+
 def _listed(groups: Iterable[str], name: str) -> str:
     """ "3 speakers (01, 02, 05)"; without the names where they are many."""
     known = sorted(groups)
@@ -209,11 +212,12 @@ def group_folds(clips: Sequence[Clip], clips_of: dict[str, list[int]], count: in
     Greedy, the most uneven group first, each into the fold where it adds least to Σ over classes of the squared share;
     whole numbers throughout, so that no rounding decides.
     """
-    number = {label: n for n, label in enumerate(sorted({clip.label for clip in clips}))}
+    number = {label: n for n, label in enumerate(sorted({label for clip in clips for label in clip.labels or ("",)}))}
     counts = {group: np.zeros(len(number), dtype=np.int64) for group in clips_of}
     for group, members in clips_of.items():
         for i in members:
-            counts[group][number[clips[i].label]] += 1
+            for label in clips[i].labels or ("",):  # "" counts clips that have none
+                counts[group][number[label]] += 1
     totals = np.maximum(1, sum(counts.values(), np.zeros(len(number), dtype=np.int64)))
     weights = 10**15 // totals**2
     of_fold = np.zeros((count, len(number)), dtype=np.int64)
@@ -247,11 +251,11 @@ def _group_folds(clips: Sequence[Clip], clips_of: dict[str, list[int]], kind: st
 
 def _first_whole(clips: Sequence[Clip], ways: Iterable[Callable[[], Parts]]) -> Parts:
     """The first way that leaves every class in training; the first of all where none does."""
-    labels = len({clip.label for clip in clips})
+    labels = len(_labels(clips))
     first: Parts | None = None
     for way in ways:
         parts = way()
-        if len({clips[i].label for i in parts[0]}) == labels:
+        if len(_labels(clips[i] for i in parts[0])) == labels:
             return parts
         first = first or parts
     if first is None:
@@ -307,22 +311,23 @@ def _draw_of_each_class(
     clips: Sequence[Clip], indices: Iterable[int], share: float, seed: int, left: int = 1
 ) -> tuple[list[int], list[int]]:
     """The others, ``left`` of each class or more, and a share of each class, one or more. Raises SplitError where a
-    class is too small for that."""
+    class is too small for that. Where clips have several classes, the rarest class is divided first, and what is drawn
+    of it counts for the others (the idea of Sechidis et al. 2011), so that the shares are about these."""
     keys = clip_keys(clips)
     members: defaultdict[str, list[int]] = defaultdict(list)
     for i in indices:
-        members[clips[i].label].append(i)
-    rest: list[int] = []
-    drawn: list[int] = []
-    for label in sorted(members):
+        for label in clips[i].labels or ("",):
+            members[label].append(i)
+    is_drawn: dict[int, bool] = {}
+    for label in sorted(members, key=lambda label: (not label, len(members[label]), label)):
         part = min(max(1, round(len(members[label]) * share)), len(members[label]) - left)
-        if part < 1:
-            have = sum(clip.label == label for clip in clips)
+        if part < 1 and label:
+            have = sum(label in clip.labels for clip in clips)
             raise SplitError(f"too few clips to train, validate and test: class {label!r} has {have}, 3 are needed")
-        ordered = sorted(members[label], key=lambda i: _order(seed, keys[i]))
-        drawn += ordered[:part]
-        rest += ordered[part:]
-    return rest, drawn
+        part -= sum(is_drawn.get(i, False) for i in members[label])
+        ordered = sorted((i for i in members[label] if i not in is_drawn), key=lambda i: _order(seed, keys[i]))
+        is_drawn |= {i: place < part for place, i in enumerate(ordered)}
+    return [i for i in is_drawn if not is_drawn[i]], [i for i in is_drawn if is_drawn[i]]
 
 
 def clip_keys(clips: Sequence[Clip]) -> list[str]:

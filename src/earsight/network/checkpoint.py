@@ -36,6 +36,8 @@ def save_classifier(classifier: Classifier, folder: Path, facts: Mapping[str, An
         "network": classifier.network_settings.model_dump(),
         "temperature": classifier.temperature,
         **_members(classifier),
+        "task": "multilabel" if classifier.multilabel else "single",
+        **({"thresholds": list(classifier.thresholds)} if classifier.multilabel else {}),
         **facts,
     }
     write_whole(folder / WEIGHTS_NAME, save(state))
@@ -49,10 +51,13 @@ def _members(classifier: Classifier) -> dict[str, Any]:
     return {"members": [{"network": one.model_dump(), "temperature": temperature} for one, temperature in members]}
 
 
-def keep_temperature(folder: Path, temperature: float) -> None:
-    """Write it into model.json, beside the weights that stay as they are."""
+def keep_temperature(folder: Path, temperature: float, thresholds: tuple[float, ...] = ()) -> None:
+    """Write it into model.json, beside the weights that stay as they are. thresholds: of each label, likewise, where
+    clips can have several."""
     described = read_description(folder)
     described["temperature"] = temperature
+    if thresholds:
+        described["thresholds"] = list(thresholds)
     write_whole(folder / SETTINGS_NAME, json.dumps(described, indent=1, ensure_ascii=False) + "\n")
 
 
@@ -63,6 +68,27 @@ def _temperature(described: Mapping[str, Any], folder: Path) -> float:
             f"{folder / SETTINGS_NAME} is damaged: its temperature is {value!r}; restore it or train again"
         )
     return float(value)
+
+
+def _multilabel(described: Mapping[str, Any], folder: Path) -> bool:
+    task = described.get("task", "single")
+    if task not in {"single", "multilabel"}:
+        raise ModelError(f"{folder / SETTINGS_NAME} is damaged: its task is {task!r}; restore it or train again")
+    return bool(task == "multilabel")
+
+
+def _thresholds(described: Mapping[str, Any], folder: Path) -> tuple[float, ...]:
+    values = described.get("thresholds")
+    if (
+        not isinstance(values, list)
+        or len(values) != len(described["labels"])
+        or not all(isinstance(value, int | float) and 0 <= value <= 1 for value in values)
+    ):
+        raise ModelError(
+            f"{folder / SETTINGS_NAME} is damaged: its thresholds are no number from 0 to 1 for each label; restore it "
+            "or train again"
+        )
+    return tuple(map(float, values))
 
 
 def read_description(folder: Path) -> dict[str, Any]:
@@ -108,6 +134,8 @@ def load_classifier(kind: type[C], folder: Path) -> C:
         one.temperature = temperature
     whole = joined(built) if members else built[0]
     whole.temperature = _temperature(described, folder)
+    if whole.multilabel:
+        whole.thresholds = _thresholds(described, folder)
     try:
         whole.network.load_state_dict(load_file(folder / WEIGHTS_NAME))
     except (SafetensorError, RuntimeError, OSError) as error:
@@ -131,6 +159,6 @@ def _built(kind: type[C], described: Mapping[str, Any], settings: Any, folder: P
             f"{folder / SETTINGS_NAME} is damaged: {where}: {first['msg']}; restore it or train again"
         ) from error
     plain = network.model_copy(update={"pretrained": False, "weights": None})
-    built = kind(tuple(described["labels"]), audio, mel, plain)
+    built = kind(tuple(described["labels"]), audio, mel, plain, multilabel=_multilabel(described, folder))
     built.network_settings = network
     return built

@@ -14,7 +14,8 @@ from earsight.audio.settings import AudioSettings
 from earsight.errors import SettingsError
 from earsight.mel.image import MelImage
 from earsight.mel.settings import MelSettings
-from earsight.network.prediction import Prediction
+from earsight.network.head import AnyOf, Head, OneOf
+from earsight.network.prediction import Prediction, answer
 from earsight.network.settings import NetworkSettings
 from earsight.network.weights import create_network, fixed_size
 
@@ -24,6 +25,7 @@ class Classifier(nn.Module):
 
     labels: class names in the order of the logits. temperature: what logits are divided by before they become
     probabilities, fitted on validation clips after training (``scores.calibration``); it changes no answer.
+    multilabel: a clip can have several labels, or none. thresholds: of each label then, likewise fitted.
     """
 
     members: tuple[NetworkSettings, ...] = ()
@@ -36,6 +38,7 @@ class Classifier(nn.Module):
         mel: MelSettings,
         settings: NetworkSettings,
         *,
+        multilabel: bool = False,
         network: nn.Module | None = None,
     ) -> None:
         """network: one that is there already; None: made by the settings. Raises SettingsError, ModelError."""
@@ -46,9 +49,15 @@ class Classifier(nn.Module):
             of = f"audio.channels {audio.channels}" + (f" with mel.planes {mel.planes}" if planes > 1 else "")
             raise SettingsError(f"in_chans {in_chans} is not a multiple of {planes} ({of}); change one of them")
         self.temperature = 1.0
+        self.head: Head = AnyOf() if multilabel else OneOf()
+        self.thresholds = (0.5,) * len(labels) if multilabel else ()
         self.labels, self.audio, self.mel, self.network_settings = labels, audio, mel, settings
         self.network = network or create_network(settings, in_chans, len(labels))
         self.image = MelImage(mel, audio.rate_hz, in_chans // planes, fixed_size(self.network))
+
+    @property
+    def multilabel(self) -> bool:
+        return isinstance(self.head, AnyOf)
 
     def forward(self, waveform: Tensor) -> Tensor:
         return self.logits(self.image(waveform))
@@ -68,11 +77,11 @@ class Classifier(nn.Module):
     @torch.inference_mode()
     def probabilities(self, crops: Samples) -> np.ndarray:
         """float32 [batch × score_crops, channels, crop_samples], the crops of a clip one after the other → float64
-        [batch, classes], rows sum to 1."""
+        [batch, classes]; rows sum to 1 unless multilabel."""
         device = next(self.parameters()).device
         logits = self(torch.from_numpy(crops).to(device)).double()
         of_clips = logits.unflatten(0, (-1, self.audio.score_crops)).mean(dim=1)
-        return torch.softmax(of_clips / self.temperature, dim=1).cpu().numpy()
+        return self.head.probabilities(of_clips / self.temperature).cpu().numpy()
 
     def predict(self, source: str | Path | bytes | IO[bytes]) -> Prediction:
         """Classify one recording (path, encoded bytes or file object). Raises DecodeError."""
@@ -99,4 +108,4 @@ class Classifier(nn.Module):
     def predictions(self, crops: Samples) -> Iterator[Prediction]:
         """As ``probabilities``, one Prediction a clip."""
         for row in self.probabilities(crops):
-            yield Prediction(self.labels[int(row.argmax())], dict(zip(self.labels, row.tolist(), strict=True)))
+            yield answer(self.labels, row, self.thresholds if self.multilabel else None)

@@ -13,19 +13,20 @@ C = TypeVar("C", bound=Classifier)
 
 
 class Ensemble(nn.Module):
-    """image → the mean of the members' log probabilities, each after its own temperature; [batch, classes]."""
+    """image → the mean of the members' log probabilities, each after its own temperature; [batch, classes]. multilabel:
+    of their logits."""
 
-    def __init__(self, networks: Sequence[nn.Module], temperatures: Sequence[float]) -> None:
+    def __init__(self, networks: Sequence[nn.Module], temperatures: Sequence[float], *, multilabel: bool) -> None:
         super().__init__()
+        self.multilabel = multilabel
         self.members = nn.ModuleList(networks)
         self.temperatures = tuple(temperatures)
 
     def forward(self, image: Tensor) -> Tensor:
-        answers = [
-            torch.log_softmax(member(image).float() / temperature, dim=1)
-            for member, temperature in zip(self.members, self.temperatures, strict=True)
-        ]
-        return torch.stack(answers).mean(dim=0)
+        answers = torch.stack(
+            [member(image).float() / of for member, of in zip(self.members, self.temperatures, strict=True)]
+        )
+        return (answers if self.multilabel else torch.log_softmax(answers, dim=2)).mean(dim=0)
 
 
 def joined(classifiers: Sequence[C]) -> C:
@@ -37,7 +38,7 @@ def joined(classifiers: Sequence[C]) -> C:
     for number, other in enumerate(classifiers[1:], 2):
         if isinstance(other.network, Ensemble) or isinstance(first.network, Ensemble):
             raise ModelError("one of the members is an ensemble already; join the runs that it was made of")
-        for name in ("labels", "audio", "mel"):
+        for name in ("labels", "audio", "mel", "multilabel"):
             mine, theirs = getattr(first, name), getattr(other, name)
             if mine != theirs:
                 raise ModelError(f"member {number} has other {name} than the first ({theirs}, {mine}); join runs alike")
@@ -46,9 +47,16 @@ def joined(classifiers: Sequence[C]) -> C:
             raise ModelError(
                 f"member {number} takes images of {of_other}, the first of {of_first}; join networks alike"
             )
-    whole = type(first)(first.labels, first.audio, first.mel, first.network_settings, network=first.network)
-    whole.network = Ensemble(
-        [classifier.network for classifier in classifiers], [classifier.temperature for classifier in classifiers]
+    whole = type(first)(
+        first.labels, first.audio, first.mel, first.network_settings, multilabel=first.multilabel, network=first.network
     )
+    whole.network = Ensemble(
+        [classifier.network for classifier in classifiers],
+        [classifier.temperature for classifier in classifiers],
+        multilabel=first.multilabel,
+    )
+    if first.multilabel:
+        together = zip(*(classifier.thresholds for classifier in classifiers), strict=True)
+        whole.thresholds = tuple(sum(of_label) / len(classifiers) for of_label in together)
     whole.members = tuple(classifier.network_settings for classifier in classifiers)
     return whole.train(first.training)

@@ -14,7 +14,7 @@ from earsight.audio.decode import Samples
 from earsight.audio.load import fixed_crops, load_waveform
 from earsight.audio.settings import AudioSettings
 from earsight.errors import ModelError
-from earsight.network.prediction import Prediction
+from earsight.network.prediction import Prediction, answer
 
 FORMAT = 1
 KEY = "earsight"
@@ -23,10 +23,12 @@ KEY = "earsight"
 
 class Exported:
     """labels: class names in the order of the answers. audio: how a recording becomes the waveform that the file takes.
-    about: everything that the file tells of itself."""
+    thresholds: of each label, where a clip can have several. about: everything that the file tells of itself."""
 
     def __init__(self, session: Any, about: dict[str, Any], labels: tuple[str, ...], audio: AudioSettings) -> None:
         self._session, self.about, self.labels, self.audio = session, about, labels, audio
+        several = about.get("task") == "multilabel"
+        self.thresholds = tuple(map(float, about["thresholds"])) if several else None
 
     @classmethod
     def load(cls, path: str | Path, threads: int | None = None) -> Self:
@@ -53,9 +55,13 @@ class Exported:
             raise ModelError(f"{path} is damaged: {len(labels)} labels for {size} answers; export it again")
         return cls(session, about, labels, audio)
 
+    @property
+    def multilabel(self) -> bool:
+        return self.thresholds is not None
+
     def probabilities(self, crops: Samples) -> npt.NDArray[np.float64]:
         """float32 [batch × score_crops, channels, crop_samples], the crops of a clip one after the other → [batch,
-        classes], rows sum to 1."""
+        classes]; rows sum to 1 unless a clip can have several labels."""
         # The crops of a clip, end to end, are a waveform of which the file takes just these.
         clips = crops.reshape(-1, self.audio.score_crops, *crops.shape[1:]).swapaxes(1, 2)
         waveform = clips.reshape(len(clips), self.audio.channels, -1)
@@ -65,6 +71,8 @@ class Exported:
 
     def _shares(self, logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         scaled = logits / float(self.about.get("temperature", 1.0))
+        if self.thresholds is not None:
+            return np.asarray(1 / (1 + np.exp(-np.clip(scaled, -500, 500))))
         powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
         return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
@@ -75,7 +83,7 @@ class Exported:
     def predictions(self, crops: Samples) -> Iterator[Prediction]:
         """As ``probabilities``, one Prediction a clip."""
         for row in self.probabilities(crops):
-            yield Prediction(self.labels[int(row.argmax())], dict(zip(self.labels, row.tolist(), strict=True)))
+            yield answer(self.labels, row, self.thresholds)
 
 
 def _about(path: Path, session: Any) -> dict[str, Any]:

@@ -119,7 +119,7 @@ class Portable(nn.Module):
 
     def __init__(self, classifier: Classifier) -> None:
         super().__init__()
-        self.audio, self.temperature = classifier.audio, classifier.temperature
+        self.audio, self.temperature, self.head = classifier.audio, classifier.temperature, classifier.head
         self.plain = [classifier]  # in a list: not a part of what is exported
         self.network = copy.deepcopy(classifier.network).cpu().float().eval()
         self.image = portable_image(classifier.image, self.audio.crop_samples)
@@ -150,7 +150,7 @@ class Portable(nn.Module):
         crops = self.crops(waveform if waveform.ndim == 3 else waveform[:, None])  # [batch, crops, channels, samples]
         logits = self.network(self.image(crops.flatten(0, 1))).float()
         of_clips = logits.reshape(-1, self.audio.score_crops, logits.shape[1]).mean(dim=1)
-        return torch.softmax(of_clips / self.temperature, dim=1), of_clips
+        return self.head.probabilities(of_clips / self.temperature), of_clips
 
     def crops(self, waveform: Tensor) -> Tensor:
         """[batch, channels, samples] → [batch, crops, channels, crop_samples]; see ``audio.segment``."""

@@ -1,34 +1,31 @@
 """What a probability is worth: temperature, expected calibration error, and when to answer "unknown"."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from earsight.errors import DataError, SettingsError
+from earsight.scores.kinds import AnyPredictions
+from earsight.scores.multilabel import MultiPredictions
 from earsight.scores.predictions import Predictions
 
 Floats = npt.NDArray[np.float64]
 _LOWEST, _HIGHEST = 0.05, 20.0
 _SMALLEST = 1e-300
+P = TypeVar("P", bound=AnyPredictions)
 
 
-def fit_temperature(predictions: Predictions) -> float:
+def fit_temperature(predictions: AnyPredictions) -> float:
     """The T in [0.05, 20] for which softmax(logits / T) has the least cross entropy (Guo et al. 2017, "On calibration
-    of modern neural networks"). Above 1: the network was too sure. 1 where no truth is known. Fit it on validation
-    clips."""
-    known = predictions.truth >= 0
-    if not known.any():
+    of modern neural networks"), or, of several labels, sigmoid(logits / T) the least binary cross entropy. Above 1: the
+    network was too sure. 1 where no truth is known. Fit it on validation clips."""
+    if not predictions.known.any():
         return 1.0
-    logits, truth = _logits(predictions.probabilities[known]), predictions.truth[known]
-    of_truth = logits[np.arange(len(truth)), truth]
-
-    def loss(inverse: float) -> float:
-        scaled = logits * inverse
-        highest = scaled.max(axis=1, keepdims=True)
-        return float((np.log(np.exp(scaled - highest).sum(axis=1)) + highest[:, 0] - of_truth * inverse).mean())
-
+    loss = _binary_loss(predictions) if isinstance(predictions, MultiPredictions) else _loss(predictions)
     # Convex in 1/T, so that halving the bracket by the golden section ends at the least.
     low, high, golden = 1 / _HIGHEST, 1 / _LOWEST, (math.sqrt(5) - 1) / 2
     one, two = high - golden * (high - low), low + golden * (high - low)
@@ -45,10 +42,34 @@ def fit_temperature(predictions: Predictions) -> float:
     return 2 / (low + high)
 
 
-def with_temperature(predictions: Predictions, temperature: float) -> Predictions:
-    """softmax(logits / temperature): other probabilities, the same answers. Raises SettingsError unless above 0."""
+def _loss(predictions: Predictions) -> Callable[[float], float]:
+    """1/T → the cross entropy."""
+    known = predictions.known
+    logits, truth = _logits(predictions.probabilities[known]), predictions.truth[known]
+    of_truth = logits[np.arange(len(truth)), truth]
+
+    def loss(inverse: float) -> float:
+        scaled = logits * inverse
+        highest = scaled.max(axis=1, keepdims=True)
+        return float((np.log(np.exp(scaled - highest).sum(axis=1)) + highest[:, 0] - of_truth * inverse).mean())
+
+    return loss
+
+
+def _binary_loss(predictions: MultiPredictions) -> Callable[[float], float]:
+    """1/T → the binary cross entropy."""
+    signed = np.where(predictions.truth, 1, -1) * _log_odds(predictions.probabilities)
+    return lambda inverse: float(np.logaddexp(0, -signed * inverse).mean())
+
+
+def with_temperature(predictions: P, temperature: float) -> P:
+    """softmax(logits / temperature), or the sigmoid: other probabilities, the same answers. Raises SettingsError unless
+    above 0."""
     if not temperature > 0:
         raise SettingsError(f"a temperature is above 0, got {temperature:g}")
+    if isinstance(predictions, MultiPredictions):
+        odds = _log_odds(predictions.probabilities) / temperature
+        return replace(predictions, probabilities=np.exp(-np.logaddexp(0, -odds)))
     scaled = _logits(predictions.probabilities) / temperature
     powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
     return replace(predictions, probabilities=powers / powers.sum(axis=1, keepdims=True))
@@ -59,10 +80,15 @@ def _logits(probabilities: Floats) -> Floats:
     return np.log(np.maximum(probabilities, _SMALLEST))
 
 
+def _log_odds(probabilities: Floats) -> Floats:
+    return np.log(np.maximum(probabilities, _SMALLEST)) - np.log(np.maximum(1 - probabilities, _SMALLEST))
+
+
 @dataclass(frozen=True)
 class Reliability:
     """By confidence, in bins of equal width over (0, 1]. confidence, accuracy: mean of each bin, NaN where it is empty.
-    clips: in each."""
+    clips: in each. Of several labels a clip: by the probability of each label of each clip, accuracy how often it is
+    there, clips how many such pairs."""
 
     confidence: Floats
     accuracy: Floats
@@ -75,9 +101,12 @@ class Reliability:
         return float((gaps * self.clips).sum() / self.clips.sum())
 
 
-def reliability(predictions: Predictions, bins: int = 15) -> Reliability:
+def reliability(predictions: AnyPredictions, bins: int = 15) -> Reliability:
     """Raises DataError where no truth is known."""
-    confidence, right = _answers(predictions)
+    if isinstance(predictions, MultiPredictions):
+        confidence, right = predictions.probabilities.ravel(), predictions.truth.ravel()
+    else:
+        confidence, right = _answers(predictions)
     place = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
     clips = np.bincount(place, minlength=bins)
     with np.errstate(invalid="ignore"):
@@ -128,7 +157,7 @@ def risk_coverage(predictions: Predictions) -> RiskCoverage:
 
 
 def _answers(predictions: Predictions) -> tuple[Floats, npt.NDArray[np.bool_]]:
-    known = predictions.truth >= 0
+    known = predictions.known
     if not known.any():
         raise DataError(f"nothing to score: none of {len(known)} clips has a known label")
-    return predictions.confidence[known], (predictions.predicted == predictions.truth)[known]
+    return predictions.confidence[known], predictions.right[known]

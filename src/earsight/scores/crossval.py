@@ -1,15 +1,16 @@
 """Scores of all folds and seeds of a cross-validation: each fold, all clips together, every group."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from earsight.errors import DataError
-from earsight.scores.intervals import RATES, Interval, per_group, rates, resample
-from earsight.scores.metrics import Metrics, measure
-from earsight.scores.predictions import Predictions, concatenated
+from earsight.scores.intervals import Interval, Resampled, resample, resample_labels
+from earsight.scores.kinds import AnyMetrics, AnyPredictions, measure
+from earsight.scores.multilabel import MultiPredictions
+from earsight.scores.predictions import A, Predictions, concatenated
 
 
 @dataclass(frozen=True)
@@ -18,12 +19,12 @@ class FoldScore:
 
     fold: str
     seed: int
-    metrics: Metrics
+    metrics: AnyMetrics
 
 
 @dataclass(frozen=True)
 class GroupScore:
-    """accuracy: of a group's clips, the mean over the seeds."""
+    """accuracy: of a group's clips, the mean over the seeds; where clips have several labels, all of them are right."""
 
     group: str
     clips: int
@@ -44,15 +45,15 @@ class Spread:
 
 @dataclass(frozen=True)
 class CrossScores:
-    """folds: every fold of every seed. scores: accuracy, uar, macro_f1 → Spread. groups: the worst first.
+    """folds: every fold of every seed. scores: the names of the metrics (NAMES) → Spread. groups: the worst first.
     every_answer: of all clips with all seeds. runs: the out-of-fold predictions of each seed, sorted by path."""
 
     seeds: tuple[int, ...]
     folds: tuple[FoldScore, ...]
     scores: dict[str, Spread]
     groups: tuple[GroupScore, ...]
-    every_answer: Metrics
-    runs: tuple[Predictions, ...]
+    every_answer: AnyMetrics
+    runs: tuple[AnyPredictions, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON, under stable names."""
@@ -72,7 +73,7 @@ class CrossScores:
             },
             "folds": [
                 {"fold": one.fold, "seed": one.seed, "clips": one.metrics.clips}
-                | {name: getattr(one.metrics, name) for name in RATES}
+                | {name: getattr(one.metrics, name) for name in self.scores}
                 for one in self.folds
             ],
             "groups": [{"group": one.group, "clips": one.clips, "accuracy": one.accuracy} for one in self.groups],
@@ -80,35 +81,35 @@ class CrossScores:
         }
 
 
-def joined(parts: Sequence[Predictions]) -> Predictions:
+def joined(parts: Sequence[A]) -> A:
     """Predictions of several sets of clips as one, sorted by path. Raises DataError where the labels differ."""
     whole = concatenated(parts)
     return whole.take(sorted(range(len(whole.paths)), key=whole.paths.__getitem__))
 
 
-def cross_scores(found: dict[tuple[int, str], Predictions], *, draws: int = 4000) -> CrossScores:
+def cross_scores(found: Mapping[tuple[int, str], AnyPredictions], *, draws: int = 4000) -> CrossScores:
     """found: (seed, fold) → predictions of its test clips; each seed has every fold. Raises DataError."""
     seeds, folds = sorted({seed for seed, _ in found}), list(dict.fromkeys(fold for _, fold in found))
     runs = [joined([found[seed, fold] for fold in folds]) for seed in seeds]
     twice = len(runs[0].paths) - len(set(runs[0].paths))
     if twice:
         raise DataError(f"{twice} clips are in the test part of two folds; each clip must be scored once")
-    tables = per_group(runs)  # [seeds, groups, classes, classes]
-    whole = rates(tables.sum(axis=1))
-    resampled = resample(runs, draws=draws)
+    resampled = _resample(runs, draws)
+    whole = [measure(run) for run in runs]
     scored = {key: measure(predictions) for key, predictions in found.items()}
     scores = {}
-    for name in RATES:
+    for name in whole[0].NAMES:
+        of_seeds = [getattr(one, name) for one in whole]
         by_fold = [np.mean([getattr(scored[seed, fold], name) for seed in seeds]) for fold in folds]
         scores[name] = Spread(
-            mean=float(whole[name].mean()),
-            sd=float(whole[name].std(ddof=1)) if len(seeds) > 1 else None,
+            mean=float(np.mean(of_seeds)),
+            sd=float(np.std(of_seeds, ddof=1)) if len(seeds) > 1 else None,
             interval=resampled.interval(name),
             fold_mean=float(np.mean(by_fold)),
             fold_sd=float(np.std(by_fold, ddof=1)) if len(folds) > 1 else 0.0,
         )
-    known = runs[0].truth >= 0
-    right = np.mean([run.predicted == run.truth for run in runs], axis=0)
+    known = runs[0].known
+    right = np.mean([run.right for run in runs], axis=0)
     names, place = np.unique(np.array(runs[0].groups)[known], return_inverse=True)
     clips, shares = np.bincount(place), np.bincount(place, right[known])
     groups = [
@@ -124,3 +125,10 @@ def cross_scores(found: dict[tuple[int, str], Predictions], *, draws: int = 4000
         every_answer=measure(concatenated(runs)),
         runs=tuple(runs),
     )
+
+
+def _resample(runs: Sequence[AnyPredictions], draws: int) -> Resampled:
+    several = [run for run in runs if isinstance(run, MultiPredictions)]
+    if several:
+        return resample_labels(several, draws=min(draws, 1000))
+    return resample([run for run in runs if isinstance(run, Predictions)], draws=draws)

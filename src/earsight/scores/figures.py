@@ -11,6 +11,7 @@ import numpy.typing as npt
 from earsight.errors import DataError
 from earsight.extras import require
 from earsight.scores.calibration import Reliability, RiskCoverage
+from earsight.scores.multilabel import MultiPredictions, Ranking
 
 _DPI = 120
 # Okabe & Ito without yellow: told apart by colour-blind readers
@@ -246,7 +247,35 @@ def draw_bars(
     return _save(figure, path)
 
 
-def draw_reliability(path: Path, before: Reliability, after: Reliability) -> Path:
+def draw_precision_recall(path: Path, predictions: MultiPredictions) -> Path:
+    """Precision over recall of all decisions as one label, and of each label where there are at most seven."""
+    figure = _figure(6.4, 4)
+    axes = figure.subplots()
+    truth, p = predictions.truth, predictions.probabilities
+    curves = [("all labels", truth.ravel(), p.ravel())]
+    if len(predictions.labels) < len(_COLOURS):
+        curves += [(label, truth[:, n], p[:, n]) for n, label in enumerate(predictions.labels) if truth[:, n].any()]
+    lines, names = [], []
+    for number, (name, has, score) in enumerate(curves):
+        recall, precision = Ranking.of(has, score).curve()
+        style = {"color": _COLOURS[number - 1], "linewidth": 1.2 if number else 2.2}  # all labels in black
+        lines += axes.step([0, *recall], [precision[0], *precision], where="pre", **style)
+        names.append(_short(name))
+    axes.set_xlim(0, 1.02)
+    axes.set_ylim(0, 1.04)
+    axes.set_xlabel("recall: share of the labels that are found")
+    axes.set_ylabel("precision: share of the answers that are right")
+    axes.set_title("Precision and recall")
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    for text in axes.legend(lines, names, frameon=False, loc="lower left").get_texts():
+        text.set_parse_math(False)
+    return _save(figure, path)
+
+
+def draw_reliability(
+    path: Path, before: Reliability, after: Reliability, *, x_name: str = "confidence", y_name: str = "accuracy"
+) -> Path:
     """Accuracy over confidence, a point a bin, its area the clips in it; before and after calibration."""
     figure = _figure(6.4, 4)
     axes = figure.subplots()
@@ -260,8 +289,8 @@ def draw_reliability(path: Path, before: Reliability, after: Reliability) -> Pat
         axes.scatter(place, height, s=areas, color=_COLOURS[1 - number], alpha=0.65, label=label)
     axes.set_xlim(0, 1.02)
     axes.set_ylim(-0.02, 1.04)
-    axes.set_xlabel("confidence")
-    axes.set_ylabel("accuracy")
+    axes.set_xlabel(x_name)
+    axes.set_ylabel(y_name)
     axes.set_title("Calibration")
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)

@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from earsight.errors import DataError
+from earsight.scores.kinds import AnyPredictions
+from earsight.scores.multilabel import MultiMetrics, MultiPredictions, Ranking
 from earsight.scores.predictions import Predictions
 
 Floats = npt.NDArray[np.float64]
@@ -72,9 +74,8 @@ def per_group(runs: Sequence[Predictions]) -> Counts:
         raise DataError(f"nothing to score: none of {len(known)} clips has a known label")
     if any((run.labels, run.paths, run.groups) != (first.labels, first.paths, first.groups) for run in runs):
         raise DataError("the runs did not score the same clips; give runs of one data set and one split")
-    names = [group or f"\0{path}" for group, path in zip(first.groups, first.paths, strict=True)]
-    _, place = np.unique(np.array(names, dtype=object)[known].astype(str), return_inverse=True)
-    groups, classes = int(place.max()) + 1, len(first.labels)
+    groups, place = _places(first)
+    classes = len(first.labels)
     tables = np.zeros((len(runs), groups, classes, classes), dtype=np.int64)
     for table, run in zip(tables, runs, strict=True):
         np.add.at(table, (place, run.truth[known], run.predicted[known]), 1)
@@ -93,6 +94,47 @@ def rates(confusion: Counts) -> dict[str, Floats]:
         "uar": recall.sum(axis=-1) / np.maximum(occurs.sum(axis=-1), 1),
         "macro_f1": f1.sum(axis=-1) / np.maximum(named.sum(axis=-1), 1),
     }
+
+
+def resample_labels(
+    runs: Sequence[MultiPredictions], *, draws: int = 1000, seed: int = 0, level: float = 0.95
+) -> Resampled:
+    """As ``resample``, where clips have several labels: map, macro_f1 and micro_f1."""
+    first = runs[0]
+    if any((run.labels, run.paths, run.groups) != (first.labels, first.paths, first.groups) for run in runs):
+        raise DataError("the runs did not score the same clips; give runs of one data set and one split")
+    groups, place = _places(first)
+    rng = np.random.default_rng(seed)
+    rankings = [
+        [Ranking.of(*columns) for columns in zip(run.truth.T, run.probabilities.T, strict=True)] for run in runs
+    ]
+    found: dict[str, list[Floats]] = {name: [] for name in MultiMetrics.NAMES}
+    for start in range(0, draws, _DRAWS_AT_ONCE):
+        of_groups = rng.multinomial(groups, np.full(groups, 1 / groups), size=min(_DRAWS_AT_ONCE, draws - start))
+        times = of_groups[:, place]  # [draws, clips]
+        scored = [_label_rates(run, ranking, times) for run, ranking in zip(runs, rankings, strict=True)]
+        for name, values in found.items():
+            values.append(np.mean([one[name] for one in scored], axis=0))
+    return Resampled(groups, {name: np.concatenate(parts) for name, parts in found.items()}, level)
+
+
+def _label_rates(run: MultiPredictions, rankings: Sequence[Ranking], times: Counts) -> dict[str, Floats]:
+    """As ``measure_labels`` has them, [draws]; 0 where no clip that was drawn has a label."""
+    ap = np.stack([ranking.average_precision(times) for ranking in rankings], axis=1)  # [draws, labels]
+    right, either = times @ (run.truth & run.predicted), times @ run.truth + times @ run.predicted
+    named = either > 0
+    return {
+        "map": np.nansum(ap, axis=1) / np.maximum(np.isfinite(ap).sum(axis=1), 1),
+        "macro_f1": (2 * right / np.maximum(either, 1)).sum(axis=1) / np.maximum(named.sum(axis=1), 1),
+        "micro_f1": 2 * right.sum(axis=1) / np.maximum(either.sum(axis=1), 1),
+    }
+
+
+def _places(run: AnyPredictions) -> tuple[int, Counts]:
+    """How many groups there are, and the number of each known clip's, by name; without a group, it is one by itself."""
+    names = [group or f"\0{path}" for group, path in zip(run.groups, run.paths, strict=True)]
+    _, place = np.unique(np.array(names, dtype=object)[run.known].astype(str), return_inverse=True)
+    return int(place.max()) + 1, place
 
 
 def _tail(groups: int, level: float) -> float:

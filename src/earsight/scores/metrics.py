@@ -1,7 +1,7 @@
 """Predictions → accuracy, UAR, macro-F1, per class, confusion. scikit-learn is the oracle of the tests."""
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,8 @@ class Metrics:
     f1_score(average="macro").
     """
 
+    NAMES: ClassVar[dict[str, str]] = {"accuracy": "accuracy", "uar": "UAR", "macro_f1": "macro-F1"}
+    several: ClassVar[bool] = False
     clips: int
     accuracy: float
     uar: float

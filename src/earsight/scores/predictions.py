@@ -1,10 +1,11 @@
 """What a network answered for a list of clips, beside the truth."""
 
 import csv
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import Any, ClassVar, NamedTuple, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,14 +13,63 @@ import numpy.typing as npt
 from earsight.errors import DataError
 
 
+class Told(NamedTuple):
+    """One answer in words. confidence: of what is wrong in it."""
+
+    truth: str
+    answer: str
+    confidence: float
+
+
 @dataclass(frozen=True)
-class Predictions:
+class Answers(ABC):
+    """What answers of one label and of several have in common. ARRAYS: the fields with one row a clip."""
+
+    ARRAYS: ClassVar[tuple[str, ...]]
+    labels: tuple[str, ...]
+    paths: tuple[str, ...]
+
+    @property
+    @abstractmethod
+    def known(self) -> npt.NDArray[np.bool_]:
+        """bool [clips]: whether the truth is known."""
+
+    @property
+    @abstractmethod
+    def right(self) -> npt.NDArray[np.bool_]:
+        """bool [clips]: whether the answer is right; False where the truth is unknown."""
+
+    @abstractmethod
+    def mistakes(self, n: int) -> list[int]:
+        """Up to ``n`` clips answered wrongly, the most confident first."""
+
+    @abstractmethod
+    def told(self, row: int) -> Told:
+        """One answer, in words."""
+
+    @abstractmethod
+    def write_csv(self, path: Path) -> None:
+        """One row a clip."""
+
+    def take(self, rows: Sequence[int]) -> Self:
+        """These clips, in this order."""
+        index = np.asarray(rows, dtype=np.int64)
+        texts = {name: tuple(getattr(self, name)[row] for row in rows) for name in ("paths", "groups")}
+        return replace(self, **texts, **{name: getattr(self, name)[index] for name in self.ARRAYS})
+
+
+A = TypeVar("A", bound=Answers)
+
+
+@dataclass(frozen=True)
+class Predictions(Answers):
     """labels: class names in the order of the columns. paths: one a clip. truth: int64 [clips], −1 where unknown.
     probabilities: float64 [clips, classes] in [0, 1], rows sum to 1. groups: one a clip, "" where unknown.
 
     Raises DataError where the shapes do not fit each other, a label is named twice, or truth is not whole numbers.
     """
 
+    ARRAYS: ClassVar[tuple[str, ...]] = ("truth", "probabilities")
     labels: tuple[str, ...]
     paths: tuple[str, ...]
     truth: npt.NDArray[np.int64]
@@ -49,49 +99,52 @@ class Predictions:
         """float64 [clips]: the probability of the likeliest class."""
         return self.probabilities.max(axis=1)
 
-    def take(self, rows: Sequence[int]) -> Self:
-        """These clips, in this order."""
-        names, groups = (tuple(texts[row] for row in rows) for texts in (self.paths, self.groups))
-        index = np.asarray(rows, dtype=np.int64)
-        return replace(
-            self, paths=names, truth=self.truth[index], probabilities=self.probabilities[index], groups=groups
-        )
+    @property
+    def known(self) -> npt.NDArray[np.bool_]:
+        return self.truth >= 0
+
+    @property
+    def right(self) -> npt.NDArray[np.bool_]:
+        return self.predicted == self.truth
 
     def mistakes(self, n: int) -> list[int]:
-        """Up to ``n`` clips answered wrongly, the most confident first."""
-        wrong = np.flatnonzero((self.truth >= 0) & (self.predicted != self.truth))
+        wrong = np.flatnonzero(self.known & ~self.right)
         return [int(i) for i in wrong[np.argsort(-self.confidence[wrong], kind="stable")][:n]]
+
+    def told(self, row: int) -> Told:
+        truth = self.labels[self.truth[row]] if self.known[row] else ""
+        return Told(truth, self.labels[self.predicted[row]], float(self.confidence[row]))
 
     def write_csv(self, path: Path) -> None:
         """Columns path, group, label, predicted, and prob:NAME for every class; read back exactly by ``read_csv``."""
-        # surrogateescape: a file name that is not UTF-8 comes back as the same bytes
-        with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-            plain = csv.writer(file, lineterminator="\n")
-            quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
-
-            def write(cells: list[str]) -> None:
-                # Python 3.11 leaves a lone \r unquoted, and its reader then ends the row there.
-                (quoted if any("\r" in cell for cell in cells) else plain).writerow(cells)
-
-            write(["path", "group", "label", "predicted", *(f"prob:{label}" for label in self.labels)])
-            answers = zip(self.paths, self.groups, self.truth, self.predicted, self.probabilities, strict=True)
-            for name, group, truth, predicted, row in answers:
-                known = "" if truth < 0 else self.labels[truth]
-                write([name, group, known, self.labels[predicted], *(repr(float(p)) for p in row)])
+        answers = zip(self.paths, self.groups, self.truth, self.predicted, self.probabilities, strict=True)
+        rows = (
+            [name, group, "" if truth < 0 else self.labels[truth], self.labels[predicted], *map(repr, row.tolist())]
+            for name, group, truth, predicted, row in answers
+        )
+        write_rows(path, ["path", "group", "label", "predicted", *(f"prob:{label}" for label in self.labels)], rows)
 
 
-def concatenated(parts: Sequence[Predictions]) -> Predictions:
-    """All clips of all parts. Raises DataError where the labels differ."""
-    labels = parts[0].labels
-    if any(part.labels != labels for part in parts):
+def write_rows(path: Path, header: list[str], rows: Iterable[list[str]]) -> None:
+    """A table that gives back what was written."""
+    # surrogateescape: a file name that is not UTF-8 comes back as the same bytes
+    with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        plain = csv.writer(file, lineterminator="\n")
+        quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
+        for cells in (header, *rows):
+            # Python 3.11 leaves a lone \r unquoted, and its reader then ends the row there.
+            (quoted if any("\r" in cell for cell in cells) else plain).writerow(cells)
+
+
+def concatenated(parts: Sequence[A]) -> A:
+    """All clips of all parts. Raises DataError where the labels differ, or some have one label a clip and some more."""
+    first = parts[0]
+    if any(part.labels != first.labels or type(part) is not type(first) for part in parts):
         raise DataError("the folds have different labels; train them on one data set")
-    return Predictions(
-        labels,
-        tuple(path for part in parts for path in part.paths),
-        np.concatenate([part.truth for part in parts]),
-        np.concatenate([part.probabilities for part in parts]),
-        tuple(group for part in parts for group in part.groups),
-    )
+    rows: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in first.ARRAYS}
+    for name in ("paths", "groups"):
+        rows[name] = tuple(text for part in parts for text in getattr(part, name))
+    return replace(first, **rows)
 
 
 def read_csv(path: Path) -> Predictions:
@@ -103,19 +156,11 @@ def read_csv(path: Path) -> Predictions:
     header, *rows = table
     if header[:4] != ["path", "group", "label", "predicted"]:
         raise DataError(f"{path} is not a table of predictions: its columns are {', '.join(header[:6])}")
-    labels = tuple(name.removeprefix("prob:") for name in header[4:])
+    labels, probabilities = cells_of(path, header, rows)
     number = {label: n for n, label in enumerate(labels)}
-    probabilities = np.empty((len(rows), len(labels)))
     for n, row in enumerate(rows):
-        where = f"{path}, row {n + 2}"
-        if len(row) != len(header):
-            raise DataError(f"{where}: {len(row)} cells under {len(header)} columns; is the file cut off?")
         if row[2] and row[2] not in number:
-            raise DataError(f"{where}: label {row[2]!r} has no column prob:{row[2]}")
-        try:
-            probabilities[n] = [float(p) for p in row[4:]]
-        except ValueError as error:
-            raise DataError(f"{where}: a probability is not a number: {error}") from error
+            raise DataError(f"{path}, row {n + 2}: label {row[2]!r} has no column prob:{row[2]}")
     return Predictions(
         labels=labels,
         paths=tuple(row[0] for row in rows),
@@ -123,3 +168,20 @@ def read_csv(path: Path) -> Predictions:
         probabilities=probabilities,
         groups=tuple(row[1] for row in rows),
     )
+
+
+def cells_of(
+    path: Path, header: Sequence[str], rows: Sequence[Sequence[str]]
+) -> tuple[tuple[str, ...], npt.NDArray[np.float64]]:
+    """Labels and probabilities of a table of predictions, from the fifth column on. Raises DataError."""
+    labels = tuple(name.removeprefix("prob:") for name in header[4:])
+    probabilities = np.empty((len(rows), len(labels)))
+    for n, row in enumerate(rows):
+        where = f"{path}, row {n + 2}"
+        if len(row) != len(header):
+            raise DataError(f"{where}: {len(row)} cells under {len(header)} columns; is the file cut off?")
+        try:
+            probabilities[n] = [float(p) for p in row[4:]]
+        except ValueError as error:
+            raise DataError(f"{where}: a probability is not a number: {error}") from error
+    return labels, probabilities

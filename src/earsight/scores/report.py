@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from earsight.errors import DataError
-from earsight.scores.metrics import Metrics
+from earsight.scores.kinds import AnyMetrics
 from earsight.scores.page import write_page
-from earsight.scores.predictions import Predictions
+from earsight.scores.predictions import Answers
 from earsight.settings import flat
 
 
@@ -37,17 +37,10 @@ class Mistake:
     wav_bytes: bytes | None = None
 
 
-def worst_mistakes(predictions: Predictions, sound_of: Callable[[int], bytes | None]) -> tuple[Mistake, ...]:
+def worst_mistakes(predictions: Answers, sound_of: Callable[[int], bytes | None]) -> tuple[Mistake, ...]:
     """The twelve most confident ones. sound_of: row → a WAV file to play, if there is one."""
-    labels, confidence = predictions.labels, predictions.confidence
     return tuple(
-        Mistake(
-            path=predictions.paths[row],
-            truth=labels[predictions.truth[row]],
-            predicted=labels[predictions.predicted[row]],
-            confidence=float(confidence[row]),
-            wav_bytes=sound_of(row),
-        )
+        Mistake(predictions.paths[row], *predictions.told(row), wav_bytes=sound_of(row))
         for row in predictions.mistakes(12)
     )
 
@@ -64,7 +57,8 @@ class LeftOut:
 class Report:
     """split_sentence: how it was split, in words. training_score: the scored clips were trained on. synthetic: nobody
     spoke them. caveat: two or three words that stand beside every number, such as "speaker-dependent". extra_metrics:
-    further scores by name, such as validation. facts: names and values for the summary. settings: nested settings of
+    further scores by name, such as validation. thresholds: label → from where on it is answered, where clips can have
+    several. facts: names and values for the summary. settings: nested settings of
     the run."""
 
     title: str
@@ -73,15 +67,16 @@ class Report:
     training_score: bool
     synthetic: bool
     created: str
-    metrics: Metrics
+    metrics: AnyMetrics
     caveat: str = ""
-    extra_metrics: Mapping[str, Metrics] = field(default_factory=dict)
+    extra_metrics: Mapping[str, AnyMetrics] = field(default_factory=dict)
     facts: tuple[tuple[str, str], ...] = ()
     figures: tuple[FigureEntry, ...] = ()
     mistakes: tuple[Mistake, ...] = ()
     failures: tuple[LeftOut, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+    thresholds: Mapping[str, float] = field(default_factory=dict)
 
 
 def write_report(path: Path, report: Report) -> None:

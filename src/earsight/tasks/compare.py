@@ -5,7 +5,8 @@ from pathlib import Path
 from earsight.errors import ModelError
 from earsight.scores.compare import Comparison
 from earsight.scores.compare import compare as compare_predictions
-from earsight.scores.predictions import Predictions, read_csv
+from earsight.scores.kinds import only_one_label, read_csv
+from earsight.scores.predictions import Predictions
 
 
 def compare(a: str | Path, b: str | Path) -> Comparison:
@@ -17,9 +18,9 @@ def compare(a: str | Path, b: str | Path) -> Comparison:
 def _read(place: Path) -> list[Predictions]:
     """One table, or one a seed."""
     if place.is_file():
-        return [read_csv(place)]
+        return [only_one_label(read_csv(place), "compare", place)]
     tables = sorted(place.glob("predictions-seed*.csv")) or sorted(place.glob("predictions.csv"))
     if not tables:
         what = "no predictions in it" if place.is_dir() else "no such folder"
         raise ModelError(f"{place}: {what}; give a run that was trained to its end, or a cross-validation")
-    return [read_csv(table) for table in tables]
+    return [only_one_label(read_csv(table), "compare", table) for table in tables]

@@ -13,6 +13,8 @@ from earsight.dataset.folds import every_fold
 from earsight.dataset.leaks import Policy
 from earsight.errors import EarsightError, SettingsError
 from earsight.files import write_whole
+from earsight.scores.metrics import Metrics
+from earsight.scores.multilabel import MultiMetrics
 from earsight.settings import differences
 from earsight.tasks.cores import allowed_cores
 from earsight.tasks.devices import Machine
@@ -89,7 +91,9 @@ def crossval(
     settings = recipe if isinstance(recipe, Recipe) else Recipe.named(recipe)
     machine = machine or Machine()
     check_recipe(settings)
-    dataset = read_training_data(data, source=source, group_pattern=group_pattern, strict=strict, progress=progress)
+    dataset = read_training_data(
+        data, settings.task, source=source, group_pattern=group_pattern, strict=strict, progress=progress
+    )
     kinds = every_fold(folds, dataset.clips)
     place = Path(out) if out is not None else new_run(f"crossval-{folds.replace(':', '-')}", settings.network.model)
     begun = _check_folder(place, settings, kinds, len(dataset.clips), resume)
@@ -188,7 +192,8 @@ def _train(work: list[_Fold], jobs: int, progress: bool) -> Iterator[tuple[_Fold
 
 def _told(fold: _Fold) -> str:
     test = json.loads((fold.plan.run / "metrics.json").read_text(encoding="utf-8"))["test"]
-    return f"accuracy {test['accuracy']:.3f} UAR {test['uar']:.3f}"
+    names = MultiMetrics.NAMES if "map" in test else Metrics.NAMES
+    return " ".join(f"{name} {test[key]:.3f}" for key, name in names.items())
 
 
 def _take_gpu(numbers: Any) -> None:

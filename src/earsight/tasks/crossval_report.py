@@ -10,10 +10,12 @@ from earsight.errors import DataError, DecodeError
 from earsight.files import write_whole
 from earsight.scores.crossval import CrossScores, cross_scores
 from earsight.scores.figures import draw_bars, draw_confusion
+from earsight.scores.kinds import AnyPredictions, read_csv
+from earsight.scores.metrics import Metrics
 from earsight.scores.page import write_page
-from earsight.scores.predictions import Predictions, read_csv
 from earsight.scores.report import FigureEntry, Mistake, wav_bytes, worst_mistakes
 from earsight.settings import flat
+from earsight.tasks.finish_multilabel import draw_label_bars
 from earsight.tasks.plan import Plan
 
 
@@ -46,7 +48,7 @@ def write_results(
     return scores
 
 
-def _read(run: Path, fold: str, seed: int) -> Predictions:
+def _read(run: Path, fold: str, seed: int) -> AnyPredictions:
     path = run / "predictions.csv"
     if not path.is_file():
         raise DataError(f"no predictions of {fold}, seed {seed} in {run}; remove that folder, and --resume")
@@ -56,25 +58,28 @@ def _read(run: Path, fold: str, seed: int) -> Predictions:
 def _draw(folder: Path, scores: CrossScores, group_name: str, caveat: str) -> list[FigureEntry]:
     folder.mkdir(exist_ok=True)
     beside = f", {caveat}" if caveat else ""
-    labels = [row.label for row in scores.every_answer.per_class]
-    title = f"Confusion, all folds{beside}"
-    confusion = draw_confusion(folder / "confusion.png", scores.every_answer.confusion, labels, title=title)
-    entries = [FigureEntry("Confusion matrix", f"Truth in rows, answers in columns; all folds{beside}.", confusion)]
+    every = scores.every_answer
+    if isinstance(every, Metrics):
+        title, labels = f"Confusion, all folds{beside}", [row.label for row in every.per_class]
+        confusion = draw_confusion(folder / "confusion.png", every.confusion, labels, title=title)
+        entries = [FigureEntry("Confusion matrix", f"Truth in rows, answers in columns; all folds{beside}.", confusion)]
+    else:
+        entries = [draw_label_bars(folder / "labels.png", every, f"all folds{beside}")]
     if scores.groups:
         drawn = draw_bars(
             folder / "groups.png",
             [one.accuracy for one in scores.groups],
             [one.group for one in scores.groups],
             title=f"Accuracy of each {group_name}{beside}",
-            x_name="accuracy",
-            marked=scores.scores["accuracy"].mean,
+            x_name="share of clips with every label right" if every.several else "accuracy",
+            marked=every.accuracy,
         )
         caption = f"From the hardest {group_name} to the easiest; the dotted line is the accuracy of all clips."
         entries.append(FigureEntry(f"{group_name.capitalize()} by {group_name}", caption, drawn))
     return entries
 
 
-def _mistakes(run: Predictions, plan: Plan) -> tuple[Mistake, ...]:
+def _mistakes(run: AnyPredictions, plan: Plan) -> tuple[Mistake, ...]:
     """Of the first seed, to listen to where their files can still be read."""
     clip_of = {str(clip.path): clip for clip in plan.dataset.clips}
 

@@ -78,7 +78,7 @@ class Divided:
     @property
     def try_split(self) -> str:
         """The ``--split`` with which the table can be trained on; "" where it can't."""
-        if self.leaks or any(clip.more_labels for clip in self.dataset.clips):
+        if self.leaks:
             return ""
         if self.split.caveat and not self.split.training_score:
             return "column:part --leaks allow"  # what a random split shares was asked for once, and must be again
@@ -103,7 +103,7 @@ def parts_csv(
     for part in PARTS[:1] if whole else PARTS:
         for i in parts[part]:
             clip = clips[i]
-            labels = ";".join((clip.label, *clip.more_labels))
+            labels = ";".join(clip.labels) or ";"
             span = ("" if edge is None else edge for edge in (clip.start_s, clip.end_s))
             digest = () if digests is None else (digests[i],)
             place = ("all" if whole else part, clip.path.resolve(), labels, clip.group, clip.fold)
@@ -113,7 +113,7 @@ def parts_csv(
 
 def _check_texts(clips: Sequence[Clip]) -> None:
     texts: dict[str, Iterable[str]] = {
-        "label": {label for clip in clips for label in (clip.label, *clip.more_labels)},
+        "label": {label for clip in clips for label in clip.labels},
         "group": {clip.group for clip in clips},
         "fold": {clip.fold for clip in clips},
         "path": (str(clip.path) for clip in clips),

@@ -49,7 +49,7 @@ def decode_parts(plan: Plan, cores: int, shown: Progress) -> Decoded:
     for part, indices in parts.items():
         if not indices:
             raise DataError(f"no readable clip is left for {part}; the first failure: {store.failures[0].reason}")
-    lost = set(dataset.labels) - {store.clips[i].label for i in parts["train"]}
+    lost = set(dataset.labels) - {label for i in parts["train"] for label in store.clips[i].labels}
     if lost:
         raise DataError(f"no readable training clip is left of: {', '.join(sorted(lost))}")
     shown.say(
@@ -68,7 +68,7 @@ def _check_left(plan: Plan, split: Split, dropped: Sequence[Failure]) -> None:
     for part in PARTS:
         if dropped and not getattr(split, part):
             raise DataError(f"no clip is left for {part}: {len(dropped)} clips were {why}; {advice}")
-    lost = set(plan.dataset.labels) - {clips[i].label for i in split.train}
+    lost = set(plan.dataset.labels) - {label for i in split.train for label in clips[i].labels}
     if dropped and lost:
         raise DataError(f"no training clip is left of {', '.join(sorted(lost))}: {len(dropped)} were {why}; {advice}")
 

@@ -17,7 +17,7 @@ from earsight.tasks.evaluate import Recorded, evaluate, read_clips
 from earsight.tasks.plan import CLIPS_NAME
 
 if TYPE_CHECKING:
-    from earsight.scores.metrics import Metrics
+    from earsight.scores.kinds import AnyMetrics
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class EnsembleResult:
 
     out: Path
     members: int
-    metrics: "Metrics | None"
+    metrics: "AnyMetrics | None"
     sentence: str
 
 

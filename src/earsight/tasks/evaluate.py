@@ -21,8 +21,7 @@ from earsight.tasks.memory import keep_freed_memory
 from earsight.tasks.plan import CLIPS_NAME
 
 if TYPE_CHECKING:
-    from earsight.scores.metrics import Metrics
-    from earsight.scores.predictions import Predictions
+    from earsight.scores.kinds import AnyMetrics, AnyPredictions
 
 
 @dataclass(frozen=True)
@@ -31,8 +30,8 @@ class Evaluation:
     is nothing to add. warning: what else a reader should know, "" where nothing. failures: files that could not be
     used. dropped: clips that were left out because they, or their speakers, were heard in training."""
 
-    metrics: "Metrics"
-    predictions: "Predictions"
+    metrics: "AnyMetrics"
+    predictions: "AnyPredictions"
     sentence: str
     caveat: str
     warning: str
@@ -84,11 +83,18 @@ def evaluate(
 
     from earsight.network.checkpoint import read_description
     from earsight.network.classifier import Classifier
-    from earsight.scores.metrics import measure
+    from earsight.scores.kinds import measure
     from earsight.tasks.scoring import score
 
     described = read_description(run)
-    strange = sorted({clip.label for clip in clips} - set(described["labels"]))
+    several = described.get("task") == "multilabel"
+    if dataset is None and several:
+        clips = [_with_several(clip) for clip in clips]
+    if dataset is not None and dataset.multilabel and not several:
+        raise DataError(
+            f"clips of {data} have several labels or none, and the model of {run} gives each one; score it on others"
+        )
+    strange = sorted({label for clip in clips for label in clip.labels} - set(described["labels"]))
     if strange:
         raise DataError(f"the model does not know {', '.join(strange)}; its labels: {', '.join(described['labels'])}")
     keep_freed_memory()
@@ -120,9 +126,15 @@ def evaluate(
     return Evaluation(measure(predictions), predictions, sentence, caveat, warning, failures, left_out)
 
 
+def _with_several(clip: Clip) -> Clip:
+    """A recorded clip with its labels taken apart."""
+    label, *more = [label for label in clip.label.split(";") if label] or [""]
+    return clip._replace(label=label, more_labels=tuple(more))
+
+
 def read_clips(run: Path) -> list[Recorded]:
-    """The clips that a run was trained, validated and tested on; none where the model was moved without them. Raises
-    ModelError where the table is damaged."""
+    """The clips that a run was trained, validated and tested on; none where the model was moved without them. Several
+    labels stand in one text, with ``;`` between them. Raises ModelError where the table is damaged."""
     path = run / CLIPS_NAME
     if not path.is_file():
         return []

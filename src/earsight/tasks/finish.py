@@ -1,9 +1,11 @@
 """A trained run → its scores, figures and report."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from earsight.audio.load import middle_crop
@@ -13,10 +15,11 @@ from earsight.network.checkpoint import keep_temperature
 from earsight.network.classifier import Classifier
 from earsight.scores.calibration import Reliability, fit_temperature, reliability, risk_coverage, with_temperature
 from earsight.scores.figures import draw_confusion, draw_curve, draw_reliability, draw_risk_coverage
-from earsight.scores.metrics import Metrics, measure
-from earsight.scores.predictions import Predictions
+from earsight.scores.kinds import AnyMetrics, AnyPredictions, measure
+from earsight.scores.multilabel import MultiMetrics, MultiPredictions, fit_thresholds
 from earsight.scores.report import FigureEntry, LeftOut, Report, wav_bytes, worst_mistakes, write_report
 from earsight.tasks.decoded import Decoded
+from earsight.tasks.finish_multilabel import draw_label_bars, draw_label_calibration
 from earsight.tasks.loop import Progressed
 from earsight.tasks.plan import Plan
 from earsight.tasks.scoring import score
@@ -24,22 +27,27 @@ from earsight.tasks.scoring import score
 
 def finish(
     plan: Plan, decoded: Decoded, done: Progressed, facts: dict[str, Any], device: torch.device
-) -> tuple[Metrics, Metrics | None]:
-    """Fit the temperature on the validation clips; score the kept network, each test clip once; write metrics.json,
-    predictions.csv, figures and report.html."""
+) -> tuple[AnyMetrics, AnyMetrics | None]:
+    """Fit the temperature (and the thresholds of several labels) on the validation clips; score the kept network, each
+    test clip once; write metrics.json, predictions.csv, figures and report.html."""
     run, store, parts, split = plan.run, decoded.store, decoded.parts, decoded.split
     classifier = Classifier.load(run, str(device))
     valid = None
     if not split.training_score:
         answers = score(classifier, store, parts["valid"])
         classifier.temperature = fit_temperature(answers)
-        keep_temperature(run, classifier.temperature)
-        valid = measure(with_temperature(answers, classifier.temperature))
+        answers = with_temperature(answers, classifier.temperature)
+        if isinstance(answers, MultiPredictions):
+            classifier.thresholds = fit_thresholds(answers)
+            answers = replace(answers, predicted=answers.probabilities >= np.array(classifier.thresholds))
+        keep_temperature(run, classifier.temperature, classifier.thresholds)
+        valid = measure(answers)
     predictions = score(classifier, store, parts["test"])
     test = measure(predictions)
     plain = with_temperature(predictions, 1 / classifier.temperature)  # what the network said before
     before, after = reliability(plain), reliability(predictions)
     calibration = {"temperature": classifier.temperature, "ece": after.error, "ece_uncalibrated": before.error}
+    thresholds = dict(zip(classifier.labels, classifier.thresholds, strict=True)) if classifier.multilabel else {}
     predictions.write_csv(run / "predictions.csv")
     part = "train" if split.training_score else "test"
     caveat = {"caveat": split.caveat} if split.caveat else {}
@@ -47,6 +55,7 @@ def finish(
         part: {**caveat, **test.to_dict()},
         **({"valid": {**caveat, **valid.to_dict()}} if valid else {}),
         "calibration": calibration,
+        **({"thresholds": thresholds} if thresholds else {}),
         "best_epoch": done.best_epoch,
         "epochs": len(done.history),
         "split": facts["split"],
@@ -57,14 +66,16 @@ def finish(
     figures = [*_draw(run / "figures", done, test, split)]
     if valid:
         figures[1:1] = _draw_calibration(run / "figures", predictions, before, after)
-    facts = {**facts, "calibration": calibration}
+    facts = {**facts, "calibration": calibration, "thresholds": thresholds}
     _write_report(run / "report.html", plan, decoded, done, predictions, test, valid, tuple(figures), facts)
     return test, valid
 
 
 def _draw_calibration(
-    folder: Path, predictions: Predictions, before: Reliability, after: Reliability
+    folder: Path, predictions: AnyPredictions, before: Reliability, after: Reliability
 ) -> tuple[FigureEntry, ...]:
+    if isinstance(predictions, MultiPredictions):
+        return draw_label_calibration(folder, predictions, before, after)
     drawn = draw_reliability(folder / "reliability.png", before, after)
     curve = draw_risk_coverage(folder / "risk-coverage.png", risk_coverage(predictions))
     return (
@@ -82,7 +93,7 @@ def _draw_calibration(
     )
 
 
-def _draw(folder: Path, done: Progressed, test: Metrics, split: Split) -> tuple[FigureEntry, ...]:
+def _draw(folder: Path, done: Progressed, test: AnyMetrics, split: Split) -> tuple[FigureEntry, ...]:
     folder.mkdir(exist_ok=True)
     epochs = [row.epoch for row in done.history]
     held_out = not split.training_score
@@ -96,7 +107,7 @@ def _draw(folder: Path, done: Progressed, test: Metrics, split: Split) -> tuple[
         epochs,
         losses,
         title="Loss",
-        y_name="cross entropy (nats)",
+        y_name=f"{'binary ' if test.several else ''}cross entropy (nats)",
         marked_epoch=done.best_epoch,
     )
     accuracy = draw_curve(
@@ -110,16 +121,17 @@ def _draw(folder: Path, done: Progressed, test: Metrics, split: Split) -> tuple[
     which = ("test clips" if held_out else "training clips") + (
         f", {split.caveat}" if split.caveat and held_out else ""
     )
-    confusion = draw_confusion(
-        folder / "confusion.png",
-        test.confusion,
-        [row.label for row in test.per_class],
-        title=f"Confusion, {which}",
-    )
+    if isinstance(test, MultiMetrics):
+        first, told = draw_label_bars(folder / "labels.png", test, which), "Share of clips with every label right"
+    else:
+        labels = [row.label for row in test.per_class]
+        drawn = draw_confusion(folder / "confusion.png", test.confusion, labels, title=f"Confusion, {which}")
+        first = FigureEntry("Confusion matrix", f"Truth in rows, answers in columns; {which}.", drawn)
+        told = "Share of clips answered rightly"
     entries = [
-        FigureEntry("Confusion matrix", f"Truth in rows, answers in columns; {which}.", confusion),
+        first,
         FigureEntry("Loss", "Training clips are augmented, so their loss may lie above.", loss),
-        FigureEntry("Accuracy", "Share of clips answered rightly; the dotted epoch was kept.", accuracy),
+        FigureEntry("Accuracy", f"{told}; the dotted epoch was kept.", accuracy),
     ]
     if (folder / "images.png").is_file():
         entries.append(
@@ -135,9 +147,9 @@ def _write_report(
     plan: Plan,
     decoded: Decoded,
     done: Progressed,
-    predictions: Predictions,
-    test: Metrics,
-    valid: Metrics | None,
+    predictions: AnyPredictions,
+    test: AnyMetrics,
+    valid: AnyMetrics | None,
     figures: tuple[FigureEntry, ...],
     facts: dict[str, Any],
 ) -> None:
@@ -182,5 +194,6 @@ def _write_report(
             failures=tuple(LeftOut(str(f.path), f.reason) for f in decoded.failures),
             settings=facts["recipe"],
             versions=facts["versions"],
+            thresholds=facts["thresholds"],
         ),
     )

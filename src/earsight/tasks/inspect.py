@@ -83,6 +83,8 @@ class Inspection:
             "files": dataset.files,
             "synthetic": dataset.synthetic,
             "classes": self.counts(),
+            "multilabel": dataset.multilabel,
+            "unlabelled": sum(not clip.label for clip in dataset.clips),
             "group_name": dataset.group_name,
             "groups": dict(sorted(groups.items())),
             "folds": {fold: folds[fold] for fold in sorted(folds, key=fold_order)},
@@ -97,7 +99,7 @@ class Inspection:
             "short": _names(self.short),
             "identical": [_names(clips) for clips in self.identical],
             "contradicting": [
-                [{"path": clip.name, "label": ";".join(_labels(clip))} for clip in clips]
+                [{"path": clip.name, "label": ";".join(_labels(clip)) or "none"} for clip in clips]
                 for clips in self.contradicting
             ],
             "truncated": _reasons(self.truncated),
@@ -169,7 +171,7 @@ def _reasons(failures: Sequence[Failure]) -> list[dict[str, str]]:
 
 
 def _labels(clip: Clip) -> tuple[str, ...]:
-    return (clip.label, *clip.more_labels)
+    return clip.labels
 
 
 def about(name: str) -> dict[str, str]:

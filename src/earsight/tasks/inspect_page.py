@@ -101,7 +101,7 @@ def _figures(work: Path, inspection: Inspection) -> list[FigureEntry]:
             row, column = ({value: n for n, value in enumerate(values)} for values in (dataset.labels, places))
             for clip, place in zip(dataset.clips, of, strict=True):
                 if place:
-                    counts[row[clip.label], column[place]] += 1
+                    counts[[row[label] for label in clip.labels], column[place]] += 1
             what = dataset.group_name if name == "group" else "fold"
             drawn = draw_counts(work / f"{name}.png", counts, dataset.labels, places, group_name=what)
             figures.append(FigureEntry(f"Class by {what}", "Clips of each.", drawn, wide=len(places) > 12))
@@ -131,7 +131,7 @@ def _mel_images(work: Path, inspection: Inspection) -> list[FigureEntry]:
     front_end = MelSpectrogram(mel, audio.rate_hz)
     images, titles = [], []
     for label in inspection.dataset.labels[:_MOST_IMAGES]:
-        pairs = [(f.duration_s, n) for n, f in enumerate(inspection.facts) if inspection.clips[n].label == label]
+        pairs = [(f.duration_s, n) for n, f in enumerate(inspection.facts) if label in inspection.clips[n].labels]
         if not pairs:
             continue
         clip = inspection.clips[sorted(pairs)[len(pairs) // 2][1]]
@@ -139,7 +139,7 @@ def _mel_images(work: Path, inspection: Inspection) -> list[FigureEntry]:
         with torch.inference_mode():
             spectrum = front_end(torch.from_numpy(middle_crop(waveform, audio))[None])
         images.append(decibels(spectrum, mel.power)[0, 0].numpy())
-        titles.append(label)
+        titles.append(", ".join(clip.labels))
     hz = mel_edges_hz(mel, audio.rate_hz)[1:-1]
     hop_s = mel.hop_length / audio.rate_hz
     drawn = draw_image_grid(work / "mel.png", np.stack(images), titles, hop_s=hop_s, mel_hz=hz)

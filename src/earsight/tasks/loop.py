@@ -18,7 +18,7 @@ from timm.layers import convert_sync_batchnorm
 from timm.utils import ModelEmaV3
 from torch import Tensor
 
-from earsight.dataset.loader import ahead, random_starts, training_order
+from earsight.dataset.loader import ahead, label_rows, random_starts, training_order
 from earsight.dataset.store import Store
 from earsight.errors import TrainingError
 from earsight.files import write_whole
@@ -27,7 +27,8 @@ from earsight.mel.wave_augment import NO_BANKS, Banks
 from earsight.network.checkpoint import save_classifier
 from earsight.network.classifier import Classifier
 from earsight.network.optimizer import create_optimizer, learning_rate
-from earsight.scores.metrics import Metrics, measure
+from earsight.scores.kinds import AnyMetrics, measure
+from earsight.scores.multilabel import MultiMetrics
 from earsight.settings import differences
 from earsight.tasks.averaging import best_epochs, forget_epochs, keep_epoch, mean_of_epochs
 from earsight.tasks.decoded import Decoded
@@ -41,7 +42,8 @@ from earsight.tasks.scoring import score
 
 @dataclass(frozen=True)
 class Epoch:
-    """One row of history.csv. Accuracies and UAR in [0, 1]; losses in nats."""
+    """One row of history.csv. Accuracies, UAR and mAP in [0, 1]; losses in nats. valid_uar is of one label a clip,
+    valid_map of several; the other, and all where nothing is held out, are no numbers."""
 
     epoch: int
     lr: float
@@ -52,6 +54,12 @@ class Epoch:
     valid_uar: float
     seconds: float
     clips_per_s: float
+    valid_map: float = math.nan
+
+    @property
+    def chosen_by(self) -> float:
+        """What the epoch that is kept is the highest in; NaN where nothing is held out."""
+        return self.valid_uar if math.isnan(self.valid_map) else self.valid_map
 
 
 @dataclass
@@ -116,7 +124,7 @@ class Learner:
         with nullcontext() if alone else self.fabric.no_backward_sync(network, enabled=not last):
             logits = self.network(images.contiguous(memory_format=torch.channels_last)).float()
             smoothing = self.recipe.loss.label_smoothing
-            loss = torch.nn.functional.cross_entropy(logits, targets, self.class_weights, label_smoothing=smoothing)
+            loss = self.classifier.head.loss(logits, targets, self.class_weights, smoothing)
             if not alone:
                 loss = loss + 0 * summed(self.fabric, loss)  # hands on what is no number
             if torch.isfinite(loss):
@@ -160,13 +168,14 @@ class Step:
 
 @dataclass(frozen=True)
 class _Batch:
-    """indices: of the whole batch, into the store. crops: float32 [needed, channels, samples]; classes: int64 [needed];
-    needed are the clips that this process trains on and those that are mixed into them. first, last: of the batches
-    that make one step of the optimizer. share: weight of its loss in that step."""
+    """indices: of the whole batch, into the store. crops: float32 [needed, channels, samples]; targets: float32
+    [needed, classes], 1 for each class of a clip; needed are the clips that this process trains on and those that are
+    mixed into them. first, last: of the batches that make one step of the optimizer. share: weight of its loss in that
+    step."""
 
     indices: npt.NDArray[np.int64]
     crops: Tensor
-    classes: Tensor
+    targets: Tensor
     drawn: Augmentation
     first: bool
     last: bool
@@ -178,7 +187,6 @@ def _batches(learner: Learner, store: Store, indices: Sequence[int], epoch: int)
     fabric, recipe, image = learner.fabric, learner.recipe, learner.classifier.image
     rng = np.random.default_rng([recipe.seed, epoch])
     labels, audio = learner.classifier.labels, store.settings
-    class_of = np.array([labels.index(clip.label) for clip in store.clips])
     shift_samples = round(recipe.augment.shift_s * audio.rate_hz)
     order = list(training_order(store, indices, recipe.batch_size, rng, balanced=recipe.sampling == "balanced"))
     for number, chosen in enumerate(order):
@@ -196,7 +204,7 @@ def _batches(learner: Learner, store: Store, indices: Sequence[int], epoch: int)
         yield _Batch(
             indices=chosen,
             crops=crops.pin_memory() if fabric.device.type == "cuda" else crops,
-            classes=torch.from_numpy(class_of[chosen[needed]]),
+            targets=torch.from_numpy(label_rows([store.clips[i] for i in chosen[needed]], labels)).float(),
             drawn=drawn,
             first=number == first,
             last=number + 1 == first + len(together),
@@ -212,7 +220,6 @@ def train_epoch(
     # By epoch, so that a resumed run draws what an unbroken one draws. Torch's own generator is for dropout and
     # stochastic depth; each process has its own.
     torch.manual_seed(recipe.seed * 100003 + epoch + 7919 * fabric.global_rank)
-    identity = torch.eye(len(classifier.labels), device=fabric.device)
     classifier.train()
     batches = _batches(learner, store, indices, epoch)
     for batch in ahead(batches) if fabric.device.type != "cpu" else batches:
@@ -221,11 +228,10 @@ def train_epoch(
             for group in learner.optimizer.param_groups:
                 group["lr"] = rate * group.get("lr_scale", 1.0)
         with torch.no_grad():
-            crops = batch.crops.to(fabric.device, non_blocking=True)
-            targets = identity[batch.classes.to(fabric.device)]
+            crops, targets = (part.to(fabric.device, non_blocking=True) for part in (batch.crops, batch.targets))
             images, targets = augmented_images(classifier.image, crops, targets, batch.drawn, learner.banks)
         logits, loss = learner.step(images, targets, share=batch.share, last=batch.last)
-        right = int((logits.argmax(1) == targets.argmax(1)).sum())
+        right = int(classifier.head.right(logits, targets).sum())
         yield Step(batch.indices, len(targets), right, float(loss))
 
 
@@ -278,13 +284,14 @@ def fit(
                             train_accuracy=float(sums[1] / sums[0]),
                             valid_loss=valid.cross_entropy if valid else float("nan"),
                             valid_accuracy=valid.accuracy if valid else float("nan"),
-                            valid_uar=valid.uar if valid else float("nan"),
+                            valid_uar=getattr(valid, "uar", math.nan),
+                            valid_map=getattr(valid, "map", math.nan),
                             seconds=time.perf_counter() - began,
                             clips_per_s=clips_per_s,
                         )
                     )
-                    best = done.history[done.best_epoch - 1].valid_uar if done.best_epoch else -1.0
-                    better = valid is None or valid.uar >= best
+                    best = done.history[done.best_epoch - 1].chosen_by if done.best_epoch else -1.0
+                    better = valid is None or done.history[-1].chosen_by >= best
                     if better:
                         done.best_epoch = epoch
                     if fabric.is_global_zero:
@@ -304,7 +311,7 @@ def fit(
 
 
 def _scores(done: Progressed) -> list[float]:
-    return [row.valid_uar for row in done.history]
+    return [row.chosen_by for row in done.history]
 
 
 def _average(
@@ -316,9 +323,10 @@ def _average(
     with learner.scored() as scored:
         scored.network.load_state_dict(mean_of_epochs(plan.run, epochs))
         valid, best = _validate(learner.fabric, scored, decoded, plan, done), max(_scores(done))
-        better = valid.uar >= best
+        reached = valid.map if isinstance(valid, MultiMetrics) else valid.uar
+        better = reached >= best
         progress.say(
-            f"mean of epochs {', '.join(map(str, epochs))}: valid UAR {valid.uar:.3f}, the best alone {best:.3f}; "
+            f"mean of epochs {', '.join(map(str, epochs))}: {reached:.3f}, the best of them alone {best:.3f}; "
             f"{'the mean' if better else 'the best'} is kept"
         )
         if learner.fabric.is_global_zero:
@@ -333,7 +341,7 @@ def share_buffers(network: torch.nn.Module) -> None:
         torch.distributed.broadcast(buffer, src=0)
 
 
-def _validate(fabric: Fabric, classifier: Classifier, decoded: Decoded, plan: Plan, done: Progressed) -> Metrics:
+def _validate(fabric: Fabric, classifier: Classifier, decoded: Decoded, plan: Plan, done: Progressed) -> AnyMetrics:
     predictions = score(classifier, decoded.store, decoded.parts["valid"], fabric=fabric)
     if not np.isfinite(predictions.probabilities).all():
         raise TrainingError(
@@ -413,7 +421,10 @@ def _cell(value: float) -> str:
 def write_history(path: Path, history: Sequence[Epoch]) -> None:
     """One row an epoch."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, [*Epoch.__dataclass_fields__], lineterminator="\n")
+    # Of mAP and UAR the one that the task has; UAR where nothing is held out.
+    other = "valid_map" if all(math.isnan(row.valid_map) for row in history) else "valid_uar"
+    columns = [name for name in Epoch.__dataclass_fields__ if name != other]
+    writer = csv.DictWriter(text, columns, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
     writer.writerows({name: _cell(value) for name, value in asdict(row).items()} for row in history)
     write_whole(path, text.getvalue())

@@ -6,15 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from earsight import extras
-from earsight.dataset.clip import DataSet, Failure
+from earsight.dataset.clip import PARTS, DataSet, Failure
 from earsight.dataset.leaks import Policy, find_leaks, settle
 from earsight.dataset.sources import read_dataset
 from earsight.dataset.split import Split, check_kind, split
-from earsight.errors import DataError, ModelError, SettingsError
+from earsight.errors import DataError, ModelError, SettingsError, SplitError
 from earsight.network.names import check_model_name
+from earsight.scores.multilabel import check_labels
 from earsight.tasks.banks import check_banks
 from earsight.tasks.data import downloaded
-from earsight.tasks.recipe import Recipe
+from earsight.tasks.recipe import Recipe, Task
 
 STATE_NAME = "resume.pt"
 CLIPS_NAME = "clips.csv"
@@ -38,6 +39,11 @@ class Plan:
     strict: bool = False
     resume: bool = False
     store: bool = True
+
+    @property
+    def multilabel(self) -> bool:
+        """Whether a clip can have several labels: asked for, or found in the data."""
+        return self.recipe.task == "multilabel" or self.dataset.multilabel
 
 
 def plan_training(
@@ -65,7 +71,9 @@ def plan_training(
         raise SettingsError("--resume needs to know which run goes on; pass --out RUN")
     if out is not None and not str(out).strip():
         raise SettingsError("--out is empty; name a folder")
-    dataset = read_training_data(data, source=source, group_pattern=group_pattern, strict=strict, progress=progress)
+    dataset = read_training_data(
+        data, recipe.task, source=source, group_pattern=group_pattern, strict=strict, progress=progress
+    )
     run = Path(out) if out is not None else new_run(recipe_name, recipe.network.model)
     plan = plan_run(dataset, recipe, split_kind, run, recipe_name, leaks, strict=strict, resume=resume, store=store)
     check_run(run, resume)
@@ -85,16 +93,17 @@ def check_recipe(recipe: Recipe) -> None:
 
 
 def read_training_data(
-    data: str | Path, *, source: str | None, group_pattern: str | None, strict: bool, progress: bool
+    data: str | Path, task: Task, *, source: str | None, group_pattern: str | None, strict: bool, progress: bool
 ) -> DataSet:
     """Download what is known by name, read it, and refuse what can't be trained on. Raises EarsightError."""
     dataset = read_dataset(
         downloaded(data, progress=progress), source=source, group_pattern=group_pattern, strict=strict
     )
-    if several := [clip.name for clip in dataset.clips if clip.more_labels]:
+    if task == "single" and dataset.multilabel:
+        other = [clip.name for clip in dataset.clips if len(clip.labels) != 1]
         raise DataError(
-            f"{len(several)} of {len(dataset.clips)} clips have several labels, such as {several[0]}; "
-            "training takes one label a clip"
+            f"--task single takes one label a clip; {len(other)} of {len(dataset.clips)} have several or none, such as "
+            f"{other[0]}; pass --task multilabel, or mend the table"
         )
     return dataset
 
@@ -116,7 +125,13 @@ def plan_run(
     clean, left_out = settle(
         dataset.clips, drawn, lambda way: find_leaks(dataset.clips, way, dataset.group_name), leaks
     )
-    return Plan(run, dataset, clean, recipe, recipe_name, leaks, tuple(left_out), strict, resume, store)
+    plan = Plan(run, dataset, clean, recipe, recipe_name, leaks, tuple(left_out), strict, resume, store)
+    if plan.multilabel:
+        check_labels(dataset.labels)
+        for part in PARTS:
+            if not any(dataset.clips[i].label for i in getattr(clean, part)):
+                raise SplitError(f"no clip of {part} has a label: nothing to learn or score; choose another --split")
+    return plan
 
 
 def new_run(recipe_name: str, model: str) -> Path:

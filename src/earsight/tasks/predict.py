@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from earsight import extras
 from earsight.audio.decode import SUFFIXES
@@ -23,12 +23,23 @@ _BATCH = 16
 
 @dataclass(frozen=True)
 class Row:
-    """One recording's answer. label and probabilities are None where error says why it could not be read."""
+    """One recording's answer. label and probabilities are None where error says why it could not be read. labels: where
+    clips can have several, those at or above their thresholds, the likeliest first; None for a network that answers
+    with one label."""
 
     path: Path
     label: str | None
     probabilities: dict[str, float] | None
     error: str | None = None
+    labels: tuple[str, ...] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON: ``label``, or ``labels`` where clips can have several; null where it could not be read."""
+        answer: dict[str, Any] = {"label": self.label}
+        if self.labels is not None:
+            answer = {"labels": None if self.error else list(self.labels)}
+        error = {} if self.error is None else {"error": self.error}
+        return {"path": str(self.path), **answer, "probabilities": self.probabilities, **error}
 
 
 def predict(
@@ -94,7 +105,7 @@ def _rows(classifier: "Classifier | Exported", paths: list[Path]) -> Iterator[Ro
         answers = iter(classifier.predictions(np.concatenate(crops))) if crops else iter(())
         for path, item in zip(part, loaded, strict=True):
             if isinstance(item, DecodeError):
-                yield Row(path, None, None, str(item))
+                yield Row(path, None, None, str(item), () if classifier.multilabel else None)
             else:
                 answer = next(answers)
-                yield Row(path, answer.label, answer.probabilities)
+                yield Row(path, answer.label, answer.probabilities, labels=answer.labels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -81,9 +82,10 @@ class Progress:
         self.advance((epoch - 1) * steps + step, self._epochs * steps, facts)
 
     def epoch(self, row: Epoch, better: bool) -> None:
-        held_out = (
-            "" if row.valid_uar != row.valid_uar else f"  valid acc {row.valid_accuracy:.3f} UAR {row.valid_uar:.3f}"
-        )
+        held_out = ""
+        if not math.isnan(row.chosen_by):
+            name = "UAR" if math.isnan(row.valid_map) else "mAP"
+            held_out = f"  valid acc {row.valid_accuracy:.3f} {name} {row.chosen_by:.3f}"
         left_s = row.seconds * (self._epochs - row.epoch)
         left = f"  {left_s / 60:.0f} min left" if left_s >= 90 else f"  {left_s:.0f} s left" if left_s else ""
         self.say(

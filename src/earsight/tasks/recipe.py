@@ -16,6 +16,7 @@ from earsight.network.settings import LossSettings, NetworkSettings, OptimizerSe
 from earsight.settings import Settings
 
 _FEWEST_FRAMES = 8
+Task = Literal["auto", "single", "multilabel"]
 
 
 class Recipe(Settings):
@@ -31,6 +32,8 @@ class Recipe(Settings):
     """all: every clip once an epoch; balanced: as many clips, every class as often as any other."""
     average_best: int = Field(1, ge=1, le=100)
     """Keep the mean of the weights of so many of the best epochs, where it is no worse than the best one."""
+    task: Task = "auto"
+    """One label a clip (single), or any number of them (multilabel); auto: what the data has."""
     audio: AudioSettings = AudioSettings()
     mel: MelSettings = MelSettings()
     augment: AugmentSettings = AugmentSettings()

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from earsight.dataset.loader import fixed_batches
+from earsight.dataset.loader import fixed_batches, label_rows
 from earsight.dataset.store import Store
 from earsight.network.classifier import Classifier
+from earsight.scores.kinds import AnyPredictions
+from earsight.scores.multilabel import MultiPredictions
 from earsight.scores.predictions import Predictions
 from earsight.tasks.devices import summed
 
@@ -23,7 +25,7 @@ def score(
     batch_size: int = 32,
     *,
     fabric: "Fabric | None" = None,
-) -> Predictions:
+) -> AnyPredictions:
     """Score the fixed crop of every clip, in the order given. fabric: its processes share the clips, each is scored by
     one of them, and all get the whole result."""
     was_training = classifier.training
@@ -37,11 +39,10 @@ def score(
         probabilities = summed(fabric, torch.from_numpy(probabilities)).cpu().numpy()
     classifier.train(was_training)
     clips = [store.clips[i] for i in indices]
-    number = {label: n for n, label in enumerate(classifier.labels)}
-    return Predictions(
-        labels=classifier.labels,
-        paths=tuple(str(clip.path) for clip in clips),
-        truth=np.array([number.get(clip.label, -1) for clip in clips], dtype=np.int64),
-        probabilities=probabilities,
-        groups=tuple(clip.group for clip in clips),
-    )
+    labels, truth = classifier.labels, label_rows(clips, classifier.labels)
+    paths, groups = tuple(str(clip.path) for clip in clips), tuple(clip.group for clip in clips)
+    if classifier.multilabel:
+        predicted = probabilities >= np.array(classifier.thresholds)
+        return MultiPredictions(labels, paths, truth, probabilities, predicted, groups)
+    number = np.where(truth.any(axis=1), truth.argmax(axis=1), -1)
+    return Predictions(labels, paths, number, probabilities, groups)

@@ -2,7 +2,6 @@
 
 import platform
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from earsight.mel.wave_augment import Banks
-    from earsight.scores.metrics import Metrics
+    from earsight.scores.kinds import AnyMetrics
 
 _PACKAGES = ("torch", "timm", "lightning-fabric", "numpy", "soundfile", "soxr")
 
@@ -37,8 +36,8 @@ class TrainResult:
     interrupted: by Ctrl-C."""
 
     run: Path
-    test: "Metrics | None"
-    valid: "Metrics | None"
+    test: "AnyMetrics | None"
+    valid: "AnyMetrics | None"
     best_epoch: int
     split: Split
     interrupted: bool
@@ -110,7 +109,9 @@ def run_plan(plan: Plan, machine: Machine, *, progress: bool = False) -> TrainRe
         torch.manual_seed(recipe.seed)
         # Before the recordings are decoded: wrong weights and a foreign state are known in seconds, decoding may take
         # minutes.
-        classifier = Classifier(plan.dataset.labels, recipe.audio, recipe.mel, recipe.network)
+        classifier = Classifier(
+            plan.dataset.labels, recipe.audio, recipe.mel, recipe.network, multilabel=plan.multilabel
+        )
         state = read_state(plan)
         shown.say(_opening(plan))
         if empty := classifier.image.spectrogram.empty_bins():
@@ -177,9 +178,10 @@ def _class_weights(decoded: Decoded, labels: Sequence[str]) -> "npt.NDArray[np.f
     clip counts nothing."""
     import numpy as np
 
-    clips = Counter(decoded.store.clips[i].label for i in decoded.parts["train"])
-    counts = np.array([clips[label] for label in labels], dtype=np.float32)
-    return np.divide(counts.sum() / len(clips), counts, out=np.zeros_like(counts), where=counts > 0)
+    from earsight.dataset.loader import label_rows
+
+    counts = label_rows([decoded.store.clips[i] for i in decoded.parts["train"]], labels).sum(axis=0, dtype=np.float32)
+    return np.divide(counts.sum() / (counts > 0).sum(), counts, out=np.zeros_like(counts), where=counts > 0)
 
 
 def check_batches(plan: Plan, machine: Machine) -> None:
@@ -197,8 +199,12 @@ def _opening(plan: Plan) -> str:
     data, divided = plan.dataset, plan.split
     groups = f", {len(data.groups)} {data.group_name}s" if data.groups else ""
     sizes = f"{len(divided.train)} train / {len(divided.valid)} valid / {len(divided.test)} test"
+    classes = f"{len(data.labels)} classes"
+    if plan.multilabel:
+        none = sum(not clip.label for clip in data.clips)
+        classes = f"{len(data.labels)} labels, any number of them a clip (multilabel; {none} clips have none)"
     return (
-        f"{len(data.clips)} clips from {data.files} files, {len(data.labels)} classes{groups} ({sizes})\n"
+        f"{len(data.clips)} clips from {data.files} files, {classes}{groups} ({sizes})\n"
         f"{divided.sentence}\n{plan.recipe.network.model}, recipe {plan.recipe_name}, into {plan.run}"
     )
 
@@ -249,7 +255,7 @@ def _draw_first_batch(path: Path, classifier: Any, store: Store, train: Sequence
     draw_image_grid(
         path,
         decibel.numpy(),
-        [store.clips[i].label for i in indices[:8]],
+        [", ".join(store.clips[i].labels) or "none" for i in indices[:8]],
         hop_s=classifier.mel.hop_length / classifier.audio.rate_hz,
         mel_hz=mel_edges_hz(classifier.mel, classifier.audio.rate_hz)[1:-1],
     )

@@ -335,14 +335,15 @@ def test_bytes_and_lists_in_parquet_and_json(tmp_path: Path) -> None:
     assert (first.label, first.more_labels, second.label) == ("a", ("b",), "a")
     rows = (
         '{"path": "x.wav", "label": [1]}\n{"path": ["x.wav"], "label": "a"}\n'
-        '{"path": "x.wav", "label": {"a": 1}}\n{"path": "x.wav", "label": []}\n{"path": "x.wav", "label": ["a", "a"]}\n'
+        '{"path": "x.wav", "label": {"a": 1}}\n{"path": "x.wav", "label": [""]}\n'
+        '{"path": "x.wav", "label": ["a", "a"]}\n'
     )
     (tmp_path / "t.jsonl").write_text(rows)
     with pytest.raises(DataError) as caught:
         read_dataset(tmp_path / "t.jsonl")
     assert str(caught.value) == (
         f"5 problems in {tmp_path / 't.jsonl'}: a list or an object where one value is meant in row 1 (label), "
-        "2 (path), 3 (label); no label in row 4; no label, or one twice, in row 5"
+        "2 (path), 3 (label); no label, or one twice, in row 4, 5"
     )
 
 

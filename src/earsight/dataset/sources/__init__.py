@@ -81,7 +81,9 @@ def read_dataset(
     if strict and dataset.failures:
         first = dataset.failures[0]
         raise DataError(f"{first.path}: {first.reason} (--strict stops at the first bad file)")
-    if len(dataset.labels) < fewest_classes:
+    if not dataset.labels:
+        raise DataError(f"no label in {place}: none of {len(dataset.clips)} clips has one; name one or more")
+    if len(dataset.labels) < fewest_classes and not dataset.multilabel:
         raise DataError(
             f"one class only in {place}: {dataset.labels[0]!r} ({len(dataset.clips)} clips); "
             "a classifier needs two or more"

@@ -24,10 +24,11 @@ _SHOWN = 10
 def read(path: Path) -> DataSet:
     """Clips of the rows. Paths are absolute, or relative to the table's folder and inside of it.
 
-    label may hold several, with ``;`` between them, or as a list where the format has such. group may also be called
-    speaker or recording; where there is none and rows are spans of one file, each file is a group. fold is a number, a
-    name, or train, valid, test. start and end are in seconds. Further columns become tags. Raises DataError with every
-    row that is wrong.
+    label may hold several, with ``;`` between them, or as a list where the format has such. A ``;`` alone or an empty
+    list says that the clip has none of the labels; so does an empty cell where some other row has several, a lone ``;``
+    or a list, and elsewhere it is a mistake. group may also be called speaker or recording; where there is none and
+    rows are spans of one file, each file is a group. fold is a number, a name, or train, valid, test. start and end are
+    in seconds. Further columns become tags. Raises DataError with every row that is wrong.
     """
     with _collector_paused():
         header, rows = open_table(path)
@@ -51,7 +52,7 @@ def read(path: Path) -> DataSet:
         files = len({clip.path for clip in clips})
         for n, clip in enumerate(clips):
             clips[n] = Clip(Path(clip[0]), *clip[1:])  # _replace would take twice as long
-    labels = {label for clip in clips for label in (clip.label, *clip.more_labels)}
+    labels = {label for clip in clips for label in clip.labels}
     return DataSet(
         source="table",
         place=path,
@@ -138,11 +139,11 @@ def _readable(columns: dict[str, int], rows: Iterator[Row], problems: _Problems)
 
 
 def _labels(cell: Any) -> list[str]:
-    """One or more; "" where there is none."""
+    """One or more, or none of them; "" alone where the cell is empty."""
     if isinstance(cell, list):
-        return [one.strip() for one in cell] or [""]
+        return [one.strip() for one in cell]
     text = _text(cell)
-    return ([one.strip() for one in text.split(";") if one.strip()] or [""]) if ";" in text else [text]
+    return [one.strip() for one in text.split(";") if one.strip()] if ";" in text else [text]
 
 
 def _text(value: Any) -> str:
@@ -167,21 +168,28 @@ def _clips(path: Path, columns: dict[str, int], rows: Iterator[Row], problems: _
     shared = known.setdefault  # one object for each label, group and fold
     files_in = cache(_files_in)
     clips: list[Clip] = []
+    several, unlabelled = False, list[int]()
     for line, cells in rows:
         if len(cells) != width:
             problems.add(f"cells other than {width} in row", line)
             continue
         name = cells[at_path] if isinstance(cells[at_path], str) else _text(cells[at_path])
-        label, *more = _labels(cells[at_label])
-        if not name or not label:
-            problems.add(f"no {'label' if name else 'path'} in row", line)
+        cell = cells[at_label]
+        names = _labels(cell)
+        if not name:
+            problems.add("no path in row", line)
             continue
+        if names == [""] and not isinstance(cell, list):
+            unlabelled.append(line)
+        elif len(names) != 1 or isinstance(cell, list):
+            several = True
+            if not all(names) or len(set(names)) != len(names):
+                problems.add("no label, or one twice, in row", line)
+                continue
+        label, *more = names or [""]
         place = _place(root, name, files_in)
         if place is None:
             problems.add("a path that leaves the table's folder in row", f"{line} ({name})")
-            continue
-        if more and (not all(more) or len({label, *more}) != 1 + len(more)):
-            problems.add("no label, or one twice, in row", line)
             continue
         start_s, end_s = _span(cells, at_start, at_end, line, problems) if spans else (None, None)
         group = _text(cells[at_group]) if at_group >= 0 else ""
@@ -190,6 +198,8 @@ def _clips(path: Path, columns: dict[str, int], rows: Iterator[Row], problems: _
         tags = {tag: _text(cells[column]) for tag, column in tags_at} if tags_at else NO_TAGS
         label, group, fold = shared(label, label), shared(group, group), shared(fold, fold)
         clips.append(Clip(place, label, group, fold, start_s, end_s, tags, tuple(more)))  # type: ignore[arg-type]
+    for line in () if several else unlabelled:
+        problems.add("no label in row", line)
     return clips
 
 
@@ -269,10 +279,10 @@ def _check_files(root: Path, clips: list[Clip], problems: _Problems) -> None:
 def _check_repeats(clips: list[Clip], problems: _Problems) -> None:
     for one, two in pairwise(clips):
         if one.path == two.path and _span_of(one) == _span_of(two):
-            if {one.label, *one.more_labels} == {two.label, *two.more_labels}:
+            if set(one.labels) == set(two.labels):
                 problems.add("the same clip twice:", two.name)
             else:
-                told = f"{two.name} as {one.label} and as {two.label}"
+                told = f"{two.name} as {';'.join(one.labels) or 'none'} and as {';'.join(two.labels) or 'none'}"
                 problems.add("the same clip twice, with contradicting labels:", told)
 
 

@@ -1,0 +1,52 @@
+"""What logits mean: one of the classes, or any of them. Chosen once, by the classifier."""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+class Head(ABC):
+    """logits: float32 [batch, classes]. targets: float32 of the same shape in [0, 1]; mixed where clips were mixed."""
+
+    @abstractmethod
+    def loss(self, logits: Tensor, targets: Tensor, weights: Tensor | None = None, smoothing: float = 0.0) -> Tensor:
+        """The mean of these clips, in nats. weights: [classes], of each in it. smoothing: share of the targets that is
+        spread evenly: over the classes, or over yes and no."""
+
+    @abstractmethod
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Of the logits' shape, in [0, 1]."""
+
+    @abstractmethod
+    def right(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """bool [batch]: whether a clip is answered rightly; a mixed one as its larger part."""
+
+
+class OneOf(Head):
+    """One class a clip: softmax and cross entropy."""
+
+    def loss(self, logits: Tensor, targets: Tensor, weights: Tensor | None = None, smoothing: float = 0.0) -> Tensor:
+        return functional.cross_entropy(logits, targets, weights, label_smoothing=smoothing)
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        return torch.softmax(logits, dim=1)
+
+    def right(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return logits.argmax(1) == targets.argmax(1)
+
+
+class AnyOf(Head):
+    """Any number of classes a clip: a sigmoid each, and binary cross entropy, the mean over classes. Right is a clip
+    whose classes are all right at probability 0.5."""
+
+    def loss(self, logits: Tensor, targets: Tensor, weights: Tensor | None = None, smoothing: float = 0.0) -> Tensor:
+        smoothed = targets * (1 - smoothing) + smoothing / 2
+        return functional.binary_cross_entropy_with_logits(logits, smoothed, weights)
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        return torch.sigmoid(logits)
+
+    def right(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return ((logits >= 0) == (targets >= 0.5)).all(1)

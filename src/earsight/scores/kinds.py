@@ -1,0 +1,39 @@
+"""One label a clip, or several: what any of the two does, by the kind of the answers."""
+
+import csv
+from pathlib import Path
+from typing import overload
+
+from earsight.errors import DataError
+from earsight.scores import metrics, multilabel, predictions
+from earsight.scores.metrics import Metrics
+from earsight.scores.multilabel import MultiMetrics, MultiPredictions
+from earsight.scores.predictions import Predictions
+
+AnyPredictions = Predictions | MultiPredictions
+AnyMetrics = Metrics | MultiMetrics
+
+
+@overload
+def measure(answers: Predictions) -> Metrics: ...
+@overload
+def measure(answers: MultiPredictions) -> MultiMetrics: ...
+def measure(answers: AnyPredictions) -> AnyMetrics:
+    """All scores. Raises DataError where there is nothing to score."""
+    return multilabel.measure_labels(answers) if isinstance(answers, MultiPredictions) else metrics.measure(answers)
+
+
+def read_csv(path: Path) -> AnyPredictions:
+    """What ``write_csv`` of either kind wrote: the header tells which. Raises DataError for any other table."""
+    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+        header, *rows = list(csv.reader(file)) or [[]]
+    if tuple(header[:4]) == multilabel.COLUMNS:
+        return multilabel.from_table(path, header, rows)
+    return predictions.read_csv(path)
+
+
+def only_one_label(answers: AnyPredictions, what: str, place: Path) -> Predictions:
+    """Raises DataError where clips have several; what: that needs one."""
+    if isinstance(answers, MultiPredictions):
+        raise DataError(f"{what} takes answers of one label a clip, and {place} has several; see mAP in metrics.json")
+    return answers

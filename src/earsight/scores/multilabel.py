@@ -1,0 +1,234 @@
+"""Several labels a clip, or none: answers and their scores. scikit-learn is the oracle of the tests."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from earsight.errors import DataError
+from earsight.scores.predictions import Answers, Told, cells_of, write_rows
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+COLUMNS = ("path", "group", "labels", "predicted")
+_BETWEEN = ";"
+
+
+@dataclass(frozen=True)
+class MultiPredictions(Answers):
+    """labels: names in the order of the columns. paths: one a clip. truth: bool [clips, labels]. probabilities: float64
+    [clips, labels] in [0, 1], each by itself. predicted: bool [clips, labels], what was answered at the network's
+    thresholds. groups: one a clip, "" where unknown.
+
+    Raises DataError where the shapes do not fit each other, a label is named twice, or has a ``;``.
+    """
+
+    ARRAYS: ClassVar[tuple[str, ...]] = ("truth", "probabilities", "predicted")
+    labels: tuple[str, ...]
+    paths: tuple[str, ...]
+    truth: Bools
+    probabilities: Floats
+    predicted: Bools
+    groups: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        shape = (len(self.paths), len(self.labels))
+        check_labels(self.labels)
+        if len(self.groups) != shape[0]:
+            raise DataError(f"{shape[0]} paths, but {len(self.groups)} groups")
+        for name in self.ARRAYS:
+            values = getattr(self, name)
+            if values.shape != shape or values.dtype.kind != ("f" if name == "probabilities" else "b"):
+                raise DataError(f"{name} of shape {values.shape} and type {values.dtype}, not {shape}")
+
+    @property
+    def known(self) -> Bools:
+        """bool [clips]: all."""
+        return np.ones(len(self.paths), dtype=np.bool_)
+
+    @property
+    def right(self) -> Bools:
+        """bool [clips]: whether every label was answered rightly."""
+        return (self.predicted == self.truth).all(axis=1)
+
+    def mistakes(self, n: int) -> list[int]:
+        """Up to ``n`` clips with a wrong answer, the surest first."""
+        sureness = self._sureness().max(axis=1, initial=0.0)
+        wrong = np.flatnonzero(~self.right)
+        return [int(i) for i in wrong[np.argsort(-sureness[wrong], kind="stable")][:n]]
+
+    def told(self, row: int) -> Told:
+        """The labels of the truth and of the answer, and how sure the worst wrong answer was."""
+        sureness = self._sureness()[row].max(initial=0.0)
+        truth, answer = (", ".join(self._names(of[row])) or "none" for of in (self.truth, self.predicted))
+        return Told(truth, answer, float(sureness))
+
+    def _sureness(self) -> Floats:
+        """float64 [clips, labels]: the probability of what was answered wrongly; 0 where the answer is right."""
+        of_answer = np.where(self.predicted, self.probabilities, 1 - self.probabilities)
+        return np.where(self.predicted == self.truth, 0.0, of_answer)
+
+    def _names(self, chosen: Bools) -> list[str]:
+        return [label for label, one in zip(self.labels, chosen, strict=True) if one]
+
+    def write_csv(self, path: Path) -> None:
+        """Columns path, group, labels, predicted (with ``;`` between several), and prob:NAME for every label; read back
+        exactly by ``kinds.read_csv``."""
+        answers = zip(self.paths, self.groups, self.truth, self.predicted, self.probabilities, strict=True)
+        rows = (
+            [name, group, *(_BETWEEN.join(self._names(of)) for of in (truth, predicted)), *map(repr, row.tolist())]
+            for name, group, truth, predicted, row in answers
+        )
+        write_rows(path, [*COLUMNS, *(f"prob:{label}" for label in self.labels)], rows)
+
+
+def check_labels(labels: Sequence[str]) -> None:
+    """Raise DataError where tables could not hold several of these."""
+    if len(set(labels)) != len(labels):
+        raise DataError(f"a label is named twice among {', '.join(labels)}; name each once")
+    if odd := [label for label in labels if _BETWEEN in label or not label]:
+        raise DataError(f"the label {odd[0]!r} has a ; in it, which stands between several labels; rename it")
+
+
+def from_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]]) -> MultiPredictions:
+    """What ``MultiPredictions.write_csv`` wrote. Raises DataError, naming the row."""
+    labels, probabilities = cells_of(path, header, rows)
+    number = {label: n for n, label in enumerate(labels)}
+    truth, predicted = np.zeros((2, len(rows), len(labels)), dtype=np.bool_)
+    for n, row in enumerate(rows):
+        for of, cell in ((truth, row[2]), (predicted, row[3])):
+            for label in filter(None, cell.split(_BETWEEN)):
+                if label not in number:
+                    raise DataError(f"{path}, row {n + 2}: label {label!r} has no column prob:{label}")
+                of[n, number[label]] = True
+    paths, groups = (tuple(row[place] for row in rows) for place in (0, 1))
+    return MultiPredictions(labels, paths, truth, probabilities, predicted, groups)
+
+
+@dataclass(frozen=True)
+class LabelMetrics:
+    """ap: average precision; precision, recall, f1: of the answers; all in [0, 1], 0 where undefined. support: clips
+    that have the label."""
+
+    label: str
+    ap: float
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+@dataclass(frozen=True)
+class MultiMetrics:
+    """All in [0, 1] but cross_entropy: the binary one, the mean over clips and labels, in nats.
+
+    map, micro_map: mean average precision over the labels that some clip has, and of all decisions as one label
+    (average_precision_score with macro and micro). macro_f1: the mean F1 over the labels that occur in truth or
+    answers; micro_f1: of all decisions together. accuracy: share of clips with every label right (accuracy_score).
+    """
+
+    NAMES: ClassVar[dict[str, str]] = {"map": "mAP", "macro_f1": "macro-F1", "micro_f1": "micro-F1"}
+    several: ClassVar[bool] = True
+    clips: int
+    map: float
+    micro_map: float
+    macro_f1: float
+    micro_f1: float
+    accuracy: float
+    cross_entropy: float
+    per_class: tuple[LabelMetrics, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same numbers under the same names, as JSON takes them."""
+        names = ("clips", "map", "micro_map", "macro_f1", "micro_f1", "accuracy", "cross_entropy")
+        return {**{name: getattr(self, name) for name in names}, "per_class": [asdict(row) for row in self.per_class]}
+
+
+def measure_labels(predictions: MultiPredictions) -> MultiMetrics:
+    """Raises DataError where there is no clip, none of them has a label, or a probability is no number."""
+    truth, predicted, p = predictions.truth, predictions.predicted, predictions.probabilities
+    if not truth.any():
+        raise DataError(f"nothing to score: none of {len(truth)} clips has a label")
+    broken = np.flatnonzero(~np.isfinite(p).all(axis=1))
+    if broken.size:
+        first = predictions.paths[broken[0]]
+        raise DataError(f"{broken.size} clips have a probability that is no number, the first is {first}")
+    right, support, answers = (truth & predicted).sum(axis=0), truth.sum(axis=0), predicted.sum(axis=0)
+    f1 = 2 * right / np.maximum(support + answers, 1)
+    precision, recall = right / np.maximum(answers, 1), right / np.maximum(support, 1)
+    ap = np.array([average_precision(truth[:, n], p[:, n]) for n in range(len(predictions.labels))])
+    sure = np.clip(np.where(truth, p, 1 - p), np.finfo(np.float64).eps, 1)
+    return MultiMetrics(
+        clips=len(truth),
+        map=float(ap[support > 0].mean()),
+        micro_map=average_precision(truth.ravel(), p.ravel()),
+        macro_f1=float(f1[support + answers > 0].mean()),
+        micro_f1=float(2 * right.sum() / (support.sum() + answers.sum())),
+        accuracy=float(predictions.right.mean()),
+        cross_entropy=float(-np.log(sure).mean()),
+        per_class=tuple(
+            LabelMetrics(label, float(ap[n]), float(precision[n]), float(recall[n]), float(f1[n]), int(support[n]))
+            for n, label in enumerate(predictions.labels)
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Clips of one label from the highest probability down. order: int64 [clips]. last: bool [clips] in that order,
+    the last of those with one probability, which are answered together. truth: bool [clips] in that order."""
+
+    order: npt.NDArray[np.int64]
+    last: Bools
+    truth: Bools
+
+    @classmethod
+    def of(cls, truth: Bools, score: Floats) -> "Ranking":
+        order = np.argsort(-score, kind="stable")
+        return cls(order, np.append(np.diff(score[order]) != 0, True), truth[order])
+
+    def curve(self) -> tuple[Floats, Floats]:
+        """Recall and precision at each threshold, from the highest down; recall is 0 where no clip has the label."""
+        found, answered = np.cumsum(self.truth)[self.last], np.flatnonzero(self.last) + 1
+        return found / max(1, found[-1]), found / answered
+
+    def average_precision(self, times: npt.NDArray[np.int64]) -> Floats:
+        """times: int64 [draws, clips], how often each clip was drawn. float64 [draws]; NaN where no clip that was drawn
+        has the label."""
+        drawn = times[:, self.order]
+        found = np.cumsum(drawn * self.truth, axis=1)[:, self.last]
+        answered = np.cumsum(drawn, axis=1)[:, self.last]
+        gained = np.diff(found, prepend=0, axis=1) * (found / np.maximum(answered, 1))
+        with np.errstate(invalid="ignore"):
+            return gained.sum(axis=1) / found[:, -1]
+
+
+def average_precision(truth: Bools, score: Floats) -> float:
+    """Σ (R_n − R_{n−1}) P_n over the thresholds, as scikit-learn's average_precision_score; 0 where truth is nowhere.
+
+    truth: bool [clips]; score: [clips]. Clips of one score count together.
+    """
+    if not truth.any():
+        return 0.0
+    recall, precision = Ranking.of(truth, score).curve()
+    return float((np.diff(recall, prepend=0.0) * precision).sum())
+
+
+def fit_thresholds(predictions: MultiPredictions) -> tuple[float, ...]:
+    """For each label the threshold with the highest F1, halfway between the lowest probability that it takes and the
+    next one below; the higher of two with one F1. 0.5 where no clip has the label. Fit it on validation clips."""
+    found = []
+    for truth, p in zip(predictions.truth.T, predictions.probabilities.T, strict=True):
+        if not truth.any():
+            found.append(0.5)
+            continue
+        ranking = Ranking.of(truth, p)
+        heights = np.append(p[ranking.order][ranking.last], 0.0)
+        hits, answered = np.cumsum(ranking.truth)[ranking.last], np.flatnonzero(ranking.last) + 1
+        best = int(np.argmax(2 * hits / (answered + truth.sum())))
+        middle = (heights[best] + heights[best + 1]) / 2
+        found.append(float(middle if middle > heights[best + 1] else heights[best]))
+    return tuple(found)
