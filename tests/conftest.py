@@ -81,3 +81,21 @@ def write_tones(root: Path) -> Path:
             sound = tone(hz * rng.uniform(0.8, 1.25), rng.uniform(0.3, 0.6))
             soundfile.write(path, sound + 0.01 * rng.standard_normal(len(sound)), 16000)
     return root
+
+
+def write_mixtures(root: Path, clips: int = 72) -> Path:
+    """A table of clips of half a second in which low, middle and high tones sound, each or together or not at all, and
+    of groups of eight clips; empty cells where none does."""
+    root.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    rows = ["path,label,group"]
+    for number in range(clips):
+        sound, names = 0.01 * rng.standard_normal(8000), []
+        for place, (name, hz) in enumerate((("low", 300.0), ("middle", 1000.0), ("high", 3000.0))):
+            if number >> place & 1:
+                sound += tone(hz * rng.uniform(0.85, 1.18), 0.5, gain=rng.uniform(0.15, 0.3))
+                names.append(name)
+        soundfile.write(root / f"{number:03}.wav", sound, 16000)
+        rows.append(f"{number:03}.wav,{';'.join(names)},g{number // 8}")
+    (root / "table.csv").write_text("\n".join(rows) + "\n")
+    return root / "table.csv"

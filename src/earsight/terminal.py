@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from earsight.dataset.clip import PARTS
 from earsight.plain import plain
-from earsight.scores.multilabel import MultiMetrics
 
 if TYPE_CHECKING:
     from earsight.dataset.sources.source import Source
     from earsight.scores.compare import Comparison
     from earsight.scores.crossval import CrossScores
     from earsight.scores.kinds import AnyMetrics
+    from earsight.scores.multilabel import MultiMetrics
     from earsight.tasks.batch_size import BatchSizes
     from earsight.tasks.bench import Bench
     from earsight.tasks.data import Divided
@@ -46,7 +46,7 @@ def metrics_lines(metrics: AnyMetrics, sentence: str, caveat: str, *, table: boo
     yield f"{_numbers(metrics)}({metrics.clips} clips{f', {caveat}' if caveat else ''})"
     if not table:
         return
-    if isinstance(metrics, MultiMetrics):
+    if metrics.several is True:
         yield from _label_lines(metrics)
         return
     labels = [plain(row.label, 24) for row in metrics.per_class]
@@ -198,8 +198,9 @@ def cross_lines(scores: CrossScores, sentence: str, caveat: str, group_name: str
         yield (f"{plain(one.fold, 32):<{width}}  seed {one.seed}  {_numbers(one.metrics)}({one.metrics.clips} clips)")
     if scores.groups:
         worst, best = scores.groups[0], scores.groups[-1]
+        rate = "clips with every label right" if scores.every_answer.several else "accuracy"
         yield (
-            f"hardest {group_name}: {plain(worst.group, 32)}, accuracy {worst.accuracy:.3f}; "
+            f"hardest {group_name}: {plain(worst.group, 32)}, {rate} {worst.accuracy:.3f}; "
             f"easiest: {plain(best.group, 32)}, {best.accuracy:.3f}"
         )
     yield sentence

@@ -1,6 +1,7 @@
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -315,3 +316,35 @@ def test_a_group_on_two_sides_of_the_datas_own_parts_is_no_caveat() -> None:
     drawn = split(clips, "auto", group_name="speaker")
     assert (drawn.caveat, drawn.speaker_independent) == ("", False)
     assert drawn.sentence == "Scored on clips held out by the data's own parts. Split: fold."
+
+
+def test_clips_with_several_labels_are_divided_by_each_of_them() -> None:
+    rng = np.random.default_rng(0)
+    clips = []
+    for n in range(400):
+        names = [name for name, share in (("a", 0.5), ("b", 0.2), ("c", 0.05)) if rng.random() < share]
+        clips.append(Clip(Path(f"{n}.wav"), names[0] if names else "", more_labels=tuple(names[1:])))
+    done = split(clips, "random:0.25")
+    assert sorted((*done.train, *done.valid, *done.test)) == list(range(400))
+    for label in "abc":
+        have = sum(label in clip.labels for clip in clips)
+        drawn = sum(label in clips[i].labels for i in done.test)
+        assert abs(drawn - 0.25 * have) <= 3
+    none = [not clip.labels for clip in clips]
+    assert abs(sum(none[i] for i in done.test) - 0.25 * sum(none)) <= 1
+
+
+def test_groups_of_clips_with_several_labels_are_spread_by_all_of_them() -> None:
+    clips = [
+        Clip(Path(f"{n}-{take}.wav"), "a", f"g{n}", more_labels=("rare",) if n % 5 == 0 else ())
+        for n in range(20)
+        for take in range(3)
+    ]
+    done = split(clips, "group")
+    for part in (done.train, done.valid, done.test):
+        assert any("rare" in clips[i].labels for i in part)
+    lone = [clip._replace(more_labels=("rare",) if clip.group == "g0" else ()) for clip in clips]
+    trained = {label for i in split(lone, "group").train for label in lone[i].labels}
+    assert trained == {"a", "rare"}  # the one group that has it is not held out
+    with pytest.raises(SplitError, match="loso:g0 leaves no training clip of: rare"):
+        split(lone, "loso:g0")

@@ -1,7 +1,7 @@
 """Predictions → accuracy, UAR, macro-F1, per class, confusion. scikit-learn is the oracle of the tests."""
 
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +33,7 @@ class Metrics:
     """
 
     NAMES: ClassVar[dict[str, str]] = {"accuracy": "accuracy", "uar": "UAR", "macro_f1": "macro-F1"}
-    several: ClassVar[bool] = False
+    several: ClassVar[Literal[False]] = False
     clips: int
     accuracy: float
     uar: float

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -131,7 +131,7 @@ class MultiMetrics:
     """
 
     NAMES: ClassVar[dict[str, str]] = {"map": "mAP", "macro_f1": "macro-F1", "micro_f1": "micro-F1"}
-    several: ClassVar[bool] = True
+    several: ClassVar[Literal[True]] = True
     clips: int
     map: float
     micro_map: float

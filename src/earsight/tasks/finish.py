@@ -102,6 +102,8 @@ def _draw(folder: Path, done: Progressed, test: AnyMetrics, split: Split) -> tup
     if held_out:
         losses["validation"] = [row.valid_loss for row in done.history]
         accuracies["validation"] = [row.valid_accuracy for row in done.history]
+        if test.several:
+            accuracies["mAP of validation"] = [row.valid_map for row in done.history]
     loss = draw_curve(
         folder / "loss.png",
         epochs,
@@ -122,7 +124,8 @@ def _draw(folder: Path, done: Progressed, test: AnyMetrics, split: Split) -> tup
         f", {split.caveat}" if split.caveat and held_out else ""
     )
     if isinstance(test, MultiMetrics):
-        first, told = draw_label_bars(folder / "labels.png", test, which), "Share of clips with every label right"
+        first = draw_label_bars(folder / "labels.png", test, which)
+        told = "Share of clips with every label right at 0.5, and the mAP that the epoch is chosen by"
     else:
         labels = [row.label for row in test.per_class]
         drawn = draw_confusion(folder / "confusion.png", test.confusion, labels, title=f"Confusion, {which}")

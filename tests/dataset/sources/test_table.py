@@ -102,6 +102,17 @@ def test_spans_of_one_file_share_a_group_unless_there_is_a_column(root: Path) ->
     assert [clip.group for clip in named.clips] == ["x", "y"]
 
 
+def test_a_row_may_have_no_label_where_the_table_tells_that_it_is_meant(root: Path) -> None:
+    for empty, other in (("", "dog;cat"), (";", "dog")):
+        dataset = read_dataset(table(root, f"path,label\na.wav,{other}\nb.wav,{empty}\n"))
+        assert [clip.labels for clip in dataset.clips] == [tuple(other.split(";")), ()]
+        assert dataset.multilabel
+    listed = '{"path": "a.wav", "label": ["dog"]}\n{"path": "b.wav", "label": []}\n'
+    assert [clip.labels for clip in read_dataset(table(root, listed, "d.jsonl")).clips] == [("dog",), ()]
+    with pytest.raises(DataError, match="no label in row 3"):
+        read_dataset(table(root, "path,label\na.wav,dog\nb.wav,\n"))
+
+
 def test_several_labels(root: Path) -> None:
     dataset = read_dataset(table(root, "path,label\na.wav,dog; cat\nb.wav,rain\n"))
     assert [(clip.label, clip.more_labels) for clip in dataset.clips] == [("dog", ("cat",)), ("rain", ())]
