@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from pydantic import ValidationError
 
 import earsight
-from earsight import data_commands, score_commands
+from earsight import data_commands, score_commands, sweep_commands
 from earsight.errors import EarsightError, SettingsError
 from earsight.plain import plain
 from earsight.recipe_flags import Accelerator, Leaks, Precision, RecipeFlags, chosen_recipe
@@ -424,7 +424,7 @@ def bench(
 
 
 app.command(data_commands.app)
-for command in (score_commands.crossval, score_commands.compare):
+for command in (score_commands.crossval, score_commands.compare, sweep_commands.sweep):
     app.command(command, help_formatter="plain")
 
 

@@ -16,6 +16,7 @@ EXTRA_OF = {
     "filelock": "train",
     "pooch": "train",
     "pyarrow": "parquet",
+    "optuna": "sweep",
     "requests": "train",
 }
 

@@ -4,7 +4,7 @@ import csv
 import io
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -198,10 +198,12 @@ def fit(
     progress: Progress,
     *,
     compiled: bool = False,
+    each_epoch: Callable[[Epoch], None] | None = None,
 ) -> Progressed:
     """Train, keeping the network of the best validation epoch in the run folder (the last one where nothing is held
-    out). state: of ``read_state``. Raises TrainingError where the loss is no number. Ctrl-C ends it early with a usable
-    run, where an epoch was finished."""
+    out). state: of ``read_state``. each_epoch: is told of each when it is over; what it raises ends the training.
+    Raises TrainingError where the loss is no number. Ctrl-C ends it early with a usable run, where an epoch was
+    finished."""
     recipe, run, store, parts = plan.recipe, plan.run, decoded.store, decoded.parts
     learner = Learner.of(fabric, classifier, recipe, compiled=compiled)
     done = _restore(state, classifier, learner.optimizer, run) if state else Progressed()
@@ -253,6 +255,10 @@ def fit(
                     _keep_state(run, plan, classifier, learner.optimizer, done)
                     write_history(run / "history.csv", done.history)
                 progress.epoch(done.history[-1], better)
+                if each_epoch is not None:
+                    if asked_to_stop():  # what it raises must not hide that
+                        raise KeyboardInterrupt
+                    each_epoch(done.history[-1])
     except KeyboardInterrupt:
         done.interrupted = True
     return done
