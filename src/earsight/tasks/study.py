@@ -17,7 +17,7 @@ from earsight.tasks.space import Choice, Range, Space, WholeRange
 
 _NAME = "sweep"
 _FEWEST_FOR_MEDIAN = 5
-FEWEST_FOR_IMPORTANCE = 10
+FEWEST_FOR_IMPORTANCE, _FEWEST_VALUES = 10, 5
 State = Literal["complete", "pruned", "failed"]
 _STATES: dict[State, TrialState] = {
     "complete": TrialState.COMPLETE,
@@ -113,7 +113,7 @@ class Study:
         """The share of each setting in what tells the better complete trials from the others, the largest first, in sum
         1; empty where there are too few to tell."""
         complete = [trial for trial in self.trials() if trial.state == "complete"]
-        if len(complete) < FEWEST_FOR_IMPORTANCE or len({trial.value for trial in complete}) < 2:
+        if len(complete) < FEWEST_FOR_IMPORTANCE or len({trial.value for trial in complete}) < _FEWEST_VALUES:
             return {}
         with self._file(), warnings.catch_warnings(action="ignore"):
             return dict(optuna.importance.get_param_importances(self._study))

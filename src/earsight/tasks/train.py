@@ -169,9 +169,10 @@ def _opening(plan: Plan, tested: bool) -> str:
     data, divided = plan.dataset, plan.split
     groups = f", {len(data.groups)} {data.group_name}s" if data.groups else ""
     sizes = f"{len(divided.train)} train / {len(divided.valid)} valid / {len(divided.test)} test"
+    sentence = divided.sentence if tested else f"No test clip is scored. Split: {divided.kind}."
     return (
         f"{len(data.clips)} clips from {data.files} files, {len(data.labels)} classes{groups} ({sizes})\n"
-        f"{divided.sentence if tested else f'No test clip is scored. Split: {divided.kind}.'}\n{plan.recipe.network.model}, recipe {plan.recipe_name}, into {plan.run}"
+        f"{sentence}\n{plan.recipe.network.model}, recipe {plan.recipe_name}, into {plan.run}"
     )
 
 
