@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from pydantic import ValidationError
 
 import earsight
-from earsight import data_commands, export_commands, score_commands
+from earsight import data_commands, export_commands, score_commands, sweep_commands
 from earsight.errors import EarsightError, SettingsError
 from earsight.plain import plain
 from earsight.recipe_flags import Accelerator, Leaks, Precision, RecipeFlags, chosen_recipe
@@ -414,13 +414,7 @@ def bench(
 
 
 app.command(data_commands.app)
-for command in (
-    score_commands.crossval,
-    score_commands.compare,
-    score_commands.ensemble,
-    export_commands.explain,
-    export_commands.export,
-):
+for command in (*score_commands.COMMANDS, sweep_commands.sweep, *export_commands.COMMANDS):
     app.command(command, help_formatter="plain")
 
 

@@ -20,6 +20,7 @@ EXTRA_OF = {
     "onnxruntime": "export",
     "onnxscript": "export",
     "pyarrow": "parquet",
+    "optuna": "sweep",
     "requests": "train",
 }
 

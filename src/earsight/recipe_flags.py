@@ -27,6 +27,19 @@ def chosen_recipe(
 ) -> Recipe:
     """recipe: a name or a TOML file. settings: those values that were given as flags. The others are short for values
     of the network. Raises SettingsError."""
+    changes = given_values(settings, model=model, weights=weights, pretrained=pretrained, in_chans=in_chans)
+    return Recipe.named(recipe, changes)
+
+
+def given_values(
+    settings: Recipe | None,
+    *,
+    model: str | None,
+    weights: Path | None,
+    pretrained: bool | None,
+    in_chans: int | None,
+) -> dict[str, Any]:
+    """Those values of the recipe that were given as flags, nested."""
     changes = _set_values(settings)
     shorts = {
         "model": model,
@@ -37,7 +50,7 @@ def chosen_recipe(
     given = {name: value for name, value in shorts.items() if value is not None}
     if given:
         changes["network"] = {**changes.get("network", {}), **given}
-    return Recipe.named(recipe, changes)
+    return changes
 
 
 def _set_values(model: BaseModel | None) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from earsight.dataset.clip import PARTS
 from earsight.plain import plain
+from earsight.tasks.space import short
 
 if TYPE_CHECKING:
     from earsight.dataset.sources.source import Source
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from earsight.tasks.data import Divided
     from earsight.tasks.inspect import Inspection
     from earsight.tasks.predict import Row
+    from earsight.tasks.sweep import SweepResult
 
 _LISTED = 10
 
@@ -211,6 +213,28 @@ def cross_lines(scores: CrossScores, sentence: str, caveat: str, group_name: str
         low, high = spread.interval
         beside = f", {caveat}" if caveat else ""
         yield f"{name:<8} {spread.mean:.3f}{between}   95 % by {drawn}: {low:.3f} to {high:.3f}{beside}"
+
+
+def sweep_lines(result: SweepResult) -> Iterator[str]:
+    """The best trials, what failed, and what it depends on."""
+    yield result.sentence
+    complete = sorted((one for one in result.trials if one.state == "complete"), key=lambda one: -(one.value or 0))
+    if complete:
+        names = list(complete[0].values)
+        wide = [max(len(name), *(len(plain(short(one.values[name]), 32)) for one in complete)) for name in names]
+        yield "trial    UAR  " + "  ".join(f"{name:>{width}}" for name, width in zip(names, wide, strict=True))
+        for one in complete[:_LISTED]:
+            cells = (f"{plain(short(one.values[name]), 32):>{width}}" for name, width in zip(names, wide, strict=True))
+            yield f"{one.number:5}  {one.value:.3f}  " + "  ".join(cells)
+        if len(complete) > _LISTED:
+            yield f"… and {len(complete) - _LISTED} more complete trials (sweep.csv has all)"
+    yield from _listed(
+        "failed", [f"trial {one.number}: {one.reason}" for one in result.trials if one.reason], "trial", " (sweep.csv)"
+    )
+    if result.importance:
+        yield "importance: " + ", ".join(f"{name} {share:.2f}" for name, share in result.importance.items())
+    if result.caveat:
+        yield f"note: {result.caveat}"
 
 
 def comparison_lines(found: Comparison) -> Iterator[str]:

@@ -273,6 +273,39 @@ def draw_precision_recall(path: Path, predictions: MultiPredictions) -> Path:
     return _save(figure, path)
 
 
+def draw_search(path: Path, values: Mapping[str, Mapping[int, float]], *, title: str, y_name: str) -> Path:
+    """A point a trial over its number, and the best until then as a line.
+
+    values: state → number of the trial → value. The line is that of the first state.
+    """
+    figure = _figure(6.4, 4)
+    axes = figure.subplots()
+    markers, handles, names = ("o", "x", "s"), [], []
+    for number, (state, points) in enumerate(values.items()):
+        if points:
+            handles.append(
+                axes.scatter(
+                    list(points), list(points.values()), s=26, marker=markers[number % 3], color=_COLOURS[number]
+                )
+            )
+            names.append(state)
+    first = next(iter(values.values()), {})
+    if first:
+        places = sorted(first)
+        best = np.maximum.accumulate([first[place] for place in places])
+        handles += axes.step(places, best, where="post", color="#222222", linewidth=1.2)
+        names.append("best until then")
+    axes.set_title(title, parse_math=False)
+    axes.set_xlabel("trial")
+    axes.set_ylabel(y_name, parse_math=False)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    if handles:
+        axes.legend(handles, names, frameon=False)
+    return _save(figure, path)
+
+
 def draw_reliability(
     path: Path, before: Reliability, after: Reliability, *, x_name: str = "confidence", y_name: str = "accuracy"
 ) -> Path:

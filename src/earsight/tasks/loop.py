@@ -4,7 +4,7 @@ import csv
 import io
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -242,10 +242,13 @@ def fit(
     state: dict[str, Any] | None,
     facts: dict[str, Any],
     progress: Progress,
+    *,
+    each_epoch: Callable[[Epoch], None] | None = None,
 ) -> Progressed:
     """Train, keeping the network of the best validation epoch in the run folder (the last one where nothing is held
-    out). state: of ``read_state``. Raises TrainingError where the loss is no number. Ctrl-C ends it early with a usable
-    run, where an epoch was finished."""
+    out). state: of ``read_state``. each_epoch: is told of each when it is over; what it raises ends the training.
+    Raises TrainingError where the loss is no number. Ctrl-C ends it early with a usable run, where an epoch was
+    finished."""
     recipe, run, store, parts, fabric = plan.recipe, plan.run, decoded.store, decoded.parts, learner.fabric
     done = _restore(state, learner, run) if state else Progressed()
     batches = steps_an_epoch(len(parts["train"]), recipe.batch_size)
@@ -303,6 +306,10 @@ def fit(
                     _keep_state(plan, learner, done)
                     write_history(run / "history.csv", done.history)
                 progress.epoch(done.history[-1], better)
+                if each_epoch is not None:
+                    if asked_to_stop():  # what it raises must not hide that
+                        raise KeyboardInterrupt
+                    each_epoch(done.history[-1])
         if recipe.average_best > 1 and not decoded.split.training_score:
             _average(learner, decoded, plan, done, facts, progress)
     except KeyboardInterrupt:

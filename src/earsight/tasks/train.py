@@ -2,7 +2,7 @@
 
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from earsight.mel.wave_augment import Banks
     from earsight.scores.kinds import AnyMetrics
+    from earsight.tasks.loop import Epoch
 
 _PACKAGES = ("torch", "timm", "lightning-fabric", "numpy", "soundfile", "soxr")
 
@@ -92,8 +93,16 @@ def train(
     return run_plan(plan, machine, progress=progress)
 
 
-def run_plan(plan: Plan, machine: Machine, *, progress: bool = False) -> TrainResult:
-    """Carry out a checked plan: see ``train``."""
+def run_plan(
+    plan: Plan,
+    machine: Machine,
+    *,
+    progress: bool = False,
+    tested: bool = True,
+    each_epoch: "Callable[[Epoch], None] | None" = None,
+) -> TrainResult:
+    """Carry out a checked plan: see ``train``. tested: False scores no test clip, and so makes no report.
+    each_epoch: see ``fit``."""
     before = read_load()
     machine.check()
     import torch
@@ -113,7 +122,7 @@ def run_plan(plan: Plan, machine: Machine, *, progress: bool = False) -> TrainRe
             plan.dataset.labels, recipe.audio, recipe.mel, recipe.network, multilabel=plan.multilabel
         )
         state = read_state(plan)
-        shown.say(_opening(plan))
+        shown.say(_opening(plan, tested))
         if empty := classifier.image.spectrogram.empty_bins():
             shown.say(
                 f"warning: {empty} of {recipe.mel.n_mels} mel bins are empty; raise mel.n_fft or lower mel.n_mels"
@@ -128,7 +137,8 @@ def run_plan(plan: Plan, machine: Machine, *, progress: bool = False) -> TrainRe
             check_run(plan.run, plan.resume)  # again: another training may have begun there meanwhile
             plan.run.mkdir(parents=True, exist_ok=True)
             write_clips(plan.run, decoded)
-            _draw_first_batch(plan.run / "figures" / "images.png", classifier, store, parts["train"])
+            if tested:
+                _draw_first_batch(plan.run / "figures" / "images.png", classifier, store, parts["train"])
         shown.start_training(recipe.epochs, -(-len(parts["train"]) // recipe.batch_size), 0)
         keep_freed_memory()  # now: the threads that decode are faster without it
         learner = Learner.of(
@@ -139,17 +149,16 @@ def run_plan(plan: Plan, machine: Machine, *, progress: bool = False) -> TrainRe
             banks=_banks(recipe, shown),
             class_weights=_class_weights(decoded, classifier.labels) if recipe.loss.class_weights != "none" else None,
         )
-        done = fit(learner, decoded, plan, state, facts, shown)
-        if done.interrupted:
+        done = fit(learner, decoded, plan, state, facts, shown, each_epoch=each_epoch)
+        if done.interrupted and tested:
             shown.say(
                 f"stopped after epoch {len(done.history)}; the run is usable: earsight evaluate {plan.run}; "
                 "go on with the same command and --resume"
                 if done.history
                 else "stopped before the first epoch was over: nothing is kept, the same command begins again"
             )
-            return TrainResult(plan.run, None, None, done.best_epoch, decoded.split, True)
-        if not fabric.is_global_zero:
-            return TrainResult(plan.run, None, None, done.best_epoch, decoded.split, False)
+        if done.interrupted or not tested or not fabric.is_global_zero:
+            return TrainResult(plan.run, None, None, done.best_epoch, decoded.split, done.interrupted)
         from earsight.tasks.finish import finish
 
         test, valid = finish(plan, decoded, done, facts, fabric.device)
@@ -195,7 +204,7 @@ def check_batches(plan: Plan, machine: Machine) -> None:
         )
 
 
-def _opening(plan: Plan) -> str:
+def _opening(plan: Plan, tested: bool) -> str:
     data, divided = plan.dataset, plan.split
     groups = f", {len(data.groups)} {data.group_name}s" if data.groups else ""
     sizes = f"{len(divided.train)} train / {len(divided.valid)} valid / {len(divided.test)} test"
@@ -203,9 +212,10 @@ def _opening(plan: Plan) -> str:
     if plan.multilabel:
         none = sum(not clip.label for clip in data.clips)
         classes = f"{len(data.labels)} labels, any number of them a clip (multilabel; {none} clips have none)"
+    sentence = divided.sentence if tested else f"No test clip is scored. Split: {divided.kind}."
     return (
         f"{len(data.clips)} clips from {data.files} files, {classes}{groups} ({sizes})\n"
-        f"{divided.sentence}\n{plan.recipe.network.model}, recipe {plan.recipe_name}, into {plan.run}"
+        f"{sentence}\n{plan.recipe.network.model}, recipe {plan.recipe_name}, into {plan.run}"
     )
 
 

@@ -1,0 +1,373 @@
+"""sweep: many recipes of a space trained, the best kept. Validation clips decide; no test clip is scored."""
+
+import gc
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import xxhash
+
+from earsight import extras
+from earsight.dataset.clip import DataSet
+from earsight.dataset.leaks import Policy
+from earsight.dataset.split import check_kind
+from earsight.errors import DataError, DecodeError, EarsightError, SettingsError, TrainingError
+from earsight.files import remove_folder, write_whole
+from earsight.settings import Settings, differences, flat
+from earsight.tasks.devices import Machine
+from earsight.tasks.plan import Plan, check_recipe, new_run, plan_run, read_training_data
+from earsight.tasks.progress import Progress
+from earsight.tasks.recipe import Recipe
+from earsight.tasks.space import Space, check_corners, read_space, short, to_space, with_values
+
+if TYPE_CHECKING:
+    from earsight.tasks.loop import Epoch
+    from earsight.tasks.study import Asked, State, Study, Trial
+
+ABOUT_NAME = "sweep.json"
+TRIALS_NAME = "trials.db"
+_LOCK_NAME = ".lock"
+_KEPT_NAME = "history.csv"
+_ALIKE = 3
+"""As many trials that fail for one reason, and none that does not, end a sweep."""
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """out: the folder. trials: those that have ended, in their order. best: of the complete ones, None where there is
+    none yet. recipe: the best one's. importance: setting → its share in what tells good trials from others, in sum 1;
+    empty where there are too few to tell. sentence, caveat: for a reader."""
+
+    out: Path
+    trials: "tuple[Trial, ...]"
+    best: "Trial | None"
+    recipe: Recipe | None
+    importance: Mapping[str, float]
+    sentence: str
+    caveat: str
+    interrupted: bool
+
+
+@dataclass(frozen=True)
+class _Work:
+    """plans: of each split, with the recipe that the trials change."""
+
+    place: Path
+    space: Space
+    plans: tuple[Plan, ...]
+    machine: Machine
+    progress: bool
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.plans[0].recipe
+
+
+def sweep(
+    data: str | Path,
+    space: str | Path | Mapping[str, Any],
+    *,
+    trials: int = 20,
+    split: str | Sequence[str] = "auto",
+    recipe: str | Path | Recipe = "default",
+    recipe_name: str | None = None,
+    out: str | Path | None = None,
+    prune: bool = True,
+    source: str | None = None,
+    group_pattern: str | None = None,
+    leaks: Policy = "refuse",
+    resume: bool = False,
+    strict: bool = False,
+    store: bool = True,
+    machine: Machine | None = None,
+    progress: bool = False,
+) -> SweepResult:
+    """Try ``trials`` recipes of a space and keep the one with the best validation UAR, the mean over the splits.
+
+    space: a TOML file or what it would hold: dotted names of settings → a list of choices, or low, high and perhaps
+    step or log. split: one or several. recipe: where the settings come from that the space has not; its seed is that
+    of the search too. prune: end a trial that is below the median of the others in the first split. resume: go on with
+    ``out``; trials counts those before. machine: one device. The rest: see ``train``. A trial that fails is recorded
+    and does not end the others. Raises EarsightError.
+    """
+    extras.check("optuna")
+    if trials < 1:
+        raise SettingsError(f"--trials must be 1 or more, got {trials}")
+    if resume and out is None:
+        raise SettingsError("--resume needs to know what goes on; pass --out FOLDER")
+    name = recipe_name or ("custom" if isinstance(recipe, Recipe) else str(recipe))
+    settings = recipe if isinstance(recipe, Recipe) else Recipe.named(recipe)
+    read = to_space(space) if isinstance(space, Mapping) else read_space(Path(space))
+    corners = check_corners(settings, read)
+    for one in {(corner.network.model, corner.network.weights): corner for corner in corners}.values():
+        check_recipe(one)
+    kinds = _check_splits([split] if isinstance(split, str) else list(split))
+    machine = machine or Machine()
+    if machine.processes != 1:
+        raise SettingsError(f"a sweep trains on one device, got {machine.processes}")
+    dataset = read_training_data(
+        data, settings.task, source=source, group_pattern=group_pattern, strict=strict, progress=progress
+    )
+    place = Path(out) if out is not None else new_run("sweep", corners[0].network.model)
+    plans = tuple(
+        plan_run(dataset, settings, kind, place, name, leaks, strict=strict, resume=False, store=store)
+        for kind in kinds
+    )
+    about = _about(read, plans, prune)
+    begun = _check_folder(place, about, resume)
+    machine.check()
+    if not begun:
+        _write_about(place, about)
+    from earsight.tasks.study import Study
+
+    with _alone(place):
+        study = Study(
+            place / TRIALS_NAME, read, settings.seed, pruned_from_epoch=settings.epochs // 4 if prune else None
+        )
+        work = _Work(place, read, plans, machine, progress)
+        try:
+            _run_trials(study, work, trials)
+            interrupted = False
+        except KeyboardInterrupt:
+            interrupted = True
+        result = replace(_result(study, work), importance=study.importance(), interrupted=interrupted)
+        from earsight.tasks.sweep_report import write_page_of, write_table
+
+        write_table(result, read)
+        write_page_of(result, read, plans)
+    return result
+
+
+def _check_splits(kinds: list[str]) -> list[str]:
+    for kind in kinds:
+        check_kind(kind)
+        if kind == "none":
+            raise SettingsError("--split none holds no clip out; a sweep needs validation clips, pass another --split")
+        if kinds.count(kind) > 1:
+            raise SettingsError(f"--split {kind} is given twice; give each split once")
+    if not kinds:
+        raise SettingsError("a sweep needs a split; pass --split")
+    return kinds
+
+
+def _about(space: Space, plans: Sequence[Plan], prune: bool) -> dict[str, Any]:
+    """What makes a sweep the same one: nested, for JSON."""
+    plan = plans[0]
+    return {
+        "format": 1,
+        "recipe": json.loads(plan.recipe.model_dump_json()),
+        "space": {
+            name: one.model_dump(exclude_none=True) if isinstance(one, Settings) else list(one.values)
+            for name, one in space.items()
+        },
+        "splits": ", ".join(one.split.kind for one in plans),
+        "leaks": plan.leaks,
+        "prune": prune,
+        "clips": len(plan.dataset.clips),
+        "names, labels and groups": _digest(plan.dataset),
+    }
+
+
+def _digest(dataset: DataSet) -> str:
+    """Of what the clips are called, and not of where they lie."""
+    told = xxhash.xxh3_64()
+    for clip in dataset.clips:
+        facts = (clip.path.name, clip.label, clip.group, clip.fold, str(clip.start_s), str(clip.end_s))
+        told.update("\0".join((*facts, "")).encode(errors="surrogateescape"))
+    return told.hexdigest()
+
+
+def _check_folder(place: Path, about: Mapping[str, Any], resume: bool) -> bool:
+    """Whether it was begun before. Raises SettingsError where it holds something else."""
+    if place.exists() and not place.is_dir():
+        raise SettingsError(f"--out {place} is a file; name a folder")
+    if not place.is_dir() or not any(place.iterdir()):
+        return False
+    file = place / ABOUT_NAME
+    if not file.is_file():
+        raise SettingsError(f"{place} is not empty and no sweep; pass another --out")
+    if not resume:
+        raise SettingsError(f"{place} is not empty; pass --resume to go on with it, or another --out")
+    try:
+        then = flat(json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, AttributeError) as error:
+        raise SettingsError(f"{file} is damaged; begin again with another --out") from error
+    changed = differences(about, then)
+    changed += [f"{name} was {value}, is not there" for name, value in then.items() if name not in flat(about)]
+    if changed:
+        raise SettingsError(f"can't go on with {place} with other settings: {'; '.join(changed)}; give the same ones")
+    return True
+
+
+def _write_about(place: Path, about: Mapping[str, Any]) -> None:
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        write_whole(place / ABOUT_NAME, json.dumps(about, indent=1, ensure_ascii=False) + "\n")
+    except OSError as error:
+        raise SettingsError(f"can't write to --out {place} ({error.strerror}); name another folder") from error
+
+
+@contextmanager
+def _alone(place: Path) -> Iterator[None]:
+    """Raises SettingsError where another sweep is at work there."""
+    from filelock import FileLock, Timeout
+
+    try:
+        with FileLock(place / _LOCK_NAME, timeout=0):
+            yield
+    except Timeout as error:
+        raise SettingsError(f"another sweep is at work in {place}; wait for it, or pass another --out") from error
+
+
+def _run_trials(study: "Study", work: _Work, trials: int) -> None:
+    """Until there are so many. Raises KeyboardInterrupt where it was stopped."""
+    from earsight.tasks.sweep_report import write_table
+
+    shown = Progress(shown=work.progress)
+    before = len(study.trials())
+    shown.say(f"{trials} trials" + (f", {before} of them before" if before else "") + f"; into {work.place}")
+    while (done := len(study.trials())) < trials:
+        asked = study.ask()
+        told = ", ".join(f"{name} {short(value)}" for name, value in asked.values.items())
+        shown.say(f"\ntrial {asked.number} of {trials}: {told}")
+        try:
+            _carry_out(study, asked, work, in_full=done == before)
+        except BaseException:
+            study.cut_off(asked)
+            remove_folder(_folder(work.place, asked))
+            raise
+        result = _result(study, work)
+        write_table(result, work.space)
+        shown.say(_outcome(result.trials[-1], result.best))
+        reasons = {trial.reason for trial in result.trials}
+        if len(result.trials) >= _ALIKE and len(reasons) == 1 and result.trials[-1].state == "failed":
+            raise TrainingError(
+                f"all {len(result.trials)} trials failed alike: {reasons.pop()} (mend that, and go on with --out "
+                f"{work.place} --resume)"
+            )
+
+
+def _folder(place: Path, asked: "Asked") -> Path:
+    return place / "trials" / f"{asked.number:04}"
+
+
+def _outcome(trial: "Trial", best: "Trial | None") -> str:
+    value = f"trial {trial.number} {trial.state}, {trial.seconds:.0f} s: "
+    value += trial.reason if trial.value is None else f"validation UAR {trial.value:.3f}"
+    return value if best is None else f"{value}; best {best.value:.3f} (trial {best.number})"
+
+
+def _carry_out(study: "Study", asked: "Asked", work: _Work, *, in_full: bool) -> None:
+    """Train with the settings of a trial on each split, and tell the study how it went. in_full: show what a training
+    shows, otherwise a bar alone."""
+    from earsight.tasks.study import Pruned
+
+    began, best = time.perf_counter(), [0.0] * len(work.plans)
+    state: State = "complete"
+    reason = ""
+    same = next((one for one in study.trials() if one.values == asked.values and one.state != "failed"), None)
+    if same is not None:
+        study.tell(asked, same.state, same.value, 0.0)
+        return
+    try:
+        recipe = with_values(work.recipe, asked.values)
+        with Progress(shown=work.progress and not in_full) as bar:
+            total = len(work.plans) * recipe.epochs
+            bar.start(f"trial {asked.number}", total)
+            for number, plan in enumerate(work.plans):
+
+                def each_epoch(row: "Epoch", number: int = number) -> None:
+                    best[number] = max(best[number], row.chosen_by)
+                    bar.advance(number * recipe.epochs + row.epoch, total, f"UAR {best[number]:.3f}")
+                    if number == 0 and row.epoch < recipe.epochs:
+                        study.report(asked, row.epoch, best[0])
+
+                run = _folder(work.place, asked) / f"split{number}"
+                remove_folder(run)  # of one that was cut off
+                _train(replace(plan, run=run, recipe=recipe), work, each_epoch, in_full=in_full and number == 0)
+        value: float | None = statistics.fmean(best)
+    except Pruned:
+        state, value = "pruned", best[0]
+    except (DataError, DecodeError):  # of the data, and not of the recipe: the next would fail as well
+        raise
+    except (EarsightError, RuntimeError, MemoryError) as error:  # torch says with a RuntimeError that memory ended
+        state, value, reason = "failed", None, _reason(error)
+    if state == "failed":
+        _free_memory()  # here, where the error and what it held are gone
+    study.tell(asked, state, value, time.perf_counter() - began, reason)
+
+
+def _train(plan: Plan, work: _Work, each_epoch: "Callable[[Epoch], None]", *, in_full: bool) -> None:
+    from earsight.tasks.train import run_plan
+
+    try:
+        result = run_plan(plan, work.machine, progress=work.progress and in_full, tested=False, each_epoch=each_epoch)
+    finally:
+        for path in plan.run.iterdir() if plan.run.is_dir() else ():
+            if path.is_dir():
+                remove_folder(path)
+            elif path.name != _KEPT_NAME:  # networks of all trials would fill the disk
+                path.unlink()
+    if result.interrupted:
+        raise KeyboardInterrupt
+
+
+def _reason(error: BaseException) -> str:
+    text = " ".join(str(error).split()) or "out of memory"
+    return text if len(text) <= 300 else text[:299] + "…"
+
+
+def _free_memory() -> None:
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _result(study: "Study", work: _Work) -> SweepResult:
+    found = study.trials()
+    complete = [trial for trial in found if trial.state == "complete"]
+    best = max(complete, key=lambda trial: (trial.value, -trial.number), default=None)
+    return SweepResult(
+        out=work.place,
+        trials=tuple(found),
+        best=best,
+        recipe=None if best is None else with_values(work.recipe, best.values),
+        importance={},
+        sentence=_sentence(found, work.plans),
+        caveat=_caveat(work.plans),
+        interrupted=False,
+    )
+
+
+def _sentence(trials: "Sequence[Trial]", plans: Sequence[Plan]) -> str:
+    counts = [
+        f"{count} {state}"
+        for state in ("complete", "pruned", "failed")
+        if (count := sum(trial.state == state for trial in trials))
+    ]
+    kinds = ", ".join(plan.split.kind for plan in plans)
+    which = f"the mean over the splits {kinds}" if len(plans) > 1 else f"split {kinds}"
+    return (
+        f"{len(trials)} trials{': ' if counts else ''}{', '.join(counts)}. Validation UAR of the best epoch, {which}; "
+        "no test clip was scored."
+    )
+
+
+def _caveat(plans: Sequence[Plan]) -> str:
+    """What must stand beside the numbers: that the split is none by speakers, or that splits share clips."""
+    caveats = [plan.split.caveat for plan in plans if plan.split.caveat][:1]
+    tested = {i for plan in plans for i in plan.split.test}
+    chosen_on = {i for plan in plans for i in plan.split.valid}
+    if tested & chosen_on:
+        caveats.append(
+            f"{len(tested & chosen_on)} test clips of one split are validation clips of another: the best recipe was "
+            "chosen on them, so score it on others"
+        )
+    return "; ".join(caveats)
