@@ -289,6 +289,7 @@ def predict(
     *,
     device: str = "cpu",
     threads: int | None = None,
+    unknown: bool = True,
     json_: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> int:
     """Classify recordings: a table on a terminal, JSON Lines when piped.
@@ -303,12 +304,15 @@ def predict(
         cpu, cuda, mps.
     threads
         Threads of the CPU; otherwise the cores that are free.
+    unknown
+        Say "unknown" of silence and of sounds unlike what the network was trained on; --no-unknown always names the
+        likeliest class.
     json_
         JSON Lines on a terminal too.
     """
     from earsight.tasks.predict import predict as task
 
-    rows = task(run, paths, device=device, threads=threads)
+    rows = task(run, paths, device=device, threads=threads, unknown=unknown)
     failed: list[Any] = []
     width = min(60, max(len(str(path)) for path in paths) + 24)
     for row in rows:

@@ -83,7 +83,9 @@ def answer_line(row: Row, width: int) -> str:
     ranked = sorted(row.probabilities.items(), key=lambda item: -item[1])
     over = ranked[:1] if row.labels is None else [item for item in ranked if item[0] in row.labels]
     first = "  ".join(f"{plain(label, 24):<12} {p:.2f}" for label, p in over) or "none"
-    others = [item for item in ranked if item not in over][:2]
+    if row.unknown:
+        first, over = f"{'unknown':<17}", []
+    others = [item for item in ranked if item not in over][: 3 if row.unknown else 2]
     rest = "  ".join(f"{plain(label, 24)} {p:.2f}" for label, p in others)
     return f"{plain(row.path):<{width}}  {first}" + (f"   ({rest})" if rest else "")
 

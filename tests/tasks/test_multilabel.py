@@ -14,7 +14,7 @@ import torch
 
 import earsight as es
 from earsight.errors import DataError, EarsightError, ModelError, SettingsError
-from earsight.network.checkpoint import keep_temperature
+from earsight.network.checkpoint import keep_fitted
 from earsight.network.head import AnyOf, OneOf
 from earsight.scores.kinds import read_csv
 from earsight.scores.multilabel import MultiMetrics, MultiPredictions
@@ -112,7 +112,9 @@ def test_thresholds_decide_what_is_predicted(run: Path, tmp_path: Path) -> None:
     for name in ("model.json", "model.safetensors"):
         shutil.copy(run / name, tmp_path)
     sound = written(tmp_path / "a.wav", 300)
-    keep_temperature(tmp_path, 1.0, (0.0, 1.0, 0.0))  # high, low, middle
+    classifier = es.Classifier.load(tmp_path)
+    classifier.thresholds = (0.0, 1.0, 0.0)  # high, low, middle
+    keep_fitted(classifier, tmp_path)
     assert set(es.Classifier.load(tmp_path).predict(sound).labels or ()) == {"high", "middle"}
     described = json.loads((tmp_path / "model.json").read_text())
     for wrong in ([0.5], [0.5, 2, 0.5], None, "high"):

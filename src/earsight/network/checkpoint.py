@@ -16,31 +16,31 @@ from earsight.files import write_whole
 from earsight.mel.settings import MelSettings
 from earsight.network.classifier import Classifier
 from earsight.network.ensemble import Ensemble, joined
+from earsight.network.prediction import Unknown
 from earsight.network.settings import NetworkSettings
 
 FORMAT = 2
 WEIGHTS_NAME = "model.safetensors"
 SETTINGS_NAME = "model.json"
+_CENTRES = "earsight.centres"
 C = TypeVar("C", bound=Classifier)
 
 
 def save_classifier(classifier: Classifier, folder: Path, facts: Mapping[str, Any]) -> None:
     """Write model.safetensors, then model.json. facts: what else a reader may want (recipe, data, epoch …)."""
     folder.mkdir(parents=True, exist_ok=True)
-    state = {key: value.detach().cpu().contiguous() for key, value in classifier.network.state_dict().items()}
     described = {
         "format": FORMAT,
         "labels": list(classifier.labels),
         "audio": classifier.audio.model_dump(),
         "mel": classifier.mel.model_dump(),
         "network": classifier.network_settings.model_dump(),
-        "temperature": classifier.temperature,
         **_members(classifier),
         "task": "multilabel" if classifier.multilabel else "single",
-        **({"thresholds": list(classifier.thresholds)} if classifier.multilabel else {}),
+        **_fitted(classifier),
         **facts,
     }
-    write_whole(folder / WEIGHTS_NAME, save(state))
+    _write_weights(classifier, folder)
     write_whole(folder / SETTINGS_NAME, json.dumps(described, indent=1, ensure_ascii=False) + "\n")
 
 
@@ -51,14 +51,27 @@ def _members(classifier: Classifier) -> dict[str, Any]:
     return {"members": [{"network": one.model_dump(), "temperature": temperature} for one, temperature in members]}
 
 
-def keep_temperature(folder: Path, temperature: float, thresholds: tuple[float, ...] = ()) -> None:
-    """Write it into model.json, beside the weights that stay as they are. thresholds: of each label, likewise, where
-    clips can have several."""
+def keep_fitted(classifier: Classifier, folder: Path) -> None:
+    """Write what was fitted after training: temperature, thresholds, and what is unknown."""
     described = read_description(folder)
-    described["temperature"] = temperature
-    if thresholds:
-        described["thresholds"] = list(thresholds)
+    described |= _fitted(classifier)
+    _write_weights(classifier, folder)
     write_whole(folder / SETTINGS_NAME, json.dumps(described, indent=1, ensure_ascii=False) + "\n")
+
+
+def _fitted(classifier: Classifier) -> dict[str, Any]:
+    return {
+        "temperature": classifier.temperature,
+        "unknown": classifier.unknown.to_dict(),
+        **({"thresholds": list(classifier.thresholds)} if classifier.multilabel else {}),
+    }
+
+
+def _write_weights(classifier: Classifier, folder: Path) -> None:
+    state = {key: value.detach().cpu().contiguous() for key, value in classifier.network.state_dict().items()}
+    if classifier.centres is not None:
+        state[_CENTRES] = classifier.centres.detach().cpu().contiguous()
+    write_whole(folder / WEIGHTS_NAME, save(state))
 
 
 def _temperature(described: Mapping[str, Any], folder: Path) -> float:
@@ -136,8 +149,11 @@ def load_classifier(kind: type[C], folder: Path) -> C:
     whole.temperature = _temperature(described, folder)
     if whole.multilabel:
         whole.thresholds = _thresholds(described, folder)
+    whole.unknown = Unknown.of(described.get("unknown"), folder / SETTINGS_NAME)
     try:
-        whole.network.load_state_dict(load_file(folder / WEIGHTS_NAME))
+        state = load_file(folder / WEIGHTS_NAME)
+        whole.centres = state.pop(_CENTRES, None)
+        whole.network.load_state_dict(state)
     except (SafetensorError, RuntimeError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ModelError(

@@ -7,6 +7,7 @@ from typing import IO, Self
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from earsight.audio.decode import Samples
 from earsight.audio.load import fixed_crops, load_waveform
@@ -15,7 +16,7 @@ from earsight.errors import SettingsError
 from earsight.mel.image import MelImage
 from earsight.mel.settings import MelSettings
 from earsight.network.head import AnyOf, Head, OneOf
-from earsight.network.prediction import Prediction, answer
+from earsight.network.prediction import Answers, Prediction, Unknown
 from earsight.network.settings import NetworkSettings
 from earsight.network.weights import create_network, fixed_size
 
@@ -25,6 +26,8 @@ class Classifier(nn.Module):
 
     labels: class names in the order of the logits. temperature: what logits are divided by before they become
     probabilities, fitted on validation clips after training (``scores.calibration``); it changes no answer.
+    centres: float32 [classes, features], the mean features of each class's training clips: a clip is as familiar as the
+    nearest of them is near; None where they were not measured. unknown: when the answer is "unknown".
     multilabel: a clip can have several labels, or none. thresholds: of each label then, likewise fitted.
     """
 
@@ -49,6 +52,9 @@ class Classifier(nn.Module):
             of = f"audio.channels {audio.channels}" + (f" with mel.planes {mel.planes}" if planes > 1 else "")
             raise SettingsError(f"in_chans {in_chans} is not a multiple of {planes} ({of}); change one of them")
         self.temperature = 1.0
+        self.unknown = Unknown()
+        self.centres: Tensor | None
+        self.register_buffer("centres", None)
         self.head: Head = AnyOf() if multilabel else OneOf()
         self.thresholds = (0.5,) * len(labels) if multilabel else ()
         self.labels, self.audio, self.mel, self.network_settings = labels, audio, mel, settings
@@ -74,14 +80,36 @@ class Classifier(nn.Module):
 
         return load_classifier(cls, Path(run)).to(device).eval()
 
-    @torch.inference_mode()
     def probabilities(self, crops: Samples) -> np.ndarray:
         """float32 [batch × score_crops, channels, crop_samples], the crops of a clip one after the other → float64
         [batch, classes]; rows sum to 1 unless multilabel."""
-        device = next(self.parameters()).device
-        logits = self(torch.from_numpy(crops).to(device)).double()
-        of_clips = logits.unflatten(0, (-1, self.audio.score_crops)).mean(dim=1)
-        return self.head.probabilities(of_clips / self.temperature).cpu().numpy()
+        return self.answers(crops).probabilities
+
+    def answers(self, crops: Samples) -> Answers:
+        """As ``probabilities``, with what else is said of each clip."""
+        features, logits = self.features_and_logits(crops)
+        familiarity = torch.ones(len(logits))
+        if self.centres is not None:
+            familiarity = (features @ normalize(self.centres, dim=1).t()).amax(dim=1)
+        return Answers(
+            self.head.probabilities(logits.double() / self.temperature).cpu().numpy(),
+            familiarity.double().cpu().numpy(),
+            np.logical_not(crops.reshape(len(logits), -1).any(axis=1)),
+        )
+
+    @torch.inference_mode()
+    def features_and_logits(self, crops: Samples) -> tuple[Tensor, Tensor]:
+        """Means over the crops of each clip: features float32 [batch, features] of length 1, logits float32 [batch,
+        classes]. crops: as for ``probabilities``."""
+        from earsight.network.familiar import features_and_logits
+
+        image = self.image(torch.from_numpy(crops).to(next(self.parameters()).device))
+        features, logits = features_and_logits(self.network, image.contiguous(memory_format=torch.channels_last))
+        count = self.audio.score_crops
+        return (
+            normalize(features.reshape(-1, count, features.shape[1]).mean(dim=1), dim=1),
+            logits.reshape(-1, count, logits.shape[1]).mean(dim=1),
+        )
 
     def predict(self, source: str | Path | bytes | IO[bytes]) -> Prediction:
         """Classify one recording (path, encoded bytes or file object). Raises DecodeError."""
@@ -107,5 +135,6 @@ class Classifier(nn.Module):
 
     def predictions(self, crops: Samples) -> Iterator[Prediction]:
         """As ``probabilities``, one Prediction a clip."""
-        for row in self.probabilities(crops):
-            yield answer(self.labels, row, self.thresholds if self.multilabel else None)
+        yield from self.answers(crops).predictions(
+            self.labels, self.unknown, self.thresholds if self.multilabel else None
+        )

@@ -5,9 +5,11 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from earsight.errors import ModelError
 from earsight.network.classifier import Classifier
+from earsight.network.prediction import Unknown
 
 C = TypeVar("C", bound=Classifier)
 
@@ -23,10 +25,12 @@ class Ensemble(nn.Module):
         self.temperatures = tuple(temperatures)
 
     def forward(self, image: Tensor) -> Tensor:
-        answers = torch.stack(
-            [member(image).float() / of for member, of in zip(self.members, self.temperatures, strict=True)]
-        )
-        return (answers if self.multilabel else torch.log_softmax(answers, dim=2)).mean(dim=0)
+        return self.together([member(image) for member in self.members])
+
+    def together(self, logits: Sequence[Tensor]) -> Tensor:
+        """logits: [batch, classes] of each member."""
+        scaled = torch.stack([one.float() / of for one, of in zip(logits, self.temperatures, strict=True)])
+        return (scaled if self.multilabel else torch.log_softmax(scaled, dim=2)).mean(dim=0)
 
 
 def joined(classifiers: Sequence[C]) -> C:
@@ -55,6 +59,13 @@ def joined(classifiers: Sequence[C]) -> C:
         [classifier.temperature for classifier in classifiers],
         multilabel=first.multilabel,
     )
+    centres = [normalize(one.centres, dim=1) for one in classifiers if one.centres is not None]
+    if len(centres) == len(classifiers):
+        whole.centres = normalize(torch.cat(centres, dim=1), dim=1)
+        whole.unknown = Unknown(
+            sum(one.unknown.least_familiarity for one in classifiers) / len(classifiers),
+            sum(one.unknown.least_confidence for one in classifiers) / len(classifiers),
+        )
     if first.multilabel:
         together = zip(*(classifier.thresholds for classifier in classifiers), strict=True)
         whole.thresholds = tuple(sum(of_label) / len(classifiers) for of_label in together)

@@ -14,7 +14,7 @@ from earsight.audio.decode import Samples
 from earsight.audio.load import fixed_crops, load_waveform
 from earsight.audio.settings import AudioSettings
 from earsight.errors import ModelError
-from earsight.network.prediction import Prediction, answer
+from earsight.network.prediction import Answers, Prediction, Unknown
 
 FORMAT = 1
 KEY = "earsight"
@@ -23,10 +23,12 @@ KEY = "earsight"
 
 class Exported:
     """labels: class names in the order of the answers. audio: how a recording becomes the waveform that the file takes.
-    thresholds: of each label, where a clip can have several. about: everything that the file tells of itself."""
+    thresholds: of each label, where a clip can have several. unknown: when the answer is "unknown". about: everything
+    that the file tells of itself."""
 
     def __init__(self, session: Any, about: dict[str, Any], labels: tuple[str, ...], audio: AudioSettings) -> None:
         self._session, self.about, self.labels, self.audio = session, about, labels, audio
+        self.unknown = Unknown.of(about.get("unknown"), "the model")
         several = about.get("task") == "multilabel"
         self.thresholds = tuple(map(float, about["thresholds"])) if several else None
 
@@ -62,12 +64,17 @@ class Exported:
     def probabilities(self, crops: Samples) -> npt.NDArray[np.float64]:
         """float32 [batch × score_crops, channels, crop_samples], the crops of a clip one after the other → [batch,
         classes]; rows sum to 1 unless a clip can have several labels."""
+        return self.answers(crops).probabilities
+
+    def answers(self, crops: Samples) -> Answers:
+        """As ``probabilities``, with what else is said of each clip."""
         # The crops of a clip, end to end, are a waveform of which the file takes just these.
         clips = crops.reshape(-1, self.audio.score_crops, *crops.shape[1:]).swapaxes(1, 2)
-        waveform = clips.reshape(len(clips), self.audio.channels, -1)
+        waveform = np.ascontiguousarray(clips.reshape(len(clips), self.audio.channels, -1))
         given = waveform[:, 0] if self.audio.channels == 1 else waveform
-        found: npt.NDArray[np.float32] = self._session.run(["logits"], {"waveform": np.ascontiguousarray(given)})[0]
-        return self._shares(found.astype(np.float64))
+        logits, familiarity = self._session.run(["logits", "familiarity"], {"waveform": given})
+        silent = np.logical_not(waveform.any(axis=(1, 2)))
+        return Answers(self._shares(logits.astype(np.float64)), familiarity.astype(np.float64), silent)
 
     def _shares(self, logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         scaled = logits / float(self.about.get("temperature", 1.0))
@@ -82,8 +89,7 @@ class Exported:
 
     def predictions(self, crops: Samples) -> Iterator[Prediction]:
         """As ``probabilities``, one Prediction a clip."""
-        for row in self.probabilities(crops):
-            yield answer(self.labels, row, self.thresholds)
+        yield from self.answers(crops).predictions(self.labels, self.unknown, self.thresholds)
 
 
 def _about(path: Path, session: Any) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from earsight.audio.decode import Samples
 from earsight.audio.load import fixed_crops
@@ -24,6 +25,7 @@ from earsight.mel.image import MelImage
 from earsight.mel.settings import MelSettings
 from earsight.mel.spectrogram import MelSpectrogram, Warp, mel_filterbank
 from earsight.network.classifier import Classifier
+from earsight.network.familiar import features_and_logits
 
 Floats = npt.NDArray[np.float64]
 
@@ -112,7 +114,7 @@ class FixedResize(nn.Module):
 
 class Portable(nn.Module):
     """float32 waveform [batch, samples] (several channels: [batch, channels, samples]), as ``audio.load`` prepares it,
-    of any length → probabilities [batch, classes], logits [batch, classes].
+    of any length → probabilities [batch, classes], logits [batch, classes], familiarity [batch].
 
     What is heard of it is what ``Classifier.predict`` hears: the middle crop or several, zeros around a short clip.
     """
@@ -120,6 +122,9 @@ class Portable(nn.Module):
     def __init__(self, classifier: Classifier) -> None:
         super().__init__()
         self.audio, self.temperature, self.head = classifier.audio, classifier.temperature, classifier.head
+        self.centres: Tensor | None
+        centres = classifier.centres
+        self.register_buffer("centres", None if centres is None else normalize(centres, dim=1).t().contiguous().cpu())
         self.plain = [classifier]  # in a list: not a part of what is exported
         self.network = copy.deepcopy(classifier.network).cpu().float().eval()
         self.image = portable_image(classifier.image, self.audio.crop_samples)
@@ -146,11 +151,16 @@ class Portable(nn.Module):
         answer: npt.NDArray[np.float32] = self.plain[0](crops).mean(dim=0).numpy()
         return answer
 
-    def forward(self, waveform: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, waveform: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         crops = self.crops(waveform if waveform.ndim == 3 else waveform[:, None])  # [batch, crops, channels, samples]
-        logits = self.network(self.image(crops.flatten(0, 1))).float()
-        of_clips = logits.reshape(-1, self.audio.score_crops, logits.shape[1]).mean(dim=1)
-        return self.head.probabilities(of_clips / self.temperature), of_clips
+        features, logits = features_and_logits(self.network, self.image(crops.flatten(0, 1)))
+        features, logits = (
+            part.reshape(-1, self.audio.score_crops, part.shape[1]).mean(dim=1) for part in (features, logits)
+        )
+        familiarity = torch.ones_like(logits[:, 0])
+        if self.centres is not None:
+            familiarity = (normalize(features, dim=1) @ self.centres).amax(dim=1)
+        return self.head.probabilities(logits / self.temperature), logits, familiarity
 
     def crops(self, waveform: Tensor) -> Tensor:
         """[batch, channels, samples] → [batch, crops, channels, crop_samples]; see ``audio.segment``."""

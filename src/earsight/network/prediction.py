@@ -1,10 +1,45 @@
 """What a network answers to one recording; needs no torch."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
+
+from earsight.errors import ModelError
+
+UNKNOWN = "unknown"
+"""What is said of a recording that a model does not know, and of silence."""
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """When a model does not know, fitted on validation clips. least_familiarity: in [−1, 1], the cosine between a
+    recording's features and the mean features of the nearest class. least_confidence: in [0, 1], the probability of the
+    likeliest class. As they stand here, everything is known."""
+
+    least_familiarity: float = -1.0
+    least_confidence: float = 0.0
+
+    @classmethod
+    def of(cls, told: Any, where: object) -> Self:
+        """told: of ``to_dict``; None where nothing was fitted. Raises ModelError naming ``where``."""
+        if told is None:
+            return cls()
+        names = [field.name for field in fields(cls)]
+        if not isinstance(told, Mapping) or not all(_is_number(told.get(name)) for name in names):
+            raise ModelError(f"{where} is damaged: its limits of the unknown are {told!r}; restore it or train again")
+        return cls(**{name: float(told[name]) for name in names})
+
+    def to_dict(self) -> dict[str, float]:
+        """For JSON."""
+        return asdict(self)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 @dataclass(frozen=True)
@@ -12,25 +47,46 @@ class Prediction:
     """label: the likeliest class. probabilities: class → [0, 1], in the order of the network, summing to 1.
 
     labels: where clips can have several, those at or above their thresholds, the likeliest first, perhaps none; the
-    probabilities are then each by themselves. None for a network that answers with one label.
+    probabilities are then each by themselves. None for a network that answers with one label. familiarity: in [−1, 1],
+    1 for what is like the training clips. unknown: the model does not know, whatever is likeliest.
     """
 
     label: str
     probabilities: dict[str, float]
     labels: tuple[str, ...] | None = None
+    familiarity: float = 1.0
+    unknown: bool = False
 
     @property
     def probability(self) -> float:
         return self.probabilities[self.label]
 
+    @property
+    def answer(self) -> str:
+        """The label, or "unknown"."""
+        return UNKNOWN if self.unknown else self.label
 
-def answer(
-    labels: Sequence[str], row: npt.NDArray[np.floating], thresholds: Sequence[float] | None = None
-) -> Prediction:
-    """row: [classes] of probabilities. thresholds: of each label, where a clip can have several."""
-    of = dict(zip(labels, row.tolist(), strict=True))
-    over = None
-    if thresholds is not None:
-        found = [one for one, least in zip(labels, thresholds, strict=True) if of[one] >= least]
-        over = tuple(sorted(found, key=lambda one: -of[one]))
-    return Prediction(labels[int(row.argmax())], of, over)
+
+@dataclass(frozen=True)
+class Answers:
+    """Of a batch. probabilities: float64 [clips, classes]. familiarity: float64 [clips]. silent: bool [clips]."""
+
+    probabilities: npt.NDArray[np.float64]
+    familiarity: npt.NDArray[np.float64]
+    silent: npt.NDArray[np.bool_]
+
+    def predictions(
+        self, labels: Sequence[str], unknown: Unknown, thresholds: Sequence[float] | None = None
+    ) -> list[Prediction]:
+        """thresholds: of each label, where a clip can have several; confidence says nothing of a clip then."""
+        found = []
+        for row, familiarity, silent in zip(self.probabilities, self.familiarity, self.silent, strict=True):
+            of = dict(zip(labels, row.tolist(), strict=True))
+            over = None
+            if thresholds is not None:
+                above = [one for one, least in zip(labels, thresholds, strict=True) if of[one] >= least]
+                over = tuple(sorted(above, key=lambda one: -of[one]))
+            foreign = silent or familiarity < unknown.least_familiarity
+            unsure = thresholds is None and row.max() < unknown.least_confidence
+            found.append(Prediction(labels[int(row.argmax())], of, over, float(familiarity), bool(foreign or unsure)))
+        return found

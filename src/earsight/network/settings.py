@@ -43,6 +43,14 @@ class OptimizerSettings(Settings):
     """Score and keep a running mean of the weights, which holds so much of itself at each step; 0: the weights."""
 
 
+class UnknownSettings(Settings):
+    coverage: float = Field(0.98, gt=0, le=1)
+    """Share of the validation clips that are to be answered; what is less familiar than the others is unknown."""
+    risk: float | None = Field(None, ge=0, lt=1)
+    """Answer only what is confident enough that no larger share of wrong answers is left among the validation clips;
+    none: however unsure."""
+
+
 class LossSettings(Settings):
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     """Share of the target that is spread evenly over all classes."""

@@ -148,7 +148,7 @@ def _write_onnx(portable: "Portable", path: Path, about: dict[str, Any]) -> Answ
             (portable.example(),),
             dynamo=True,
             input_names=["waveform"],
-            output_names=["probabilities", "logits"],
+            output_names=["probabilities", "logits", "familiarity"],
             dynamic_shapes=(dimensions,),
             verbose=False,
         )

@@ -11,7 +11,7 @@ import torch
 from earsight.audio.load import middle_crop
 from earsight.dataset.split import Split
 from earsight.files import write_whole
-from earsight.network.checkpoint import keep_temperature
+from earsight.network.checkpoint import keep_fitted
 from earsight.network.classifier import Classifier
 from earsight.scores.calibration import Reliability, fit_temperature, reliability, risk_coverage, with_temperature
 from earsight.scores.figures import draw_confusion, draw_curve, draw_reliability, draw_risk_coverage
@@ -23,6 +23,7 @@ from earsight.tasks.finish_multilabel import draw_label_bars, draw_label_calibra
 from earsight.tasks.loop import Progressed
 from earsight.tasks.plan import Plan
 from earsight.tasks.scoring import score
+from earsight.tasks.unknown import familiarity, fit_centres, fit_unknown, told
 
 
 def finish(
@@ -32,7 +33,7 @@ def finish(
     test clip once; write metrics.json, predictions.csv, figures and report.html."""
     run, store, parts, split = plan.run, decoded.store, decoded.parts, decoded.split
     classifier = Classifier.load(run, str(device))
-    valid = None
+    valid, unknown = None, {}
     if not split.training_score:
         answers = score(classifier, store, parts["valid"])
         classifier.temperature = fit_temperature(answers)
@@ -40,10 +41,17 @@ def finish(
         if isinstance(answers, MultiPredictions):
             classifier.thresholds = fit_thresholds(answers)
             answers = replace(answers, predicted=answers.probabilities >= np.array(classifier.thresholds))
-        keep_temperature(run, classifier.temperature, classifier.thresholds)
+        fit_centres(classifier, store, parts["train"])
+        near = familiarity(classifier, store, parts["valid"])
+        classifier.unknown = fit_unknown(near, answers, plan.recipe.unknown)
+        keep_fitted(classifier, run)
         valid = measure(answers)
+        unknown = {**classifier.unknown.to_dict(), "valid": told(classifier.unknown, near, answers)}
     predictions = score(classifier, store, parts["test"])
     test = measure(predictions)
+    if unknown:
+        near = familiarity(classifier, store, parts["test"])
+        unknown["test"] = told(classifier.unknown, near, predictions)
     plain = with_temperature(predictions, 1 / classifier.temperature)  # what the network said before
     before, after = reliability(plain), reliability(predictions)
     calibration = {"temperature": classifier.temperature, "ece": after.error, "ece_uncalibrated": before.error}
@@ -56,6 +64,7 @@ def finish(
         **({"valid": {**caveat, **valid.to_dict()}} if valid else {}),
         "calibration": calibration,
         **({"thresholds": thresholds} if thresholds else {}),
+        **({"unknown": unknown} if unknown else {}),
         "best_epoch": done.best_epoch,
         "epochs": len(done.history),
         "split": facts["split"],
@@ -66,7 +75,7 @@ def finish(
     figures = [*_draw(run / "figures", done, test, split)]
     if valid:
         figures[1:1] = _draw_calibration(run / "figures", predictions, before, after)
-    facts = {**facts, "calibration": calibration, "thresholds": thresholds}
+    facts = {**facts, "calibration": calibration, "thresholds": thresholds, "unknown": unknown}
     _write_report(run / "report.html", plan, decoded, done, predictions, test, valid, tuple(figures), facts)
     return test, valid
 
@@ -145,6 +154,14 @@ def _draw(folder: Path, done: Progressed, test: AnyMetrics, split: Split) -> tup
     return tuple(entries)
 
 
+def _unknown(numbers: dict[str, Any]) -> str:
+    if not numbers:
+        return "only silence: nothing was held out to fit more on"
+    test = numbers["test"]
+    wrong = "" if test.get("risk") is None else f", {test['risk']:.1%} of these wrongly"
+    return f"{test['coverage']:.1%} of the scored clips are known enough to be answered{wrong}"
+
+
 def _write_report(
     path: Path,
     plan: Plan,
@@ -176,6 +193,7 @@ def _write_report(
             if valid
             else "not calibrated: nothing was held out to do it on",
         ),
+        ("Unknown", _unknown(facts["unknown"])),
         ("Training time", f"{total_s / 60:.1f} min, {done.history[-1].clips_per_s:.0f} clips/s"),
         ("Silent clips", str(store.silent)),
     )

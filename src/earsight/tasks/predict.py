@@ -23,30 +23,45 @@ _BATCH = 16
 
 @dataclass(frozen=True)
 class Row:
-    """One recording's answer. label and probabilities are None where error says why it could not be read. labels: where
-    clips can have several, those at or above their thresholds, the likeliest first; None for a network that answers
-    with one label."""
+    """One recording's answer. label and probabilities are None where error says why it could not be read; label is
+    "unknown" where the model does not know (``Prediction.unknown``). labels: where clips can have several, those at or
+    above their thresholds, the likeliest first; None for a network that answers with one label. likeliest: the class
+    that would have been said."""
 
     path: Path
     label: str | None
     probabilities: dict[str, float] | None
     error: str | None = None
     labels: tuple[str, ...] | None = None
+    likeliest: str | None = None
+
+    @property
+    def unknown(self) -> bool:
+        return self.likeliest is not None and self.label != self.likeliest
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON: ``label``, or ``labels`` where clips can have several; null where it could not be read."""
+        """For JSON: ``label``, or ``labels`` where clips can have several; null where it could not be read. What would
+        have been said of what is unknown stands under ``likeliest``."""
         answer: dict[str, Any] = {"label": self.label}
         if self.labels is not None:
             answer = {"labels": None if self.error else list(self.labels)}
+        if self.unknown:
+            answer |= {"unknown": True, "likeliest": self.likeliest}
         error = {} if self.error is None else {"error": self.error}
         return {"path": str(self.path), **answer, "probabilities": self.probabilities, **error}
 
 
 def predict(
-    run: str | Path, sources: Sequence[str | Path], *, device: str = "cpu", threads: int | None = None
+    run: str | Path,
+    sources: Sequence[str | Path],
+    *,
+    device: str = "cpu",
+    threads: int | None = None,
+    unknown: bool = True,
 ) -> Iterator[Row]:
     """Classify files and all recordings under folders, lazily, in the order given; a bad file is a row with its error.
 
+    unknown: say so of silence and of what the model does not know; otherwise the likeliest class is always said.
     Raises ModelError and DataError at once, before the first row.
     """
     run = Path(run)
@@ -60,7 +75,7 @@ def predict(
         if device != "cpu":
             raise SettingsError(f"an exported file runs on the CPU here, got --device {device}; leave it out")
         model = Exported.load(run, threads or free_cores(before))
-        return _rows(model, list_recordings(sources))
+        return _rows(model, list_recordings(sources), unknown)
     paths = list_recordings(sources)
     extras.check("torch", "timm", "safetensors")
     import torch
@@ -70,7 +85,7 @@ def predict(
     classifier = Classifier.load(run, str(find_device(device)))
     torch.set_num_threads(threads or free_cores(before))
     keep_freed_memory()
-    return _rows(classifier, paths)
+    return _rows(classifier, paths, unknown)
 
 
 def list_recordings(sources: Sequence[str | Path]) -> list[Path]:
@@ -90,7 +105,7 @@ def list_recordings(sources: Sequence[str | Path]) -> list[Path]:
     return paths
 
 
-def _rows(classifier: "Classifier | Exported", paths: list[Path]) -> Iterator[Row]:
+def _rows(classifier: "Classifier | Exported", paths: list[Path], unknown: bool) -> Iterator[Row]:
     import numpy as np
 
     for start in range(0, len(paths), _BATCH):
@@ -108,4 +123,7 @@ def _rows(classifier: "Classifier | Exported", paths: list[Path]) -> Iterator[Ro
                 yield Row(path, None, None, str(item), () if classifier.multilabel else None)
             else:
                 answer = next(answers)
-                yield Row(path, answer.label, answer.probabilities, labels=answer.labels)
+                said, labels = (answer.answer, answer.labels) if unknown else (answer.label, answer.labels)
+                if said != answer.label and labels is not None:
+                    labels = ()
+                yield Row(path, said, answer.probabilities, labels=labels, likeliest=answer.label)

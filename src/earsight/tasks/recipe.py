@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from earsight.audio.settings import AudioSettings
 from earsight.errors import SettingsError
 from earsight.mel.settings import AugmentSettings, MelSettings
-from earsight.network.settings import LossSettings, NetworkSettings, OptimizerSettings
+from earsight.network.settings import LossSettings, NetworkSettings, OptimizerSettings, UnknownSettings
 from earsight.settings import Settings
 
 _FEWEST_FRAMES = 8
@@ -40,6 +40,7 @@ class Recipe(Settings):
     network: NetworkSettings = NetworkSettings()
     optimizer: OptimizerSettings = OptimizerSettings()
     loss: LossSettings = LossSettings()
+    unknown: UnknownSettings = UnknownSettings()
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

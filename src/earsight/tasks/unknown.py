@@ -1,0 +1,59 @@
+"""When a network should say "unknown": fitted on validation clips, told by the numbers of the test."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.nn.functional import normalize
+
+from earsight.dataset.loader import fixed_batches, label_rows
+from earsight.dataset.store import Store
+from earsight.network.classifier import Classifier
+from earsight.network.prediction import Unknown
+from earsight.network.settings import UnknownSettings
+from earsight.scores.calibration import risk_coverage
+from earsight.scores.kinds import AnyPredictions
+from earsight.scores.predictions import Predictions
+
+_TRAINING_CLIPS = 512
+_ROUNDING = 1e-5
+Floats = npt.NDArray[np.float64]
+
+
+def fit_centres(classifier: Classifier, store: Store, train: Sequence[int]) -> None:
+    """Set ``classifier.centres`` to the mean features of each class, of up to 512 training clips spread over all."""
+    chosen = [train[i] for i in np.linspace(0, len(train) - 1, min(_TRAINING_CLIPS, len(train))).astype(int)]
+    found = [classifier.features_and_logits(crops)[0].cpu() for _, crops in fixed_batches(store, chosen, 32)]
+    of_class = torch.from_numpy(label_rows([store.clips[i] for i in chosen], classifier.labels)).float()
+    device = next(classifier.parameters()).device
+    classifier.centres = normalize(of_class.t() @ torch.cat(found), dim=1).to(device)
+
+
+def familiarity(classifier: Classifier, store: Store, indices: Sequence[int]) -> Floats:
+    """float64 [clips], in the order given."""
+    return np.concatenate([classifier.answers(crops).familiarity for _, crops in fixed_batches(store, indices, 32)])
+
+
+def fit_unknown(familiar: Floats, answers: AnyPredictions, settings: UnknownSettings) -> Unknown:
+    """familiar, answers: of the validation clips. Where no confidence keeps the risk that was asked for, only the most
+    confident validation clip would have been answered."""
+    ranked = np.sort(familiar)
+    allowed = int(np.floor((1 - settings.coverage) * len(ranked) + 1e-9))  # clips that may be left unknown
+    confidence = 0.0
+    if settings.risk is not None and isinstance(answers, Predictions):
+        found = risk_coverage(answers).for_risk(settings.risk)
+        confidence = float(answers.confidence.max()) if found is None else found
+    # another runtime rounds otherwise: a clip that is just known stays known there
+    return Unknown(float(ranked[allowed]) - _ROUNDING, max(0.0, confidence - _ROUNDING))
+
+
+def told(unknown: Unknown, familiar: Floats, answers: AnyPredictions) -> dict[str, Any]:
+    """coverage: share of the clips that are answered. risk: share of wrong answers among these, of one label a clip."""
+    known = familiar >= unknown.least_familiarity
+    if isinstance(answers, Predictions):
+        known &= answers.confidence >= unknown.least_confidence
+        right = (answers.predicted == answers.truth)[known & (answers.truth >= 0)]
+        return {"coverage": float(known.mean()), "risk": float(1 - right.mean()) if right.size else None}
+    return {"coverage": float(known.mean())}
