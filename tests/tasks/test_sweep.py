@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import earsight as es
-from earsight.errors import DataError, SettingsError, TrainingError
+from earsight.errors import DataError, MissingExtraError, SettingsError, TrainingError
 from earsight.tasks import loop
 from earsight.tasks.devices import Machine
 from earsight.tasks.space import to_space
@@ -260,6 +260,12 @@ def test_what_cannot_be_is_refused_before_anything_is_written(
         searched(tones, tmp_path / "out", **{"split": "random:0.2", **changes})
     assert message in str(caught.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_without_optuna_the_extra_is_named(tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(MissingExtraError, match=r"needs optuna, .* run: pip install 'earsight\[sweep\]'"):
+        searched(tones, tmp_path / "out")
 
 
 def test_two_sweeps_in_one_folder_are_refused(whole: tuple[Path, SweepResult]) -> None:
