@@ -1,4 +1,4 @@
-"""How much of what a run was not trained on comes out "unknown": silence, noise, tones, made-up music, other recordings.
+"""How much of what a run was not trained on comes out "unknown": silence, noise, tones, made-up music, recordings.
 
 For each: the share that is unknown at the run's own limit, and at a limit on confidence that keeps as many validation
 clips; and the area under the ROC curve of familiarity, and of confidence, against the run's test clips.

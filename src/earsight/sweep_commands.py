@@ -116,7 +116,7 @@ def sweep(
     if result.trials:
         show(*sweep_lines(result))
     if result.interrupted:
-        show(f"stopped; go on with the same command and --out {result.out} --resume", to=sys.stderr)
+        show(f"stopped; go on with the same command and --out {shlex.quote(str(result.out))} --resume", to=sys.stderr)
         return 130
     if result.best is None:
         show(f"earsight: no trial is complete; {result.out / 'sweep.csv'} has the reasons", to=sys.stderr)

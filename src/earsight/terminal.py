@@ -229,7 +229,7 @@ def sweep_lines(result: SweepResult) -> Iterator[str]:
             cells = (f"{plain(short(one.values[name]), 32):>{width}}" for name, width in zip(names, wide, strict=True))
             yield f"{one.number:5}  {one.value:.3f}  " + "  ".join(cells)
         if len(complete) > _LISTED:
-            yield f"… and {len(complete) - _LISTED} more complete trials (sweep.csv has all)"
+            yield f"… and {len(complete) - _LISTED} more complete (sweep.csv has all)"
     yield from _listed(
         "failed", [f"trial {one.number}: {one.reason}" for one in result.trials if one.reason], "trial", " (sweep.csv)"
     )

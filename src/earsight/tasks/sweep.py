@@ -274,6 +274,8 @@ def _carry_out(study: "Study", asked: "Asked", work: _Work, *, in_full: bool) ->
     if same is not None:
         study.tell(asked, same.state, same.value, 0.0)
         return
+    folder = _folder(work.place, asked)
+    remove_folder(folder)  # of one that was cut off
     try:
         recipe = with_values(work.recipe, asked.values)
         with Progress(shown=work.progress and not in_full) as bar:
@@ -284,11 +286,10 @@ def _carry_out(study: "Study", asked: "Asked", work: _Work, *, in_full: bool) ->
                 def each_epoch(row: "Epoch", number: int = number) -> None:
                     best[number] = max(best[number], row.chosen_by)
                     bar.advance(number * recipe.epochs + row.epoch, total, f"UAR {best[number]:.3f}")
-                    if number == 0 and row.epoch < recipe.epochs:
+                    if number == 0 and (row.epoch < recipe.epochs or len(best) > 1):  # something is left to spare
                         study.report(asked, row.epoch, best[0])
 
-                run = _folder(work.place, asked) / f"split{number}"
-                remove_folder(run)  # of one that was cut off
+                run = folder / f"split{number}"
                 _train(replace(plan, run=run, recipe=recipe), work, each_epoch, in_full=in_full and number == 0)
         value: float | None = statistics.fmean(best)
     except Pruned:
@@ -347,17 +348,12 @@ def _result(study: "Study", work: _Work) -> SweepResult:
 
 
 def _sentence(trials: "Sequence[Trial]", plans: Sequence[Plan]) -> str:
-    counts = [
-        f"{count} {state}"
-        for state in ("complete", "pruned", "failed")
-        if (count := sum(trial.state == state for trial in trials))
-    ]
+    states = [trial.state for trial in trials]
+    counts = [f"{states.count(state)} {state}" for state in dict.fromkeys(sorted(states))]
+    told = f"{len(trials)} trial{'' if len(trials) == 1 else 's'}" + (f": {', '.join(counts)}" if counts else "")
     kinds = ", ".join(plan.split.kind for plan in plans)
     which = f"the mean over the splits {kinds}" if len(plans) > 1 else f"split {kinds}"
-    return (
-        f"{len(trials)} trials{': ' if counts else ''}{', '.join(counts)}. Validation UAR of the best epoch, {which}; "
-        "no test clip was scored."
-    )
+    return f"{told}. Validation UAR of the best epoch, {which}; no test clip was scored."
 
 
 def _caveat(plans: Sequence[Plan]) -> str:
