@@ -224,7 +224,9 @@ def sweep_lines(result: SweepResult) -> Iterator[str]:
     if complete:
         names = list(complete[0].values)
         wide = [max(len(name), *(len(plain(short(one.values[name]), 32)) for one in complete)) for name in names]
-        yield "trial    UAR  " + "  ".join(f"{name:>{width}}" for name, width in zip(names, wide, strict=True))
+        yield f"trial    {result.measure}  " + "  ".join(
+            f"{name:>{width}}" for name, width in zip(names, wide, strict=True)
+        )
         for one in complete[:_LISTED]:
             cells = (f"{plain(short(one.values[name]), 32):>{width}}" for name, width in zip(names, wide, strict=True))
             yield f"{one.number:5}  {one.value:.3f}  " + "  ".join(cells)

@@ -64,6 +64,7 @@ def test_of_a_large_space_every_pair_of_settings_is_checked() -> None:
         ("'mel.nmels' = [1]", "'mel.nmels', but there is no such setting; did you mean mel.n_mels?"),
         ("mel = 3", "'mel', a group of settings; name one of them, such as mel.n_mels"),
         ("seed = [1, 2]", "seed can't be searched: it would choose by luck"),
+        ("task = ['single', 'multilabel']", "task can't be searched: the scores of two tasks can't be compared"),
         ("'mel.n_mels' = [64]\n[mel]\nn_mels = [32]", "the space has mel.n_mels twice"),
         ("epochs = 3", "epochs: a list of choices or {low = …, high = …} is expected, got 3"),
         ("epochs = []", "epochs: the list of choices is empty"),

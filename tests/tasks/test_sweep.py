@@ -211,6 +211,14 @@ def test_several_splits_count_with_their_mean_and_shared_clips_are_told(tones: P
     assert result.caveat in (result.out / "best.toml").read_text()
 
 
+def test_clips_of_several_labels_are_searched_by_their_map(tones: Path, tmp_path: Path) -> None:
+    result = searched(tones, tmp_path / "out", split="random:0.3", recipe={"task": "multilabel"}, trials=1)
+    with (result.out / "trials" / "0001" / "split0" / "history.csv").open() as file:
+        assert result.trials[0].value == pytest.approx(max(float(row["valid_map"]) for row in csv.DictReader(file)))
+    assert "Validation mAP of the best epoch" in result.sentence
+    assert "best validation mAP" in (result.out / "report.html").read_text()
+
+
 def test_a_pruned_trial_ends_before_its_last_epoch_and_its_later_splits(tones: Path, tmp_path: Path) -> None:
     """After five that nothing can reach."""
     splits = ["random:0.2", "random:0.25"]

@@ -32,8 +32,8 @@ class Pruned(Exception):
 
 @dataclass(frozen=True)
 class Trial:
-    """One recipe that was tried. number: from 1. value: validation UAR in [0, 1], of a pruned one the best until then;
-    None where it failed. values: settings by their dotted names. reason: why it failed."""
+    """One recipe that was tried. number: from 1. value: validation score in [0, 1], of a pruned one the best until
+    then; None where it failed. values: settings by their dotted names. reason: why it failed."""
 
     number: int
     state: State

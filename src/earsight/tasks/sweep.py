@@ -41,13 +41,15 @@ _ALIKE = 3
 class SweepResult:
     """out: the folder. trials: those that have ended, in their order. best: of the complete ones, None where there is
     none yet. recipe: the best one's. importance: setting → its share in what tells good trials from others, in sum 1;
-    empty where there are too few to tell. sentence, caveat: for a reader."""
+    empty where there are too few to tell. measure: of the values, UAR, or mAP where clips have several labels.
+    sentence, caveat: for a reader."""
 
     out: Path
     trials: "tuple[Trial, ...]"
     best: "Trial | None"
     recipe: Recipe | None
     importance: Mapping[str, float]
+    measure: str
     sentence: str
     caveat: str
     interrupted: bool
@@ -66,6 +68,10 @@ class _Work:
     @property
     def recipe(self) -> Recipe:
         return self.plans[0].recipe
+
+    @property
+    def measure(self) -> str:
+        return "mAP" if self.plans[0].multilabel else "UAR"
 
 
 def sweep(
@@ -87,7 +93,8 @@ def sweep(
     machine: Machine | None = None,
     progress: bool = False,
 ) -> SweepResult:
-    """Try ``trials`` recipes of a space and keep the one with the best validation UAR, the mean over the splits.
+    """Try ``trials`` recipes of a space and keep the one with the best validation score (UAR, or mAP where clips have
+    several labels), the mean over the splits.
 
     space: a TOML file or what it would hold: dotted names of settings → a list of choices, or low, high and perhaps
     step or log. split: one or several. recipe: where the settings come from that the space has not; its seed is that
@@ -104,7 +111,7 @@ def sweep(
     settings = recipe if isinstance(recipe, Recipe) else Recipe.named(recipe)
     read = to_space(space) if isinstance(space, Mapping) else read_space(Path(space))
     corners = check_corners(settings, read)
-    for one in {(corner.network.model, corner.network.weights): corner for corner in corners}.values():
+    for one in {_of_files(corner): corner for corner in corners}.values():
         check_recipe(one)
     kinds = _check_splits([split] if isinstance(split, str) else list(split))
     machine = machine or Machine()
@@ -143,6 +150,12 @@ def sweep(
     return result
 
 
+def _of_files(recipe: Recipe) -> tuple[str | None, ...]:
+    """The settings that ``check_recipe`` looks up on the disk."""
+    network, augment = recipe.network, recipe.augment
+    return network.model, network.weights, augment.background, augment.reverb
+
+
 def _check_splits(kinds: list[str]) -> list[str]:
     for kind in kinds:
         check_kind(kind)
@@ -177,7 +190,15 @@ def _digest(dataset: DataSet) -> str:
     """Of what the clips are called, and not of where they lie."""
     told = xxhash.xxh3_64()
     for clip in dataset.clips:
-        facts = (clip.path.name, clip.label, clip.group, clip.fold, str(clip.start_s), str(clip.end_s))
+        facts = (
+            clip.path.name,
+            clip.group,
+            clip.fold,
+            str(clip.start_s),
+            str(clip.end_s),
+            clip.label,
+            *clip.more_labels,
+        )
         told.update("\0".join((*facts, "")).encode(errors="surrogateescape"))
     return told.hexdigest()
 
@@ -243,7 +264,7 @@ def _run_trials(study: "Study", work: _Work, trials: int) -> None:
             raise
         result = _result(study, work)
         write_table(result, work.space)
-        shown.say(_outcome(result.trials[-1], result.best))
+        shown.say(_outcome(result))
         reasons = {trial.reason for trial in result.trials}
         if len(result.trials) >= _ALIKE and len(reasons) == 1 and result.trials[-1].state == "failed":
             raise TrainingError(
@@ -256,10 +277,12 @@ def _folder(place: Path, asked: "Asked") -> Path:
     return place / "trials" / f"{asked.number:04}"
 
 
-def _outcome(trial: "Trial", best: "Trial | None") -> str:
-    value = f"trial {trial.number} {trial.state}, {trial.seconds:.0f} s: "
-    value += trial.reason if trial.value is None else f"validation UAR {trial.value:.3f}"
-    return value if best is None else f"{value}; best {best.value:.3f} (trial {best.number})"
+def _outcome(result: SweepResult) -> str:
+    """Of the last trial, and the best."""
+    trial, best = result.trials[-1], result.best
+    told = f"trial {trial.number} {trial.state}, {trial.seconds:.0f} s: "
+    told += trial.reason if trial.value is None else f"validation {result.measure} {trial.value:.3f}"
+    return told if best is None else f"{told}; best {best.value:.3f} (trial {best.number})"
 
 
 def _carry_out(study: "Study", asked: "Asked", work: _Work, *, in_full: bool) -> None:
@@ -285,7 +308,7 @@ def _carry_out(study: "Study", asked: "Asked", work: _Work, *, in_full: bool) ->
 
                 def each_epoch(row: "Epoch", number: int = number) -> None:
                     best[number] = max(best[number], row.chosen_by)
-                    bar.advance(number * recipe.epochs + row.epoch, total, f"UAR {best[number]:.3f}")
+                    bar.advance(number * recipe.epochs + row.epoch, total, f"{work.measure} {best[number]:.3f}")
                     if number == 0 and (row.epoch < recipe.epochs or len(best) > 1):  # something is left to spare
                         study.report(asked, row.epoch, best[0])
 
@@ -341,19 +364,20 @@ def _result(study: "Study", work: _Work) -> SweepResult:
         best=best,
         recipe=None if best is None else with_values(work.recipe, best.values),
         importance={},
-        sentence=_sentence(found, work.plans),
+        measure=work.measure,
+        sentence=_sentence(found, work),
         caveat=_caveat(work.plans),
         interrupted=False,
     )
 
 
-def _sentence(trials: "Sequence[Trial]", plans: Sequence[Plan]) -> str:
+def _sentence(trials: "Sequence[Trial]", work: _Work) -> str:
     states = [trial.state for trial in trials]
     counts = [f"{states.count(state)} {state}" for state in dict.fromkeys(sorted(states))]
     told = f"{len(trials)} trial{'' if len(trials) == 1 else 's'}" + (f": {', '.join(counts)}" if counts else "")
-    kinds = ", ".join(plan.split.kind for plan in plans)
-    which = f"the mean over the splits {kinds}" if len(plans) > 1 else f"split {kinds}"
-    return f"{told}. Validation UAR of the best epoch, {which}; no test clip was scored."
+    kinds = ", ".join(plan.split.kind for plan in work.plans)
+    which = f"the mean over the splits {kinds}" if len(work.plans) > 1 else f"split {kinds}"
+    return f"{told}. Validation {work.measure} of the best epoch, {which}; no test clip was scored."
 
 
 def _caveat(plans: Sequence[Plan]) -> str:

@@ -34,8 +34,9 @@ def write_table(result: SweepResult, space: Space) -> None:
         writer.writerow([one.number, one.state, value, *settings, f"{one.seconds:.1f}", one.reason])
     write_whole(result.out / TABLE_NAME, text.getvalue())
     if result.best is not None and result.recipe is not None:
+        best, name = result.best, result.out.resolve().name
         about = [
-            f"Trial {result.best.number} of {result.out.resolve().name}, validation UAR {result.best.value:.3f}.",
+            f"Trial {best.number} of {name}, validation {result.measure} {best.value:.3f}.",
             result.sentence,
             *([result.caveat] if result.caveat else []),
         ]
@@ -78,6 +79,7 @@ def write_page_of(result: SweepResult, space: Space, plans: Sequence[Plan]) -> N
         subtitle=f"{len(space)} settings searched on {plan.dataset.place.resolve().name}",
         created=time.strftime("%Y-%m-%d %H:%M"),
         sentence=result.sentence,
+        measure=result.measure,
         caveat=result.caveat,
         synthetic=plan.dataset.synthetic,
         best=result.best,
@@ -108,7 +110,9 @@ def _draw(result: SweepResult) -> list[FigureEntry]:
         state: {one.number: one.value for one in result.trials if one.state == state and one.value is not None}
         for state in ("complete", "pruned")
     }
-    history = draw_search(folder / "search.png", values, title="Search", y_name="validation UAR of the best epoch")
+    history = draw_search(
+        folder / "search.png", values, title="Search", y_name=f"validation {result.measure} of the best epoch"
+    )
     told = "Each trial's value; a pruned one's is the best epoch of the first split until it was ended."
     entries = [FigureEntry("Search", told, history)]
     if result.importance:
