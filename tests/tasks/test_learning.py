@@ -277,3 +277,33 @@ def test_labels_of_test_speakers_move_no_choice(tmp_path: Path) -> None:
     ]
     assert histories[0] == histories[1]
     assert len(histories[0]) == 20
+
+
+def test_a_run_tells_intervals_by_speaker_and_what_data_it_heard(tmp_path: Path) -> None:
+    from earsight.scores.crossval import resampled_scores
+    from earsight.scores.predictions import read_csv
+    from tests.conftest import write_tones
+
+    clips = sorted(write_tones(tmp_path / "tones").rglob("*.wav"))
+    parts = ("train", "train", "valid", "test", "test", "test")
+    rows = [f"{path},{path.parent.name},s{n % 6},{parts[n % 6]}" for n, path in enumerate(clips)]
+    told = []
+    for name, order in (("one", rows), ("other", rows[::-1])):
+        (tmp_path / f"{name}.csv").write_text("\n".join(["path,label,group,part", *order]) + "\n")
+        train(tmp_path / f"{name}.csv", recipe=recipe(epochs=2), split="column:part", out=tmp_path / name, threads=1)
+        told.append(json.loads((tmp_path / name / "metrics.json").read_text()))
+    test = told[0]["test"]
+    scored = read_csv(tmp_path / "one" / "predictions.csv")
+    low, high = resampled_scores([scored]).interval("accuracy")
+    assert test["intervals95"]["accuracy"] == pytest.approx([low, high])
+    assert low <= test["accuracy"] <= high
+    of = np.array(scored.groups)
+    by_hand = {group: np.mean((scored.predicted == scored.truth)[of == group]) for group in set(scored.groups)}
+    assert {one["group"]: one["accuracy"] for one in test["groups"]} == pytest.approx(by_hand)
+    assert len(by_hand) == 3
+    assert len(told[0]["fingerprint"]) == 32
+    assert told[0]["fingerprint"] == told[1]["fingerprint"]  # the same clips in another order
+    changed = [rows[0].replace(",high,", ",low,"), *rows[1:]]
+    (tmp_path / "changed.csv").write_text("\n".join(["path,label,group,part", *changed]) + "\n")
+    train(tmp_path / "changed.csv", recipe=recipe(epochs=1), split="column:part", out=tmp_path / "changed", threads=1)
+    assert json.loads((tmp_path / "changed" / "metrics.json").read_text())["fingerprint"] != told[0]["fingerprint"]

@@ -94,7 +94,7 @@ def cross_scores(found: Mapping[tuple[int, str], AnyPredictions], *, draws: int 
     twice = len(runs[0].paths) - len(set(runs[0].paths))
     if twice:
         raise DataError(f"{twice} clips are in the test part of two folds; each clip must be scored once")
-    resampled = _resample(runs, draws)
+    resampled = resampled_scores(runs, draws)
     whole = [measure(run) for run in runs]
     scored = {key: measure(predictions) for key, predictions in found.items()}
     scores = {}
@@ -108,6 +108,18 @@ def cross_scores(found: Mapping[tuple[int, str], AnyPredictions], *, draws: int 
             fold_mean=float(np.mean(by_fold)),
             fold_sd=float(np.std(by_fold, ddof=1)) if len(folds) > 1 else 0.0,
         )
+    return CrossScores(
+        seeds=tuple(seeds),
+        folds=tuple(FoldScore(fold, seed, scored[seed, fold]) for seed in seeds for fold in folds),
+        scores=scores,
+        groups=group_scores(runs),
+        every_answer=measure(concatenated(runs)),
+        runs=tuple(runs),
+    )
+
+
+def group_scores(runs: Sequence[AnyPredictions]) -> tuple[GroupScore, ...]:
+    """Of each group that has a name, the worst first. runs: of the same clips."""
     known = runs[0].known
     right = np.mean([run.right for run in runs], axis=0)
     names, place = np.unique(np.array(runs[0].groups)[known], return_inverse=True)
@@ -117,17 +129,11 @@ def cross_scores(found: Mapping[tuple[int, str], AnyPredictions], *, draws: int 
         for name, count, share in zip(names, clips, shares, strict=True)
         if name
     ]
-    return CrossScores(
-        seeds=tuple(seeds),
-        folds=tuple(FoldScore(fold, seed, scored[seed, fold]) for seed in seeds for fold in folds),
-        scores=scores,
-        groups=tuple(sorted(groups, key=lambda one: (one.accuracy, one.group))),
-        every_answer=measure(concatenated(runs)),
-        runs=tuple(runs),
-    )
+    return tuple(sorted(groups, key=lambda one: (one.accuracy, one.group)))
 
 
-def _resample(runs: Sequence[AnyPredictions], draws: int) -> Resampled:
+def resampled_scores(runs: Sequence[AnyPredictions], draws: int = 4000) -> Resampled:
+    """Of groups drawn again, of either kind of answers. runs: of the same clips."""
     several = [run for run in runs if isinstance(run, MultiPredictions)]
     if several:
         return resample_labels(several, draws=min(draws, 1000))

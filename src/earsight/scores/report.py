@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from earsight.errors import DataError
+from earsight.scores.crossval import GroupScore
+from earsight.scores.intervals import Interval
 from earsight.scores.kinds import AnyMetrics
 from earsight.scores.page import write_page
 from earsight.scores.predictions import Answers
@@ -58,8 +60,8 @@ class Report:
     """split_sentence: how it was split, in words. training_score: the scored clips were trained on. synthetic: nobody
     spoke them. caveat: two or three words that stand beside every number, such as "speaker-dependent". extra_metrics:
     further scores by name, such as validation. thresholds: label → from where on it is answered, where clips can have
-    several. facts: names and values for the summary. settings: nested settings of
-    the run."""
+    several. facts: names and values for the summary. settings: nested settings of the run. intervals: name of a score →
+    its 95 % interval, from groups drawn again. groups: the score of each, the worst first."""
 
     title: str
     subtitle: str
@@ -77,6 +79,9 @@ class Report:
     settings: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     thresholds: Mapping[str, float] = field(default_factory=dict)
+    intervals: Mapping[str, Interval] = field(default_factory=dict)
+    groups: tuple[GroupScore, ...] = ()
+    group_name: str = "group"
 
 
 def write_report(path: Path, report: Report) -> None:

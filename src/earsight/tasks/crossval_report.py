@@ -4,17 +4,22 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from earsight.audio.load import load_waveform, middle_crop
 from earsight.errors import DataError, DecodeError
 from earsight.files import write_whole
+from earsight.network.checkpoint import read_description
+from earsight.scores.calibration import Reliability, reliability, with_temperature
 from earsight.scores.crossval import CrossScores, cross_scores
 from earsight.scores.figures import draw_bars, draw_confusion
 from earsight.scores.kinds import AnyPredictions, read_csv
 from earsight.scores.metrics import Metrics
 from earsight.scores.page import write_page
+from earsight.scores.predictions import concatenated
 from earsight.scores.report import FigureEntry, Mistake, wav_bytes, worst_mistakes
 from earsight.settings import flat
+from earsight.tasks.finish import draw_calibration
 from earsight.tasks.finish_multilabel import draw_label_bars
 from earsight.tasks.plan import Plan
 
@@ -24,11 +29,15 @@ def write_results(
 ) -> CrossScores:
     """places: (seed, fold, run folder) of every fold. plan: of one of them. Raises DataError where a run lacks its
     predictions."""
-    scores = cross_scores({(seed, fold): _read(run, fold, seed) for seed, fold, run in places})
+    found = {(seed, fold): _read(run, fold, seed) for seed, fold, run in places}
+    scores = cross_scores(found)
+    first = [(found[seed, fold], run) for seed, fold, run in places if seed == scores.seeds[0]]
+    before, after = _calibration(first)
     for seed, run in zip(scores.seeds, scores.runs, strict=True):
         run.write_csv(out / f"predictions-seed{seed}.csv")
     beside = {"caveat": caveat} if caveat else {}
-    numbers = {"sentence": sentence, **beside, **scores.to_dict()}
+    calibration = {"ece": after.error, "ece_uncalibrated": before.error}
+    numbers = {"sentence": sentence, **beside, **scores.to_dict(), "calibration": calibration, **_about(places)}
     write_whole(out / "metrics.json", json.dumps(numbers, indent=1, ensure_ascii=False) + "\n")
     write_page(
         out / "report.html",
@@ -41,11 +50,31 @@ def write_results(
         synthetic=plan.dataset.synthetic,
         group_name=plan.dataset.group_name,
         scores=scores,
-        figures=_draw(out / "figures", scores, plan.dataset.group_name, caveat),
+        figures=[
+            *_draw(out / "figures", scores, plan.dataset.group_name, caveat),
+            *draw_calibration(out / "figures", scores.runs[0], before, after),
+        ],
+        calibration=calibration,
+        about=_about(places),
         mistakes=_mistakes(scores.runs[0], plan),
         settings=flat(plan.recipe.model_dump()),
     )
     return scores
+
+
+def _calibration(folds: Sequence[tuple[AnyPredictions, Path]]) -> tuple[Reliability, Reliability]:
+    """Of all folds of one seed together, before and after the temperature of each."""
+    plain = []
+    for predictions, run in folds:
+        told = json.loads((run / "metrics.json").read_text(encoding="utf-8"))["calibration"]
+        plain.append(with_temperature(predictions, 1 / told["temperature"]))
+    return reliability(concatenated(plain)), reliability(concatenated([predictions for predictions, _ in folds]))
+
+
+def _about(places: Sequence[tuple[int, str, Path]]) -> dict[str, Any]:
+    """What the runs say of their data and libraries: the first, they are all of one command."""
+    described = read_description(places[0][2])
+    return {"fingerprint": described["data"]["fingerprint"], "versions": described["versions"]}
 
 
 def _read(run: Path, fold: str, seed: int) -> AnyPredictions:

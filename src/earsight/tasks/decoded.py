@@ -6,6 +6,8 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+import xxhash
+
 from earsight.dataset.clip import PARTS, Failure
 from earsight.dataset.leaks import find_copies, settle
 from earsight.dataset.split import Split
@@ -59,6 +61,16 @@ def decode_parts(plan: Plan, cores: int, shown: Progress) -> Decoded:
         + ("" if split.caveat == plan.split.caveat else f"\n{split.sentence}")
     )
     return Decoded(store, split, parts, failures)
+
+
+def fingerprint(store: Store) -> str:
+    """Of what is heard and how it is labelled: 32 hexadecimal digits, the same wherever the recordings lie and in
+    whatever order."""
+    lines = sorted(
+        "\0".join((digest, *clip.labels, "", clip.group))
+        for digest, clip in zip(store.digests, store.clips, strict=True)
+    )
+    return xxhash.xxh3_128_hexdigest("\n".join(lines).encode("utf-8", "surrogateescape"))
 
 
 def _check_left(plan: Plan, split: Split, dropped: Sequence[Failure]) -> None:

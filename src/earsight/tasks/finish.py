@@ -1,7 +1,7 @@
 """A trained run → its scores, figures and report."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,9 @@ from earsight.files import write_whole
 from earsight.network.checkpoint import keep_fitted
 from earsight.network.classifier import Classifier
 from earsight.scores.calibration import Reliability, fit_temperature, reliability, risk_coverage, with_temperature
+from earsight.scores.crossval import group_scores, resampled_scores
 from earsight.scores.figures import draw_confusion, draw_curve, draw_reliability, draw_risk_coverage
+from earsight.scores.intervals import Interval
 from earsight.scores.kinds import AnyMetrics, AnyPredictions, measure
 from earsight.scores.multilabel import MultiMetrics, MultiPredictions, fit_thresholds
 from earsight.scores.report import FigureEntry, LeftOut, Report, wav_bytes, worst_mistakes, write_report
@@ -59,8 +61,15 @@ def finish(
     predictions.write_csv(run / "predictions.csv")
     part = "train" if split.training_score else "test"
     caveat = {"caveat": split.caveat} if split.caveat else {}
+    groups = group_scores([predictions])
+    intervals: dict[str, Interval] = {}
+    if len(groups) > 1 and not split.training_score:
+        resampled = resampled_scores([predictions])
+        intervals = {name: resampled.interval(name) for name in test.NAMES}
+    spread = {"intervals95": {name: list(one) for name, one in intervals.items()}} if intervals else {}
+    by_group = {"groups": [asdict(one) for one in groups]} if groups else {}
     numbers: dict[str, Any] = {
-        part: {**caveat, **test.to_dict()},
+        part: {**caveat, **test.to_dict(), **spread, **by_group},
         **({"valid": {**caveat, **valid.to_dict()}} if valid else {}),
         "calibration": calibration,
         **({"thresholds": thresholds} if thresholds else {}),
@@ -69,18 +78,23 @@ def finish(
         "epochs": len(done.history),
         "split": facts["split"],
         "synthetic": plan.dataset.synthetic,
+        "fingerprint": facts["data"]["fingerprint"],
         "clips": {name: len(indices) for name, indices in parts.items()},
     }
     write_whole(run / "metrics.json", json.dumps(numbers, indent=1, ensure_ascii=False) + "\n")
     figures = [*_draw(run / "figures", done, test, split)]
     if valid:
-        figures[1:1] = _draw_calibration(run / "figures", predictions, before, after)
-    facts = {**facts, "calibration": calibration, "thresholds": thresholds, "unknown": unknown}
+        figures[1:1] = draw_calibration(run / "figures", predictions, before, after)
+    facts = {
+        **facts,
+        **{"calibration": calibration, "thresholds": thresholds, "unknown": unknown},
+        **{"intervals": intervals, "groups": groups},
+    }
     _write_report(run / "report.html", plan, decoded, done, predictions, test, valid, tuple(figures), facts)
     return test, valid
 
 
-def _draw_calibration(
+def draw_calibration(
     folder: Path, predictions: AnyPredictions, before: Reliability, after: Reliability
 ) -> tuple[FigureEntry, ...]:
     if isinstance(predictions, MultiPredictions):
@@ -196,6 +210,7 @@ def _write_report(
         ("Unknown", _unknown(facts["unknown"])),
         ("Training time", f"{total_s / 60:.1f} min, {done.history[-1].clips_per_s:.0f} clips/s"),
         ("Silent clips", str(store.silent)),
+        ("Data fingerprint", facts["data"]["fingerprint"]),
     )
     write_report(
         path,
@@ -216,5 +231,8 @@ def _write_report(
             settings=facts["recipe"],
             versions=facts["versions"],
             thresholds=facts["thresholds"],
+            intervals=facts["intervals"],
+            groups=facts["groups"] if len(facts["groups"]) > 1 else (),
+            group_name=plan.dataset.group_name,
         ),
     )

@@ -13,7 +13,7 @@ from earsight.dataset.split import Split
 from earsight.dataset.store import Store
 from earsight.errors import SettingsError
 from earsight.tasks.cores import free_cores, read_load
-from earsight.tasks.decoded import Decoded, decode_parts, write_clips
+from earsight.tasks.decoded import Decoded, decode_parts, fingerprint, write_clips
 from earsight.tasks.devices import Machine, first_process
 from earsight.tasks.memory import keep_freed_memory
 from earsight.tasks.plan import STATE_NAME, Plan, check_run, plan_training, steps_an_epoch
@@ -235,6 +235,7 @@ def model_facts(plan: Plan, decoded: Decoded) -> dict[str, Any]:
             "synthetic": plan.dataset.synthetic,
             "files": plan.dataset.files,
             "clips": len(clips),
+            "fingerprint": fingerprint(decoded.store),
             "group_name": plan.dataset.group_name,
             "trained_groups": sorted({clips[i].group for i in decoded.parts["train"]} - {""}),
             "failures": [[str(failure.path), failure.reason] for failure in decoded.failures],
