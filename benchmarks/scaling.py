@@ -48,7 +48,8 @@ def child(folder: Path, clips: int) -> dict[str, float]:
     from earsight.files import folder_bytes
     from earsight.network.classifier import Classifier
     from earsight.tasks.bench import write_noise
-    from earsight.tasks.loop import Learner, train_epoch
+    from earsight.tasks.learner import Learner
+    from earsight.tasks.loop import train_epoch
     from earsight.tasks.recipe import Recipe
 
     network = {"model": "test_efficientnet", "pretrained": False}

@@ -15,7 +15,7 @@ from earsight.network.optimizer import create_optimizer
 from earsight.tasks.bench import interleaved
 from earsight.tasks.cores import allowed_cores
 from earsight.tasks.devices import Machine
-from earsight.tasks.loop import Learner
+from earsight.tasks.learner import Learner
 from earsight.tasks.memory import keep_freed_memory
 from earsight.tasks.recipe import Recipe
 

@@ -62,7 +62,11 @@ def test_what_is_heard_of_a_clip_is_what_prediction_hears(length: int, count: in
 def test_probabilities_are_those_of_the_classifier(model: str) -> None:
     classifier = tiny(model, audio=AudioSettings(crop_s=0.5, score_crops=2))
     classifier.temperature = 1.7
-    probabilities, logits = Portable.of(classifier)(sounds(2, 1, 9000)[:, 0])
+    classifier.centres = torch.randn(3, classifier.network.num_features, generator=torch.Generator().manual_seed(1))
+    probabilities, logits, familiarity = Portable.of(classifier)(sounds(2, 1, 9000)[:, 0])
     crops = np.concatenate([fixed_crops(clip, classifier.audio) for clip in sounds(2, 1, 9000).numpy()])
-    assert np.allclose(probabilities.detach().numpy(), classifier.probabilities(crops), atol=1e-4)
+    expected = classifier.answers(crops)
+    assert np.allclose(probabilities.detach().numpy(), expected.probabilities, atol=1e-4)
+    assert np.allclose(familiarity.detach().numpy(), expected.familiarity, atol=1e-4)
+    assert not np.allclose(expected.familiarity, 1.0)
     assert torch.allclose(torch.softmax(logits / 1.7, 1), probabilities)

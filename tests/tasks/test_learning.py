@@ -19,7 +19,7 @@ from earsight.tasks import loop
 from earsight.tasks.averaging import best_epochs, forget_epochs, keep_epoch, mean_of_epochs
 from earsight.tasks.banks import check_banks, read_bank
 from earsight.tasks.devices import Machine
-from earsight.tasks.loop import Learner
+from earsight.tasks.learner import Learner
 from earsight.tasks.train import train
 from tests.conftest import tone
 from tests.tasks.test_train import recipe, same, weights
@@ -81,14 +81,14 @@ def lopsided(root: Path, high: int, low: int) -> Path:
 
 def test_class_weights_let_every_class_count_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
-    real = loop.Learner.of
+    real = Learner.of
 
     def look(*args: object, **more: object) -> Learner:
         made = real(*args, **more)  # type: ignore[arg-type]
         seen.append(made.class_weights)
         return made
 
-    monkeypatch.setattr(loop.Learner, "of", look)
+    monkeypatch.setattr(Learner, "of", look)
     data = lopsided(tmp_path / "data", 12, 4)
     for loss in ({"class_weights": "balanced"}, {}):
         train(data, recipe=recipe(epochs=1, loss=loss), out=tmp_path / str(len(seen)), split="none", threads=1)

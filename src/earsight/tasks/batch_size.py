@@ -59,7 +59,7 @@ def find_batch_size(recipe: Recipe, machine: Machine, *, progress: bool = False)
     import torch
 
     from earsight.network.classifier import Classifier
-    from earsight.tasks.loop import Learner
+    from earsight.tasks.learner import Learner
 
     torch.set_num_threads(machine.threads or free_cores(before))
     torch.manual_seed(recipe.seed)

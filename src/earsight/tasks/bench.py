@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from earsight.audio.decode import Samples
     from earsight.dataset.loader import Ints
-    from earsight.tasks.loop import Learner
+    from earsight.tasks.learner import Learner
 
 _CPU = Machine(accelerator="cpu")
 _REST_S = 0.1  # threads of the last way (OpenBLAS's) spin for a while, in the way of the next
@@ -109,7 +109,7 @@ class Subject:
 
         from earsight.dataset.loader import training_batches
         from earsight.network.classifier import Classifier
-        from earsight.tasks.loop import Learner
+        from earsight.tasks.learner import Learner
 
         store = write_noise(folder, recipe, clips)
         network = recipe.network.model_copy(update={"pretrained": False, "weights": None})

@@ -108,7 +108,8 @@ def run_plan(
     import torch
 
     from earsight.network.classifier import Classifier
-    from earsight.tasks.loop import Learner, fit, read_state
+    from earsight.tasks.learner import Learner
+    from earsight.tasks.loop import fit, read_state
 
     free = machine.threads or free_cores(before)
     torch.set_num_threads(max(1, free if machine.threads else free // machine.devices))
