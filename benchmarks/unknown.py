@@ -25,10 +25,13 @@ BATCH = 16
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", type=Path)
+    parser.add_argument("run", type=Path, nargs="?", help="a run folder; without one there is nothing to measure")
     parser.add_argument("--foreign", type=Path, action="append", default=[], help="a folder of other recordings")
     parser.add_argument("--clips", type=int, default=100, help="of each kind")
     arguments = parser.parse_args()
+    if arguments.run is None:
+        print("left out: it needs a run folder")
+        return
     classifier = Classifier.load(arguments.run)
     recorded = read_clips(arguments.run)
     parts = {
