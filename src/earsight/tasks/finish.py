@@ -65,7 +65,9 @@ def finish(
     intervals: dict[str, Interval] = {}
     if len(groups) > 1 and not split.training_score:
         resampled = resampled_scores([predictions])
-        intervals = {name: resampled.interval(name) for name in test.NAMES}
+        found = {name: resampled.interval(name) for name in test.NAMES}
+        # Where no group differs from another, drawing them again tells nothing.
+        intervals = {name: one for name, one in found.items() if one.low < one.high}
     spread = {"intervals95": {name: list(one) for name, one in intervals.items()}} if intervals else {}
     by_group = {"groups": [asdict(one) for one in groups]} if groups else {}
     numbers: dict[str, Any] = {
