@@ -68,10 +68,10 @@ def finish(
         found = {name: resampled.interval(name) for name in test.NAMES}
         # Where no group differs from another, drawing them again tells nothing.
         intervals = {name: one for name, one in found.items() if one.low < one.high}
-    spread = {"intervals95": {name: list(one) for name, one in intervals.items()}} if intervals else {}
-    by_group = {"groups": [asdict(one) for one in groups]} if groups else {}
     numbers: dict[str, Any] = {
-        part: {**caveat, **test.to_dict(), **spread, **by_group},
+        part: {**caveat, **test.to_dict()},
+        "intervals95": {name: list(one) for name, one in intervals.items()},
+        "groups": [asdict(one) for one in groups],
         **({"valid": {**caveat, **valid.to_dict()}} if valid else {}),
         "calibration": calibration,
         **({"thresholds": thresholds} if thresholds else {}),

@@ -10,7 +10,7 @@ from types import FrameType
 @contextmanager
 def between_steps() -> Iterator[Callable[[], bool]]:
     """Inside, the first Ctrl-C is only noted: ask what is yielded where the work may end. A second one raises
-    KeyboardInterrupt at once.
+    KeyboardInterrupt at once, and so does the end of the block where one was noted and nothing else was raised.
 
     Python raises KeyboardInterrupt wherever it happens to be, also in a finaliser or a callback from C, where it is
     printed and forgotten. In a thread other than the main one signals can't be handled, and nothing changes.
@@ -31,3 +31,5 @@ def between_steps() -> Iterator[Callable[[], bool]]:
         yield lambda: asked
     finally:
         signal.signal(signal.SIGINT, before)
+    if asked:  # after the last time that anybody looked
+        raise KeyboardInterrupt

@@ -20,6 +20,7 @@ from earsight.errors import DataError, DecodeError, EarsightError, SettingsError
 from earsight.files import remove_folder, write_whole
 from earsight.settings import Settings, differences, flat
 from earsight.tasks.devices import Machine
+from earsight.tasks.interrupt import between_steps
 from earsight.tasks.plan import Plan, check_recipe, new_run, plan_run, read_training_data
 from earsight.tasks.progress import Progress
 from earsight.tasks.recipe import Recipe
@@ -252,25 +253,28 @@ def _run_trials(study: "Study", work: _Work, trials: int) -> None:
     shown = Progress(shown=work.progress)
     before = len(study.trials())
     shown.say(f"{trials} trials" + (f", {before} of them before" if before else "") + f"; into {work.place}")
-    while (done := len(study.trials())) < trials:
-        asked = study.ask()
-        told = ", ".join(f"{name} {short(value)}" for name, value in asked.values.items())
-        shown.say(f"\ntrial {asked.number} of {trials}: {told}")
-        try:
-            _carry_out(study, asked, work, in_full=done == before)
-        except BaseException:
-            study.cut_off(asked)
-            remove_folder(_folder(work.place, asked))
-            raise
-        result = _result(study, work)
-        write_table(result, work.space)
-        shown.say(_outcome(result))
-        reasons = {trial.reason for trial in result.trials}
-        if len(result.trials) >= _ALIKE and len(reasons) == 1 and result.trials[-1].state == "failed":
-            raise TrainingError(
-                f"all {len(result.trials)} trials failed alike: {reasons.pop()} (mend that, and go on with --out "
-                f"{work.place} --resume)"
-            )
+    with between_steps() as stopped:  # an interrupt in the middle of Optuna or of SQL might be lost
+        while (done := len(study.trials())) < trials:
+            if stopped():
+                raise KeyboardInterrupt
+            asked = study.ask()
+            told = ", ".join(f"{name} {short(value)}" for name, value in asked.values.items())
+            shown.say(f"\ntrial {asked.number} of {trials}: {told}")
+            try:
+                _carry_out(study, asked, work, in_full=done == before)
+            except BaseException:
+                study.cut_off(asked)
+                remove_folder(_folder(work.place, asked))
+                raise
+            result = _result(study, work)
+            write_table(result, work.space)
+            shown.say(_outcome(result))
+            reasons = {trial.reason for trial in result.trials}
+            if len(result.trials) >= _ALIKE and len(reasons) == 1 and result.trials[-1].state == "failed":
+                raise TrainingError(
+                    f"all {len(result.trials)} trials failed alike: {reasons.pop()} (mend that, and go on with --out "
+                    f"{work.place} --resume)"
+                )
 
 
 def _folder(place: Path, asked: "Asked") -> Path:
