@@ -1,7 +1,8 @@
 # Needs python3 ≥ 3.11, make and a package index; everything else lands in .venv.
 
 PYTHON ?= python3
-PYTEST_ARGS ?=
+# Two workers: most tests train something small on one thread.
+PYTEST_ARGS ?= -n 2
 
 BIN := .venv/bin
 STAMP := .venv/.stamp
@@ -18,7 +19,7 @@ install: $(STAMP) ## make .venv with every extra, at the versions of constraints
 demo: $(STAMP) ## train, score and explain a small model on the built-in corpus
 	$(BIN)/earsight demo
 
-test: $(STAMP) ## run the tests; PYTEST_ARGS="-n 2 -k mel" goes to pytest
+test: $(STAMP) ## run the tests; PYTEST_ARGS="-n 4 -k mel" goes to pytest
 	$(BIN)/python -m pytest -q $(PYTEST_ARGS)
 
 check: $(STAMP) ## format, lint, types, import order, tests: what CI runs
