@@ -99,3 +99,26 @@ def write_mixtures(root: Path, clips: int = 72) -> Path:
         rows.append(f"{number:03}.wav,{';'.join(names)},g{number // 8}")
     (root / "table.csv").write_text("\n".join(rows) + "\n")
     return root / "table.csv"
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """run: a network that tells low tones from high ones; model.onnx: the same; tones: what it was trained on."""
+    from earsight.tasks.export import export
+    from earsight.tasks.train import train
+    from tests.tasks.test_train import recipe
+
+    root = tmp_path_factory.mktemp("predict")
+    settings = recipe(epochs=8, audio={"crop_s": 0.4, "trim_db": None})
+    train(write_tones(root / "tones"), recipe=settings, out=root / "run", threads=1)
+    export(root / "run", root / "model.onnx")
+    return root
+
+
+@pytest.fixture(scope="session")
+def song(home: Path) -> Path:
+    """Low for two seconds, high for three, low for two and a bit, at 48 kHz in two channels."""
+    rng = np.random.default_rng(0)
+    sound = np.concatenate([tone(hz, seconds, 48000) for hz, seconds in ((300, 2), (3000, 3), (310, 2.13))])
+    soundfile.write(home / "song.wav", np.stack([sound, sound], 1) + 0.01 * rng.standard_normal((len(sound), 2)), 48000)
+    return home / "song.wav"

@@ -47,7 +47,7 @@ def test_predict_writes_json_lines_when_piped_and_goes_on_after_a_bad_file(run: 
     assert all(sum(row["probabilities"].values()) == pytest.approx(1) for row in rows if row["label"])
     assert all(list(row["probabilities"]) == ["high", "low"] for row in rows if row["label"])
     assert done.returncode == 2
-    assert "could not be read: 1 file, the first: not readable as sound" in done.stderr
+    assert "could not be read, or not to the end: 1 recording, the first: not readable as sound" in done.stderr
 
 
 def test_evaluate_prints_a_table_or_json(run: Path) -> None:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from earsight.network.classifier import Classifier as Classifier
     from earsight.network.prediction import Prediction as Prediction
     from earsight.tasks.evaluate import evaluate as evaluate
+    from earsight.tasks.predict import load_model as load_model
     from earsight.tasks.predict import predict as predict
     from earsight.tasks.recipe import Recipe as Recipe
     from earsight.tasks.train import train as train
@@ -22,6 +23,7 @@ _HOME = {
     "Prediction": "earsight.network.prediction",
     "Recipe": "earsight.tasks.recipe",
     "evaluate": "earsight.tasks.evaluate",
+    "load_model": "earsight.tasks.predict",
     "load_waveform": "earsight.audio.load",
     "predict": "earsight.tasks.predict",
     "read_dataset": "earsight.dataset.sources",

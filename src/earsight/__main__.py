@@ -11,13 +11,12 @@ from cyclopts import Parameter
 from pydantic import ValidationError
 
 import earsight
-from earsight import data_commands, export_commands, score_commands, sweep_commands
+from earsight import data_commands, export_commands, predict_commands, score_commands, sweep_commands
 from earsight.errors import EarsightError, SettingsError
 from earsight.plain import plain
 from earsight.recipe_flags import Accelerator, Leaks, Precision, RecipeFlags, chosen_recipe
 from earsight.tasks.recipe import Recipe, explain
 from earsight.terminal import (
-    answer_line,
     batch_size_lines,
     bench_lines,
     json_line,
@@ -282,52 +281,6 @@ def evaluate(
 
 
 @app.command(help_formatter="plain")
-def predict(
-    run: Path,
-    paths: Annotated[list[Path], Parameter(negative="")],
-    /,
-    *,
-    device: str = "cpu",
-    threads: int | None = None,
-    unknown: bool = True,
-    json_: Annotated[bool, Parameter(name="--json", negative="")] = False,
-) -> int:
-    """Classify recordings: a table on a terminal, JSON Lines when piped.
-
-    Parameters
-    ----------
-    run
-        A run folder, or a file of earsight export, which needs no torch.
-    paths
-        Recordings, and folders of recordings.
-    device
-        cpu, cuda, mps.
-    threads
-        Threads of the CPU; otherwise the cores that are free.
-    unknown
-        Say "unknown" of silence and of sounds unlike what the network was trained on; --no-unknown always names the
-        likeliest class.
-    json_
-        JSON Lines on a terminal too.
-    """
-    from earsight.tasks.predict import predict as task
-
-    rows = task(run, paths, device=device, threads=threads, unknown=unknown)
-    failed: list[Any] = []
-    width = min(60, max(len(str(path)) for path in paths) + 24)
-    for row in rows:
-        failed += [row] if row.error is not None else []
-        if json_ or not sys.stdout.isatty():
-            show(json_line(row.to_dict()))
-        else:
-            show(answer_line(row, width))
-    if failed:
-        first_error = plain(failed[0].error)
-        print(f"earsight: could not be read: {_count(len(failed), 'file')}, the first: {first_error}", file=sys.stderr)
-    return 2 if failed else 0
-
-
-@app.command(help_formatter="plain")
 def demo(*, out: Annotated[Path, Parameter(alias="-o")] = Path("runs/demo"), seed: int = 0) -> int:
     """Write a synthetic corpus, train on it, score unseen synthetic speakers, predict a few files.
 
@@ -347,7 +300,7 @@ def demo(*, out: Annotated[Path, Parameter(alias="-o")] = Path("runs/demo"), see
     show(*metrics_lines(test, f"Synthetic voices. {done.sentence}", "synthetic"))
     for row in done.rows:
         probability = (row.probabilities or {}).get(row.label or "", 0.0)
-        print(f"  {plain(row.path.name)}  →  {row.label} {probability:.2f}")
+        print(f"  {plain(Path(row.path).name)}  →  {row.label} {probability:.2f}")
     print(f"corpus: {done.corpus}\nrun:    {done.result.run}\nreport: {done.result.run / 'report.html'}")
     print("next, on real recordings (a RAVDESS folder or zip, or a folder with one folder a class):")
     print("        earsight train DATA")
@@ -418,7 +371,7 @@ def bench(
 
 
 app.command(data_commands.app)
-for command in (*score_commands.COMMANDS, sweep_commands.sweep, *export_commands.COMMANDS):
+for command in (*score_commands.COMMANDS, sweep_commands.sweep, *predict_commands.COMMANDS, *export_commands.COMMANDS):
     app.command(command, help_formatter="plain")
 
 

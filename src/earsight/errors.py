@@ -13,6 +13,10 @@ class DecodeError(EarsightError):
     """A recording that can't be read as sound."""
 
 
+class TruncatedError(DecodeError):
+    """A recording whose rest is missing or damaged."""
+
+
 class DataError(EarsightError):
     """A data set that can't be trained on or scored."""
 

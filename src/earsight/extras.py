@@ -21,6 +21,8 @@ EXTRA_OF = {
     "onnxscript": "export",
     "pyarrow": "parquet",
     "optuna": "sweep",
+    "fsspec": "remote",
+    "sounddevice": "listen",
     "requests": "train",
 }
 

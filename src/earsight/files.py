@@ -1,8 +1,10 @@
 """Files that are written whole or not at all, and folders measured and removed. Free of torch."""
 
+import io
 import os
 import shutil
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -21,6 +23,24 @@ def write_whole(path: Path, content: bytes | str) -> None:
             os.fsync(file.fileno())
         work.replace(path)
     except OSError as error:  # of a full disk it does not know the file
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        with suppress(OSError):
+            work.unlink(missing_ok=True)
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[io.BufferedWriter]:
+    """As ``write_whole``, for what is written piece by piece; where the block ends by an error, the old file stays."""
+    work = part_of(path)
+    try:
+        with work.open("wb") as file:
+            yield file
+            if not file.closed:  # a writer of tables may close it
+                file.flush()
+                os.fsync(file.fileno())
+        work.replace(path)
+    except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         with suppress(OSError):

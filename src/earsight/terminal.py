@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 import sys
 from collections import defaultdict
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from earsight.dataset.clip import PARTS
 from earsight.plain import plain
+from earsight.tasks.row_formats import json_line as json_line
 from earsight.tasks.space import short
 
 if TYPE_CHECKING:
@@ -22,23 +22,19 @@ if TYPE_CHECKING:
     from earsight.tasks.batch_size import BatchSizes
     from earsight.tasks.bench import Bench
     from earsight.tasks.data import Divided
+    from earsight.tasks.heard import EventRow
     from earsight.tasks.inspect import Inspection
     from earsight.tasks.predict import Row
     from earsight.tasks.sweep import SweepResult
 
 _LISTED = 10
+_BARS = 20
 
 
 def show(*lines: str, to: TextIO | None = None) -> None:
     """Print; to: otherwise standard output."""
     if stream := to or sys.stdout:  # None where it was closed
         stream.writelines(f"{line}\n" for line in lines)
-
-
-def json_line(value: Any) -> str:
-    """A file name that is not UTF-8 is written with escapes, which JSON can carry."""
-    text = json.dumps(value, ensure_ascii=False)
-    return json.dumps(value) if any("\ud800" <= letter <= "\udfff" for letter in text) else text
 
 
 def metrics_lines(metrics: AnyMetrics, sentence: str, caveat: str, *, table: bool = False) -> Iterator[str]:
@@ -76,10 +72,19 @@ def _label_lines(metrics: MultiMetrics) -> Iterator[str]:
     yield f"\nevery label of a clip right: {metrics.accuracy:.3f}; micro-mAP {metrics.micro_map:.3f}"
 
 
-def answer_line(row: Row, width: int) -> str:
-    """One recording: its label, or all those over their thresholds, and what else comes near."""
+def answer_line(row: Row | EventRow, width: int) -> str:
+    """One recording, or one window of it: its label, or all those over their thresholds, and what else comes near; or
+    an event."""
+    from earsight.tasks.heard import EventRow
+
+    name = plain(row.path)
+    if row.start_s is not None:
+        between = f"{row.start_s:.2f} –" + (f" {row.end_s:.2f} s" if row.end_s is not None else "")
+        name = f"{name:<{width}} {between:>20}"
+    if isinstance(row, EventRow):
+        return f"{name}  {plain(row.label, 24):<12} {row.probability:.2f}"
     if row.probabilities is None:
-        return f"{plain(row.path)}  failed: {plain(row.error)}"
+        return f"{name}  failed: {plain(row.error)}"
     ranked = sorted(row.probabilities.items(), key=lambda item: -item[1])
     over = ranked[:1] if row.labels is None else [item for item in ranked if item[0] in row.labels]
     first = "  ".join(f"{plain(label, 24):<12} {p:.2f}" for label, p in over) or "none"
@@ -87,7 +92,33 @@ def answer_line(row: Row, width: int) -> str:
         first, over = f"{'unknown':<17}", []
     others = [item for item in ranked if item not in over][: 3 if row.unknown else 2]
     rest = "  ".join(f"{plain(label, 24)} {p:.2f}" for label, p in others)
-    return f"{plain(row.path):<{width}}  {first}" + (f"   ({rest})" if rest else "")
+    cut_off = f"  {plain(row.truncated)}" if row.truncated else ""
+    return f"{name:<{width}}  {first}" + (f"   ({rest})" if rest else "") + cut_off
+
+
+def show_bars(rows: Iterable[Row]) -> None:
+    """One bar a label, redrawn with every answer; what was said last stays."""
+    from rich.console import Group
+    from rich.live import Live
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+    from rich.text import Text
+
+    with Live(Text("listening …"), refresh_per_second=20) as live:
+        for row in rows:
+            bars = Table.grid(padding=(0, 1))
+            bars.add_column(width=24)
+            bars.add_column(width=40)
+            bars.add_column(width=4)
+            ranked = sorted((row.probabilities or {}).items(), key=lambda item: -item[1])
+            shown = {label for label, _ in ranked[:_BARS]}
+            for label, share in (row.probabilities or {}).items():
+                if label in shown:
+                    said = label == row.label or label in (row.labels or ())
+                    bar = ProgressBar(total=1, completed=share, width=40, complete_style="green" if said else "blue")
+                    bars.add_row(Text(plain(label, 24), style="bold" if said else ""), bar, f"{share:.2f}")
+            said_now = row.label if row.labels is None else ", ".join(row.labels) or "none"
+            live.update(Group(Text(f"{row.end_s or 0.0:8.1f} s   {plain(said_now)}", style="bold"), bars))
 
 
 def source_lines(sources: Iterable[Source], present: Sequence[str]) -> Iterator[str]:

@@ -54,6 +54,11 @@ def prepare(sound: Sound, settings: AudioSettings) -> Pcm:
     if settings.trim_db is not None:
         around = settings.short == "around"
         samples = trim_silence(samples, settings.trim_db, settings.shortest_samples, around=around)
+    return to_pcm(samples, settings)
+
+
+def to_pcm(samples: Samples, settings: AudioSettings) -> Pcm:
+    """The last step of ``prepare``: float32 [channels, samples], mixed, resampled and trimmed, in 16 bits."""
     peak = max(float(samples.max(initial=0.0)), -float(samples.min(initial=0.0)))
     if peak < SILENT_PEAK:
         return Pcm(np.zeros(samples.shape, dtype=np.int16), 1 / _LARGEST)

@@ -1,10 +1,13 @@
 """The only place where rate and channel count change."""
 
+from typing import Any
+
 import numpy as np
 
 from earsight.audio.decode import Samples, Sound
 from earsight.errors import DecodeError
 
+_QUALITY = "HQ"
 _LARGEST_RATIO = 256  # a wrong rate in a header would turn a second into gigabytes
 
 
@@ -29,12 +32,36 @@ def to_rate(sound: Sound, rate_hz: int) -> Sound:
     the two rates are so far apart that one must be wrong."""
     if sound.rate_hz == rate_hz:
         return sound
-    if max(rate_hz / sound.rate_hz, sound.rate_hz / rate_hz) > _LARGEST_RATIO:
-        raise DecodeError(
-            f"a sample rate of {sound.rate_hz} Hz is not believable beside the {rate_hz} Hz that are asked for; "
-            "mend the file, or set audio.rate_hz to fit it"
-        )
+    _check_rates(sound.rate_hz, rate_hz)
     import soxr
 
-    resampled = soxr.resample(sound.samples.T, sound.rate_hz, rate_hz, quality="HQ")
+    resampled = soxr.resample(sound.samples.T, sound.rate_hz, rate_hz, quality=_QUALITY)
     return Sound(np.ascontiguousarray(np.atleast_2d(resampled.T), dtype=np.float32), rate_hz)
+
+
+class RateChange:
+    """``to_rate`` block by block: all that ``push`` returns, end to end, is what ``to_rate`` makes of all blocks."""
+
+    def __init__(self, from_hz: int, to_hz: int, channels: int) -> None:
+        """Raises DecodeError as ``to_rate`` does."""
+        self._soxr: Any = None
+        if from_hz != to_hz:
+            _check_rates(from_hz, to_hz)
+            import soxr
+
+            self._soxr = soxr.ResampleStream(from_hz, to_hz, channels, dtype="float32", quality=_QUALITY)
+
+    def push(self, samples: Samples, *, last: bool = False) -> Samples:
+        """float32 [channels, samples] → [channels, samples], fewer or more. last: after these there are none."""
+        if self._soxr is None:
+            return samples
+        resampled = self._soxr.resample_chunk(np.ascontiguousarray(samples.T), last=last)
+        return np.ascontiguousarray(resampled.reshape(-1, samples.shape[0]).T)
+
+
+def _check_rates(from_hz: int, to_hz: int) -> None:
+    if max(to_hz / from_hz, from_hz / to_hz) > _LARGEST_RATIO:
+        raise DecodeError(
+            f"a sample rate of {from_hz} Hz is not believable beside the {to_hz} Hz that are asked for; "
+            "mend the file, or set audio.rate_hz to fit it"
+        )

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from earsight.errors import DecodeError
+from earsight.errors import TruncatedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +20,7 @@ _SLACK_S = 0.2  # an MP3 tag may count the padding of its encoder
 
 
 def check_whole(source: str | Path | bytes | IO[bytes], name: str, file: "soundfile.SoundFile", reached: int) -> None:
-    """Raise DecodeError where ``file``, opened from ``source``, ended at frame ``reached`` and its header promises
+    """Raise TruncatedError where ``file``, opened from ``source``, ended at frame ``reached`` and its header promises
     clearly more. A header that promises nothing, as pipes write it, is no sign."""
     share = 1.0
     if file.format in {"WAV", "WAVEX"}:
@@ -29,7 +29,7 @@ def check_whole(source: str | Path | bytes | IO[bytes], name: str, file: "soundf
         share = reached / file.frames
     if share < 1 and reached:
         there_s = reached / file.samplerate
-        raise DecodeError(f"truncated: {there_s:.2f} s of {there_s / share:.2f} s are there: {name}; get it again")
+        raise TruncatedError(f"truncated: {there_s:.2f} s of {there_s / share:.2f} s are there: {name}; get it again")
 
 
 def _wav_share(source: str | Path | bytes | IO[bytes]) -> float:

@@ -15,7 +15,7 @@ from earsight.scores.multilabel import MultiPredictions, Ranking
 
 _DPI = 120
 # Okabe & Ito without yellow: told apart by colour-blind readers
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
 _DASHES = ("-", "--", "-.")
 _CLASSES_WITH_NUMBERS = 20
 _LABEL_LETTERS = 28
@@ -23,17 +23,17 @@ _TITLE_LETTERS = 34  # what fits over one image of the grid
 _PITCH_TICKS_HZ = (10, 20, 50, 100, 250, 500, 1000, 2000, 4000, 8000, 16000)
 
 
-def _figure(width_in: float, height_in: float) -> Any:
+def new_figure(width_in: float, height_in: float) -> Any:
     return require("matplotlib.figure").Figure(figsize=(width_in, height_in), dpi=_DPI, layout="constrained")
 
 
-def _save(figure: Any, path: Path) -> Path:
+def save_figure(figure: Any, path: Path) -> Path:
     with warnings.catch_warnings(action="ignore"):  # letters that the font lacks are drawn as boxes
         figure.savefig(path)
     return path
 
 
-def _short(label: str, most: int = _LABEL_LETTERS) -> str:
+def short_label(label: str, most: int = _LABEL_LETTERS) -> str:
     """What fits beside a row; no control characters, which matplotlib would draw or break the line at."""
     shown = "".join(letter if letter.isprintable() else "·" for letter in label)
     return shown if len(shown) <= most else shown[: most - 1] + "…"
@@ -55,7 +55,7 @@ def draw_image_grid(
     if images.ndim != 3 or len(titles) != len(images) or mel_hz.shape != images.shape[1:2]:
         raise DataError(f"images {images.shape} with {len(titles)} titles and {mel_hz.shape} mel frequencies")
     rows_of_four = max(1, -(-len(images) // 4))
-    figure = _figure(12, 2.5 * rows_of_four + 0.4)
+    figure = new_figure(12, 2.5 * rows_of_four + 0.4)
     all_axes = figure.subplots(rows_of_four, 4, sharex=True, sharey=True).ravel()
     rows, names = _pitch_ticks(mel_hz)
     for number, axes in enumerate(all_axes):
@@ -65,12 +65,12 @@ def draw_image_grid(
         image = images[number]
         extent = (0, image.shape[1] * hop_s, -0.5, image.shape[0] - 0.5)
         axes.imshow(image, origin="lower", aspect="auto", extent=extent, cmap="magma", interpolation="nearest")
-        axes.set_title(_short(titles[number], _TITLE_LETTERS), fontsize=11, parse_math=False)
+        axes.set_title(short_label(titles[number], _TITLE_LETTERS), fontsize=11, parse_math=False)
         axes.set_yticks(rows, names, fontsize=8)
         axes.tick_params(axis="x", labelsize=8, labelbottom=number + 4 >= len(images))
     figure.supxlabel("time (s)", fontsize=10)
     figure.supylabel("frequency (Hz, mel scale)", fontsize=10)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def _pitch_ticks(mel_hz: npt.NDArray[np.float64]) -> tuple[list[float], list[str]]:
@@ -100,7 +100,7 @@ def draw_explanation(
     """
     if decibel.shape != heat.shape or mel_hz.shape != heat.shape[:1]:
         raise DataError(f"an image of {decibel.shape} with heat of {heat.shape} and {mel_hz.shape} mel frequencies")
-    figure = _figure(9, 5.2)
+    figure = new_figure(9, 5.2)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
     extent = (0, heat.shape[1] * hop_s, -0.5, heat.shape[0] - 0.5)
     alpha = 0.35 + 0.65 * np.clip(heat, 0, 1)
@@ -112,12 +112,12 @@ def draw_explanation(
     rows, names = _pitch_ticks(mel_hz)
     above.set_yticks(rows, names)
     above.set_ylabel("frequency (Hz, mel scale)")
-    above.set_title(_short(title, 90), parse_math=False)
-    below.plot(np.arange(len(waveform)) / rate_hz, waveform, color=_COLOURS[0], linewidth=0.5)
+    above.set_title(short_label(title, 90), parse_math=False)
+    below.plot(np.arange(len(waveform)) / rate_hz, waveform, color=COLOURS[0], linewidth=0.5)
     below.set_xlim(0, len(waveform) / rate_hz)
     below.set_xlabel("time (s)")
     below.set_ylabel("waveform")
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def draw_curve(
@@ -130,11 +130,11 @@ def draw_curve(
     marked_epoch: int | None = None,
 ) -> Path:
     """One line a series over the epochs; a dotted line marks the epoch that was kept."""
-    figure = _figure(6.4, 4)
+    figure = new_figure(6.4, 4)
     axes = figure.subplots()
     lines, names = [], list(series)
     for number, values in enumerate(series.values()):
-        style = {"color": _COLOURS[number % len(_COLOURS)], "linestyle": _DASHES[number // len(_COLOURS) % 3]}
+        style = {"color": COLOURS[number % len(COLOURS)], "linestyle": _DASHES[number // len(COLOURS) % 3]}
         lines += axes.plot(epochs, values, marker="o", markersize=3, linewidth=1.6, **style)
     if marked_epoch is not None:
         lines.append(axes.axvline(marked_epoch, color="#777777", linestyle=":"))
@@ -149,7 +149,7 @@ def draw_curve(
         # handles and names given apart: a name with a leading underscore would be left out otherwise
         for text in axes.legend(lines, names, frameon=False).get_texts():
             text.set_parse_math(False)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def draw_confusion(path: Path, confusion: npt.NDArray[np.int64], labels: Sequence[str], *, title: str) -> Path:
@@ -162,11 +162,11 @@ def draw_confusion(path: Path, confusion: npt.NDArray[np.int64], labels: Sequenc
         raise DataError(f"a confusion matrix of shape {confusion.shape} for {len(labels)} labels")
     roomy = len(labels) <= _CLASSES_WITH_NUMBERS
     size_in = max(4.5, 0.72 * len(labels) + 1.8) if roomy else min(16.0, 0.24 * len(labels) + 4)
-    figure = _figure(size_in + 0.4, size_in)
+    figure = new_figure(size_in + 0.4, size_in)
     axes = figure.subplots()
     shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    labels = [_short(label) for label in labels]
+    labels = [short_label(label) for label in labels]
     places = range(len(labels))
     every = -(-len(labels) // 64)  # more names than this overlap
     names = {"parse_math": False, "fontsize": 10 if roomy else 8}
@@ -184,7 +184,7 @@ def draw_confusion(path: Path, confusion: npt.NDArray[np.int64], labels: Sequenc
                     colour = "white" if shares[row, column] > 0.55 else "#222222"
                     text = f"{confusion[row, column]}\n{100 * shares[row, column]:.0f} %"
                     axes.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def draw_counts(
@@ -193,11 +193,11 @@ def draw_counts(
     """How many clips of each class (rows) each group (columns) has. counts: int64 [classes, groups]. Numbers where
     there is room for them."""
     wide, high = min(16.0, max(4.5, 0.42 * len(groups) + 2)), min(16.0, max(2.2, 0.36 * len(labels) + 1.2))
-    figure = _figure(wide, high)
+    figure = new_figure(wide, high)
     axes = figure.subplots()
     shown = axes.imshow(counts, cmap="Blues", vmin=0, vmax=max(1.5, 1.6 * counts.max()), aspect="auto")
     every_row, every_column = -(-len(labels) // 48), -(-len(groups) // 40)
-    labels, groups = [_short(label) for label in labels], [_short(group) for group in groups]
+    labels, groups = [short_label(label) for label in labels], [short_label(group) for group in groups]
     rows, columns = range(len(labels)), range(len(groups))
     axes.set_yticks(rows[::every_row], labels[::every_row], parse_math=False, fontsize=9)
     turn = 90 if max(map(len, groups), default=0) > 3 else 0
@@ -209,20 +209,20 @@ def draw_counts(
                 axes.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=7, color="#222222")
     else:
         figure.colorbar(shown, label="clips")
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def draw_histogram(path: Path, values: Sequence[float], *, title: str, x_name: str) -> Path:
     """How often each value occurs, in up to 40 bars."""
-    figure = _figure(6.4, 3.2)
+    figure = new_figure(6.4, 3.2)
     axes = figure.subplots()
-    axes.hist(values, bins=min(40, max(5, len(set(values)))), color=_COLOURS[0])
+    axes.hist(values, bins=min(40, max(5, len(set(values)))), color=COLOURS[0])
     axes.set_title(title, parse_math=False)
     axes.set_xlabel(x_name)
     axes.set_ylabel("clips")
     axes.yaxis.get_major_locator().set_params(integer=True)
     axes.spines[["top", "right"]].set_visible(False)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def draw_bars(
@@ -230,12 +230,12 @@ def draw_bars(
 ) -> Path:
     """One lying bar a name from 0 to 1, the first at the top; a dotted line at ``marked``. Names that would overlap are
     left out."""
-    figure = _figure(6.4, min(12.0, 0.24 * len(values) + 1.4))
+    figure = new_figure(6.4, min(12.0, 0.24 * len(values) + 1.4))
     axes = figure.subplots()
     places = range(len(values))
-    axes.barh(places, values, color=_COLOURS[0], height=0.7)
+    axes.barh(places, values, color=COLOURS[0], height=0.7)
     every = -(-len(names) // 48)
-    axes.set_yticks(places[::every], [_short(name) for name in names[::every]], parse_math=False, fontsize=8)
+    axes.set_yticks(places[::every], [short_label(name) for name in names[::every]], parse_math=False, fontsize=8)
     axes.invert_yaxis()
     axes.set_xlim(0, 1)
     if marked is not None:
@@ -244,23 +244,23 @@ def draw_bars(
     axes.set_xlabel(x_name)
     axes.grid(axis="x", alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def draw_precision_recall(path: Path, predictions: MultiPredictions) -> Path:
     """Precision over recall of all decisions as one label, and of each label where there are at most seven."""
-    figure = _figure(6.4, 4)
+    figure = new_figure(6.4, 4)
     axes = figure.subplots()
     truth, p = predictions.truth, predictions.probabilities
     curves = [("all labels", truth.ravel(), p.ravel())]
-    if len(predictions.labels) < len(_COLOURS):
+    if len(predictions.labels) < len(COLOURS):
         curves += [(label, truth[:, n], p[:, n]) for n, label in enumerate(predictions.labels) if truth[:, n].any()]
     lines, names = [], []
     for number, (name, has, score) in enumerate(curves):
         recall, precision = Ranking.of(has, score).curve()
-        style = {"color": _COLOURS[number - 1], "linewidth": 1.2 if number else 2.2}  # all labels in black
+        style = {"color": COLOURS[number - 1], "linewidth": 1.2 if number else 2.2}  # all labels in black
         lines += axes.step([0, *recall], [precision[0], *precision], where="pre", **style)
-        names.append(_short(name))
+        names.append(short_label(name))
     axes.set_xlim(0, 1.02)
     axes.set_ylim(0, 1.04)
     axes.set_xlabel("recall: share of the labels that are found")
@@ -270,7 +270,7 @@ def draw_precision_recall(path: Path, predictions: MultiPredictions) -> Path:
     axes.spines[["top", "right"]].set_visible(False)
     for text in axes.legend(lines, names, frameon=False, loc="lower left").get_texts():
         text.set_parse_math(False)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def draw_search(path: Path, values: Mapping[str, Mapping[int, float]], *, title: str, y_name: str) -> Path:
@@ -278,14 +278,14 @@ def draw_search(path: Path, values: Mapping[str, Mapping[int, float]], *, title:
 
     values: state → number of the trial → value. The line is that of the first state.
     """
-    figure = _figure(6.4, 4)
+    figure = new_figure(6.4, 4)
     axes = figure.subplots()
     markers, handles, names = ("o", "x", "s"), [], []
     for number, (state, points) in enumerate(values.items()):
         if points:
             handles.append(
                 axes.scatter(
-                    list(points), list(points.values()), s=26, marker=markers[number % 3], color=_COLOURS[number]
+                    list(points), list(points.values()), s=26, marker=markers[number % 3], color=COLOURS[number]
                 )
             )
             names.append(state)
@@ -303,23 +303,23 @@ def draw_search(path: Path, values: Mapping[str, Mapping[int, float]], *, title:
     axes.spines[["top", "right"]].set_visible(False)
     if handles:
         axes.legend(handles, names, frameon=False)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def draw_reliability(
     path: Path, before: Reliability, after: Reliability, *, x_name: str = "confidence", y_name: str = "accuracy"
 ) -> Path:
     """Accuracy over confidence, a point a bin, its area the clips in it; before and after calibration."""
-    figure = _figure(6.4, 4)
+    figure = new_figure(6.4, 4)
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="#777777", linestyle=":")
     for number, (name, one) in enumerate((("before", before), ("after", after))):
         filled = one.clips > 0
         place, height = one.confidence[filled], one.accuracy[filled]
-        axes.plot(place, height, color=_COLOURS[1 - number], linestyle=_DASHES[1 - number], linewidth=1.4)
+        axes.plot(place, height, color=COLOURS[1 - number], linestyle=_DASHES[1 - number], linewidth=1.4)
         areas = 8 + 220 * one.clips[filled] / one.clips.max()
         label = f"{name}: error {one.error:.3f}"
-        axes.scatter(place, height, s=areas, color=_COLOURS[1 - number], alpha=0.65, label=label)
+        axes.scatter(place, height, s=areas, color=COLOURS[1 - number], alpha=0.65, label=label)
     axes.set_xlim(0, 1.02)
     axes.set_ylim(-0.02, 1.04)
     axes.set_xlabel(x_name)
@@ -329,14 +329,14 @@ def draw_reliability(
     axes.spines[["top", "right"]].set_visible(False)
     for handle in axes.legend(frameon=False, loc="upper left").legend_handles:
         handle.set_sizes([30])
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def draw_risk_coverage(path: Path, curve: RiskCoverage) -> Path:
     """The share of wrong answers over the share of clips that are answered, the most confident first."""
-    figure = _figure(6.4, 4)
+    figure = new_figure(6.4, 4)
     axes = figure.subplots()
-    axes.step(curve.coverage, curve.risk, where="post", color=_COLOURS[0], linewidth=1.6)
+    axes.step(curve.coverage, curve.risk, where="post", color=COLOURS[0], linewidth=1.6)
     axes.set_xlim(0, 1.02)
     axes.set_ylim(0, max(0.05, 1.08 * float(curve.risk.max())))
     axes.set_xlabel("coverage: share of the clips that are answered")
@@ -344,4 +344,4 @@ def draw_risk_coverage(path: Path, curve: RiskCoverage) -> Path:
     axes.set_title(f"Risk and coverage, area {curve.area:.3f}")
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
-    return _save(figure, path)
+    return save_figure(figure, path)

@@ -1,54 +1,106 @@
-"""predict: a run folder, or an exported file without torch, and recordings → labels and probabilities."""
+"""predict: a run folder, or an exported file without torch, and recordings → what is heard, whole or by windows."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from earsight import extras
-from earsight.audio.decode import SUFFIXES
-from earsight.audio.load import fixed_crops, load_waveform
-from earsight.dataset.walk import walk
-from earsight.errors import DataError, DecodeError, ModelError, SettingsError
+from earsight.audio.decode import Samples, Sound
+from earsight.audio.load import fixed_crops, prepare
+from earsight.audio.settings import AudioSettings
+from earsight.audio.stream import read_blocks, windows
+from earsight.dataset.loader import ahead
+from earsight.errors import DecodeError, ModelError, SettingsError, TruncatedError
 from earsight.network.exported import Exported
+from earsight.network.prediction import Prediction
 from earsight.tasks.cores import check_threads, free_cores, read_load
 from earsight.tasks.devices import check_device_name, find_device
 from earsight.tasks.memory import keep_freed_memory
+from earsight.tasks.recordings import Recording, list_recordings
 
 if TYPE_CHECKING:
     from earsight.network.classifier import Classifier
 
 _BATCH = 16
+_LONGEST_S = 3600.0
+"""Of a recording that is read as a whole: an hour at 48 kHz takes 700 MB."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One recording's answer. label and probabilities are None where error says why it could not be read; label is
-    "unknown" where the model does not know (``Prediction.unknown``). labels: where clips can have several, those at or
-    above their thresholds, the likeliest first; None for a network that answers with one label. likeliest: the class
-    that would have been said."""
+    """The answer to one recording, or to one window of it. label and probabilities are None where error says why it
+    could not be read; label is "unknown" where the model does not know (``Prediction.unknown``).
 
-    path: Path
+    labels: where clips can have several, those at or above their thresholds, the likeliest first; None for a network
+    that answers with one label. likeliest: the class that would have been said. start_s, end_s: of a window or a span;
+    None for a recording as a whole. truncated: what is missing of a recording that was cut off or damaged, and answered
+    as far as it goes. unheard_s: seconds of the recording that no crop of it reached. last: of its recording.
+    """
+
+    path: str | Path
     label: str | None
     probabilities: dict[str, float] | None
     error: str | None = None
     labels: tuple[str, ...] | None = None
     likeliest: str | None = None
+    start_s: float | None = None
+    end_s: float | None = None
+    truncated: str | None = None
+    unheard_s: float = 0.0
+    last: bool = True
 
     @property
     def unknown(self) -> bool:
         return self.likeliest is not None and self.label != self.likeliest
 
+    @property
+    def failed(self) -> bool:
+        """Whether it, or the rest of it, could not be read."""
+        return self.error is not None or self.truncated is not None
+
     def to_dict(self) -> dict[str, Any]:
         """For JSON: ``label``, or ``labels`` where clips can have several; null where it could not be read. What would
         have been said of what is unknown stands under ``likeliest``."""
+        span = {} if self.start_s is None else {"start_s": round(self.start_s, 6)}
+        span |= {} if self.end_s is None else {"end_s": round(self.end_s, 6)}
         answer: dict[str, Any] = {"label": self.label}
         if self.labels is not None:
             answer = {"labels": None if self.error else list(self.labels)}
         if self.unknown:
             answer |= {"unknown": True, "likeliest": self.likeliest}
-        error = {} if self.error is None else {"error": self.error}
-        return {"path": str(self.path), **answer, "probabilities": self.probabilities, **error}
+        wrong = {"error": self.error, "truncated": self.truncated}
+        wrong = {name: text for name, text in wrong.items() if text is not None}
+        return {"path": str(self.path), **span, **answer, "probabilities": self.probabilities, **wrong}
+
+
+@dataclass(frozen=True)
+class Sliding:
+    """Windows of ``window_s`` seconds, one every ``hop_s``. Raises SettingsError."""
+
+    window_s: float
+    hop_s: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.window_s < float("inf"):
+            raise SettingsError(f"--window must be above 0 s, got {self.window_s:g}")
+        if not 0.001 <= self.hop_s <= self.window_s:
+            raise SettingsError(
+                f"--hop must be from 0.001 s to --window {self.window_s:g}, so that all is heard, got {self.hop_s:g}"
+            )
+
+    def of(self, audio: AudioSettings) -> "Sliding":
+        """In whole samples of what the network hears. Raises SettingsError where a window is longer than that."""
+        if self.window_s > audio.crop_s:
+            raise SettingsError(
+                f"--window {self.window_s:g} is longer than the {audio.crop_s:g} s that the network hears; "
+                f"pass --window {audio.crop_s:g}, or less"
+            )
+        hop_s = max(1, round(self.hop_s * audio.rate_hz)) / audio.rate_hz
+        return Sliding(max(hop_s, round(self.window_s * audio.rate_hz) / audio.rate_hz), hop_s)
 
 
 def predict(
@@ -58,25 +110,38 @@ def predict(
     device: str = "cpu",
     threads: int | None = None,
     unknown: bool = True,
+    window_s: float | None = None,
+    hop_s: float | None = None,
 ) -> Iterator[Row]:
-    """Classify files and all recordings under folders, lazily, in the order given; a bad file is a row with its error.
+    """Classify recordings (``list_recordings`` says what may be named), lazily, in the order given; one that can't be
+    read is a row with its error.
 
     unknown: say so of silence and of what the model does not know; otherwise the likeliest class is always said.
-    Raises ModelError and DataError at once, before the first row.
+    window_s, hop_s: answer windows of so many seconds, one every hop_s (a third of window_s where it is None), in the
+    place of each recording as a whole. Raises EarsightError at once, before the first row.
     """
-    run = Path(run)
-    exported = run.suffix == ".onnx"
-    if not run.is_dir() and not exported:
+    check_model(run, device, threads)
+    sliding = None if window_s is None else Sliding(window_s, window_s / 3 if hop_s is None else hop_s)
+    recordings = list_recordings(sources)
+    model = load_model(run, device, threads)
+    return answer(model, recordings, unknown=unknown, sliding=sliding and sliding.of(model.audio))
+
+
+def check_model(run: str | Path, device: str, threads: int | None) -> None:
+    """What can be refused before anything is loaded. Raises EarsightError."""
+    if not Path(run).is_dir() and Path(run).suffix != ".onnx":
         raise ModelError(f"no such run folder, or file of earsight export (.onnx): {run}")
     check_device_name(device)
     check_threads(threads)
+    if Path(run).suffix == ".onnx" and device != "cpu":
+        raise SettingsError(f"an exported file runs on the CPU here, got --device {device}; leave it out")
+
+
+def load_model(run: str | Path, device: str = "cpu", threads: int | None = None) -> "Classifier | Exported":
+    """threads: of the CPU, for the whole process; None: the cores that are free. Raises EarsightError."""
     before = read_load()
-    if exported:
-        if device != "cpu":
-            raise SettingsError(f"an exported file runs on the CPU here, got --device {device}; leave it out")
-        model = Exported.load(run, threads or free_cores(before))
-        return _rows(model, list_recordings(sources), unknown)
-    paths = list_recordings(sources)
+    if Path(run).suffix == ".onnx":
+        return Exported.load(run, threads or free_cores(before))
     extras.check("torch", "timm", "safetensors")
     import torch
 
@@ -85,45 +150,104 @@ def predict(
     classifier = Classifier.load(run, str(find_device(device)))
     torch.set_num_threads(threads or free_cores(before))
     keep_freed_memory()
-    return _rows(classifier, paths, unknown)
+    return classifier
 
 
-def list_recordings(sources: Sequence[str | Path]) -> list[Path]:
-    """Files as given, folders walked for sound files in sorted order. Raises DataError where nothing is there."""
-    paths: list[Path] = []
-    for source in map(Path, sources):
-        if source.is_dir():
-            listing = walk(source)
-            if not listing.names and len(sources) == 1:
-                raise DataError(f"no recordings in {source}; looked for {', '.join(sorted(SUFFIXES))}")
-            unread = [failure.path for failure in listing.left_out]  # they and an empty folder are rows that fail
-            paths += [*map(listing.path, listing.names), *unread] or [source]
-        else:
-            paths.append(source)
-    if not paths:
-        raise DataError("no recordings given; name files or folders")
-    return paths
+def answer(
+    model: "Classifier | Exported",
+    recordings: Sequence[Recording],
+    *,
+    unknown: bool = True,
+    sliding: Sliding | None = None,
+) -> Iterator[Row]:
+    """Rows of all recordings, in order. sliding: ``Sliding.of`` the model; None: each recording as a whole."""
+    pieces = (piece for recording in recordings for piece in _pieces(recording, model.audio, sliding))
+    ready = ahead(pieces, 2 * _BATCH)
+    while part := list(islice(ready, _BATCH)):
+        crops = [piece.crops for piece in part if piece.crops is not None]
+        answers = iter(model.predictions(np.concatenate(crops))) if crops else iter(())
+        for piece in part:
+            yield piece.failed(model.multilabel) if piece.crops is None else piece.answered(next(answers), unknown)
 
 
-def _rows(classifier: "Classifier | Exported", paths: list[Path], unknown: bool) -> Iterator[Row]:
-    import numpy as np
+@dataclass(frozen=True)
+class _Piece:
+    """A recording, a window of it, or the end of one that can't be read further. crops: float32 [score_crops, channels,
+    crop_samples]; None where error says what is wrong."""
 
-    for start in range(0, len(paths), _BATCH):
-        part = paths[start : start + _BATCH]
-        loaded: list[object] = []
-        for path in part:
+    path: str | Path
+    crops: Samples | None
+    start_s: float | None = None
+    end_s: float | None = None
+    error: str | None = None
+    unheard_s: float = 0.0
+    last: bool = True
+
+    def answered(self, answer: Prediction, unknown: bool) -> Row:
+        said, labels = (answer.answer, answer.labels) if unknown else (answer.label, answer.labels)
+        return Row(
+            self.path,
+            said,
+            answer.probabilities,
+            labels=() if said != answer.label and labels is not None else labels,
+            likeliest=answer.label,
+            start_s=self.start_s,
+            end_s=self.end_s,
+            truncated=self.error,
+            unheard_s=self.unheard_s,
+            last=self.last,
+        )
+
+    def failed(self, multilabel: bool) -> Row:
+        labels = () if multilabel else None
+        return Row(self.path, None, None, self.error, labels, start_s=self.start_s, end_s=self.end_s, last=self.last)
+
+
+def _pieces(recording: Recording, audio: AudioSettings, sliding: Sliding | None) -> Iterator[_Piece]:
+    """At least one; the last of them says so."""
+    try:
+        with recording.opened() as source:
+            if sliding is None:
+                yield _whole(recording, source, audio)
+                return
+            before: _Piece | None = None
             try:
-                loaded.append(fixed_crops(load_waveform(path, classifier.audio), classifier.audio))
+                for window in windows(
+                    source, audio, sliding.window_s, sliding.hop_s, recording.start_s, recording.end_s
+                ):
+                    if before is not None:
+                        yield before
+                    # Several crops of what is no longer than a crop are the same crop.
+                    crops = np.repeat(window.samples[None], audio.score_crops, axis=0)
+                    before = _Piece(recording.path, crops, window.start_s, window.end_s, last=False)
             except DecodeError as error:
-                loaded.append(error)
-        crops = [item for item in loaded if isinstance(item, np.ndarray)]
-        answers = iter(classifier.predictions(np.concatenate(crops))) if crops else iter(())
-        for path, item in zip(part, loaded, strict=True):
-            if isinstance(item, DecodeError):
-                yield Row(path, None, None, str(item), () if classifier.multilabel else None)
+                end_s = recording.start_s
+                if before is not None:
+                    yield before
+                    end_s = before.end_s or 0.0
+                yield _Piece(recording.path, None, end_s, None, str(error))
             else:
-                answer = next(answers)
-                said, labels = (answer.answer, answer.labels) if unknown else (answer.label, answer.labels)
-                if said != answer.label and labels is not None:
-                    labels = ()
-                yield Row(path, said, answer.probabilities, labels=labels, likeliest=answer.label)
+                if before is not None:
+                    yield _Piece(before.path, before.crops, before.start_s, before.end_s)
+    except DecodeError as error:
+        yield _Piece(recording.path, None, *recording.span, str(error))
+
+
+def _whole(recording: Recording, source: Any, audio: AudioSettings) -> _Piece:
+    """Raises DecodeError."""
+    blocks: list[Samples] = []
+    rate_hz, cut_off, seconds = 1, None, 0.0
+    try:
+        for block in read_blocks(source, recording.start_s, recording.end_s):
+            blocks.append(block.samples)
+            rate_hz, seconds = block.rate_hz, seconds + block.duration_s
+            if seconds > _LONGEST_S:
+                raise DecodeError(
+                    f"longer than {_LONGEST_S / 60:g} minutes, of which only {audio.crop_s:g} s would be heard: "
+                    f"{recording.name}; pass --window {audio.crop_s:g}"
+                )
+    except TruncatedError as error:
+        cut_off = str(error)
+    samples = prepare(Sound(np.concatenate(blocks, axis=1), rate_hz), audio).floats()
+    unheard_s = max(0.0, samples.shape[1] / audio.rate_hz - audio.score_crops * audio.crop_s)
+    return _Piece(recording.path, fixed_crops(samples, audio), *recording.span, cut_off, unheard_s)

@@ -1,0 +1,152 @@
+"""Windows of a recording, block by block: a long one takes the memory of a short one."""
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from earsight.audio.decode import Samples, Sound, no_negative_zeros, open_sound, read_floats, source_name
+from earsight.audio.load import to_pcm
+from earsight.audio.resample import RateChange, to_channels
+from earsight.audio.segment import crop
+from earsight.audio.settings import AudioSettings
+from earsight.audio.truncated import check_whole
+from earsight.errors import DecodeError, TruncatedError
+
+_BLOCK_SAMPLES = 1 << 16
+
+
+@dataclass(frozen=True)
+class Window:
+    """start_s, end_s: in the recording. samples: float32 [channels, crop_samples], as the network hears them."""
+
+    start_s: float
+    end_s: float
+    samples: Samples
+
+
+def read_blocks(
+    source: str | Path | bytes | IO[bytes], start_s: float = 0.0, end_s: float | None = None
+) -> Iterator[Sound]:
+    """As ``decode``, block by block: the samples of all blocks, end to end, are those of ``decode``.
+
+    Raises DecodeError as ``decode`` does; of a recording that is cut off or damaged, what can be read comes first, and
+    then TruncatedError.
+    """
+    with open_sound(source) as file:
+        name, rate_hz, subtype = source_name(source), int(file.samplerate), file.subtype
+        first = min(round(start_s * rate_hz), file.frames)
+        left = math.inf if end_s is None else max(0, round(end_s * rate_hz) - round(start_s * rate_hz))
+        count = 0
+        try:
+            if first:
+                file.seek(first)
+            while left:
+                block = read_floats(file, int(min(left, _BLOCK_SAMPLES)))
+                if not len(block):
+                    check_whole(source, name, file, first + count)
+                    break
+                if not subtype.startswith("PCM_"):
+                    if not (math.isfinite(block.max()) and math.isfinite(block.min())):  # both hand on NaN
+                        raise DecodeError(f"NaN or infinite samples in: {name}")
+                    no_negative_zeros(block)
+                count += len(block)
+                left -= len(block)
+                yield Sound(np.ascontiguousarray(block.T), rate_hz)
+        except (RuntimeError, OSError) as error:  # libsndfile's own error is a RuntimeError
+            reason = str(error).strip().rstrip(".")
+            if count:
+                after_s = (first + count) / rate_hz
+                raise TruncatedError(f"damaged after {after_s:.2f} s: {name} ({reason}); get it again") from error
+            raise DecodeError(f"not readable as sound: {name} ({reason})") from error
+    if not count:
+        late = f" after {start_s:g} s" if start_s else ""
+        raise DecodeError(f"no samples{late} in: {name}")
+
+
+class Slide:
+    """Cuts windows out of samples that come in blocks of any size.
+
+    Windows begin every ``hop_samples``. The last one ends with the recording, so that its tail is heard; a recording
+    shorter than a window is one window.
+    """
+
+    def __init__(self, window_samples: int, hop_samples: int) -> None:
+        self._window, self._hop = window_samples, hop_samples
+        self._kept: Samples | None = None
+        self._start = 0  # of what is kept
+        self._next = 0  # where the next window begins
+
+    def push(self, samples: Samples) -> Iterator[tuple[int, Samples]]:
+        """float32 [channels, samples] → (first sample, float32 [channels, window_samples]) of the windows that are
+        whole now."""
+        kept = samples if self._kept is None else np.concatenate([self._kept, samples], axis=1)
+        end = self._start + kept.shape[1]
+        while self._next + self._window <= end:
+            yield self._next, kept[:, self._next - self._start : self._next - self._start + self._window]
+            self._next += self._hop
+        # A last window may reach back as far as its length from an end that is not known yet.
+        keep_from = max(self._start, min(self._next, end - self._window))
+        self._kept, self._start = kept[:, keep_from - self._start :].copy(), keep_from
+
+    def close(self) -> Iterator[tuple[int, Samples]]:
+        """The window of the tail that none has covered, if any; shorter than a window where the recording is."""
+        if self._kept is None:
+            return
+        end = self._start + self._kept.shape[1]
+        covered = self._next - self._hop + self._window if self._next else 0
+        if covered < end:
+            start = max(0, end - self._window)
+            yield start, self._kept[:, start - self._start :]
+
+
+def windows(
+    source: str | Path | bytes | IO[bytes],
+    settings: AudioSettings,
+    window_s: float,
+    hop_s: float,
+    start_s: float = 0.0,
+    end_s: float | None = None,
+) -> Iterator[Window]:
+    """Windows of a recording, or of a span of it, each as ``load_waveform`` and ``middle_crop`` would make it of a
+    recording that holds nothing else, without trimming.
+
+    window_s: at most ``settings.crop_s``; shorter ones are padded. Raises DecodeError and, after the windows of what
+    can be read, TruncatedError.
+    """
+    yield from cut(read_blocks(source, start_s, end_s), settings, window_s, hop_s, start_s)
+
+
+def cut(
+    blocks: Iterable[Sound], settings: AudioSettings, window_s: float, hop_s: float, start_s: float = 0.0
+) -> Iterator[Window]:
+    """``windows`` of blocks that come from anywhere, all at one rate; start_s: when the first begins."""
+    rate_hz = settings.rate_hz
+    slide = Slide(max(1, round(window_s * rate_hz)), max(1, round(hop_s * rate_hz)))
+
+    def window(start: int, samples: Samples) -> Window:
+        heard = crop(to_pcm(samples, settings).floats(), 0, settings.crop_samples)
+        begin_s = start_s + start / rate_hz
+        return Window(begin_s, begin_s + samples.shape[1] / rate_hz, heard)
+
+    change: RateChange | None = None
+    ended: TruncatedError | None = None
+    channels = 1
+    try:
+        for block in blocks:
+            mixed = to_channels(block.samples, settings.channels)
+            channels = mixed.shape[0]
+            change = change or RateChange(block.rate_hz, rate_hz, channels)
+            for start, samples in slide.push(change.push(mixed)):
+                yield window(start, samples)
+    except TruncatedError as error:  # what could be read is heard to its end
+        ended = error
+    if change is not None:
+        rest = change.push(np.zeros((channels, 0), dtype=np.float32), last=True)
+        for start, samples in (*slide.push(rest), *slide.close()):
+            yield window(start, samples)
+    if ended is not None:
+        raise ended

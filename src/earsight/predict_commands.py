@@ -1,0 +1,235 @@
+"""The commands that use a model: predict, listen."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from itertools import takewhile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+
+from earsight.errors import SettingsError
+from earsight.plain import plain
+from earsight.terminal import answer_line, json_line, show, show_bars
+
+if TYPE_CHECKING:
+    from earsight.tasks.heard import EventRow
+    from earsight.tasks.predict import Row
+    from earsight.tasks.predict_file import Job
+
+
+def predict(
+    run: Path,
+    paths: Annotated[list[str], Parameter(negative="", allow_leading_hyphen=True)],
+    /,
+    *,
+    window: float | None = None,
+    hop: float | None = None,
+    events: Annotated[bool, Parameter(negative="")] = False,
+    start_at: float | None = None,
+    stay_at: float | None = None,
+    shortest: float = 0.0,
+    out: Annotated[Path | None, Parameter(alias="-o")] = None,
+    format_: Annotated[
+        Literal["jsonl", "csv", "parquet", "audacity", "rttm", "raven"] | None, Parameter(name="--format")
+    ] = None,
+    timelines: Path | None = None,
+    resume: Annotated[bool, Parameter(negative="")] = False,
+    overwrite: Annotated[bool, Parameter(negative="")] = False,
+    device: str = "cpu",
+    threads: int | None = None,
+    unknown: bool = True,
+    json_: Annotated[bool, Parameter(name="--json", negative="")] = False,
+) -> int:
+    """Classify recordings, whole or window by window: a table on a terminal, JSON Lines when piped, or a file.
+
+    Parameters
+    ----------
+    run
+        A run folder, or a file of earsight export, which needs no torch.
+    paths
+        Recordings, folders of them, patterns ("*.wav"), tables with a column path (and start, end), addresses
+        (https://…, s3://…), or - for a recording from standard input.
+    window
+        Answer windows of so many seconds, at most what the network hears at once, in place of each recording as a
+        whole; long recordings are read block by block.
+    hop
+        Seconds from one window to the next; otherwise a third of --window.
+    events
+        Put the windows together: what was heard from when to when.
+    start_at
+        The probability at which an event begins; otherwise 0.5, or the label's threshold where clips have several.
+    stay_at
+        The probability below which it ends; otherwise 0.7 of --start-at.
+    shortest
+        Seconds; shorter events are left out.
+    out
+        A file; what is done lies in OUT.part until it is whole.
+    format_
+        Otherwise by the ending of --out: .jsonl, .csv, .parquet, .txt (Audacity's labels), .rttm, .selections.txt
+        (Raven). The last three hold events.
+    timelines
+        A folder for a picture of each recording: what was heard when.
+    resume
+        Go on with the --out of a run that was stopped: recordings that are done are not answered again.
+    overwrite
+        Replace --out where it is there already.
+    device
+        cpu, cuda, mps.
+    threads
+        Threads of the CPU; otherwise the cores that are free.
+    unknown
+        Say "unknown" of silence and of sounds unlike what the network was trained on; --no-unknown always names the
+        likeliest class.
+    json_
+        JSON Lines on a terminal too.
+    """
+    from earsight.scores.events import Rule
+    from earsight.tasks.predict_file import Job, predict_to
+
+    if out is None and (resume or overwrite):
+        raise SettingsError(f"--{'resume' if resume else 'overwrite'} is for a file; pass --out FILE too")
+    if not events and (start_at is not None or stay_at is not None or shortest):
+        raise SettingsError("--start-at, --stay-at and --shortest are for events; pass --events too")
+    job = Job.of(
+        run,
+        paths,
+        device=device,
+        threads=threads,
+        unknown=unknown,
+        window_s=window,
+        hop_s=hop,
+        rule=Rule(start_at, stay_at, shortest) if events else None,
+        timelines=timelines,
+    )
+    if out is None:
+        return _print(job, "jsonl" if json_ else format_, max(len(path) for path in paths))
+    try:
+        done = predict_to(job, out, format_name=format_, resume=resume, overwrite=overwrite, progress=True)
+    except KeyboardInterrupt:
+        show("stopped; what is done is kept: go on with the same command and --resume", to=sys.stderr)
+        return 130
+    gone_on = f", {done.resumed} of them before" if done.resumed else ""
+    places = plain(", ".join(map(str, done.places[:3]))) + (" …" if len(done.places) > 3 else "")
+    show(f"{done.rows} rows of {_count(done.recordings, 'recording')}{gone_on}: {places}")
+    return _failed(done.failures)
+
+
+def listen(
+    run: Path,
+    /,
+    *,
+    from_: Annotated[Path | None, Parameter(name="--from")] = None,
+    fast: Annotated[bool, Parameter(negative="")] = False,
+    microphone: str | None = None,
+    window: float | None = None,
+    hop: float = 0.5,
+    seconds: float | None = None,
+    device: str = "cpu",
+    threads: int | None = None,
+    unknown: bool = True,
+    json_: Annotated[bool, Parameter(name="--json", negative="")] = False,
+) -> int:
+    """Answer what the microphone hears while it sounds: bars on a terminal, JSON Lines when piped. Ctrl-C ends it.
+
+    Parameters
+    ----------
+    run
+        A run folder, or a file of earsight export, which needs no torch.
+    from_
+        Play this recording, as if it were heard now, in the place of the microphone.
+    fast
+        With --from: as fast as it can be answered.
+    microphone
+        A part of its name, or its number; otherwise the system's own.
+    window
+        Seconds that are answered together; otherwise all that the network hears at once.
+    hop
+        Seconds from one answer to the next.
+    seconds
+        End after so many seconds of sound.
+    device
+        cpu, cuda, mps: where the network runs.
+    threads
+        Threads of the CPU; otherwise the cores that are free.
+    unknown
+        Say "unknown" of silence and of sounds unlike what the network was trained on.
+    json_
+        JSON Lines on a terminal too.
+    """
+    if fast and from_ is None:
+        raise SettingsError("--fast is for a file; pass --from FILE too")
+    if seconds is not None and not seconds > 0:
+        raise SettingsError(f"--seconds must be above 0, got {seconds:g}")
+    from earsight.tasks import listen as task
+
+    ear = task.open_ear(run, device=device, threads=threads, unknown=unknown, window_s=window, hop_s=hop)
+    missed: list[float] = []
+    blocks = (
+        task.microphone(ear.model.audio.rate_hz, microphone, missed.append)
+        if from_ is None
+        else task.played(from_, fast=fast)
+    )
+    rows = ear.hear(blocks, task.MICROPHONE if from_ is None else from_)
+    if seconds is not None:
+        rows = takewhile(lambda row: (row.end_s or 0.0) <= seconds + 1e-6, rows)
+    try:
+        if json_ or not sys.stdout.isatty():
+            for row in rows:
+                show(json_line(row.to_dict()))
+                sys.stdout.flush()
+        else:
+            show_bars(rows)
+    except KeyboardInterrupt:  # the way to end it
+        if from_ is not None:
+            raise
+    if missed:
+        show(f"note: the network was too slow for {sum(missed):.1f} s of sound; pass a longer --hop", to=sys.stderr)
+    return 0
+
+
+def _print(job: "Job", format_name: str | None, longest: int) -> int:
+    from earsight.tasks.predict_file import check_out
+
+    wanted = check_out(job, None, format_name)
+    failures: list[str] = []
+    unheard: list[float] = []
+
+    def rows() -> "Iterator[Row | EventRow]":
+        for row, told in job.answers():
+            if row.failed:
+                failures.append(row.error or row.truncated or "")
+            if row.unheard_s > job.model.audio.crop_s:
+                unheard.append(row.unheard_s)
+            yield from told
+
+    if format_name is None and sys.stdout.isatty():
+        for row in rows():
+            show(answer_line(row, min(60, longest + 24)))
+    elif wanted.lines is not None:
+        for line in wanted.lines((row.to_dict() for row in rows()), job.facts):
+            show(line)
+    if unheard:
+        show(
+            f"note: only {job.model.audio.crop_s:g} s of {_count(len(unheard), 'recording')} were heard, up to "
+            f"{max(unheard):.0f} s were not; pass --window {job.model.audio.crop_s:g} to hear all",
+            to=sys.stderr,
+        )
+    return _failed(failures)
+
+
+def _failed(failures: Sequence[str]) -> int:
+    if failures:
+        show(
+            f"earsight: could not be read, or not to the end: {_count(len(failures), 'recording')}, the first: "
+            f"{plain(failures[0])}",
+            to=sys.stderr,
+        )
+    return 2 if failures else 0
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+COMMANDS = (predict, listen)

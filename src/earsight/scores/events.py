@@ -1,0 +1,136 @@
+"""Answers to overlapping windows → what was heard when: a track of probabilities, and events."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from earsight.errors import SettingsError
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """When an event begins and ends. start_at: the probability at which it begins; None: 0.5, or, where a clip can have
+    several labels, the threshold of the label. stay_at: the probability below which it ends; None: 0.7 of the first.
+    shortest_s: shorter events are left out. Raises SettingsError."""
+
+    start_at: float | None = None
+    stay_at: float | None = None
+    shortest_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, value in (("--start-at", self.start_at), ("--stay-at", self.stay_at)):
+            if value is not None and not 0 < value <= 1:
+                raise SettingsError(f"{name} is a probability above 0 and up to 1, got {value:g}")
+        if self.start_at is not None and self.stay_at is not None and self.stay_at > self.start_at:
+            raise SettingsError(f"--stay-at {self.stay_at:g} is above --start-at {self.start_at:g}; lower it")
+        if not 0 <= self.shortest_s < float("inf"):
+            raise SettingsError(f"--shortest must be 0 s or more, got {self.shortest_s:g}")
+
+
+@dataclass(frozen=True)
+class Step:
+    """What is heard from start_s to end_s, by all windows around. probabilities: float64 [classes]. known: in [0, 1],
+    the share of these windows whose sound the network knows."""
+
+    start_s: float
+    end_s: float
+    probabilities: Floats
+    known: float
+
+
+@dataclass(frozen=True)
+class Event:
+    """probability: its mean from start_s to end_s."""
+
+    start_s: float
+    end_s: float
+    label: str
+    probability: float
+
+
+class Track:
+    """Merges the answers of windows that overlap: each step of ``hop_s`` has the mean of the windows over its middle.
+
+    Windows come in the order of their starts; a step is given out as soon as no later window can reach it.
+    """
+
+    def __init__(self, hop_s: float, start_s: float = 0.0) -> None:
+        self._hop_s, self._start_s = hop_s, start_s
+        self._windows: list[tuple[float, float, Floats, bool]] = []
+        self._count = 0
+        self._end_s = start_s
+
+    def push(self, start_s: float, end_s: float, probabilities: Floats, known: bool) -> Iterator[Step]:
+        """The answer to one window, float64 [classes]."""
+        yield from self._before(start_s)
+        self._windows.append((start_s, end_s, probabilities, known))
+        self._end_s = max(self._end_s, end_s)
+
+    def close(self) -> Iterator[Step]:
+        """The rest, up to the end of the last window."""
+        yield from self._before(float("inf"))
+
+    def _before(self, limit_s: float) -> Iterator[Step]:
+        """The steps whose middle lies before ``limit_s``."""
+        while True:
+            start_s = self._start_s + self._count * self._hop_s
+            end_s = min(start_s + self._hop_s, self._end_s)
+            middle_s = (start_s + end_s) / 2
+            if end_s - start_s < 1e-9 or middle_s >= limit_s:
+                return
+            self._windows = [window for window in self._windows if window[1] > middle_s]
+            over = [window for window in self._windows if window[0] <= middle_s]
+            self._count += 1
+            shares = np.mean([window[2] for window in over], axis=0)
+            yield Step(start_s, end_s, shares, float(np.mean([window[3] for window in over])))
+
+
+class EventFinder:
+    """Steps, one after the other → events, with hysteresis: what begins at one probability goes on down to another.
+
+    With one label a clip, events don't overlap: the likeliest label that reaches ``start_at`` ends the one before.
+    Where half of the windows or more are unknown, there is none.
+    """
+
+    def __init__(self, labels: Sequence[str], rule: Rule, thresholds: Sequence[float] | None = None) -> None:
+        """thresholds: of each label, where a clip can have several of them at once."""
+        self._labels, self._rule, self._several = labels, rule, thresholds is not None
+        defaults = np.asarray(thresholds) if thresholds is not None else np.full(len(labels), 0.5)
+        self._on = defaults if rule.start_at is None else np.full(len(labels), rule.start_at)
+        stay = 0.7 * self._on if rule.stay_at is None else np.full(len(labels), rule.stay_at)
+        self._off: Floats = np.minimum(stay, self._on)
+        self._open: dict[int, list[Step]] = {}
+
+    def push(self, step: Step) -> Iterator[Event]:
+        """Events that end where ``step`` begins."""
+        shares = step.probabilities
+        going = {place for place in self._open if shares[place] >= self._off[place]}
+        begun = {int(place) for place in np.flatnonzero(shares >= self._on)}
+        if step.known <= 0.5:
+            going, begun = set(), set()
+        if not self._several:
+            strongest = max(going | begun, key=lambda place: shares[place], default=None)
+            if strongest is not None:
+                # A label that has not reached start_at does not end the one that has.
+                going, begun = ({strongest}, set()) if strongest in going else (set(), {strongest})
+        for place in [place for place in self._open if place not in going]:
+            yield from self._end(place)
+        for place in going | begun:
+            self._open.setdefault(place, []).append(step)
+
+    def close(self) -> Iterator[Event]:
+        """Events that last to the end."""
+        for place in list(self._open):
+            yield from self._end(place)
+
+    def _end(self, place: int) -> Iterator[Event]:
+        steps = self._open.pop(place)
+        seconds = np.array([step.end_s - step.start_s for step in steps])
+        mean = float(np.average([step.probabilities[place] for step in steps], weights=seconds))
+        event = Event(steps[0].start_s, steps[-1].end_s, self._labels[place], mean)
+        if event.end_s - event.start_s >= self._rule.shortest_s - 1e-9:
+            yield event

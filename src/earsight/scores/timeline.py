@@ -1,0 +1,61 @@
+"""A recording's track of probabilities and its events → a PNG file."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from earsight.extras import require
+from earsight.scores.events import Event, Step
+from earsight.scores.figures import COLOURS, new_figure, save_figure, short_label
+
+_ROWS = 30
+"""Labels that are drawn: the strongest where there are more."""
+_COLUMNS = 2000
+"""Steps that are drawn: of longer recordings each column is the highest of several."""
+
+
+def draw_timeline(
+    path: Path, labels: Sequence[str], steps: Sequence[Step], events: Sequence[Event], title: str
+) -> Path:
+    """One row a label, darker where it is likelier, with its events as frames; hatched where the model does not know.
+
+    steps: all of a recording, at least one, as ``events.Track`` makes them.
+    """
+    shares = np.stack([step.probabilities for step in steps])  # [steps, labels]
+    edges_s = np.array([step.start_s for step in steps] + [steps[-1].end_s])
+    unknown = np.array([step.known <= 0.5 for step in steps])
+    if len(steps) > _COLUMNS:
+        starts = np.unique(np.linspace(0, len(steps), _COLUMNS, endpoint=False).astype(int))
+        shares = np.maximum.reduceat(shares, starts)
+        unknown = np.add.reduceat(unknown, starts) * 2 > np.diff([*starts, len(steps)])
+        edges_s = np.append(edges_s[starts], edges_s[-1])
+    shown = np.sort(np.argsort(-shares.max(axis=0), kind="stable")[:_ROWS])
+    figure = new_figure(12, 1.2 + 0.32 * max(3, len(shown)))
+    axes = figure.subplots()
+    edges_row = np.arange(len(shown) + 1) - 0.5
+    mesh = axes.pcolormesh(edges_s, edges_row, shares[:, shown].T, cmap="Blues", vmin=0, vmax=1, rasterized=True)
+    if unknown.any():
+        hatched = np.ma.masked_where(~unknown, np.zeros(len(unknown)))[None]
+        axes.pcolor(
+            edges_s, [-0.5, len(shown) - 0.5], hatched, hatch="///", alpha=0, edgecolor="grey", linewidth=0, zorder=2
+        )
+    rows = {labels[place]: row for row, place in enumerate(shown)}
+    frame = require("matplotlib.patches").Rectangle
+    for event in events:
+        if event.label in rows:
+            width = event.end_s - event.start_s
+            at = (event.start_s, rows[event.label] - 0.42)
+            axes.add_patch(frame(at, width, 0.84, fill=False, edgecolor=COLOURS[1], linewidth=1.6, zorder=3))
+    axes.set_yticks(range(len(shown)), [short_label(labels[place]) for place in shown], fontsize=9)
+    axes.invert_yaxis()
+    axes.set_xlim(edges_s[0], edges_s[-1])
+    long = edges_s[-1] - edges_s[0] > 600
+    axes.set_xlabel("time (min:s)" if long else "time (s)", fontsize=10)
+    if long:
+        axes.xaxis.set_major_formatter(lambda seconds, _: f"{int(seconds) // 60}:{int(seconds) % 60:02}")
+    drawn = f"; the strongest {len(shown)} of {len(labels)} labels" if len(shown) < len(labels) else ""
+    hatch = "; hatched: unknown" if unknown.any() else ""
+    axes.set_title(f"{short_label(title, 80)}{drawn}{hatch}", fontsize=11, parse_math=False)
+    figure.colorbar(mesh, ax=axes, pad=0.01, label="probability")
+    return save_figure(figure, path)

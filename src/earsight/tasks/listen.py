@@ -1,0 +1,116 @@
+"""listen: what a microphone hears, or a file played in its place, answered window by window while it sounds."""
+
+import queue
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from earsight import extras
+from earsight.audio.decode import Sound
+from earsight.audio.stream import cut, read_blocks
+from earsight.errors import DataError, DecodeError, SettingsError
+from earsight.tasks.predict import Row, Sliding, check_model, load_model
+
+if TYPE_CHECKING:
+    from earsight.network.classifier import Classifier
+    from earsight.network.exported import Exported
+
+MICROPHONE = "microphone"
+_WAITING_S = 5.0
+"""Of sound that may wait for the network; what comes beyond that is left out."""
+
+
+class Ear:
+    """A model that answers windows of sound as they come. Use ``hear`` once."""
+
+    def __init__(self, model: "Classifier | Exported", sliding: Sliding, *, unknown: bool = True) -> None:
+        self.model, self._sliding, self._unknown = model, sliding, unknown
+
+    def hear(self, blocks: Iterator[Sound], path: str | Path) -> Iterator[Row]:
+        """One row a window, as ``predict`` with windows gives them. path: what the rows are said to be of. Raises
+        DecodeError."""
+        audio = self.model.audio
+        for window in cut(blocks, audio, self._sliding.window_s, self._sliding.hop_s):
+            crops = np.repeat(window.samples[None], audio.score_crops, axis=0)
+            answer = next(iter(self.model.predictions(crops)))
+            said = answer.answer if self._unknown else answer.label
+            labels = () if said != answer.label and answer.labels is not None else answer.labels
+            yield Row(
+                path,
+                said,
+                answer.probabilities,
+                labels=labels,
+                likeliest=answer.label,
+                start_s=window.start_s,
+                end_s=window.end_s,
+                last=False,
+            )
+
+
+def open_ear(
+    run: str | Path,
+    *,
+    device: str = "cpu",
+    threads: int | None = None,
+    unknown: bool = True,
+    window_s: float | None = None,
+    hop_s: float = 0.5,
+) -> Ear:
+    """window_s: otherwise all that the network hears at once. Raises EarsightError."""
+    check_model(run, device, threads)
+    asked = None if window_s is None else Sliding(window_s, min(hop_s, window_s))
+    model = load_model(run, device, threads)
+    sliding = (asked or Sliding(model.audio.crop_s, min(hop_s, model.audio.crop_s))).of(model.audio)
+    return Ear(model, sliding, unknown=unknown)
+
+
+def played(path: Path, *, fast: bool = False, clock: Callable[[], float] = time.monotonic) -> Iterator[Sound]:
+    """A recording in pieces of a tenth of a second, each when a microphone would have it; fast: at once."""
+    began = clock()
+    heard_s = 0.0
+    for block in read_blocks(path):
+        step = max(1, block.rate_hz // 10)
+        for start in range(0, block.samples.shape[1], step):
+            piece = Sound(block.samples[:, start : start + step], block.rate_hz)
+            heard_s += piece.duration_s
+            if not fast:
+                time.sleep(max(0.0, began + heard_s - clock()))
+            yield piece
+
+
+def microphone(rate_hz: int, name: str | None, missed: Callable[[float], None]) -> Iterator[Sound]:
+    """Sound in one channel as it comes, without end. name: a part of its name, or its number; None: the system's own.
+    missed: told the seconds of sound that nobody had time for. Raises MissingExtraError, SettingsError, DataError."""
+    sounddevice: Any
+    try:
+        sounddevice = extras.require("sounddevice")
+    except OSError as error:  # the library below it is the system's
+        raise DataError(f"can't use a microphone ({error}); install PortAudio, or pass --from FILE") from error
+    waiting: queue.Queue[np.ndarray] = queue.Queue(maxsize=max(1, round(10 * _WAITING_S)))
+
+    def take(samples: np.ndarray, frames: int, moment: object, status: object) -> None:
+        try:
+            waiting.put_nowait(samples[:, :1].T.copy())
+        except queue.Full:
+            missed(frames / rate_hz)
+
+    device = int(name) if name is not None and name.isdigit() else name
+    try:
+        stream = sounddevice.InputStream(
+            samplerate=rate_hz, blocksize=rate_hz // 10, device=device, channels=1, dtype="float32", callback=take
+        )
+    except ValueError as error:
+        raise SettingsError(f"no microphone {name!r}: {error}") from error
+    except sounddevice.PortAudioError as error:
+        raise DataError(f"can't use the microphone: {error}; is one connected? or pass --from FILE") from error
+    with stream:
+        while True:
+            try:
+                yield Sound(waiting.get(timeout=_WAITING_S), rate_hz)
+            except queue.Empty:
+                raise DecodeError(
+                    f"the microphone gave no sound for {_WAITING_S:g} s; is it still connected?"
+                ) from None

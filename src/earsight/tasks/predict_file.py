@@ -1,0 +1,264 @@
+"""predict with all that belongs to it: windows, events, timelines, and a file that a stopped run goes on with."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import xxhash
+
+from earsight import extras
+from earsight.audio.decode import open_sound
+from earsight.errors import DecodeError, SettingsError
+from earsight.network.exported import Exported
+from earsight.scores.events import Rule
+from earsight.tasks.heard import EventRow, EventRows, Heard
+from earsight.tasks.journal import Journal
+from earsight.tasks.predict import Row, Sliding, answer, check_model, load_model
+from earsight.tasks.progress import Progress
+from earsight.tasks.recordings import STANDARD_INPUT, Recording, list_recordings
+from earsight.tasks.row_formats import Facts, Format, find_format, write_rows
+
+if TYPE_CHECKING:
+    from earsight.network.classifier import Classifier
+
+_MOST_LOOKED_UP = 10_000
+"""Recordings whose lengths are looked up beforehand, for the progress bar."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is asked for, checked, with the model loaded. rule: of events; None: rows are answers. timelines: a folder
+    for one picture a recording."""
+
+    run: Path
+    model: "Classifier | Exported"
+    recordings: tuple[Recording, ...]
+    unknown: bool
+    sliding: Sliding | None
+    rule: Rule | None
+    timelines: Path | None
+
+    @classmethod
+    def of(
+        cls,
+        run: str | Path,
+        sources: Sequence[str | Path],
+        *,
+        device: str = "cpu",
+        threads: int | None = None,
+        unknown: bool = True,
+        window_s: float | None = None,
+        hop_s: float | None = None,
+        rule: Rule | None = None,
+        timelines: Path | None = None,
+    ) -> "Job":
+        """Arguments as those of ``predict``. Raises EarsightError."""
+        check_model(run, device, threads)
+        if window_s is None and hop_s is not None:
+            raise SettingsError(f"--hop {hop_s:g} is for windows; pass --window too")
+        if window_s is None and (rule is not None or timelines is not None):
+            raise SettingsError("events and timelines come of windows; pass --window SECONDS too")
+        sliding = None if window_s is None else Sliding(window_s, window_s / 3 if hop_s is None else hop_s)
+        if timelines is not None:
+            extras.check("matplotlib")
+        recordings = tuple(list_recordings(sources))
+        model = load_model(run, device, threads)
+        sliding = sliding and sliding.of(model.audio)
+        return cls(Path(run), model, recordings, unknown, sliding, rule, timelines)
+
+    @property
+    def facts(self) -> Facts:
+        low_hz, high_hz = _band_hz(self.model)
+        return Facts(self.model.labels, low_hz, high_hz, self.rule is not None)
+
+    def answers(self, skip: int = 0) -> Iterator[tuple[Row, list[Row | EventRow]]]:
+        """Each answer, and the rows that are to be written then; skip: so many recordings."""
+        events = None
+        if self.sliding is not None and (self.rule is not None or self.timelines is not None):
+            thresholds = self.model.thresholds if self.model.multilabel else None
+            events = EventRows(
+                self.model.labels,
+                self.sliding.hop_s,
+                self.rule or Rule(),
+                thresholds,
+                keep=self.timelines is not None,
+            )
+        taken: set[str] = set()
+        for row in answer(self.model, self.recordings[skip:], unknown=self.unknown, sliding=self.sliding):
+            found: list[Row | EventRow] = [row]
+            if events is not None:
+                heard = list(events.push(row))
+                found = found if self.rule is None else heard
+            yield row, found
+            if row.last and self.timelines is not None and events is not None and events.heard is not None:
+                self._draw(events.heard, taken)
+
+    def _draw(self, heard: Heard, taken: set[str]) -> None:
+        from earsight.scores.timeline import draw_timeline
+
+        if self.timelines is not None and heard.steps:
+            self.timelines.mkdir(parents=True, exist_ok=True)
+            place = self.timelines / f"{own_name(heard.path, taken)}.png"
+            draw_timeline(place, self.model.labels, heard.steps, heard.events, str(heard.path))
+
+
+@dataclass(frozen=True)
+class Written:
+    """places: the files. recordings: all; resumed: of them those that were done before. failures: what could not be
+    read, or not to its end, one text each."""
+
+    places: tuple[Path, ...]
+    rows: int
+    recordings: int
+    resumed: int
+    failures: tuple[str, ...]
+
+
+def predict_to(
+    job: Job,
+    out: Path,
+    *,
+    format_name: str | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: bool = False,
+) -> Written:
+    """Write the rows of a job to a file, or to a folder where a format holds one recording a file.
+
+    Until it is whole, what is done lies in OUT.part; resume: go on with it. Raises EarsightError, OSError.
+    """
+    wanted = check_out(job, out, format_name, overwrite=overwrite)
+    if resume and any(recording.name == STANDARD_INPUT for recording in job.recordings):
+        raise SettingsError('what was read from standard input ("-") can\'t be gone on with; leave out --resume')
+    part = out.with_name(f"{out.name}.part")
+    with Journal(part, _head(job), resume=resume) as journal, Progress(shown=progress) as bar:
+        resumed = journal.done
+        lengths_s = _lengths_s(job) if progress else []
+        total_s = sum(lengths_s)
+        bar.start("seconds heard" if total_s else "classifying", round(total_s) or len(job.recordings))
+        past_s = sum(lengths_s[:resumed])
+        for row, told in job.answers(skip=resumed):
+            for one in told:
+                journal.write(one.to_dict())
+            if row.last:
+                past_s += lengths_s[journal.done] if lengths_s else 0.0
+                journal.finish_item()
+            reached_s = past_s + (0.0 if row.last else row.end_s or 0.0)
+            if total_s:
+                bar.advance(round(min(reached_s, total_s)), round(total_s))
+            else:
+                bar.advance(journal.done, len(job.recordings))
+        places = _write(journal, out, wanted, job)
+        rows, failures = _looked_through(journal)
+    journal.remove()
+    return Written(tuple(places), rows, len(job.recordings), resumed, tuple(failures))
+
+
+def check_out(job: Job, out: Path | None, format_name: str | None, *, overwrite: bool = False) -> Format:
+    """Raises SettingsError, MissingExtraError."""
+    wanted = find_format(format_name, out)
+    if wanted.events and job.rule is None:
+        raise SettingsError(f"--format {wanted.name} holds events; pass --events, and --window SECONDS")
+    if wanted.lines is None:
+        extras.check("pyarrow")
+        if out is None:
+            raise SettingsError(f"--format {wanted.name} is no text; pass --out FILE{wanted.suffix}")
+    several = wanted.alone and len(job.recordings) > 1
+    if out is None:
+        if several:
+            raise SettingsError(f"--format {wanted.name} holds one recording a file; pass --out FOLDER")
+        return wanted
+    if not out.absolute().parent.is_dir():
+        raise SettingsError(f"no folder {out.parent} for {out.name}; make it, or name another --out")
+    if several:
+        if out.is_file():
+            raise SettingsError(f"--format {wanted.name} holds one recording a file, and {out} is one; give a folder")
+    elif out.is_dir():
+        raise SettingsError(f"--out {out} is a folder; give the name of a file")
+    if not overwrite and (out.is_file() or (several and out.is_dir() and any(out.iterdir()))):
+        raise SettingsError(f"{out} exists; pass --overwrite, or another --out")
+    return wanted
+
+
+def _write(journal: Journal, out: Path, wanted: Format, job: Job) -> list[Path]:
+    if not (wanted.alone and len(job.recordings) > 1):
+        write_rows(out, journal.rows(), wanted, job.facts)
+        return [out]
+    out.mkdir(exist_ok=True)
+    of: dict[str, list[Any]] = {str(recording.path): [] for recording in job.recordings}
+    for row in journal.rows():
+        of[row["path"]].append(row)
+    taken: set[str] = set()
+    places = []
+    for path, rows in of.items():
+        places.append(out / f"{own_name(path, taken)}{wanted.suffix}")
+        write_rows(places[-1], rows, wanted, job.facts)
+    return places
+
+
+def _looked_through(journal: Journal) -> tuple[int, list[str]]:
+    """How many rows, and what went wrong."""
+    rows, failures = 0, []
+    for row in journal.rows():
+        rows += 1
+        if (wrong := row.get("error", row.get("truncated"))) is not None:
+            failures.append(wrong)
+    return rows, failures
+
+
+def own_name(path: str | Path, taken: set[str]) -> str:
+    """A file name for what belongs to a recording, that no other has; it is added to ``taken``."""
+    stem = str(path).replace("\\", "/").rstrip("/").rpartition("/")[2].rpartition(".")[0] or "recording"
+    name, number = stem, 1
+    while name in taken:
+        number += 1
+        name = f"{stem}-{number}"
+    taken.add(name)
+    return name
+
+
+def _head(job: Job) -> dict[str, Any]:
+    names = xxhash.xxh3_128()
+    for recording in job.recordings:
+        names.update(f"{recording.name}\n{recording.start_s}\n{recording.end_s}\n".encode(errors="surrogateescape"))
+    sliding, rule = job.sliding, job.rule
+    return {
+        "model": _model_digest(job.run),
+        "recordings": names.hexdigest(),
+        "windows": None if sliding is None else [sliding.window_s, sliding.hop_s],
+        "events": None if rule is None else [rule.start_at, rule.stay_at, rule.shortest_s],
+        "unknown": job.unknown,
+    }
+
+
+def _model_digest(run: Path) -> str:
+    digest = xxhash.xxh3_128()
+    for path in [run] if run.is_file() else [run / "model.json", run / "model.safetensors"]:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _lengths_s(job: Job) -> list[float]:
+    """Of each recording, by its header; nothing where windows are not asked for, or where it would take long."""
+    if job.sliding is None or len(job.recordings) > _MOST_LOOKED_UP or any(one.remote for one in job.recordings):
+        return []
+    return [_length_s(recording) for recording in job.recordings]
+
+
+def _length_s(recording: Recording) -> float:
+    if recording.name == STANDARD_INPUT:
+        return 0.0
+    try:
+        with open_sound(recording.name) as file:
+            end_s = file.frames / file.samplerate
+    except DecodeError:
+        return 0.0
+    return max(0.0, min(end_s, recording.end_s or end_s) - recording.start_s)
+
+
+def _band_hz(model: "Classifier | Exported") -> tuple[float, float]:
+    """The lowest and the highest frequency that it hears."""
+    mel = model.about.get("mel", {}) if isinstance(model, Exported) else model.mel.model_dump()
+    nyquist_hz = model.audio.rate_hz / 2
+    return float(mel.get("f_min_hz", 0.0)), float(mel.get("f_max_hz") or nyquist_hz)

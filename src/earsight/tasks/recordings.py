@@ -1,0 +1,149 @@
+"""What a user names → the recordings to be answered: files, folders, patterns, tables, addresses, standard input."""
+
+import glob
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from earsight import extras
+from earsight.audio.decode import SUFFIXES
+from earsight.dataset.sources.rows import is_table, open_table
+from earsight.dataset.walk import is_recording, walk
+from earsight.errors import DataError, DecodeError
+
+STANDARD_INPUT = "-"
+
+
+@dataclass(frozen=True)
+class Recording:
+    """name: a path, an address with ``://``, or "-" for standard input. start_s, end_s: a span of it, in seconds; None:
+    to its end."""
+
+    name: str
+    start_s: float = 0.0
+    end_s: float | None = None
+
+    @property
+    def path(self) -> str | Path:
+        """As rows show it: what is no path stays as it was written."""
+        return self.name if self.remote or self.name == STANDARD_INPUT else Path(self.name)
+
+    @property
+    def remote(self) -> bool:
+        return "://" in self.name
+
+    @property
+    def span(self) -> tuple[float | None, float | None]:
+        """Start and end, where it is not the whole."""
+        return (None, None) if self.end_s is None and not self.start_s else (self.start_s, self.end_s)
+
+    @contextmanager
+    def opened(self) -> Iterator[str | bytes | IO[bytes]]:
+        """What can be decoded. Raises DecodeError."""
+        if self.name == STANDARD_INPUT:
+            yield sys.stdin.buffer.read()
+        elif self.remote:
+            try:
+                with extras.require("fsspec").open(self.name, "rb") as file:
+                    yield file
+            except (OSError, ImportError, ValueError) as error:
+                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+                raise DecodeError(f"can't fetch {self.name}: {reason}") from error
+        else:
+            yield self.name
+
+
+def list_recordings(sources: Sequence[str | Path]) -> list[Recording]:
+    """Files as given; folders walked for sound files in sorted order; patterns with ``*``, ``?`` or ``[`` where no file
+    is called so; the rows of tables with a column path and, perhaps, start and end in seconds; addresses that fsspec
+    knows (``s3://…``, ``https://…``); "-": one recording from standard input. What is named twice is answered once.
+
+    A file that is not there is listed: it becomes a row that says so. Raises DataError where nothing is there.
+    """
+    found: dict[Recording, None] = {}
+    for source in map(str, sources):
+        found |= dict.fromkeys(_named(source, alone=len(sources) == 1))
+    if not found:
+        raise DataError("no recordings given; name files or folders")
+    return list(found)
+
+
+def _named(source: str, alone: bool) -> Iterator[Recording]:
+    path = Path(source)
+    if source == STANDARD_INPUT:
+        if sys.stdin is None or sys.stdin.isatty():
+            raise DataError('"-" is standard input, and nothing is piped into it; name a file')
+        yield Recording(source)
+    elif "://" in source:
+        yield from _remote(source)
+    elif path.is_dir():
+        listing = walk(path)
+        if not listing.names and alone:
+            raise DataError(f"no recordings in {source}; looked for {', '.join(sorted(SUFFIXES))}")
+        unread = [str(failure.path) for failure in listing.left_out]  # they and an empty folder are rows that fail
+        names = [*(str(listing.path(name)) for name in listing.names), *unread] or [source]
+        yield from map(Recording, names)
+    elif is_table(source) and path.is_file():
+        yield from _rows_of(path)
+    elif glob.has_magic(source) and not path.exists():
+        names = sorted(glob.glob(source, recursive=True))  # noqa: PTH207 — Path.glob takes no absolute pattern
+        if not names:
+            raise DataError(f"no file is called as in {source}; name files or folders")
+        for name in names:
+            if Path(name).is_file() or Path(name).is_dir():
+                yield from _named(name, alone=False)
+    else:
+        yield Recording(source)
+
+
+def _remote(address: str) -> Iterator[Recording]:
+    """A file, or, where it is a pattern or ends with a slash, the recordings that it stands for."""
+    if not (glob.has_magic(address) or address.endswith("/")):
+        yield Recording(address)
+        return
+    fsspec = extras.require("fsspec")
+    try:
+        system, path = fsspec.core.url_to_fs(address)
+        names = system.glob(path) if glob.has_magic(address) else system.find(path)
+    except (OSError, ImportError, ValueError, NotImplementedError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise DataError(f"can't list {address}: {reason}") from error
+    names = sorted(name for name in names if is_recording(str(name).rpartition("/")[2]))
+    if not names:
+        raise DataError(f"no recordings in {address}; looked for {', '.join(sorted(SUFFIXES))}")
+    yield from (Recording(str(system.unstrip_protocol(name))) for name in names)
+
+
+def _rows_of(table: Path) -> Iterator[Recording]:
+    header, rows = open_table(table)
+    columns = {str(name).strip().lower(): place for place, name in enumerate(header)}
+    if "path" not in columns:
+        raise DataError(f"no column 'path' in {table}; its columns: {', '.join(map(str, header))}")
+    for line, cells in rows:
+        if len(cells) != len(header):
+            raise DataError(f"{table}, line {line}: {len(cells)} cells for {len(header)} columns; mend the line")
+        name = str(cells[columns["path"]] or "").strip()
+        if not name:
+            raise DataError(f"{table}, line {line}: no path; fill it in, or leave the line out")
+        start_s = _seconds(cells, columns.get("start"), table, line) or 0.0
+        end_s = _seconds(cells, columns.get("end"), table, line)
+        if end_s is not None and end_s <= start_s:
+            raise DataError(f"{table}, line {line}: a span from {start_s:g} to {end_s:g} s; end must be after start")
+        yield Recording(name if "://" in name else str(table.parent / name), start_s, end_s)
+
+
+def _seconds(cells: Sequence[Any], place: int | None, table: Path, line: int) -> float | None:
+    text = "" if place is None or cells[place] is None else str(cells[place]).strip()
+    if not text:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise DataError(f"{table}, line {line}: {text!r} is no number of seconds; mend the line")
+    return seconds

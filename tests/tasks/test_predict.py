@@ -1,0 +1,376 @@
+"""predict: what may be named, windows and events of long recordings, files, and a run that was killed."""
+
+import csv
+import functools
+import http.server
+import io
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+import earsight as es
+from earsight.errors import DataError, EarsightError, SettingsError
+from earsight.scores.events import Rule
+from earsight.tasks import predict as module
+from earsight.tasks.predict import predict
+from earsight.tasks.predict_file import Job, own_name, predict_to
+from earsight.tasks.recordings import Recording, list_recordings
+from earsight.tasks.train import train
+from tests.conftest import tone, write_tones
+from tests.tasks.test_train import recipe
+
+RATE_HZ = 16000
+
+
+def high(seconds: float, rate_hz: int = RATE_HZ) -> np.ndarray:
+    """float64 [samples]: as the network was trained on, with a little noise."""
+    noise = np.random.default_rng(1).standard_normal(round(seconds * rate_hz))
+    return tone(3000, seconds, rate_hz) + 0.01 * noise
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "earsight", "predict", *map(str, arguments)]
+
+
+def earsight(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(*arguments), capture_output=True, text=True, check=False, **options)  # type: ignore[call-overload]
+
+
+def test_the_exported_file_and_the_run_say_the_same_of_every_window(home: Path, song: Path) -> None:
+    found = [list(predict(model, [song], window_s=0.4, hop_s=0.1)) for model in (home / "run", home / "model.onnx")]
+    assert len(found[0]) == len(found[1]) == math.ceil((7.13 - 0.4) / 0.1) + 1
+    for ours, theirs in zip(*found, strict=True):
+        assert (ours.start_s, ours.end_s, ours.last) == (theirs.start_s, theirs.end_s, theirs.last)
+        assert list(ours.probabilities.values()) == pytest.approx(list(theirs.probabilities.values()), abs=1e-4)
+    assert [row.last for row in found[0]].count(True) == 1
+    assert found[0][-1].end_s == pytest.approx(7.13, abs=1e-4)
+
+
+def test_a_window_is_answered_as_a_file_that_holds_only_it(home: Path, song: Path, tmp_path: Path) -> None:
+    sound, _ = soundfile.read(song, start=3 * 48000, stop=round(3.4 * 48000))
+    soundfile.write(tmp_path / "part.wav", sound, 48000)
+    (alone,) = predict(home / "model.onnx", [tmp_path / "part.wav"])
+    window = next(row for row in predict(home / "model.onnx", [song], window_s=0.4, hop_s=0.2) if row.start_s == 3.0)
+    # The resampler hears the neighbours of a window, and silence around a file.
+    assert list(window.probabilities.values()) == pytest.approx(list(alone.probabilities.values()), abs=0.02)
+
+
+def test_events_begin_and_end_within_a_hop_of_the_truth(home: Path, song: Path, tmp_path: Path) -> None:
+    job = Job.of(home / "model.onnx", [song], window_s=0.4, hop_s=0.1, rule=Rule(), timelines=tmp_path / "drawn")
+    done = predict_to(job, tmp_path / "events.csv")
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "events.csv").read_text())))
+    assert [row["label"] for row in rows] == ["low", "high", "low"]
+    for row, (start_s, end_s) in zip(rows, ((0, 2), (2, 5), (5, 7.13)), strict=True):
+        assert abs(float(row["start_s"]) - start_s) <= 0.1 + 1e-6
+        assert abs(float(row["end_s"]) - end_s) <= 0.1 + 1e-6
+        assert float(row["probability"]) > 0.5
+    assert (done.rows, done.recordings, done.failures) == (3, 1, ())
+    assert (tmp_path / "drawn" / "song.png").stat().st_size > 5000
+    assert not (tmp_path / "events.csv.part").exists()
+
+
+def test_every_format_holds_the_same_events(home: Path, song: Path, tmp_path: Path) -> None:
+    job = Job.of(home / "model.onnx", [song], window_s=0.4, hop_s=0.1, rule=Rule())
+    suffixes = {"jsonl": ".jsonl", "csv": ".csv", "parquet": ".parquet", "audacity": ".txt", "rttm": ".rttm"}
+    text = {}
+    for name, suffix in (*suffixes.items(), ("raven", ".selections.txt")):
+        place = tmp_path / f"out{suffix}"
+        assert predict_to(job, place).places == (place,)
+        text[name] = place.read_text() if name != "parquet" else ""
+    truth = [json.loads(line) for line in text["jsonl"].splitlines()]
+    spans = [(row["start_s"], row["end_s"], row["label"], row["probability"]) for row in truth]
+    audacity = [line.split("\t") for line in text["audacity"].splitlines()]
+    assert [(float(a), float(b), c) for a, b, c in audacity] == [(a, b, f"{c} {p:.2f}") for a, b, c, p in spans]
+    rttm = [line.split(" ") for line in text["rttm"].splitlines()]
+    assert [len(fields) for fields in rttm] == [10] * 3
+    assert [(f[0], f[1], float(f[3]), float(f[4]), f[7]) for f in rttm] == [
+        ("SPEAKER", "song", pytest.approx(a), pytest.approx(b - a), c) for a, b, c, _ in spans
+    ]
+    raven = list(csv.DictReader(io.StringIO(text["raven"]), delimiter="\t"))
+    assert [(float(row["Begin Time (s)"]), float(row["End Time (s)"]), row["Label"]) for row in raven] == [
+        (a, b, c) for a, b, c, _ in spans
+    ]
+    assert {(row["Low Freq (Hz)"], row["High Freq (Hz)"]) for row in raven} == {("0.0", "8000.0")}
+    import pyarrow.parquet
+
+    table = pyarrow.parquet.read_table(tmp_path / "out.parquet").to_pylist()
+    assert [(row["start_s"], row["end_s"], row["label"], row["probability"]) for row in table] == spans
+
+
+def test_answers_as_csv_and_parquet_have_a_column_for_every_class(home: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.wav"
+    bad.write_text("no sound")
+    job = Job.of(home / "model.onnx", [home / "tones" / "low", bad])
+    done = predict_to(job, tmp_path / "a.csv")
+    predict_to(job, tmp_path / "a.parquet")
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "a.csv").read_text())))
+    assert (len(rows), len(done.failures)) == (13, 1)
+    assert {row["label"] for row in rows[:12]} == {"low"}
+    for row in rows[:12]:
+        assert float(row["prob:low"]) + float(row["prob:high"]) == pytest.approx(1)
+        assert float(row["probability"]) == float(row["prob:low"])
+    assert "not readable as sound" in rows[12]["error"]
+    import pyarrow.parquet
+
+    table = pyarrow.parquet.read_table(tmp_path / "a.parquet").to_pylist()
+    assert [row["path"] for row in table] == [row["path"] for row in rows]
+    assert [row["prob:low"] for row in table[:12]] == [float(row["prob:low"]) for row in rows[:12]]
+    assert table[12]["prob:low"] is None
+
+
+def test_audacity_gets_a_file_for_each_recording(home: Path, song: Path, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    twin = tmp_path / "other" / "song.wav"
+    twin.write_bytes(song.read_bytes())
+    job = Job.of(home / "model.onnx", [song, twin], window_s=0.4, rule=Rule())
+    done = predict_to(job, tmp_path / "labels", format_name="audacity")
+    assert [place.name for place in done.places] == ["song.txt", "song-2.txt"]
+    assert done.places[0].read_text() == done.places[1].read_text() != ""
+
+
+def test_a_name_is_taken_once() -> None:
+    taken: set[str] = set()
+    names = [own_name(path, taken) for path in ("a/x.wav", "b/x.wav", "c/x.flac", "https://h/y.wav", "-")]
+    assert names == ["x", "x-2", "x-3", "y", "recording"]
+
+
+def test_killed_in_the_middle_it_goes_on_with_the_rows_of_an_undisturbed_run(home: Path, tmp_path: Path) -> None:
+    """A real SIGKILL, at a moment that nobody chooses, twice."""
+    rng = np.random.default_rng(0)
+    (tmp_path / "many").mkdir()
+    for number in range(1000):
+        hz = 300 if rng.random() < 0.5 else 3000
+        soundfile.write(tmp_path / "many" / f"{number:04}.wav", tone(hz * rng.uniform(0.9, 1.1), 0.2), RATE_HZ)
+    (tmp_path / "many" / "0500.wav").write_text("no sound")
+    given = [home / "model.onnx", tmp_path / "many", "--window", "0.1", "--hop", "0.05", "--threads", "1", "--out"]
+    whole = earsight(*given, tmp_path / "whole.jsonl")
+    assert whole.returncode == 2
+    assert "could not be read, or not to the end: 1 recording" in whole.stderr
+    out, part = tmp_path / "killed.jsonl", tmp_path / "killed.jsonl.part"
+    for kilobytes in (20, 120):
+        running = subprocess.Popen(command(*given, out, "--resume"), stderr=subprocess.DEVNULL)
+        while not (part.exists() and part.stat().st_size > kilobytes * 1000) and running.poll() is None:
+            time.sleep(0.002)
+        running.send_signal(signal.SIGKILL)
+        assert running.wait() == -signal.SIGKILL
+        assert not out.exists()
+    with part.open("ab") as file:
+        file.write(b'{"row": {"path": "torn')
+    refused = earsight(*given, out)
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert "pass --resume" in refused.stderr
+    done = earsight(*given, out, "--resume")
+    assert done.returncode == 2
+    assert "of them before" in done.stdout
+    rows = out.read_text().splitlines()
+    assert len(rows) == len(set(rows)) == 3 * 999 + 1
+    # Batches of other neighbours may end in another last digit.
+    for ours, theirs in zip(map(json.loads, rows), map(json.loads, (tmp_path / "whole.jsonl").open()), strict=True):
+        first, second = ours.pop("probabilities"), theirs.pop("probabilities")
+        assert ours == theirs
+        if first is not None:
+            assert list(first.values()) == pytest.approx(list(second.values()), abs=1e-6)
+    assert not part.exists()
+
+
+def test_other_work_is_not_gone_on_with(home: Path, song: Path, tmp_path: Path) -> None:
+    part = tmp_path / "x.jsonl.part"
+
+    def interrupted(*_: object, **__: object) -> Iterator[None]:
+        raise KeyboardInterrupt
+        yield
+
+    job = Job.of(home / "model.onnx", [song], window_s=0.4)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("earsight.tasks.predict_file.answer", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            predict_to(job, tmp_path / "x.jsonl")
+    assert part.exists()
+    other = Job.of(home / "model.onnx", [song], window_s=0.4, hop_s=0.05)
+    with pytest.raises(DataError, match="windows differ"):
+        predict_to(other, tmp_path / "x.jsonl", resume=True)
+    assert predict_to(job, tmp_path / "x.jsonl", resume=True).resumed == 0
+    with pytest.raises(SettingsError, match="exists; pass --overwrite"):
+        predict_to(job, tmp_path / "x.jsonl")
+
+
+@pytest.mark.parametrize("ending", ["wav", "flac", "mp3"])
+def test_a_truncated_recording_is_answered_and_marked(home: Path, tmp_path: Path, ending: str) -> None:
+    soundfile.write(tmp_path / f"whole.{ending}", high(20), RATE_HZ)
+    data = (tmp_path / f"whole.{ending}").read_bytes()
+    path = tmp_path / f"x.{ending}"
+    path.write_bytes(data[: len(data) // 2])
+    (row,) = predict(home / "model.onnx", [path])
+    assert row.label == "high"
+    assert row.truncated is not None
+    assert row.failed
+    assert row.to_dict()["truncated"] == row.truncated
+    rows = list(predict(home / "model.onnx", [path], window_s=0.4, hop_s=0.4))
+    assert {row.label for row in rows[:-1]} == {"high"}
+    assert 5 < rows[-2].end_s < 15
+    assert (rows[-1].label, rows[-1].start_s, rows[-1].last) == (None, rows[-2].end_s, True)
+    assert "truncated" in rows[-1].error or "damaged after" in rows[-1].error
+
+
+def test_a_recording_of_hours_is_not_read_as_a_whole(home: Path, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "x.wav", np.zeros(8000 * 3601, dtype=np.uint8).view(np.int8).astype(np.int16), 8000)
+    (row,) = predict(home / "model.onnx", [tmp_path / "x.wav"])
+    assert "longer than 60 minutes" in row.error
+    assert "--window 0.4" in row.error
+
+
+def test_what_was_not_heard_of_a_long_recording_is_told(home: Path, song: Path) -> None:
+    done = earsight(home / "model.onnx", song)
+    assert done.returncode == 0
+    assert "only 0.4 s of 1 recording were heard" in done.stderr
+    assert "pass --window 0.4" in done.stderr
+    assert len(done.stdout.splitlines()) == 1
+
+
+def test_folders_patterns_tables_and_repeats_are_listed(home: Path, tmp_path: Path, song: Path) -> None:
+    low = home / "tones" / "low"
+    table = tmp_path / "clips.csv"
+    table.write_text(f"path,start,end,note\n{song},0.5,1.5,x\n{low / 'low00.wav'},,,y\n")
+    found = list_recordings([low, f"{low}/low0[01].wav", table, song, song])
+    assert len(found) == 12 + 1 + 1
+    assert found[12] == Recording(str(song), 0.5, 1.5)
+    assert found[13] == Recording(str(song))
+    odd = tmp_path / "odd[1].wav"
+    odd.write_bytes(song.read_bytes())
+    assert list_recordings([odd]) == [Recording(str(odd))]
+    assert list_recordings([tmp_path / "*.wav"]) == [Recording(str(odd))]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("file,label\nx.wav,a\n", "no column 'path'"),
+        ("path,start,end\nx.wav,3,2\n", "end must be after start"),
+        ("path,start\nx.wav,soon\n", "'soon' is no number of seconds"),
+        ("path,start\n,1\n", "line 2: no path"),
+    ],
+)
+def test_a_table_that_names_no_recordings_is_refused(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "x.csv").write_text(text)
+    with pytest.raises(DataError, match=words):
+        list_recordings([tmp_path / "x.csv"])
+
+
+def test_a_span_of_a_table_is_heard_alone(home: Path, song: Path, tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text(f"path,start,end\n{song},0.5,1.5\n{song},2.5,4.5\n")
+    rows = list(predict(home / "model.onnx", [tmp_path / "x.csv"]))
+    assert [(row.label, row.start_s, row.end_s) for row in rows] == [("low", 0.5, 1.5), ("high", 2.5, 4.5)]
+    rows = list(predict(home / "model.onnx", [tmp_path / "x.csv"], window_s=0.4, hop_s=0.4))
+    assert [row.start_s for row in rows] == pytest.approx([0.5, 0.9, 1.1, 2.5, 2.9, 3.3, 3.7, 4.1])
+    assert [row.last for row in rows] == [False, False, True, False, False, False, False, True]
+
+
+def test_a_recording_comes_from_standard_input(home: Path, song: Path) -> None:
+    done = earsight(home / "model.onnx", "-", "--window", "0.4", input=None, stdin=song.open("rb"))
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 0, done.stderr
+    assert {row["path"] for row in rows} == {"-"}
+    assert rows[-1]["end_s"] == pytest.approx(7.13, abs=1e-4)
+
+
+def test_addresses_are_fetched_and_their_failures_are_rows(home: Path, song: Path) -> None:
+    """A real server on the loopback."""
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(home))
+    handler.log_message = lambda *_: None  # type: ignore[attr-defined]
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        base = f"http://127.0.0.1:{server.server_port}"
+        found, absent = predict(home / "model.onnx", [f"{base}/song.wav", f"{base}/absent.wav"])
+    finally:
+        server.shutdown()
+    (local,) = predict(home / "model.onnx", [song])
+    assert (found.path, found.label) == (f"{base}/song.wav", local.label)
+    assert found.probabilities == pytest.approx(local.probabilities)
+    assert absent.label is None
+    assert f"can't fetch {base}/absent.wav" in absent.error
+
+
+def test_bad_recordings_are_rows_and_lose_no_other(home: Path, tmp_path: Path) -> None:
+    good = home / "tones" / "high" / "high00.wav"
+    sounds = {"stereo16": (np.zeros((8000, 16)) + high(0.5)[:, None], "PCM_16", 16000)}
+    sounds |= {name: (high(0.5, 8000), name, 8000) for name in ("PCM_U8", "PCM_24", "ULAW", "ALAW", "IMA_ADPCM")}
+    sounds["fast"] = (high(0.5, 192000), "PCM_16", 192000)
+    for name, (sound, subtype, rate_hz) in sounds.items():
+        soundfile.write(tmp_path / f"ok-{name}.wav", sound, rate_hz, subtype=subtype)
+    for name, value in (("nan", math.nan), ("inf", math.inf)):
+        soundfile.write(tmp_path / f"bad-{name}.wav", np.array([0.1, value, 0.1]), 16000, subtype="FLOAT")
+    (tmp_path / "bad-text.wav").write_text("hello")
+    (tmp_path / "bad-empty.wav").touch()
+    soundfile.write(tmp_path / "bad-none.wav", np.zeros(0), 16000)
+    (tmp_path / "bad-link.wav").symlink_to(tmp_path / "gone")
+    os.mkfifo(tmp_path / "bad-pipe.wav")
+    names = sorted(path for path in tmp_path.iterdir())
+    for window_s in (None, 0.4):
+        rows = list(predict(home / "model.onnx", [*names, tmp_path / "absent.wav", good], window_s=window_s))
+        of = {Path(row.path).name: row for row in rows}
+        assert {name for name, row in of.items() if row.error} == {
+            "absent.wav",
+            *(path.name for path in names if path.name.startswith("bad")),
+        }
+        assert all("\n" not in row.error for row in rows if row.error)
+        assert {row.label for row in rows if not row.error} <= {"high", "unknown"}
+        assert of["high00.wav"].label == "high"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--window", "0"], "--window must be above 0 s"),
+        (["--window", "0.4", "--hop", "0.5"], "--hop must be from 0.001 s to --window 0.4"),
+        (["--window", "nan"], "--window must be above 0 s"),
+        (["--window", "3"], "--window 3 is longer than the 0.4 s that the network hears"),
+        (["--hop", "1"], "--hop 1 is for windows; pass --window too"),
+        (["--events"], "pass --window SECONDS too"),
+        (["--timelines", "x"], "pass --window SECONDS too"),
+        (["--start-at", "0.3"], "pass --events too"),
+        (["--window", "0.4", "--events", "--start-at", "2"], "--start-at is a probability"),
+        (["--format", "rttm"], "--format rttm holds events; pass --events"),
+        (["--format", "parquet"], "pass --out FILE.parquet"),
+        (["--resume"], "--resume is for a file; pass --out FILE too"),
+        (["--out", "x.doc"], "no ending that says its format"),
+        (["--out", "absent/x.csv"], "no folder absent"),
+        (["--out", "."], "is a folder; give the name of a file"),
+        (["--threads", "-1"], "threads"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_one_line(
+    home: Path, song: Path, tmp_path: Path, options: list[str], words: str
+) -> None:
+    done = earsight(home / "model.onnx", song, *options, cwd=tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert words in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_several_crops_of_a_clip_make_no_difference_to_a_window(tmp_path: Path, song: Path) -> None:
+    settings = recipe(epochs=1, audio={"crop_s": 0.4, "score_crops": 3})
+    train(write_tones(tmp_path / "tones"), recipe=settings, out=tmp_path / "run", threads=1)
+    rows = list(predict(tmp_path / "run", [song], window_s=0.4, hop_s=0.4))
+    classifier = es.Classifier.load(tmp_path / "run")
+    window = next(iter(module.windows(song, classifier.audio, 0.4, 0.4)))
+    expected = classifier.probabilities(np.repeat(window.samples[None], 3, axis=0))[0]
+    assert list(rows[0].probabilities.values()) == pytest.approx(list(expected), abs=1e-6)
+
+
+def test_predict_is_lazy_and_refuses_at_once(home: Path) -> None:
+    with pytest.raises(EarsightError, match="no such run folder"):
+        predict("absent", ["x.wav"])
+    with pytest.raises(DataError, match="no recordings given"):
+        predict(home / "model.onnx", [])
