@@ -24,6 +24,7 @@ def test_the_names() -> None:
         "Recipe",
         "__version__",
         "evaluate",
+        "load_model",
         "load_waveform",
         "predict",
         "read_dataset",
