@@ -14,7 +14,7 @@ from earsight.mel.settings import AugmentSettings, MelSettings
 from earsight.mel.spectrogram import MelSpectrogram, Warp
 from earsight.mel.wave_augment import Banks, apply_waves, coloured_noise, draw_waves, reverberated
 
-OFF = AugmentSettings(mixup_alpha=0, time_masks=0, freq_masks=0)
+OFF = AugmentSettings(speed=0, mixup_alpha=0, time_masks=0, freq_masks=0)
 SMALL = MelSettings(n_mels=32, hop_length=256)
 CROP = 8000
 

@@ -14,7 +14,7 @@ class AudioSettings(Settings):
     """Channels that the network hears; 1 mixes all into one."""
     trim_db: float | None = Field(30.0, gt=0)
     """Cut leading and trailing frames this many dB below the loudest one; none: keep all."""
-    short: Literal["whole", "around"] = "whole"
+    short: Literal["whole", "around"] = "around"
     """What becomes of a clip whose sound, when trimmed, is shorter than the crop: it stays whole, so that the crop in
     its middle may miss the sound; or it is cut around its sound, a fifth longer than the crop."""
     peak_normalise: bool = True

@@ -65,7 +65,7 @@ class AugmentSettings(Settings):
 
     shift_s: float = Field(0.0, ge=0)
     """Move the crop by up to this many seconds, beyond the ends of the clip too."""
-    speed: float = Field(0.0, ge=0, le=1)
+    speed: float = Field(0.15, ge=0, le=1)
     """Play up to this share faster or slower, pitch and tempo together; 0.1: between 1/1.1 and 1.1."""
     stretch: float = Field(0.0, ge=0, le=1)
     """Change the tempo alone by up to this share."""
