@@ -15,7 +15,7 @@ EXTRA_OF = {
     "jinja2": "train",
     "filelock": "train",
     "pooch": "train",
-    "captum": "explain",
+    "captum": "train",
     "onnx": "export",
     "onnxruntime": "export",
     "onnxscript": "export",

@@ -76,6 +76,15 @@ def test_intervals_and_speakers_stand_in_the_page(tmp_path: Path, report: Report
     assert rows == [("07", "60", "0.500"), ("&lt;3&gt;", "30", "0.750")]
 
 
+def test_what_spoke_for_the_mistakes_stands_below_them(tmp_path: Path, report: Report) -> None:
+    picture = tmp_path / "mistakes.png"
+    picture.write_bytes(b"a picture")
+    write_report(tmp_path / "r.html", dataclasses.replace(report, explained=FigureEntry("Why", "words", picture)))
+    page = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert page.index("Most confident mistakes") < page.index(base64.b64encode(b"a picture").decode())
+    assert "<b>Why.</b> words" in page
+
+
 def test_banners(tmp_path: Path, report: Report) -> None:
     write_report(tmp_path / "r.html", dataclasses.replace(report, training_score=True, synthetic=True, mistakes=()))
     page = (tmp_path / "r.html").read_text(encoding="utf-8")

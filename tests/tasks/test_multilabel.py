@@ -111,7 +111,7 @@ def test_prediction_tells_all_labels_over_their_thresholds(run: Path, tmp_path: 
 def test_thresholds_decide_what_is_predicted(run: Path, tmp_path: Path) -> None:
     for name in ("model.json", "model.safetensors"):
         shutil.copy(run / name, tmp_path)
-    sound = written(tmp_path / "a.wav", 300)
+    sound = written(tmp_path / "a.wav", 1000)
     classifier = es.Classifier.load(tmp_path)
     classifier.thresholds = (0.0, 1.0, 0.0)  # high, low, middle
     keep_fitted(classifier, tmp_path)

@@ -1,5 +1,6 @@
 """The whole way on small real files: train, stop, resume, evaluate, predict."""
 
+import base64
 import csv
 import json
 import math
@@ -286,7 +287,7 @@ def test_two_processes_train_the_network_that_one_trains(tones: Path, tmp_path: 
 
 
 def test_accumulated_batches_are_one_large_batch(tones: Path, tmp_path: Path) -> None:
-    off = {"augment": {"mixup_alpha": 0.0, "time_masks": 0, "freq_masks": 0}, "audio": {"crop_s": 0.5}}
+    off = {"augment": {"speed": 0.0, "mixup_alpha": 0.0, "time_masks": 0, "freq_masks": 0}, "audio": {"crop_s": 0.5}}
     whole = {**ALIKE, **off, "epochs": 2, "batch_size": 8}
     small = {**whole, "batch_size": 4}
     for name, changes in (("whole", whole), ("small", small), ("parts", {**small, "accumulate": 2})):
@@ -300,6 +301,20 @@ def test_more_processes_than_clips_in_a_batch_are_refused(tones: Path, tmp_path:
     plan = plan_training(tones, recipe(batch_size=2), recipe_name="quick", split_kind="random", out=tmp_path / "run")
     with pytest.raises(SettingsError, match="3 processes share a batch of 2 clips; raise --batch-size to 6"):
         check_batches(plan, Machine(devices=3))
+
+
+def test_the_most_confident_mistakes_are_explained_where_there_are_any(tmp_path: Path) -> None:
+    """Of noise, whose labels nothing tells."""
+    rng = np.random.default_rng(0)
+    for number in range(40):
+        path = tmp_path / "data" / "ab"[number % 2] / f"{number}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, 0.1 * rng.standard_normal(8000), 16000)
+    run = train(tmp_path / "data", recipe=recipe(epochs=1), out=tmp_path / "run", threads=1).run
+    wrong = read_csv(run / "predictions.csv").mistakes(4)
+    assert wrong
+    drawn = (run / "figures" / "mistakes.png").read_bytes()
+    assert base64.b64encode(drawn).decode() in (run / "report.html").read_text()
 
 
 def test_the_temperature_is_fitted_on_validation_clips_and_kept(trained: Path) -> None:

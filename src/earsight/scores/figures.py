@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -82,42 +83,57 @@ def _pitch_ticks(mel_hz: npt.NDArray[np.float64]) -> tuple[list[float], list[str
     return [float(rows[n]) for n in spaced], [names[n] for n in spaced]
 
 
-def draw_explanation(
-    path: Path,
-    decibel: npt.NDArray[np.floating[Any]],
-    heat: npt.NDArray[np.floating[Any]],
-    waveform: npt.NDArray[np.floating[Any]],
-    *,
-    hop_s: float,
-    rate_hz: int,
-    mel_hz: npt.NDArray[np.float64],
-    title: str,
-) -> Path:
-    """The mel image, dimmed where nothing spoke for the answer, with lines around what spoke most; the waveform below.
+@dataclass(frozen=True)
+class Explained:
+    """A mel image and what spoke for an answer in it. decibel, heat: float [mels, frames], heat in [0, 1]. waveform:
+    float [samples] at rate_hz. hop_s: seconds a frame. mel_hz: centre of each mel bin."""
 
-    decibel, heat: float [mels, frames], heat in [0, 1]. waveform: float [samples] at rate_hz. Raises DataError where
-    they don't fit each other.
-    """
-    if decibel.shape != heat.shape or mel_hz.shape != heat.shape[:1]:
-        raise DataError(f"an image of {decibel.shape} with heat of {heat.shape} and {mel_hz.shape} mel frequencies")
-    figure = new_figure(9, 5.2)
-    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
-    extent = (0, heat.shape[1] * hop_s, -0.5, heat.shape[0] - 0.5)
-    alpha = 0.35 + 0.65 * np.clip(heat, 0, 1)
+    decibel: npt.NDArray[np.float32]
+    heat: npt.NDArray[np.float32]
+    waveform: npt.NDArray[np.float32]
+    rate_hz: int
+    hop_s: float
+    mel_hz: npt.NDArray[np.float64]
+
+
+def draw_explanations(path: Path, found: Sequence[Explained], titles: Sequence[str]) -> Path:
+    """Mel images, dimmed where nothing spoke for the answer, with lines around what spoke most; each with its waveform
+    below, two beside each other. Raises DataError where sizes don't fit each other."""
+    columns = min(2, len(found))
+    rows = -(-len(found) // columns)
+    figure = new_figure(9 if columns == 1 else 13, 5.2 * rows if columns == 1 else 4.2 * rows)
+    axes = figure.subplots(2 * rows, columns, squeeze=False, height_ratios=(4, 1) * rows)
+    for number, (one, title) in enumerate(zip(found, titles, strict=True)):
+        row, column = divmod(number, columns)
+        _draw_explained(axes[2 * row, column], axes[2 * row + 1, column], one, short_label(title, 90 // columns))
+    for number in range(len(found), rows * columns):
+        for axis in axes[2 * (number // columns) : 2 * (number // columns) + 2, number % columns]:
+            axis.set_visible(False)
+    return save_figure(figure, path)
+
+
+def _draw_explained(above: Any, below: Any, one: Explained, title: str) -> None:
+    decibel, heat = one.decibel, one.heat
+    if decibel.shape != heat.shape or one.mel_hz.shape != heat.shape[:1]:
+        raise DataError(f"an image of {decibel.shape} with heat of {heat.shape} and {one.mel_hz.shape} mel frequencies")
+    extent = (0, heat.shape[1] * one.hop_s, -0.5, heat.shape[0] - 0.5)
     above.set_facecolor("black")
-    above.imshow(decibel, origin="lower", aspect="auto", extent=extent, cmap="magma", alpha=alpha)
-    seconds = (np.arange(heat.shape[1]) + 0.5) * hop_s
+    above.imshow(
+        decibel, origin="lower", aspect="auto", extent=extent, cmap="magma", alpha=0.35 + 0.65 * np.clip(heat, 0, 1)
+    )
+    seconds = (np.arange(heat.shape[1]) + 0.5) * one.hop_s
     if heat.max() > 0.5:
         above.contour(seconds, np.arange(heat.shape[0]), heat, levels=[0.5], colors="#56b4e9", linewidths=1.5)
-    rows, names = _pitch_ticks(mel_hz)
+    rows, names = _pitch_ticks(one.mel_hz)
     above.set_yticks(rows, names)
     above.set_ylabel("frequency (Hz, mel scale)")
-    above.set_title(short_label(title, 90), parse_math=False)
-    below.plot(np.arange(len(waveform)) / rate_hz, waveform, color=COLOURS[0], linewidth=0.5)
-    below.set_xlim(0, len(waveform) / rate_hz)
+    above.set_title(title, parse_math=False)
+    above.sharex(below)
+    above.tick_params(labelbottom=False)
+    below.plot(np.arange(len(one.waveform)) / one.rate_hz, one.waveform, color=COLOURS[0], linewidth=0.5)
+    below.set_xlim(0, len(one.waveform) / one.rate_hz)
     below.set_xlabel("time (s)")
     below.set_ylabel("waveform")
-    return save_figure(figure, path)
 
 
 def draw_curve(

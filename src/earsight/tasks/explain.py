@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from earsight import extras
 from earsight.audio.decode import Samples
 from earsight.audio.load import load_waveform, middle_crop
 from earsight.errors import SettingsError
+from earsight.scores.figures import Explained, draw_explanations
 from earsight.tasks.devices import check_device_name, find_device
 
 if TYPE_CHECKING:
@@ -18,20 +18,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Explanation:
-    """Of the middle crop of a recording. label: what is explained. probability: of it, in that crop. heat: float32
-    [n_mels, frames] in [0, 1]. decibel: float32 [n_mels, frames], what the network saw. waveform: float32 [samples].
-    mel_hz: centre of each mel bin."""
+class Explanation(Explained):
+    """Of the middle crop of a recording. label: what is explained. probability: of it, in that crop."""
 
     label: str
     probability: float
     method: str
-    heat: npt.NDArray[np.float32]
-    decibel: npt.NDArray[np.float32]
-    waveform: npt.NDArray[np.float32]
-    rate_hz: int
-    hop_s: float
-    mel_hz: npt.NDArray[np.float64]
+
+    def __str__(self) -> str:
+        return f"{self.label} {self.probability:.2f} ({self.method})"
 
     @property
     def strongest(self) -> tuple[float, float]:
@@ -63,22 +58,12 @@ def explain(
         raise SettingsError(f"no folder {place.parent} for {place.name}; make it, or name another --out")
     extras.check("torch", "timm", "safetensors", "captum", "matplotlib")
     from earsight.network.classifier import Classifier
-    from earsight.scores.figures import draw_explanation
 
     classifier = Classifier.load(run, str(find_device(device)))
     if label is not None and label not in classifier.labels:
         raise SettingsError(f"no label {label!r}; the model knows {', '.join(classifier.labels)}")
     found = explain_waveform(classifier, load_waveform(source, classifier.audio), label)
-    draw_explanation(
-        place,
-        found.decibel,
-        found.heat,
-        found.waveform,
-        hop_s=found.hop_s,
-        rate_hz=found.rate_hz,
-        mel_hz=found.mel_hz,
-        title=f"{Path(source).name}: {found.label} {found.probability:.2f} ({found.method})",
-    )
+    draw_explanations(place, [found], [f"{Path(source).name}: {found}"])
     return found
 
 

@@ -15,12 +15,19 @@ from earsight.network.checkpoint import keep_fitted
 from earsight.network.classifier import Classifier
 from earsight.scores.calibration import Reliability, fit_temperature, reliability, risk_coverage, with_temperature
 from earsight.scores.crossval import group_scores, resampled_scores
-from earsight.scores.figures import draw_confusion, draw_curve, draw_reliability, draw_risk_coverage
+from earsight.scores.figures import (
+    draw_confusion,
+    draw_curve,
+    draw_explanations,
+    draw_reliability,
+    draw_risk_coverage,
+)
 from earsight.scores.intervals import Interval
 from earsight.scores.kinds import AnyMetrics, AnyPredictions, measure
 from earsight.scores.multilabel import MultiMetrics, MultiPredictions, fit_thresholds
 from earsight.scores.report import FigureEntry, LeftOut, Report, wav_bytes, worst_mistakes, write_report
 from earsight.tasks.decoded import Decoded
+from earsight.tasks.explain import explain_waveform
 from earsight.tasks.finish_multilabel import draw_label_bars, draw_label_calibration
 from earsight.tasks.loop import Progressed
 from earsight.tasks.plan import Plan
@@ -92,8 +99,23 @@ def finish(
         **{"calibration": calibration, "thresholds": thresholds, "unknown": unknown},
         **{"intervals": intervals, "groups": groups},
     }
-    _write_report(run / "report.html", plan, decoded, done, predictions, test, valid, tuple(figures), facts)
+    explained = _explain(classifier, decoded, predictions, run / "figures" / "mistakes.png")
+    _write_report(run / "report.html", plan, decoded, done, predictions, test, valid, tuple(figures), explained, facts)
     return test, valid
+
+
+def _explain(classifier: Classifier, decoded: Decoded, predictions: AnyPredictions, path: Path) -> FigureEntry | None:
+    """The first four mistakes that the report plays."""
+    rows = predictions.mistakes(4)
+    if not rows:
+        return None
+    found = [explain_waveform(classifier, decoded.store.waveform(decoded.parts["test"][row])) for row in rows]
+    titles = [f"{one}; truth: {predictions.told(row)[0]}" for row, one in zip(rows, found, strict=True)]
+    return FigureEntry(
+        "What spoke for the first of them",
+        "The mel image of the middle of each clip, bright where it spoke for the answer.",
+        draw_explanations(path, found, titles),
+    )
 
 
 def draw_calibration(
@@ -187,6 +209,7 @@ def _write_report(
     test: AnyMetrics,
     valid: AnyMetrics | None,
     figures: tuple[FigureEntry, ...],
+    explained: FigureEntry | None,
     facts: dict[str, Any],
 ) -> None:
     store, parts, split = decoded.store, decoded.parts, decoded.split
@@ -229,6 +252,7 @@ def _write_report(
             facts=listed,
             figures=figures,
             mistakes=worst_mistakes(predictions, sound_of),
+            explained=explained,
             failures=tuple(LeftOut(str(f.path), f.reason) for f in decoded.failures),
             settings=facts["recipe"],
             versions=facts["versions"],
