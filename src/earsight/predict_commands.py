@@ -58,7 +58,7 @@ def predict(
     events
         Put the windows together: what was heard from when to when.
     start_at
-        The probability at which an event begins; otherwise 0.5, or the label's threshold where clips have several.
+        The probability at which an event begins; otherwise 0.3, or the label's threshold where clips have several.
     stay_at
         The probability below which it ends; otherwise 0.7 of --start-at.
     shortest

@@ -70,7 +70,7 @@ def test_an_event_begins_at_one_probability_and_stays_down_to_another() -> None:
 
 def test_with_one_label_the_likeliest_that_begins_ends_the_one_before() -> None:
     rows = [[0.7, 0.3, 0], [0.45, 0.45, 0.1], [0.4, 0.55, 0], [0.42, 0.4, 0.1], [0.1, 0.2, 0.7]]
-    found = events_of(rows, Rule())
+    found = events_of(rows, Rule(start_at=0.5))
     assert [(event.label, event.start_s, event.end_s) for event in found] == [("a", 0, 2), ("b", 2, 4), ("c", 4, 5)]
 
 

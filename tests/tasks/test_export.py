@@ -14,7 +14,11 @@ import torch
 
 import earsight as es
 from earsight.audio.load import load_waveform
+from earsight.audio.settings import AudioSettings
 from earsight.errors import ModelError, SettingsError
+from earsight.mel.settings import MelSettings
+from earsight.network.portable import Portable
+from earsight.network.settings import NetworkSettings
 from earsight.tasks import export as module
 from earsight.tasks.export import export
 from earsight.tasks.train import train
@@ -225,3 +229,18 @@ def test_files_that_are_not_ours_are_refused(exported: Path, tmp_path: Path) -> 
             Exported.load(saved(broken))
     with pytest.raises(ModelError, match="not of earsight export"):
         Exported.load(saved(None))
+
+
+def test_silence_and_what_is_nearly_silent_are_answered_as_the_run_answers_them(tmp_path: Path) -> None:
+    """Of images as large as they are by default: 40,000 equal numbers added up in 32 bits lose digits."""
+    network = NetworkSettings(model="test_efficientnet", pretrained=False)
+    torch.manual_seed(0)
+    portable = Portable.of(es.Classifier(("a", "b", "c"), AudioSettings(), MelSettings(), network).eval())
+    answer = module._write_onnx(portable, tmp_path / "x.onnx", {"format": 1})
+    sounding = np.zeros((1, 48000), dtype=np.float32)
+    sounding[0, 30000:30800] = np.random.default_rng(0).standard_normal(800)
+    for sound in (np.zeros((1, 48000), dtype=np.float32), np.zeros((1, 900), dtype=np.float32), sounding):
+        assert np.abs(answer(sound) - portable.reference(sound)).max() < 1e-5
+    silence = torch.zeros(1, 1, 48000)
+    assert not portable.image(silence).any()
+    assert not portable.plain[0].image(silence).any()

@@ -87,7 +87,9 @@ class MelImage(nn.Module):
     def _standardised(plane: Tensor) -> Tensor:
         mean = plane.mean(dim=(1, 2, 3), keepdim=True)
         deviation = plane.std(dim=(1, 2, 3), keepdim=True, correction=0)
-        return (plane - mean) / deviation.clamp_min(1e-5)  # silence has no deviation and becomes zeros
+        # Silence becomes zeros: the last digits of the mean of many equal numbers must not count.
+        silent = deviation <= 1e-5 + 1e-5 * mean.abs()
+        return (plane - mean) / deviation.masked_fill(silent, math.inf)
 
 
 class Resize(nn.Module):

@@ -10,10 +10,13 @@ from earsight.errors import SettingsError
 
 Floats = npt.NDArray[np.float64]
 
+_START_AT = 0.3
+"""Means of windows that hear more than one thing are low: docs/predict.md has what other values found."""
+
 
 @dataclass(frozen=True)
 class Rule:
-    """When an event begins and ends. start_at: the probability at which it begins; None: 0.5, or, where a clip can have
+    """When an event begins and ends. start_at: the probability at which it begins; None: 0.3, or, where a clip can have
     several labels, the threshold of the label. stay_at: the probability below which it ends; None: 0.7 of the first.
     shortest_s: shorter events are left out. Raises SettingsError."""
 
@@ -99,7 +102,7 @@ class EventFinder:
     def __init__(self, labels: Sequence[str], rule: Rule, thresholds: Sequence[float] | None = None) -> None:
         """thresholds: of each label, where a clip can have several of them at once."""
         self._labels, self._rule, self._several = labels, rule, thresholds is not None
-        defaults = np.asarray(thresholds) if thresholds is not None else np.full(len(labels), 0.5)
+        defaults = np.asarray(thresholds) if thresholds is not None else np.full(len(labels), _START_AT)
         self._on = defaults if rule.start_at is None else np.full(len(labels), rule.start_at)
         stay = 0.7 * self._on if rule.stay_at is None else np.full(len(labels), rule.stay_at)
         self._off: Floats = np.minimum(stay, self._on)
