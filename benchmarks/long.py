@@ -51,9 +51,8 @@ def main() -> None:
         model_path = export(arguments.run, folder / "model.onnx").path
         model = Exported.load(model_path, allowed_cores())
         clips = right_clips(arguments.run, model)
-        print(
-            f"{len(clips)} test clips that are answered rightly, windows of {arguments.window:g} s every {arguments.hop:g} s"
-        )
+        print(f"{len(clips)} test clips that are answered rightly")
+        print(f"windows of {arguments.window:g} s every {arguments.hop:g} s")
         memory(folder, model_path, clips, arguments.window, arguments.hop)
         speed(folder, model, clips, arguments.window, arguments.hop, arguments.rounds)
         events(folder, model_path, clips, arguments.window, arguments.hop)
@@ -109,9 +108,8 @@ def memory(folder: Path, model: Path, clips: list[tuple[str, np.ndarray, int]], 
             raise SystemExit(f"predict ended with {child.returncode}")
         took_s = time.perf_counter() - began
         peaks[name] = usage.ru_maxrss / 1024
-        print(
-            f"  {name:9} peak {peaks[name]:6.0f} MB   {took_s:7.1f} s, {seconds / took_s:.0f} times real time, start and end too"
-        )
+        speed = f"{seconds / took_s:.0f} times real time with the start"
+        print(f"  {name:9} peak {peaks[name]:6.0f} MB   {took_s:7.1f} s, {speed}")
     print(f"  an hour / a minute: {peaks['an hour'] / peaks['a minute']:.3f} of the memory")
 
 
