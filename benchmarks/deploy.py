@@ -1,8 +1,8 @@
 """The small installation beside the full one: size on disk, start, memory, for one exported file and one recording.
 
-MODEL: a file of earsight export. RUN: the run that it was made of. Both are installed anew into folders of their own by uv,
-with the versions of constraints.txt. start: ``earsight predict … one.wav`` from a cold shell, medians (min–max); memory:
-the largest that such a process had.
+MODEL: a file of earsight export. RUN: its run. Both installations are made anew, in folders of their
+own, by uv, with the versions of constraints.txt. start: ``earsight predict … one.wav`` from a cold shell, medians
+(min–max); memory: the largest that such a process had.
 """
 
 import argparse

@@ -111,7 +111,7 @@ def test_every_format_holds_the_same_events(home: Path, song: Path, tmp_path: Pa
 def test_answers_as_csv_and_parquet_have_a_column_for_every_class(home: Path, tmp_path: Path) -> None:
     bad = tmp_path / "bad.wav"
     bad.write_text("no sound")
-    job = Job.of(home / "model.onnx", [home / "tones" / "low", bad])
+    job = Job.of(home / "model.onnx", [home / "tones" / "low", bad], unknown=False)
     done = predict_to(job, tmp_path / "a.csv")
     predict_to(job, tmp_path / "a.parquet")
     rows = list(csv.DictReader(io.StringIO((tmp_path / "a.csv").read_text())))

@@ -11,7 +11,7 @@ from earsight.errors import SettingsError
 Floats = npt.NDArray[np.float64]
 
 _START_AT = 0.3
-"""Means of windows that hear more than one thing are low: docs/predict.md has what other values found."""
+"""Means of windows that hear more than one thing are low: docs/deploy.md has how near events come."""
 
 
 @dataclass(frozen=True)
