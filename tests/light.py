@@ -3,7 +3,6 @@
 import re
 import subprocess
 import sys
-import sysconfig
 from importlib import metadata
 from pathlib import Path
 
@@ -50,14 +49,3 @@ def make_environment(place: Path) -> Path:
                 linked.add(top)
     (packages / "earsight.pth").write_text(f"{ROOT / 'src'}\n")
     return python
-
-
-def packages_bytes() -> int:
-    """Of the files of these distributions on disk."""
-    own = Path(sysconfig.get_path("purelib"))
-    return sum(
-        (own / file).stat().st_size
-        for distribution in needed()
-        for file in distribution.files or []
-        if (own / file).is_file()
-    )

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 import earsight
 from earsight import data_commands, export_commands, predict_commands, score_commands, sweep_commands
 from earsight.errors import EarsightError, SettingsError
-from earsight.plain import plain
+from earsight.plain import counted, plain
 from earsight.recipe_flags import Accelerator, Leaks, Precision, RecipeFlags, chosen_recipe
 from earsight.tasks.recipe import Recipe, explain
 from earsight.terminal import (
@@ -274,7 +274,7 @@ def evaluate(
             print(f"warning: {done.warning}", file=sys.stderr)
         if done.dropped:
             first = plain(done.dropped[0].reason)
-            print(f"{_count(len(done.dropped), 'clip')} left out; the first: {first}", file=sys.stderr)
+            print(f"{counted(len(done.dropped), 'clip')} left out; the first: {first}", file=sys.stderr)
         for failure in done.failures:
             print(f"left out: {plain(failure.path)}: {plain(failure.reason)}", file=sys.stderr)
     return 2 if done.failures else 0
@@ -373,10 +373,6 @@ def bench(
 app.command(data_commands.app)
 for command in (*score_commands.COMMANDS, sweep_commands.sweep, *predict_commands.COMMANDS, *export_commands.COMMANDS):
     app.command(command, help_formatter="plain")
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 if __name__ == "__main__":

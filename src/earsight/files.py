@@ -7,26 +7,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from earsight.errors import SettingsError
+
 
 def write_whole(path: Path, content: bytes | str) -> None:
     """Write a file so that a reader, or the next start after a crash, finds the old or the new, never half of it.
 
     Raises OSError with the name of the file, and leaves nothing beside it.
     """
-    work = part_of(path)
     # surrogateescape: a file name that is not UTF-8 is written as the bytes that it is
-    data = content.encode(errors="surrogateescape") if isinstance(content, str) else content
-    try:
-        with work.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        work.replace(path)
-    except OSError as error:  # of a full disk it does not know the file
-        raise OSError(error.errno, error.strerror, str(path)) from error
-    finally:
-        with suppress(OSError):
-            work.unlink(missing_ok=True)
+    with written_whole(path) as file:
+        file.write(content.encode(errors="surrogateescape") if isinstance(content, str) else content)
 
 
 @contextmanager
@@ -40,11 +31,19 @@ def written_whole(path: Path) -> Iterator[io.BufferedWriter]:
                 file.flush()
                 os.fsync(file.fileno())
         work.replace(path)
-    except OSError as error:
+    except OSError as error:  # of a full disk it does not know the file
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         with suppress(OSError):
             work.unlink(missing_ok=True)
+
+
+def check_place(place: Path, *, overwrite: bool) -> None:
+    """Raise SettingsError where a command may not write the file ``place``."""
+    if place.exists() and not overwrite:
+        raise SettingsError(f"{place} exists; pass --overwrite, or another --out")
+    if not place.absolute().parent.is_dir():
+        raise SettingsError(f"no folder {place.parent} for {place.name}; make it, or name another --out")
 
 
 def part_of(path: Path) -> Path:

@@ -10,3 +10,8 @@ def plain(text: object, most: int = 1000) -> str:
 
 def _number(letter: str) -> int:
     return ord(letter) & 0xFF if "\udc80" <= letter <= "\udcff" else ord(letter)
+
+
+def counted(number: int, what: str) -> str:
+    """1 clip, 2 clips."""
+    return f"{number} {what}{'' if number == 1 else 's'}"

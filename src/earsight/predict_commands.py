@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from earsight.errors import SettingsError
-from earsight.plain import plain
+from earsight.plain import counted, plain
 from earsight.terminal import answer_line, json_line, show, show_bars
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def predict(
         return 130
     gone_on = f", {done.resumed} of them before" if done.resumed else ""
     places = plain(", ".join(map(str, done.places[:3]))) + (" …" if len(done.places) > 3 else "")
-    show(f"{done.rows} rows of {_count(done.recordings, 'recording')}{gone_on}: {places}")
+    show(f"{done.rows} rows of {counted(done.recordings, 'recording')}{gone_on}: {places}")
     return _failed(done.failures)
 
 
@@ -211,7 +211,7 @@ def _print(job: "Job", format_name: str | None, longest: int) -> int:
             show(line)
     if unheard:
         show(
-            f"note: only {job.model.audio.crop_s:g} s of {_count(len(unheard), 'recording')} were heard, up to "
+            f"note: only {job.model.audio.crop_s:g} s of {counted(len(unheard), 'recording')} were heard, up to "
             f"{max(unheard):.0f} s were not; pass --window {job.model.audio.crop_s:g} to hear all",
             to=sys.stderr,
         )
@@ -221,15 +221,11 @@ def _print(job: "Job", format_name: str | None, longest: int) -> int:
 def _failed(failures: Sequence[str]) -> int:
     if failures:
         show(
-            f"earsight: could not be read, or not to the end: {_count(len(failures), 'recording')}, the first: "
+            f"earsight: could not be read, or not to the end: {counted(len(failures), 'recording')}, the first: "
             f"{plain(failures[0])}",
             to=sys.stderr,
         )
     return 2 if failures else 0
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 COMMANDS = (predict, listen)

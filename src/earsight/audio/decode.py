@@ -4,6 +4,7 @@ import io
 import math
 import os
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -21,6 +22,8 @@ Samples = npt.NDArray[np.float32]
 
 SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64"})
 """File name endings (lower case) that are taken for recordings when a folder is walked."""
+BLOCK_SAMPLES = 1 << 16
+"""Of each channel, that are read at once where a recording is read block by block."""
 SILENT_PEAK = 1e-30
 """A recording without a larger sample is silent: no converter is so quiet, and its 32-bit arithmetic would overflow."""
 
@@ -78,6 +81,25 @@ def read_floats(file: "soundfile.SoundFile", frames: int) -> Samples:
         return np.asarray(file.read(frames, dtype="float32", always_2d=True))
     # The same numbers in a third of the time: libsndfile takes long to turn 16 bits into floats.
     return file.read(frames, dtype="int16", always_2d=True) * np.float32(1 / 32768)
+
+
+def float_blocks(
+    file: "soundfile.SoundFile", source: str | Path | bytes | IO[bytes], first: int, frames: float
+) -> Iterator[Samples]:
+    """The next ``frames`` samples, or all there are, float32 [samples, channels], from frame ``first``, where ``file``,
+    opened from ``source``, stands. A zero is never negative. Raises TruncatedError after what there is of a recording
+    that was cut off, and libsndfile's errors (RuntimeError, OSError)."""
+    # soundfile's blocks() hands on rubbish where a file ends before its header says
+    whole_numbers, count = file.subtype.startswith("PCM_"), 0
+    while count < frames:
+        block = read_floats(file, int(min(frames - count, BLOCK_SAMPLES)))
+        if not len(block):
+            check_whole(source, source_name(source), file, first + count)
+            return
+        if not whole_numbers:
+            no_negative_zeros(block)
+        count += len(block)
+        yield block
 
 
 def no_negative_zeros(samples: Samples) -> None:

@@ -7,11 +7,9 @@ from pathlib import Path
 import numpy as np
 import xxhash
 
-from earsight.audio.decode import SILENT_PEAK, Samples, no_negative_zeros, open_sound, read_floats, source_name
-from earsight.audio.truncated import check_whole
+from earsight.audio.decode import BLOCK_SAMPLES, SILENT_PEAK, Samples, float_blocks, open_sound, source_name
 from earsight.errors import DecodeError
 
-_BLOCK_SAMPLES = 1 << 16
 _FULL_SCALE = 0.999
 _CLIPPED_RUN_SAMPLES = 3
 
@@ -43,8 +41,8 @@ class SampleDigest:
 def sample_digest(samples: Samples) -> str:
     """32 hexadecimal digits for float32 [channels, samples]; see ``SampleDigest``."""
     digest = SampleDigest()
-    for start in range(0, samples.shape[1], _BLOCK_SAMPLES):
-        digest.add(samples[:, start : start + _BLOCK_SAMPLES])
+    for start in range(0, samples.shape[1], BLOCK_SAMPLES):
+        digest.add(samples[:, start : start + BLOCK_SAMPLES])
     return digest.hexdigest()
 
 
@@ -77,14 +75,7 @@ def examine(path: Path, start_s: float = 0.0, end_s: float | None = None) -> Sou
             if first:
                 file.seek(first)
             left = math.inf if end_s is None else max(0, round(end_s * file.samplerate) - first)
-            whole_numbers = file.subtype.startswith("PCM_")
-            while left:  # soundfile's blocks() hands on rubbish where a file ends before its header says
-                read = read_floats(file, int(min(left, _BLOCK_SAMPLES)))
-                if not len(read):
-                    check_whole(path, name, file, first + count)
-                    break
-                if not whole_numbers:
-                    no_negative_zeros(read)
+            for read in float_blocks(file, path, first, left):
                 block = read.T
                 digest.add(block)
                 level = np.abs(block)
@@ -92,7 +83,6 @@ def examine(path: Path, start_s: float = 0.0, end_s: float | None = None) -> Sou
                 squares += float(np.square(block, dtype=np.float64).sum())
                 clipped = clipped or _has_run(level)
                 count += len(read)
-                left -= len(read)
         except (RuntimeError, OSError) as error:
             raise DecodeError(f"not readable as sound: {name} ({str(error).strip().rstrip('.')})") from error
         rate_hz, channels = int(file.samplerate), int(file.channels)

@@ -8,15 +8,12 @@ from typing import IO
 
 import numpy as np
 
-from earsight.audio.decode import Samples, Sound, no_negative_zeros, open_sound, read_floats, source_name
+from earsight.audio.decode import Samples, Sound, float_blocks, open_sound, source_name
 from earsight.audio.load import to_pcm
 from earsight.audio.resample import RateChange, to_channels
 from earsight.audio.segment import crop
 from earsight.audio.settings import AudioSettings
-from earsight.audio.truncated import check_whole
 from earsight.errors import DecodeError, TruncatedError
-
-_BLOCK_SAMPLES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -37,24 +34,18 @@ def read_blocks(
     then TruncatedError.
     """
     with open_sound(source) as file:
-        name, rate_hz, subtype = source_name(source), int(file.samplerate), file.subtype
+        name, rate_hz = source_name(source), int(file.samplerate)
+        whole_numbers = file.subtype.startswith("PCM_")
         first = min(round(start_s * rate_hz), file.frames)
         left = math.inf if end_s is None else max(0, round(end_s * rate_hz) - round(start_s * rate_hz))
         count = 0
         try:
             if first:
                 file.seek(first)
-            while left:
-                block = read_floats(file, int(min(left, _BLOCK_SAMPLES)))
-                if not len(block):
-                    check_whole(source, name, file, first + count)
-                    break
-                if not subtype.startswith("PCM_"):
-                    if not (math.isfinite(block.max()) and math.isfinite(block.min())):  # both hand on NaN
-                        raise DecodeError(f"NaN or infinite samples in: {name}")
-                    no_negative_zeros(block)
+            for block in float_blocks(file, source, first, left):
+                if not whole_numbers and not (math.isfinite(block.max()) and math.isfinite(block.min())):
+                    raise DecodeError(f"NaN or infinite samples in: {name}")  # both hand on NaN
                 count += len(block)
-                left -= len(block)
                 yield Sound(np.ascontiguousarray(block.T), rate_hz)
         except (RuntimeError, OSError) as error:  # libsndfile's own error is a RuntimeError
             reason = str(error).strip().rstrip(".")

@@ -60,9 +60,9 @@ class Report:
     """split_sentence: how it was split, in words. training_score: the scored clips were trained on. synthetic: nobody
     spoke them. caveat: two or three words that stand beside every number, such as "speaker-dependent". extra_metrics:
     further scores by name, such as validation. thresholds: label → from where on it is answered, where clips can have
-    several. facts: names and values for the summary. explained: what spoke for the
-    first mistakes. settings: nested settings of the run. intervals: name of a score →
-    its 95 % interval, from groups drawn again. groups: the score of each, the worst first."""
+    several. facts: names and values for the summary. explained: what spoke for the first mistakes. settings: nested
+    settings of the run. intervals: name of a score → its 95 % interval, from groups drawn again. groups: the score of
+    each, the worst first."""
 
     title: str
     subtitle: str

@@ -10,6 +10,7 @@ from earsight import extras
 from earsight.audio.decode import Samples
 from earsight.audio.load import load_waveform, middle_crop
 from earsight.errors import SettingsError
+from earsight.files import check_place
 from earsight.scores.figures import Explained, draw_explanations
 from earsight.tasks.devices import check_device_name, find_device
 
@@ -52,10 +53,7 @@ def explain(
     place = Path(out)
     if place.suffix != ".png":
         raise SettingsError(f"--out {place} must end in .png")
-    if place.exists() and not overwrite:
-        raise SettingsError(f"{place} exists; pass --overwrite, or another --out")
-    if not place.absolute().parent.is_dir():
-        raise SettingsError(f"no folder {place.parent} for {place.name}; make it, or name another --out")
+    check_place(place, overwrite=overwrite)
     extras.check("torch", "timm", "safetensors", "captum", "matplotlib")
     from earsight.network.classifier import Classifier
 

@@ -14,7 +14,7 @@ from earsight import extras
 from earsight.audio.decode import Samples
 from earsight.audio.load import load_waveform
 from earsight.errors import DecodeError, ModelError, SettingsError
-from earsight.files import write_whole
+from earsight.files import check_place, write_whole
 from earsight.network.exported import FORMAT, KEY
 from earsight.tasks.evaluate import Recorded, read_clips
 
@@ -62,8 +62,7 @@ def export(
     place = Path(out) if out is not None else run.with_name(run.resolve().name + ending)
     if quantize != "none" and to != "onnx":
         raise SettingsError(f"--quantize {quantize} is for ONNX files; leave out --to {to}")
-    if place.exists() and not overwrite:
-        raise SettingsError(f"{place} exists; pass --overwrite, or another --out")
+    check_place(place, overwrite=overwrite)
     if place.suffix != ending:
         raise SettingsError(f"--out {place} must end in {ending}")
     extras.check("torch", "timm", "safetensors", *(("onnx", "onnxscript", "onnxruntime") if to == "onnx" else ()))
@@ -76,7 +75,7 @@ def export(
     test, real = _sounds(classifier, recorded, "test", _CHECKED)
     portable = Portable.of(classifier)
     about = {**read_description(run), "format": FORMAT, "quantize": quantize}
-    with tempfile.TemporaryDirectory(dir=_parent(place), prefix=".export-") as folder:
+    with tempfile.TemporaryDirectory(dir=place.parent, prefix=".export-") as folder:
         made = Path(folder) / f"model{ending}"
         answer = (_write_onnx if to == "onnx" else _write_program)(portable, made, about)
         difference = _difference(answer, portable, test)
@@ -99,12 +98,6 @@ def export(
 
 Answer = Callable[[Samples], np.ndarray]
 """A waveform [channels, samples] → logits [classes]."""
-
-
-def _parent(place: Path) -> Path:
-    if not place.parent.is_dir():
-        raise SettingsError(f"no folder {place.parent} for {place.name}; make it, or name another --out")
-    return place.parent
 
 
 def _sounds(classifier: "Classifier", recorded: Sequence[Recorded], part: str, most: int) -> tuple[list[Samples], bool]:

@@ -115,6 +115,7 @@ def _explain(classifier: Classifier, decoded: Decoded, predictions: AnyPredictio
         "What spoke for the first of them",
         "The mel image of the middle of each clip, bright where it spoke for the answer.",
         draw_explanations(path, found, titles),
+        wide=True,
     )
 
 

@@ -12,7 +12,7 @@ from earsight import extras
 from earsight.audio.decode import Sound
 from earsight.audio.stream import cut, read_blocks
 from earsight.errors import DataError, DecodeError, SettingsError
-from earsight.tasks.predict import Row, Sliding, check_model, load_model
+from earsight.tasks.predict import Piece, Row, Sliding, answer_pieces, check_model, load_model
 
 if TYPE_CHECKING:
     from earsight.network.classifier import Classifier
@@ -34,20 +34,7 @@ class Ear:
         DecodeError."""
         audio = self.model.audio
         for window in cut(blocks, audio, self._sliding.window_s, self._sliding.hop_s):
-            crops = np.repeat(window.samples[None], audio.score_crops, axis=0)
-            answer = next(iter(self.model.predictions(crops)))
-            said = answer.answer if self._unknown else answer.label
-            labels = () if said != answer.label and answer.labels is not None else answer.labels
-            yield Row(
-                path,
-                said,
-                answer.probabilities,
-                labels=labels,
-                likeliest=answer.label,
-                start_s=window.start_s,
-                end_s=window.end_s,
-                last=False,
-            )
+            yield from answer_pieces(self.model, [Piece.of_window(path, window, audio)], self._unknown)
 
 
 def open_ear(

@@ -1,7 +1,7 @@
 """predict: a run folder, or an exported file without torch, and recordings → what is heard, whole or by windows."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from earsight import extras
 from earsight.audio.decode import Samples, Sound
 from earsight.audio.load import fixed_crops, prepare
 from earsight.audio.settings import AudioSettings
-from earsight.audio.stream import read_blocks, windows
+from earsight.audio.stream import Window, read_blocks, windows
 from earsight.dataset.loader import ahead
 from earsight.errors import DecodeError, ModelError, SettingsError, TruncatedError
 from earsight.network.exported import Exported
@@ -120,11 +120,25 @@ def predict(
     window_s, hop_s: answer windows of so many seconds, one every hop_s (a third of window_s where it is None), in the
     place of each recording as a whole. Raises EarsightError at once, before the first row.
     """
+    model, recordings, sliding = prepared(run, sources, device, threads, window_s, hop_s)
+    return answer(model, recordings, unknown=unknown, sliding=sliding)
+
+
+def prepared(
+    run: str | Path,
+    sources: Sequence[str | Path],
+    device: str,
+    threads: int | None,
+    window_s: float | None,
+    hop_s: float | None,
+) -> tuple["Classifier | Exported", list[Recording], Sliding | None]:
+    """What ``answer`` needs, of the arguments of ``predict``; the model, which takes seconds, comes last. Raises
+    EarsightError."""
     check_model(run, device, threads)
     sliding = None if window_s is None else Sliding(window_s, window_s / 3 if hop_s is None else hop_s)
     recordings = list_recordings(sources)
     model = load_model(run, device, threads)
-    return answer(model, recordings, unknown=unknown, sliding=sliding and sliding.of(model.audio))
+    return model, recordings, sliding and sliding.of(model.audio)
 
 
 def check_model(run: str | Path, device: str, threads: int | None) -> None:
@@ -164,16 +178,21 @@ def answer(
     pieces = (piece for recording in recordings for piece in _pieces(recording, model.audio, sliding))
     ready = ahead(pieces, 2 * _BATCH)
     while part := list(islice(ready, _BATCH)):
-        crops = [piece.crops for piece in part if piece.crops is not None]
-        answers = iter(model.predictions(np.concatenate(crops))) if crops else iter(())
-        for piece in part:
-            yield piece.failed(model.multilabel) if piece.crops is None else piece.answered(next(answers), unknown)
+        yield from answer_pieces(model, part, unknown)
+
+
+def answer_pieces(model: "Classifier | Exported", part: Sequence["Piece"], unknown: bool) -> Iterator[Row]:
+    """One row each, in order; the network hears all of them at once."""
+    crops = [piece.crops for piece in part if piece.crops is not None]
+    answers = iter(model.predictions(np.concatenate(crops))) if crops else iter(())
+    for piece in part:
+        yield piece.failed(model.multilabel) if piece.crops is None else piece.answered(next(answers), unknown)
 
 
 @dataclass(frozen=True)
-class _Piece:
-    """A recording, a window of it, or the end of one that can't be read further. crops: float32 [score_crops, channels,
-    crop_samples]; None where error says what is wrong."""
+class Piece:
+    """What is answered by one row: a recording, a window of it, or the end of one that can't be read further. crops:
+    float32 [score_crops, channels, crop_samples]; None where error says what is wrong."""
 
     path: str | Path
     crops: Samples | None
@@ -182,6 +201,12 @@ class _Piece:
     error: str | None = None
     unheard_s: float = 0.0
     last: bool = True
+
+    @classmethod
+    def of_window(cls, path: str | Path, window: Window, audio: AudioSettings) -> "Piece":
+        # Several crops of what is no longer than a crop are the same crop.
+        crops = np.repeat(window.samples[None], audio.score_crops, axis=0)
+        return cls(path, crops, window.start_s, window.end_s, last=False)
 
     def answered(self, answer: Prediction, unknown: bool) -> Row:
         said, labels = (answer.answer, answer.labels) if unknown else (answer.label, answer.labels)
@@ -203,37 +228,35 @@ class _Piece:
         return Row(self.path, None, None, self.error, labels, start_s=self.start_s, end_s=self.end_s, last=self.last)
 
 
-def _pieces(recording: Recording, audio: AudioSettings, sliding: Sliding | None) -> Iterator[_Piece]:
+def _pieces(recording: Recording, audio: AudioSettings, sliding: Sliding | None) -> Iterator[Piece]:
     """At least one; the last of them says so."""
     try:
         with recording.opened() as source:
             if sliding is None:
                 yield _whole(recording, source, audio)
                 return
-            before: _Piece | None = None
+            before: Piece | None = None
             try:
                 for window in windows(
                     source, audio, sliding.window_s, sliding.hop_s, recording.start_s, recording.end_s
                 ):
                     if before is not None:
                         yield before
-                    # Several crops of what is no longer than a crop are the same crop.
-                    crops = np.repeat(window.samples[None], audio.score_crops, axis=0)
-                    before = _Piece(recording.path, crops, window.start_s, window.end_s, last=False)
+                    before = Piece.of_window(recording.path, window, audio)
             except DecodeError as error:
                 end_s = recording.start_s
                 if before is not None:
                     yield before
                     end_s = before.end_s or 0.0
-                yield _Piece(recording.path, None, end_s, None, str(error))
+                yield Piece(recording.path, None, end_s, None, str(error))
             else:
                 if before is not None:
-                    yield _Piece(before.path, before.crops, before.start_s, before.end_s)
+                    yield replace(before, last=True)
     except DecodeError as error:
-        yield _Piece(recording.path, None, *recording.span, str(error))
+        yield Piece(recording.path, None, *recording.span, str(error))
 
 
-def _whole(recording: Recording, source: Any, audio: AudioSettings) -> _Piece:
+def _whole(recording: Recording, source: Any, audio: AudioSettings) -> Piece:
     """Raises DecodeError."""
     blocks: list[Samples] = []
     rate_hz, cut_off, seconds = 1, None, 0.0
@@ -250,4 +273,4 @@ def _whole(recording: Recording, source: Any, audio: AudioSettings) -> _Piece:
         cut_off = str(error)
     samples = prepare(Sound(np.concatenate(blocks, axis=1), rate_hz), audio).floats()
     unheard_s = max(0.0, samples.shape[1] / audio.rate_hz - audio.score_crops * audio.crop_s)
-    return _Piece(recording.path, fixed_crops(samples, audio), *recording.span, cut_off, unheard_s)
+    return Piece(recording.path, fixed_crops(samples, audio), *recording.span, cut_off, unheard_s)

@@ -1,6 +1,6 @@
 """predict with all that belongs to it: windows, events, timelines, and a file that a stopped run goes on with."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,14 +10,15 @@ import xxhash
 from earsight import extras
 from earsight.audio.decode import open_sound
 from earsight.errors import DecodeError, SettingsError
+from earsight.files import check_place
 from earsight.network.exported import Exported
 from earsight.scores.events import Rule
 from earsight.tasks.heard import EventRow, EventRows, Heard
 from earsight.tasks.journal import Journal
-from earsight.tasks.predict import Row, Sliding, answer, check_model, load_model
+from earsight.tasks.predict import Row, Sliding, answer, prepared
 from earsight.tasks.progress import Progress
-from earsight.tasks.recordings import STANDARD_INPUT, Recording, list_recordings
-from earsight.tasks.row_formats import Facts, Format, find_format, write_rows
+from earsight.tasks.recordings import STANDARD_INPUT, Recording
+from earsight.tasks.row_formats import Cells, Facts, Format, find_format, write_rows
 
 if TYPE_CHECKING:
     from earsight.network.classifier import Classifier
@@ -54,18 +55,14 @@ class Job:
         timelines: Path | None = None,
     ) -> "Job":
         """Arguments as those of ``predict``. Raises EarsightError."""
-        check_model(run, device, threads)
         if window_s is None and hop_s is not None:
             raise SettingsError(f"--hop {hop_s:g} is for windows; pass --window too")
         if window_s is None and (rule is not None or timelines is not None):
             raise SettingsError("events and timelines come of windows; pass --window SECONDS too")
-        sliding = None if window_s is None else Sliding(window_s, window_s / 3 if hop_s is None else hop_s)
         if timelines is not None:
             extras.check("matplotlib")
-        recordings = tuple(list_recordings(sources))
-        model = load_model(run, device, threads)
-        sliding = sliding and sliding.of(model.audio)
-        return cls(Path(run), model, recordings, unknown, sliding, rule, timelines)
+        model, recordings, sliding = prepared(run, sources, device, threads, window_s, hop_s)
+        return cls(Path(run), model, tuple(recordings), unknown, sliding, rule, timelines)
 
     @property
     def facts(self) -> Facts:
@@ -86,11 +83,8 @@ class Job:
             )
         taken: set[str] = set()
         for row in answer(self.model, self.recordings[skip:], unknown=self.unknown, sliding=self.sliding):
-            found: list[Row | EventRow] = [row]
-            if events is not None:
-                heard = list(events.push(row))
-                found = found if self.rule is None else heard
-            yield row, found
+            heard: list[Row | EventRow] = [] if events is None else list(events.push(row))
+            yield row, [row] if self.rule is None else heard
             if row.last and self.timelines is not None and events is not None and events.heard is not None:
                 self._draw(events.heard, taken)
 
@@ -149,10 +143,10 @@ def predict_to(
                 bar.advance(round(min(reached_s, total_s)), round(total_s))
             else:
                 bar.advance(journal.done, len(job.recordings))
-        places = _write(journal, out, wanted, job)
-        rows, failures = _looked_through(journal)
+        counted = _Counted(journal.rows())
+        places = _write(counted, out, wanted, job)
     journal.remove()
-    return Written(tuple(places), rows, len(job.recordings), resumed, tuple(failures))
+    return Written(tuple(places), counted.rows, len(job.recordings), resumed, tuple(counted.failures))
 
 
 def check_out(job: Job, out: Path | None, format_name: str | None, *, overwrite: bool = False) -> Format:
@@ -169,42 +163,43 @@ def check_out(job: Job, out: Path | None, format_name: str | None, *, overwrite:
         if several:
             raise SettingsError(f"--format {wanted.name} holds one recording a file; pass --out FOLDER")
         return wanted
-    if not out.absolute().parent.is_dir():
-        raise SettingsError(f"no folder {out.parent} for {out.name}; make it, or name another --out")
-    if several:
-        if out.is_file():
-            raise SettingsError(f"--format {wanted.name} holds one recording a file, and {out} is one; give a folder")
-    elif out.is_dir():
+    if several and out.is_file():
+        raise SettingsError(f"--format {wanted.name} holds one recording a file, and {out} is one; give a folder")
+    if not several and out.is_dir():
         raise SettingsError(f"--out {out} is a folder; give the name of a file")
-    if not overwrite and (out.is_file() or (several and out.is_dir() and any(out.iterdir()))):
-        raise SettingsError(f"{out} exists; pass --overwrite, or another --out")
+    empty = several and out.is_dir() and not any(out.iterdir())
+    check_place(out, overwrite=overwrite or empty)
     return wanted
 
 
-def _write(journal: Journal, out: Path, wanted: Format, job: Job) -> list[Path]:
+class _Counted:
+    """The same rows, once. rows: how many there were; failures: what went wrong in them."""
+
+    def __init__(self, rows: Iterator[Cells]) -> None:
+        self._rows, self.rows, self.failures = rows, 0, list[str]()
+
+    def __iter__(self) -> Iterator[Cells]:
+        for row in self._rows:
+            self.rows += 1
+            if (wrong := row.get("error", row.get("truncated"))) is not None:
+                self.failures.append(wrong)
+            yield row
+
+
+def _write(rows: Iterable[Cells], out: Path, wanted: Format, job: Job) -> list[Path]:
     if not (wanted.alone and len(job.recordings) > 1):
-        write_rows(out, journal.rows(), wanted, job.facts)
+        write_rows(out, rows, wanted, job.facts)
         return [out]
     out.mkdir(exist_ok=True)
     of: dict[str, list[Any]] = {str(recording.path): [] for recording in job.recordings}
-    for row in journal.rows():
+    for row in rows:
         of[row["path"]].append(row)
     taken: set[str] = set()
     places = []
-    for path, rows in of.items():
+    for path, own in of.items():
         places.append(out / f"{own_name(path, taken)}{wanted.suffix}")
-        write_rows(places[-1], rows, wanted, job.facts)
+        write_rows(places[-1], own, wanted, job.facts)
     return places
-
-
-def _looked_through(journal: Journal) -> tuple[int, list[str]]:
-    """How many rows, and what went wrong."""
-    rows, failures = 0, []
-    for row in journal.rows():
-        rows += 1
-        if (wrong := row.get("error", row.get("truncated"))) is not None:
-            failures.append(wrong)
-    return rows, failures
 
 
 def own_name(path: str | Path, taken: set[str]) -> str:
