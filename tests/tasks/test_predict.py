@@ -24,7 +24,7 @@ from earsight.errors import DataError, EarsightError, SettingsError
 from earsight.scores.events import Rule
 from earsight.tasks import predict as module
 from earsight.tasks.predict import predict
-from earsight.tasks.predict_file import Job, own_name, predict_to
+from earsight.tasks.predict_file import Job, own_names, predict_to
 from earsight.tasks.recordings import Recording, list_recordings
 from earsight.tasks.train import train
 from tests.conftest import tone, write_tones
@@ -140,9 +140,22 @@ def test_audacity_gets_a_file_for_each_recording(home: Path, song: Path, tmp_pat
 
 
 def test_a_name_is_taken_once() -> None:
-    taken: set[str] = set()
-    names = [own_name(path, taken) for path in ("a/x.wav", "b/x.wav", "c/x.flac", "https://h/y.wav", "-")]
-    assert names == ["x", "x-2", "x-3", "y", "recording"]
+    paths = ("a/x.wav", "b/x.wav", "c/x.flac", "https://h/y.wav", "-")
+    assert own_names(paths) == ["x", "x-2", "x-3", "y", "recording"]
+
+
+def test_pictures_keep_their_names_when_a_stopped_run_goes_on(home: Path, song: Path, tmp_path: Path) -> None:
+    twin = tmp_path / "other" / song.name
+    twin.parent.mkdir()
+    twin.write_bytes(song.read_bytes())
+    job = Job.of(home / "model.onnx", [song, twin], window_s=0.4, rule=Rule(), timelines=tmp_path / "drawn")
+    answers = job.answers()
+    next(row for row, _ in answers if row.last)  # the first recording is over: its picture is there
+    assert [place.name for place in (tmp_path / "drawn").iterdir()] == ["song.png"]
+    first = (tmp_path / "drawn" / "song.png").read_bytes()
+    assert sum(row.last for row, _ in job.answers(skip=1)) == 1
+    assert sorted(place.name for place in (tmp_path / "drawn").iterdir()) == ["song-2.png", "song.png"]
+    assert (tmp_path / "drawn" / "song.png").read_bytes() == first != (tmp_path / "drawn" / "song-2.png").read_bytes()
 
 
 def test_killed_in_the_middle_it_goes_on_with_the_rows_of_an_undisturbed_run(home: Path, tmp_path: Path) -> None:

@@ -81,19 +81,19 @@ class Job:
                 thresholds,
                 keep=self.timelines is not None,
             )
-        taken: set[str] = set()
+        names = iter(own_names(recording.path for recording in self.recordings)[skip:])
         for row in answer(self.model, self.recordings[skip:], unknown=self.unknown, sliding=self.sliding):
             heard: list[Row | EventRow] = [] if events is None else list(events.push(row))
-            yield row, [row] if self.rule is None else heard
+            # Before its rows are handed on: a run that is stopped between the two draws it again when it is resumed.
             if row.last and self.timelines is not None and events is not None and events.heard is not None:
-                self._draw(events.heard, taken)
+                self._draw(events.heard, self.timelines / f"{next(names)}.png")
+            yield row, [row] if self.rule is None else heard
 
-    def _draw(self, heard: Heard, taken: set[str]) -> None:
+    def _draw(self, heard: Heard, place: Path) -> None:
         from earsight.scores.timeline import draw_timeline
 
-        if self.timelines is not None and heard.steps:
-            self.timelines.mkdir(parents=True, exist_ok=True)
-            place = self.timelines / f"{own_name(heard.path, taken)}.png"
+        if heard.steps:
+            place.parent.mkdir(parents=True, exist_ok=True)
             draw_timeline(place, self.model.labels, heard.steps, heard.events, str(heard.path))
 
 
@@ -194,23 +194,23 @@ def _write(rows: Iterable[Cells], out: Path, wanted: Format, job: Job) -> list[P
     of: dict[str, list[Any]] = {str(recording.path): [] for recording in job.recordings}
     for row in rows:
         of[row["path"]].append(row)
-    taken: set[str] = set()
-    places = []
-    for path, own in of.items():
-        places.append(out / f"{own_name(path, taken)}{wanted.suffix}")
-        write_rows(places[-1], own, wanted, job.facts)
+    places = [out / f"{name}{wanted.suffix}" for name in own_names(of)]
+    for place, own in zip(places, of.values(), strict=True):
+        write_rows(place, own, wanted, job.facts)
     return places
 
 
-def own_name(path: str | Path, taken: set[str]) -> str:
-    """A file name for what belongs to a recording, that no other has; it is added to ``taken``."""
-    stem = str(path).replace("\\", "/").rstrip("/").rpartition("/")[2].rpartition(".")[0] or "recording"
-    name, number = stem, 1
-    while name in taken:
-        number += 1
-        name = f"{stem}-{number}"
-    taken.add(name)
-    return name
+def own_names(paths: Iterable[str | Path]) -> list[str]:
+    """For what belongs to each recording, a file name without its ending that no other has."""
+    names: dict[str, None] = {}
+    for path in paths:
+        stem = str(path).replace("\\", "/").rstrip("/").rpartition("/")[2].rpartition(".")[0] or "recording"
+        name, number = stem, 1
+        while name in names:
+            number += 1
+            name = f"{stem}-{number}"
+        names[name] = None
+    return list(names)
 
 
 def _head(job: Job) -> dict[str, Any]:
