@@ -59,7 +59,7 @@ class PortableSpectrogram(MelSpectrogram):
             first.reshape(count, n2, 2, k1, -1).permute(0, 3, 2, 1, 4).flatten(1, 3)
         )  # k₁, then (re, im) of each n₂
         both = nn.functional.conv1d(swapped, self.outer, groups=k1).reshape(count, k1, 2, n2, -1)
-        power = both.square().sum(dim=2).flatten(1, 2)  # [sounds, k₁ · N₂, frames]
+        power = (both * both).sum(dim=2).flatten(1, 2)  # [sounds, k₁ · N₂, frames]
         mel = self.mel_of_power @ (power if s.power == 2 else power.sqrt())
         return mel[..., : 1 + samples // s.hop_length].reshape(*waveform.shape[:2], s.n_mels, -1)
 
@@ -176,17 +176,11 @@ class Portable(nn.Module):
 
     def crops(self, waveform: Tensor) -> Tensor:
         """[batch, channels, samples] → [batch, crops, channels, crop_samples]; see ``audio.segment``."""
-        size, count, length = self.audio.crop_samples, self.audio.score_crops, waveform.shape[-1]
-        # as tensors: a length that is not known yet must not be compared in Python
-        samples = torch.scalar_tensor(length, dtype=torch.int64)
-        rest, missing = (samples - size).clamp_min(0), (size - samples).clamp_min(0)
-        number = torch.arange(count)
-        starts = rest * number // (count - 1) if count > 1 else rest.reshape(1) // 2
-        place = starts[:, None] - missing // 2 + torch.arange(size)  # [crops, size]
-        inside = (place >= 0) & (place < samples)
-        chosen = waveform[:, :, place.clamp_min(0).minimum(samples - 1).flatten()]
-        piece = chosen.reshape(*waveform.shape[:2], count, size)
-        return (piece * inside).transpose(1, 2)
+        size, count, samples = self.audio.crop_samples, self.audio.score_crops, waveform.shape[-1]
+        rest, missing = torch.sym_max(samples - size, 0), torch.sym_max(size - samples, 0)
+        starts = [rest * number // (count - 1) for number in range(count)] if count > 1 else [rest // 2]
+        before = [missing // 2 - start for start in starts]  # zeros, or, where negative, samples that are left out
+        return torch.stack([nn.functional.pad(waveform, (one, size - samples - one)) for one in before], dim=1)
 
 
 def portable_image(image: MelImage, samples: int) -> MelImage:
