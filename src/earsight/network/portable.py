@@ -11,7 +11,7 @@ that k₁ ≤ N₁ / 2 is enough. For n_fft 1024 and a hop of 160 that is a tent
 
 import copy
 import math
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -180,7 +180,8 @@ class Portable(nn.Module):
         rest, missing = torch.sym_max(samples - size, 0), torch.sym_max(size - samples, 0)
         starts = [rest * number // (count - 1) for number in range(count)] if count > 1 else [rest // 2]
         before = [missing // 2 - start for start in starts]  # zeros, or, where negative, samples that are left out
-        return torch.stack([nn.functional.pad(waveform, (one, size - samples - one)) for one in before], dim=1)
+        pads: Any = [(one, size - samples - one) for one in before]  # numbers, or symbols during export
+        return torch.stack([nn.functional.pad(waveform, pad) for pad in pads], dim=1)
 
 
 def portable_image(image: MelImage, samples: int) -> MelImage:
