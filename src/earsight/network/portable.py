@@ -177,10 +177,11 @@ class Portable(nn.Module):
     def crops(self, waveform: Tensor) -> Tensor:
         """[batch, channels, samples] → [batch, crops, channels, crop_samples]; see ``audio.segment``."""
         size, count, samples = self.audio.crop_samples, self.audio.score_crops, waveform.shape[-1]
+        # not max: during export the length is a symbol, which must not be compared in Python
         rest, missing = torch.sym_max(samples - size, 0), torch.sym_max(size - samples, 0)
         starts = [rest * number // (count - 1) for number in range(count)] if count > 1 else [rest // 2]
         before = [missing // 2 - start for start in starts]  # zeros, or, where negative, samples that are left out
-        pads: Any = [(one, size - samples - one) for one in before]  # numbers, or symbols during export
+        pads: Any = [(one, size - samples - one) for one in before]
         return torch.stack([nn.functional.pad(waveform, pad) for pad in pads], dim=1)
 
 

@@ -81,13 +81,19 @@ class Job:
                 thresholds,
                 keep=self.timelines is not None,
             )
-        names = iter(own_names(recording.path for recording in self.recordings)[skip:])
+        pictures = iter(self._pictures()[skip:])
         for row in answer(self.model, self.recordings[skip:], unknown=self.unknown, sliding=self.sliding):
             heard: list[Row | EventRow] = [] if events is None else list(events.push(row))
             # Before its rows are handed on: a run that is stopped between the two draws it again when it is resumed.
             if row.last and self.timelines is not None and events is not None and events.heard is not None:
-                self._draw(events.heard, self.timelines / f"{next(names)}.png")
+                self._draw(events.heard, next(pictures))
             yield row, [row] if self.rule is None else heard
+
+    def _pictures(self) -> list[Path]:
+        """Where the timeline of each recording goes; nothing where none is asked for."""
+        if self.timelines is None:
+            return []
+        return [self.timelines / f"{name}.png" for name in own_names(recording.path for recording in self.recordings)]
 
     def _draw(self, heard: Heard, place: Path) -> None:
         from earsight.scores.timeline import draw_timeline
