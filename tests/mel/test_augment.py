@@ -37,19 +37,24 @@ def power_db(x: torch.Tensor) -> float:
 
 def test_masks_cover_just_what_was_drawn() -> None:
     images = torch.arange(2 * 1 * 4 * 6, dtype=torch.float32).reshape(2, 1, 4, 6)
-    masks = Masks(np.array([[1], [0]]), np.array([[2], [0]]))
-    masked = apply_masks(images, masks, axis=3)
+    masks, none = Masks(np.array([[1], [0]]), np.array([[2], [0]])), Masks(np.zeros((2, 0), int), np.zeros((2, 0), int))
+    masked = apply_masks(images, none, masks)
     assert torch.equal(masked[0, 0, :, 1:3], images[0].mean().expand(4, 2))
     assert torch.equal(masked[0, 0, :, [0, 3, 4, 5]], images[0, 0, :, [0, 3, 4, 5]])
     assert torch.equal(masked[1], images[1])
-    by_band = apply_masks(images, masks, axis=2)
+    by_band = apply_masks(images, masks, none)
     assert torch.equal(by_band[0, 0, 1:3], images[0].mean().expand(2, 6))
     assert torch.equal(by_band[0, 0, [0, 3]], images[0, 0, [0, 3]])
+    both = apply_masks(images, masks, masks)
+    assert torch.equal(both != images, (by_band != images) | (masked != images))
+    assert torch.equal(both[0, 0, 1:3, 1:3], images[0].mean().expand(2, 2))
+    assert torch.equal(apply_masks(images, none, none), images)
 
 
 def test_each_plane_is_masked_with_its_own_mean() -> None:
     images = torch.stack([torch.zeros(4, 6), torch.ones(4, 6)])[None]
-    masked = apply_masks(images, Masks(np.array([[1]]), np.array([[2]])), axis=3)
+    masks = Masks(np.array([[1]]), np.array([[2]]))
+    masked = apply_masks(images, masks, masks)
     assert torch.equal(masked, images)
 
 
@@ -222,6 +227,21 @@ def test_nothing_warped_is_the_plain_image_and_items_do_not_see_each_other() -> 
     for row in range(3):
         alone = front_end(sounds[row : row + 1], mixed.take(np.array([row])))
         assert torch.equal(together[row : row + 1], alone)
+
+
+@pytest.mark.parametrize("power", [1, 2])
+def test_row_by_row_and_all_at_once_are_the_same_numbers(power: int) -> None:
+    """The first is for processors, the second for devices that want many rows at once."""
+    front_end = MelSpectrogram(MelSettings(win_length=700, power=power), 16000)
+    warp = Warp(np.array([160, 181, 140, 181]), np.array([1.0, 1.13, 0.875, 1.13]), 60)
+    rows = crops(4, 2, int(warp.samples.max())).flatten(0, 1)
+    for one, other in (
+        (front_end._one_by_one(rows, 2, warp), front_end._alike_together(rows, 2, warp)),
+        (front_end._one_by_one(rows, 2, None), front_end._mel(rows)),
+    ):
+        assert one.shape == other.shape
+        assert torch.allclose(one, other, rtol=1e-4, atol=1e-5 * float(other.max()))
+    assert not torch.allclose(front_end._one_by_one(rows, 2, warp)[2], front_end._one_by_one(rows, 2, None)[2, :, :60])
 
 
 def test_drawn_warps_stay_within_what_was_asked_for() -> None:

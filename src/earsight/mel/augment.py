@@ -125,7 +125,7 @@ def augmented_images(
         crops = apply_mix(crops, mix)
     band_gain = None if drawn.band_gain is None else torch.from_numpy(drawn.band_gain).to(crops.device)
     images = image(crops, drawn.warp, band_gain)
-    images = apply_masks(apply_masks(images, drawn.freq, axis=2), drawn.time, axis=3)
+    images = apply_masks(images, drawn.freq, drawn.time)
     if mix is None:
         return images, targets
     if mix.way != "wave":

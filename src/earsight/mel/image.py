@@ -86,10 +86,11 @@ class MelImage(nn.Module):
     @staticmethod
     def _standardised(plane: Tensor) -> Tensor:
         mean = plane.mean(dim=(1, 2, 3), keepdim=True)
-        deviation = plane.std(dim=(1, 2, 3), keepdim=True, correction=0)
+        centred = plane - mean
+        deviation = centred.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()  # std() takes five times as long
         # Silence becomes zeros: the last digits of the mean of many equal numbers must not count.
         silent = deviation <= 1e-5 + 1e-5 * mean.abs()
-        return (plane - mean) / deviation.masked_fill(silent, math.inf)
+        return centred / deviation.masked_fill(silent, math.inf)
 
 
 class Resize(nn.Module):

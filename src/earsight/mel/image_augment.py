@@ -30,13 +30,14 @@ def draw_masks(batch: int, count: int, length: int, share: float, rng: np.random
     return Masks(rng.integers(0, length - lengths + 1), lengths)
 
 
-def apply_masks(images: Tensor, masks: Masks, axis: int) -> Tensor:
-    """Set what the masks cover along ``axis`` (2: mel bins, 3: frames) to each plane's own mean. Same shape."""
-    if masks.starts.size == 0:
+def apply_masks(images: Tensor, freq: Masks, time: Masks) -> Tensor:
+    """images: [batch, channels, height, width]. Sets the mel bins that ``freq`` covers, and the frames that ``time``
+    does, to each plane's own mean. Same shape."""
+    if not freq.starts.size + time.starts.size:
         return images
-    covered = _covered(masks, images.shape[axis], images.device)
-    covered = covered[:, None, :, None] if axis == 2 else covered[:, None, None, :]
-    return torch.where(covered, images.mean(dim=(2, 3), keepdim=True), images)
+    rows = _covered(freq, images.shape[2], images.device)[:, None, :, None]
+    columns = _covered(time, images.shape[3], images.device)[:, None, None, :]
+    return torch.where(rows | columns, images.mean(dim=(2, 3), keepdim=True), images)
 
 
 def _covered(masks: Masks, length: int, device: torch.device) -> Tensor:
@@ -76,9 +77,9 @@ def draw_cut(batch: int, alpha: float, frames: int, rng: np.random.Generator) ->
 
 def apply_mix(values: Tensor, mix: Mix) -> Tensor:
     """share · item + (1 − share) · partner, over the first axis: for images, waveforms and targets alike."""
-    share = torch.from_numpy(mix.share).to(values.device).view(-1, *[1] * (values.ndim - 1))
+    share = torch.from_numpy(mix.share).to(values).view(-1, *[1] * (values.ndim - 1))
     own, partner = _pair(values, mix)
-    return share * own + (1 - share) * partner
+    return partner.lerp(own, share)
 
 
 def apply_cut(images: Tensor, mix: Mix) -> Tensor:

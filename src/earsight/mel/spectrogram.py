@@ -14,7 +14,6 @@ from earsight.mel.settings import MelSettings
 _SLANEY_BREAK_HZ = 1000.0
 _SLANEY_HZ_PER_MEL = 200.0 / 3
 _SLANEY_STEP = math.log(6.4) / 27
-_CACHED_BYTES = 2_500_000
 _BANDS = 6
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -92,13 +91,14 @@ def decibels(mel: Tensor, power: int, top_db: float = 80.0) -> Tensor:
     return torch.maximum(decibel, decibel.amax(dim=(-2, -1), keepdim=True) - top_db)
 
 
-def filter_bands(filters: Tensor) -> list[tuple[slice, slice]]:
-    """filters [n_mels, bins] → (mel bins, Fourier bins outside of which these mel bins have no weight), in order."""
+def filter_bands(filters: Tensor) -> list[tuple[Tensor, slice]]:
+    """filters [n_mels, bins] → of each group of mel bins, in order: its filters [n_mels of it, bins of it], and the
+    Fourier bins outside of which these have no weight."""
     found = []
-    for part in torch.arange(len(filters)).tensor_split(min(_BANDS, len(filters))):
-        used = torch.nonzero(filters[part].sum(dim=0)).flatten()
+    for part in filters.tensor_split(min(_BANDS, len(filters))):
+        used = torch.nonzero(part.sum(dim=0)).flatten()
         low, high = (int(used[0]), int(used[-1]) + 1) if len(used) else (0, 1)
-        found.append((slice(int(part[0]), int(part[-1]) + 1), slice(low, high)))
+        found.append((part[:, low:high].contiguous(), slice(low, high)))
     return found
 
 
@@ -119,7 +119,7 @@ class MelSpectrogram(nn.Module):
         filters = torch.from_numpy(mel_filterbank(settings, rate_hz)).float()
         self.register_buffer("filters", filters, persistent=False)
         self._warped: dict[float, Tensor] = {}
-        self._bands: dict[float, list[tuple[slice, slice]]] = {}
+        self._bands: dict[float, list[tuple[Tensor, slice]]] = {}
 
     def empty_bins(self) -> int:
         """How many mel bins lie between two bins of the Fourier transform, and so are always zero."""
@@ -130,12 +130,33 @@ class MelSpectrogram(nn.Module):
         batch, channels, samples = waveform.shape
         rows = waveform.reshape(batch * channels, samples).float()
         with torch.autocast(waveform.device.type, enabled=False):
-            mel = self._each(rows, channels, warp) if warp else self._mel(rows, self.settings.hop_length, 1.0)
+            if warp is not None:
+                rows = nn.functional.pad(rows, (0, max(0, int(warp.samples.max()) - samples)))
+            if rows.is_cpu and not torch.compiler.is_compiling():
+                mel = self._one_by_one(rows, channels, warp)
+            else:
+                mel = self._alike_together(rows, channels, warp) if warp else self._mel(rows)
         return mel.reshape(batch, channels, *mel.shape[1:])
 
-    def _each(self, rows: Tensor, channels: int, warp: Warp) -> Tensor:
-        """Items that are warped alike go together. float32 [rows, n_mels, frames]."""
-        rows = nn.functional.pad(rows, (0, max(0, int(warp.samples.max()) - rows.shape[1])))
+    def _one_by_one(self, rows: Tensor, channels: int, warp: Warp | None) -> Tensor:
+        """float32 [rows, samples] → float32 [rows, n_mels, frames]. For processors: what a row needs stays in the cache,
+        which is a third of the time of all rows at once; and one hop is as good as another."""
+        s, samples = self.settings, rows.shape[1]
+        half, left = s.n_fft // 2, (s.n_fft - s.win_length) // 2
+        window = nn.functional.pad(self.window, (left, s.n_fft - s.win_length - left))
+        ways = [(s.hop_length, 1.0, samples)] * len(rows)
+        if warp is not None:
+            listed = zip(warp.hop_length.tolist(), warp.pitch.tolist(), warp.samples.tolist(), strict=True)
+            ways = [way for way in listed for _ in range(channels)]
+        mel = []
+        for row, (hop_length, pitch, heard) in zip(rows, ways, strict=True):
+            frames = nn.functional.pad(row[:heard], (half, half)).unfold(0, s.n_fft, hop_length)
+            power = self._power(torch.fft.rfft(frames * window))  # [frames, bins]
+            mel.append(torch.cat([part @ power[:, bins].t() for part, bins in self._bands_of(pitch)]))
+        return torch.stack(mel)
+
+    def _alike_together(self, rows: Tensor, channels: int, warp: Warp) -> Tensor:
+        """As ``_one_by_one``, for devices that want many rows at once: those that are warped alike."""
         ways = np.stack([warp.hop_length.astype(np.float64), warp.pitch], axis=1)
         kinds, kind_of = np.unique(np.repeat(ways, channels, axis=0), axis=0, return_inverse=True)
         order, parts = [], []
@@ -154,34 +175,28 @@ class MelSpectrogram(nn.Module):
         self._warped[pitch] = self._warped[pitch].to(self.filters.device)
         return self._warped[pitch]
 
-    def _mel(self, rows: Tensor, hop_length: int, pitch: float) -> Tensor:
-        """float32 [rows, samples] → float32 [rows, n_mels, frames]."""
-        filters = self._filters(pitch)
-        if not rows.is_cpu or torch.compiler.is_compiling():
-            return filters @ self._power(rows, hop_length)
-        # A few rows at a time stay in the processor's cache: a third of the time of all at once. Low mel bins need a
-        # few of the Fourier bins only.
-        frames_bytes = 4 * self.settings.n_fft * (1 + rows.shape[1] // hop_length)
-        bands = self._bands.setdefault(pitch, filter_bands(filters))
-        mel = []
-        for part in torch.split(rows, max(1, _CACHED_BYTES // frames_bytes)):
-            power = self._power(part, hop_length)
-            mel.append(torch.cat([filters[mels, bins] @ power[:, bins] for mels, bins in bands], dim=1))
-        return torch.cat(mel)
+    def _bands_of(self, pitch: float) -> list[tuple[Tensor, slice]]:
+        if pitch not in self._bands:
+            self._bands[pitch] = filter_bands(self._filters(pitch))
+        return self._bands[pitch]
 
-    def _power(self, rows: Tensor, hop_length: int) -> Tensor:
-        """float32 [rows, samples] → float32 [rows, bins, frames]: |spectrum| or its square."""
+    def _mel(self, rows: Tensor, hop_length: int | None = None, pitch: float = 1.0) -> Tensor:
+        """float32 [rows, samples] → float32 [rows, n_mels, frames], all at once."""
         s = self.settings
         spectrum = torch.stft(
             rows,
             s.n_fft,
-            hop_length,
+            hop_length or s.hop_length,
             s.win_length,
             self.window,
             center=True,
             pad_mode="constant",
             return_complex=True,
         )  # [rows, bins, frames]; in memory the bins of a frame lie together
+        return self._filters(pitch) @ self._power(spectrum)
+
+    def _power(self, spectrum: Tensor) -> Tensor:
+        """complex64 → float32 of the same shape: its magnitude or its square."""
         real, imaginary = torch.view_as_real(spectrum).unbind(-1)
         power = torch.addcmul(real.square(), imaginary, imaginary)  # one pass; abs() or sum(-1) take twice the time
-        return power if s.power == 2 else power.sqrt()
+        return power if self.settings.power == 2 else power.sqrt()
