@@ -1,11 +1,14 @@
 """Models by their names on the Hugging Face hub (user/name) → folders here. No torch; no code of a model is run."""
 
+import logging
 import re
 import socket
+import sys
 import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from earsight import extras
 from earsight.errors import ModelError, SettingsError
@@ -19,7 +22,7 @@ _LOG_IN = "log in (hf auth login), or set HF_TOKEN"
 def is_hub_name(run: str | Path) -> bool:
     """Whether a text that should name a run means one on the hub: user/name, where neither such a path nor a folder
     ``user`` is here, so that a mistyped path is never asked for on the hub."""
-    text = Path(run).as_posix()
+    text = run if isinstance(run, str) else run.as_posix()
     return (
         _NAME.fullmatch(text) is not None
         and not text.endswith(".onnx")
@@ -59,7 +62,7 @@ def fetch(name: str, revision: str | None = None) -> Path:
     check_hub_name(name)
     hub = extras.require("huggingface_hub")
     try:
-        with offline_where_unreachable():
+        with client():
             folder = Path(hub.snapshot_download(name, revision=revision, allow_patterns=list(FETCHED)))
     except Exception as error:  # the hub's client raises a dozen kinds, some of them not its own
         raise hub_error(error, name, revision) from error
@@ -69,11 +72,30 @@ def fetch(name: str, revision: str | None = None) -> Path:
 
 
 @contextmanager
+def client() -> Iterator[None]:
+    """While the hub's client works: as ``offline_where_unreachable``; its bars on terminals alone, and no warnings of
+    its own beside our errors."""
+    utils, log = extras.require("huggingface_hub.utils"), logging.getLogger("huggingface_hub")
+    silenced = not utils.are_progress_bars_disabled() and not (sys.stderr and sys.stderr.isatty())
+    level = log.level
+    if silenced:
+        utils.disable_progress_bars()
+    log.setLevel(logging.ERROR)
+    try:
+        with offline_where_unreachable():
+            yield
+    finally:
+        log.setLevel(level)
+        if silenced:
+            utils.enable_progress_bars()
+
+
+@contextmanager
 def offline_where_unreachable() -> Iterator[None]:
     """Without a network the hub's client would try for a minute; offline it answers from its cache, or not, at once."""
     from urllib.request import getproxies  # predict without torch must not wait for it
 
-    constants = extras.require("huggingface_hub.constants")
+    constants: Any = extras.require("huggingface_hub.constants")
     before = constants.HF_HUB_OFFLINE
     if not getproxies():
         try:
@@ -109,6 +131,8 @@ def hub_error(error: Exception, name: str, revision: str | None = None, *, sendi
     elif isinstance(cause, ValueError):  # of what was sent
         why = f"{hub} does not take {name}: {' '.join(str(cause).split())[:200]}; mend that"
     else:
+        if isinstance(cause, kinds.OfflineModeIsEnabled):
+            said = "there is no network, or HF_HUB_OFFLINE is set"
         why = f"can't reach {hub} for {name} ({said}); connect to the network, or name a folder here"
     return ModelError(why)
 

@@ -189,4 +189,4 @@ def _start(described: Mapping[str, Any]) -> str:
         return "The network began with random weights."
     if network.get("weights"):
         return f"The network began with the weights of the file {cell(network['weights'])}."
-    return "The network began with timm's pretrained weights; these have a licence of their own (timm's page of the model)."
+    return "The network began with timm's pretrained weights, which have a licence of their own."

@@ -1,4 +1,4 @@
-"""push: a run folder → a model on the Hugging Face hub, with a card of its own numbers and none of the user's folders."""
+"""push: a run folder → a model on the Hugging Face hub, with a card of its own numbers."""
 
 import json
 import shutil
@@ -12,7 +12,7 @@ from earsight import extras
 from earsight.errors import ModelError, SettingsError
 from earsight.files import write_whole
 from earsight.network.exported import KEY
-from earsight.network.hub import check_hub_name, check_token, first_line, hub_error, offline_where_unreachable
+from earsight.network.hub import check_hub_name, check_token, client, first_line, hub_error
 from earsight.tasks.card import Card
 from earsight.tasks.unnamed import Folders
 
@@ -64,9 +64,7 @@ def push(
         return PushResult(_send(Path(folder), names, name, private=private), names, size)
 
 
-def _write(
-    run: Path, place: Path, name: str, licence: str | None, onnx: str | Path | None
-) -> tuple[str, ...]:
+def _write(run: Path, place: Path, name: str, licence: str | None, onnx: str | Path | None) -> tuple[str, ...]:
     """All that is published; the names of the files."""
     from earsight.network.checkpoint import SETTINGS_NAME, WEIGHTS_NAME, read_description
     from earsight.network.classifier import Classifier
@@ -136,7 +134,7 @@ def _send(folder: Path, names: Sequence[str], name: str, *, private: bool) -> st
 
     hub = extras.require("huggingface_hub")
     try:
-        with offline_where_unreachable():
+        with client():
             api = hub.HfApi(library_name="earsight", library_version=earsight.__version__, token=True)
             address = api.create_repo(name, private=private or None, exist_ok=True)
             api.create_commit(

@@ -88,4 +88,3 @@ class Folders:
 def last_part(path: str) -> str:
     """Of a path of any system."""
     return next((part for part in reversed(re.split(r"[/\\]", path)) if part), "")
-
