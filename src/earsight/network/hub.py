@@ -1,6 +1,5 @@
 """Models by their names on the Hugging Face hub (user/name) → folders here. No torch; no code of a model is run."""
 
-import logging
 import re
 import socket
 import sys
@@ -75,17 +74,17 @@ def fetch(name: str, revision: str | None = None) -> Path:
 def client() -> Iterator[None]:
     """While the hub's client works: as ``offline_where_unreachable``; its bars on terminals alone, and no warnings of
     its own beside our errors."""
-    utils, log = extras.require("huggingface_hub.utils"), logging.getLogger("huggingface_hub")
+    utils, log = extras.require("huggingface_hub.utils"), extras.require("huggingface_hub.utils.logging")
     silenced = not utils.are_progress_bars_disabled() and not (sys.stderr and sys.stderr.isatty())
-    level = log.level
+    level = log.get_verbosity()
     if silenced:
         utils.disable_progress_bars()
-    log.setLevel(logging.ERROR)
+    log.set_verbosity_error()
     try:
         with offline_where_unreachable():
             yield
     finally:
-        log.setLevel(level)
+        log.set_verbosity(level)
         if silenced:
             utils.enable_progress_bars()
 
