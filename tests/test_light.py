@@ -22,7 +22,18 @@ def run(python: Path, *arguments: object, stdin: Path | None = None) -> subproce
 
 
 def test_it_has_neither_torch_nor_anything_of_an_extra(python: Path) -> None:
-    for name in ("torch", "timm", "matplotlib", "sklearn", "onnx", "jinja2", "safetensors", "captum", "pandas"):
+    for name in (
+        "torch",
+        "timm",
+        "matplotlib",
+        "sklearn",
+        "onnx",
+        "jinja2",
+        "safetensors",
+        "captum",
+        "pandas",
+        "huggingface_hub",
+    ):
         assert run(python, "-c", f"import {name}").returncode == 1
     names = {distribution.metadata["Name"].lower() for distribution in needed()}
     assert {"earsight", "numpy", "onnxruntime", "soundfile", "soxr", "pydantic", "cyclopts"} <= names
@@ -63,6 +74,8 @@ def test_it_listens_and_writes_files(python: Path, home: Path, song: Path, tmp_p
         (["listen", "{model}"], "earsight[listen]"),
         (["export", "{run}", "--out", "new.onnx"], "earsight[train]"),
         (["explain", "{run}", "{song}"], "earsight[train]"),
+        (["push", "{run}", "me/voices"], "earsight[train]"),
+        (["predict", "me/voices", "{song}"], "earsight[train]"),
         (["predict", "{model}", "{song}", "--format", "parquet", "--out", "x.parquet"], "earsight[parquet]"),
     ],
 )

@@ -220,7 +220,7 @@ def evaluate(
     Parameters
     ----------
     run
-        A run folder.
+        A run folder, or a model of the hub (user/name).
     data
         Labelled recordings, as for train; otherwise the run's own test clips.
     source

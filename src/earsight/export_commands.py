@@ -1,11 +1,11 @@
-"""The commands that look into a model or take it elsewhere: explain, export."""
+"""The commands that look into a model or take it elsewhere: explain, export, push."""
 
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from earsight.plain import plain
+from earsight.plain import counted, plain
 from earsight.terminal import show
 
 
@@ -23,7 +23,7 @@ def export(
     Parameters
     ----------
     run
-        A run folder.
+        A run folder, or a model of the hub (user/name).
     out
         The file; otherwise RUN.onnx.
     to
@@ -64,7 +64,7 @@ def explain(
     Parameters
     ----------
     run
-        A run folder.
+        A run folder, or a model of the hub (user/name).
     recording
         What to explain: its middle, as long as the network hears.
     out
@@ -87,4 +87,40 @@ def explain(
     return 0
 
 
-COMMANDS = (explain, export)
+def push(
+    run: Path,
+    name: str,
+    /,
+    *,
+    private: Annotated[bool, Parameter(negative="")] = False,
+    licence: Annotated[str | None, Parameter(alias="--license")] = None,
+    onnx: Path | None = None,
+    out: Annotated[Path | None, Parameter(alias="-o")] = None,
+) -> int:
+    """Put a trained network on the Hugging Face hub, with a card that tells how it was scored and how well.
+
+    Parameters
+    ----------
+    run
+        A run folder. No recording of it is sent, and nothing that names your folders.
+    name
+        user/name, or organisation/name. What is there already becomes an earlier version.
+    private
+        Where the name is new there: let nobody else see it.
+    licence
+        Of the weights, as the hub spells it, such as cc-by-4.0; otherwise that of the data, where earsight knows it.
+    onnx
+        A file of earsight export of the same run, to lie beside.
+    out
+        Write what would be sent into this folder, and send nothing.
+    """
+    from earsight.tasks.push import push as task
+
+    done = task(run, name, private=private, licence=licence, onnx=onnx, out=out)
+    show(f"{plain(done.place)}: {counted(len(done.names), 'file')}, {done.bytes / 1e6:.1f} MB: {', '.join(done.names)}")
+    if out is None:
+        show(f"try:    earsight predict {name} FILE…")
+    return 0
+
+
+COMMANDS = (explain, export, push)

@@ -13,6 +13,7 @@ EXTRA_OF = {
     "safetensors": "train",
     "matplotlib": "train",
     "jinja2": "train",
+    "huggingface_hub": "train",
     "filelock": "train",
     "pooch": "train",
     "captum": "train",

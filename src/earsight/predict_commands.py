@@ -46,7 +46,7 @@ def predict(
     Parameters
     ----------
     run
-        A run folder, or a file of earsight export, which needs no torch.
+        A run folder, a model of the hub (user/name), or a file of earsight export, which needs no torch.
     paths
         Recordings, folders of them, patterns ("*.wav"), tables with a column path (and start, end), addresses
         (https://…, s3://…), or - for a recording from standard input.
@@ -135,7 +135,7 @@ def listen(
     Parameters
     ----------
     run
-        A run folder, or a file of earsight export, which needs no torch.
+        A run folder, a model of the hub (user/name), or a file of earsight export, which needs no torch.
     from_
         Play this recording, as if it were heard now, in the place of the microphone.
     fast

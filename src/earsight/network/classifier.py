@@ -16,6 +16,7 @@ from earsight.errors import SettingsError
 from earsight.mel.image import MelImage
 from earsight.mel.settings import MelSettings
 from earsight.network.head import AnyOf, Head, OneOf
+from earsight.network.hub import fetch
 from earsight.network.prediction import Answers, Prediction, Unknown
 from earsight.network.settings import NetworkSettings
 from earsight.network.weights import create_network, fixed_size
@@ -79,6 +80,19 @@ class Classifier(nn.Module):
         from earsight.network.checkpoint import load_classifier
 
         return load_classifier(cls, Path(run)).to(device).eval()
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path, revision: str | None = None, device: str = "cpu") -> Self:
+        """A run folder as it is, without any network, or a model of the Hugging Face hub by its name (user/name), ready
+        to predict. Runs no code of either.
+
+        revision: a branch, tag or commit of a model of the hub; None: the newest. Raises ModelError, SettingsError.
+        """
+        if not Path(name).is_dir():
+            return cls.load(fetch(str(name), revision), device)
+        if revision is not None:
+            raise SettingsError(f"{name} is a folder here, which has no revision {revision!r}; leave it out")
+        return cls.load(name, device)
 
     def probabilities(self, crops: Samples) -> np.ndarray:
         """float32 [batch × score_crops, channels, crop_samples], the crops of a clip one after the other → float64

@@ -1,13 +1,8 @@
 """A timm network with the weights asked for, or an error that names the ways out."""
 
-import importlib
 import pickle
-import socket
-import urllib.parse
-import urllib.request
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +11,7 @@ from timm.models import adapt_input_conv, load_state_dict
 from torch import Tensor, nn
 
 from earsight.errors import ModelError
+from earsight.network.hub import first_line, offline_where_unreachable
 from earsight.network.names import check_model_name
 from earsight.network.settings import NetworkSettings
 
@@ -28,14 +24,14 @@ def create_network(settings: NetworkSettings, in_chans: int, classes: int) -> nn
     if settings.drop_path_rate:
         options["drop_path_rate"] = settings.drop_path_rate
     try:
-        with _offline_where_unreachable() if from_hub else nullcontext():
+        with offline_where_unreachable() if from_hub else nullcontext():
             network = _create(settings.model, from_hub, options)
     except TypeError as error:
         raise ModelError(f"{settings.model} does not take a setting: {error}") from error
     except Exception as error:  # the hub's client raises a dozen kinds, some of them not its own
         if not from_hub:
             raise
-        reason = _reason(error).partition(". ")[0]
+        reason = first_line(error).partition(". ")[0]
         raise ModelError(
             f"can't get the pretrained weights of {settings.model} ({reason[:160]}); connect to the network, "
             "or pass --weights FILE (safetensors or pth under timm's names), or --no-pretrained"
@@ -55,27 +51,6 @@ def _create(model: str, pretrained: bool, options: dict[str, Any]) -> nn.Module:
     return _create(model, pretrained, {name: value for name, value in options.items() if name != "drop_path_rate"})
 
 
-def _reason(error: Exception) -> str:
-    """The first line of what an error says, or its kind."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:160]
-
-
-@contextmanager
-def _offline_where_unreachable() -> Iterator[None]:
-    """Without a network the hub's client would try for a minute; offline it answers from its cache, or not, at once."""
-    constants: Any = importlib.import_module("huggingface_hub.constants")
-    before = constants.HF_HUB_OFFLINE
-    if not urllib.request.getproxies():
-        try:
-            socket.getaddrinfo(urllib.parse.urlsplit(constants.ENDPOINT).hostname, 443)
-        except OSError:
-            constants.HF_HUB_OFFLINE = True
-    try:
-        yield
-    finally:
-        constants.HF_HUB_OFFLINE = before
-
-
 def load_weights(network: nn.Module, model: str, path: Path, in_chans: int) -> None:
     """Load a file of weights under timm's names; the stem folded to ``in_chans``, the classifier left as it is.
 
@@ -90,7 +65,7 @@ def load_weights(network: nn.Module, model: str, path: Path, in_chans: int) -> N
         if isinstance(error, pickle.UnpicklingError) or "weights_only" in str(error):
             raise ModelError(f"refused {path}: it holds more than tensors; save its state_dict alone") from error
         raise ModelError(
-            f"can't read weights from {path} ({_reason(error)}); give a safetensors or pth file under timm's names"
+            f"can't read weights from {path} ({first_line(error)}); give a safetensors or pth file under timm's names"
         ) from error
     if strange := [key for key, value in loaded.items() if not isinstance(value, Tensor)]:
         raise ModelError(f"can't use {path}: {strange[0]!r} is no tensor; save the network's state_dict alone")

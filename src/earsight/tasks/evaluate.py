@@ -14,6 +14,7 @@ from earsight.dataset.split import Split
 from earsight.dataset.store import build_store
 from earsight.dataset.walk import store_folder
 from earsight.errors import DataError, ModelError
+from earsight.network.hub import local_run
 from earsight.tasks.cores import check_threads, free_cores, read_load
 from earsight.tasks.data import downloaded
 from earsight.tasks.devices import check_device_name, find_device
@@ -61,11 +62,12 @@ def evaluate(
 ) -> Evaluation:
     """Score a trained run: on the test clips of its own split, or on all clips of ``data``.
 
-    data, source, group_pattern, strict: see ``read_dataset``. leaks: what to do where clips of ``data``, copies of
+    run: a run folder, or a model of the hub by its name (user/name), which has no clips of its own. data, source,
+    group_pattern, strict: see ``read_dataset``. leaks: what to do where clips of ``data``, copies of
     them, or their speakers were heard in training: "refuse", "drop" (score the others) or "allow" (and say so). Raises
     EarsightError.
     """
-    run = Path(run)
+    run = local_run(run)
     if not run.is_dir():
         raise ModelError(f"no such run folder: {run}")
     check_device_name(device)

@@ -11,6 +11,7 @@ from earsight.audio.decode import Samples
 from earsight.audio.load import load_waveform, middle_crop
 from earsight.errors import SettingsError
 from earsight.files import check_place
+from earsight.network.hub import local_run
 from earsight.scores.figures import Explained, draw_explanations
 from earsight.tasks.devices import check_device_name, find_device
 
@@ -57,7 +58,7 @@ def explain(
     extras.check("torch", "timm", "safetensors", "captum", "matplotlib")
     from earsight.network.classifier import Classifier
 
-    classifier = Classifier.load(run, str(find_device(device)))
+    classifier = Classifier.load(local_run(run), str(find_device(device)))
     if label is not None and label not in classifier.labels:
         raise SettingsError(f"no label {label!r}; the model knows {', '.join(classifier.labels)}")
     found = explain_waveform(classifier, load_waveform(source, classifier.audio), label)

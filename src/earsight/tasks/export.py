@@ -16,6 +16,7 @@ from earsight.audio.load import load_waveform
 from earsight.errors import DecodeError, ModelError, SettingsError
 from earsight.files import check_place, write_whole
 from earsight.network.exported import FORMAT, KEY
+from earsight.network.hub import is_hub_name, local_run
 from earsight.tasks.evaluate import Recorded, read_clips
 
 if TYPE_CHECKING:
@@ -55,14 +56,15 @@ def export(
 ) -> ExportResult:
     """Write the network of a run, with mel front end, labels, temperature and settings, as one file.
 
-    out: its name; otherwise that of the run. to: an ONNX file, or a program of torch.export. quantize: weights and
-    sums of 8 bits, calibrated on training clips, or weights of 16 bits. The file is compared with the run on clips of
-    its test part (on noise where they are gone): it is not written where a logit differs by ``LARGEST_DIFFERENCE`` or
-    more, or, with fewer bits, where the answers can't be compared. Raises EarsightError.
+    run: a run folder, or a model of the hub by its name (user/name). out: its name; otherwise that of the run. to: an
+    ONNX file, or a program of torch.export. quantize: weights and sums of 8 bits, calibrated on training clips, or
+    weights of 16 bits. The file is compared with the run on clips of its test part (on noise where they are gone): it
+    is not written where a logit differs by ``LARGEST_DIFFERENCE`` or more, or, with fewer bits, where the answers can't
+    be compared. Raises EarsightError.
     """
-    run = Path(run)
     ending = ".onnx" if to == "onnx" else ".pt2"
-    place = Path(out) if out is not None else run.with_name(run.resolve().name + ending)
+    beside = Path(Path(run).name) if is_hub_name(run) else Path(run)
+    place = Path(out) if out is not None else beside.with_name(beside.resolve().name + ending)
     if quantize != "none" and to != "onnx":
         raise SettingsError(f"--quantize {quantize} is for ONNX files; leave out --to {to}")
     check_place(place, overwrite=overwrite)
@@ -73,6 +75,7 @@ def export(
     from earsight.network.classifier import Classifier
     from earsight.network.portable import Portable
 
+    run = local_run(run)
     classifier = Classifier.load(run)
     recorded = read_clips(run)
     test, real = _sounds(classifier, recorded, "test", _CHECKED)

@@ -16,6 +16,7 @@ from earsight.audio.stream import Window, read_blocks, windows
 from earsight.dataset.loader import ahead
 from earsight.errors import DecodeError, ModelError, SettingsError, TruncatedError
 from earsight.network.exported import Exported
+from earsight.network.hub import is_hub_name, local_run
 from earsight.network.prediction import Prediction
 from earsight.tasks.cores import check_threads, free_cores, read_load
 from earsight.tasks.devices import check_device_name, find_device
@@ -116,11 +117,12 @@ def predict(
     """Classify recordings (``list_recordings`` says what may be named), lazily, in the order given; one that can't be
     read is a row with its error.
 
+    run: a run folder, a file of ``export``, or a model of the hub by its name (user/name).
     unknown: say so of silence and of what the model does not know; otherwise the likeliest class is always said.
     window_s, hop_s: answer windows of so many seconds, one every hop_s (a third of window_s where it is None), in the
     place of each recording as a whole. Raises EarsightError at once, before the first row.
     """
-    model, recordings, sliding = prepared(run, sources, device, threads, window_s, hop_s)
+    model, recordings, sliding, _ = prepared(run, sources, device, threads, window_s, hop_s)
     return answer(model, recordings, unknown=unknown, sliding=sliding)
 
 
@@ -131,20 +133,21 @@ def prepared(
     threads: int | None,
     window_s: float | None,
     hop_s: float | None,
-) -> tuple["Classifier | Exported", list[Recording], Sliding | None]:
-    """What ``answer`` needs, of the arguments of ``predict``; the model, which takes seconds, comes last. Raises
-    EarsightError."""
+) -> tuple["Classifier | Exported", list[Recording], Sliding | None, Path]:
+    """What ``answer`` needs, of the arguments of ``predict``, and where the model lies; the model, which takes seconds,
+    comes last. Raises EarsightError."""
     check_model(run, device, threads)
     sliding = None if window_s is None else Sliding(window_s, window_s / 3 if hop_s is None else hop_s)
     recordings = list_recordings(sources)
-    model = load_model(run, device, threads)
-    return model, recordings, sliding and sliding.of(model.audio)
+    place = local_run(run)
+    model = load_model(place, device, threads)
+    return model, recordings, sliding and sliding.of(model.audio), place
 
 
 def check_model(run: str | Path, device: str, threads: int | None) -> None:
     """What can be refused before anything is loaded. Raises EarsightError."""
-    if not Path(run).is_dir() and Path(run).suffix != ".onnx":
-        raise ModelError(f"no such run folder, or file of earsight export (.onnx): {run}")
+    if not Path(run).is_dir() and Path(run).suffix != ".onnx" and not is_hub_name(run):
+        raise ModelError(f"no such run folder, file of earsight export (.onnx), or model of the hub: {run}")
     check_device_name(device)
     check_threads(threads)
     if Path(run).suffix == ".onnx" and device != "cpu":
@@ -152,7 +155,8 @@ def check_model(run: str | Path, device: str, threads: int | None) -> None:
 
 
 def load_model(run: str | Path, device: str = "cpu", threads: int | None = None) -> "Classifier | Exported":
-    """threads: of the CPU, for the whole process; None: the cores that are free. Raises EarsightError."""
+    """run: as for ``predict``. threads: of the CPU, for the whole process; None: the cores that are free. Raises
+    EarsightError."""
     before = read_load()
     if Path(run).suffix == ".onnx":
         return Exported.load(run, threads or free_cores(before))
@@ -161,7 +165,7 @@ def load_model(run: str | Path, device: str = "cpu", threads: int | None = None)
 
     from earsight.network.classifier import Classifier
 
-    classifier = Classifier.load(run, str(find_device(device)))
+    classifier = Classifier.load(local_run(run), str(find_device(device)))
     torch.set_num_threads(threads or free_cores(before))
     keep_freed_memory()
     return classifier

@@ -61,8 +61,8 @@ class Job:
             raise SettingsError("events and timelines come of windows; pass --window SECONDS too")
         if timelines is not None:
             extras.check("matplotlib")
-        model, recordings, sliding = prepared(run, sources, device, threads, window_s, hop_s)
-        return cls(Path(run), model, tuple(recordings), unknown, sliding, rule, timelines)
+        model, recordings, sliding, place = prepared(run, sources, device, threads, window_s, hop_s)
+        return cls(place, model, tuple(recordings), unknown, sliding, rule, timelines)
 
     @property
     def facts(self) -> Facts:

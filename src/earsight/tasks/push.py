@@ -1,0 +1,147 @@
+"""push: a run folder → a model on the Hugging Face hub, with a card of its own numbers."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from earsight import extras
+from earsight.errors import ModelError, SettingsError
+from earsight.files import write_whole
+from earsight.network.exported import KEY
+from earsight.network.hub import check_hub_name, check_token, client, first_line, hub_error
+from earsight.tasks.card import Card
+from earsight.tasks.unnamed import Folders
+
+METRICS_NAME, REPORT_NAME, CARD_NAME, ONNX_NAME = "metrics.json", "report.html", "README.md", "model.onnx"
+_ENCODING: dict[str, str] = {"encoding": "utf-8", "errors": "surrogateescape"}
+
+
+@dataclass(frozen=True)
+class PushResult:
+    """place: the address of the model on the hub, or the folder that was written in its stead. names: of its files.
+    bytes: of all of them."""
+
+    place: str
+    names: tuple[str, ...]
+    bytes: int
+
+
+def push(
+    run: str | Path,
+    name: str,
+    *,
+    private: bool = False,
+    licence: str | None = None,
+    onnx: str | Path | None = None,
+    out: str | Path | None = None,
+) -> PushResult:
+    """Put a run on the hub as ``name`` (user/model): weights, model.json, metrics.json, report.html and a card. What is
+    there already becomes an earlier commit of the same model.
+
+    Recordings, predictions, the table of clips and the state for --resume stay here, and no file names a folder of the
+    user's (``tasks.unnamed``). private: for a model that is new there: only its owner sees it. licence: of the weights,
+    as the hub spells it (cc-by-4.0); None: that of the data, where it is known. onnx: a file of ``export`` of this run,
+    to lie beside. out: a folder, new or empty, that is written in place of anything being sent. Raises SettingsError,
+    ModelError, MissingExtraError.
+    """
+    check_hub_name(name)
+    run = Path(run)
+    extras.check("torch", "timm", "safetensors", "jinja2", "huggingface_hub", *(("onnx",) if onnx else ()))
+    if out is not None:
+        place = Path(out)
+        if place.exists() and (not place.is_dir() or any(place.iterdir())):
+            raise SettingsError(f"--out {place} is not empty; name a new folder")
+        names = _write(run, place, name, licence, onnx)
+        return PushResult(str(place), names, sum((place / one).stat().st_size for one in names))
+    check_token()
+    with tempfile.TemporaryDirectory(prefix="earsight-push-") as folder:
+        names = _write(run, Path(folder), name, licence, onnx)
+        size = sum((Path(folder) / one).stat().st_size for one in names)
+        return PushResult(_send(Path(folder), names, name, private=private), names, size)
+
+
+def _write(run: Path, place: Path, name: str, licence: str | None, onnx: str | Path | None) -> tuple[str, ...]:
+    """All that is published; the names of the files."""
+    from earsight.network.checkpoint import SETTINGS_NAME, WEIGHTS_NAME, read_description
+    from earsight.network.classifier import Classifier
+
+    described = read_description(run)
+    Classifier.load(run)  # a damaged one is refused here, not by whoever fetches it
+    folders = Folders.of(run, described)
+    public, numbers = folders.description(described), folders.metrics(_numbers(run))
+    try:
+        text = Card(name, public, numbers, licence, ONNX_NAME if onnx else "").text()
+    except (KeyError, TypeError, ValueError, AttributeError, extras.require("jinja2").UndefinedError) as error:
+        raise ModelError(f"{run / METRICS_NAME} is damaged ({error}); restore it, or evaluate the run anew") from error
+    exported = _exported(Path(onnx), described, public) if onnx else None
+    place.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(run / WEIGHTS_NAME, place / WEIGHTS_NAME)
+    texts = {SETTINGS_NAME: _json(public), CARD_NAME: text}
+    if numbers:
+        texts[METRICS_NAME] = _json(numbers)
+    if (run / REPORT_NAME).is_file():
+        texts[REPORT_NAME] = folders.page((run / REPORT_NAME).read_text(**_ENCODING))
+    for file, content in texts.items():
+        write_whole(place / file, content)
+    if exported is not None:
+        write_whole(place / ONNX_NAME, exported)
+    return tuple(sorted([WEIGHTS_NAME, *texts, *([ONNX_NAME] if exported else [])]))
+
+
+def _numbers(run: Path) -> dict[str, Any]:
+    """metrics.json; {} where a run was stopped before it had any."""
+    path = run / METRICS_NAME
+    if not path.is_file():
+        return {}
+    try:
+        numbers = json.loads(path.read_text(**_ENCODING))
+    except (ValueError, OSError, RecursionError) as error:
+        raise ModelError(f"{path} is damaged ({error}); restore it, or remove it to push without scores") from error
+    if not isinstance(numbers, dict):
+        raise ModelError(f"{path} is damaged: it is no table; restore it, or remove it to push without scores")
+    return numbers
+
+
+def _exported(path: Path, described: dict[str, Any], public: dict[str, Any]) -> bytes:
+    """An exported file of the same run, whose description names no folder either."""
+    onnx = extras.require("onnx")
+    if not path.is_file():
+        raise SettingsError(f"no such file: --onnx {path}; give one of earsight export")
+    try:
+        model = onnx.load(path)
+        entry = next(one for one in model.metadata_props if one.key == KEY)
+        about = json.loads(entry.value)
+        same = all(about[key] == described.get(key) for key in ("labels", "audio", "mel", "network", "created"))
+    except Exception as error:  # a file of any content: whatever its reader raises
+        raise ModelError(f"--onnx {path} is not of earsight export ({first_line(error)}); export this run") from error
+    if not same:
+        raise ModelError(f"--onnx {path} was exported from another run; export this one")
+    entry.value = json.dumps(public | {key: about[key] for key in ("format", "quantize")}, ensure_ascii=False)
+    return bytes(model.SerializeToString())
+
+
+def _json(values: Any) -> str:
+    return json.dumps(values, indent=1, ensure_ascii=False) + "\n"
+
+
+def _send(folder: Path, names: Sequence[str], name: str, *, private: bool) -> str:
+    """One commit; the address of the model."""
+    import earsight
+
+    hub = extras.require("huggingface_hub")
+    try:
+        with client():
+            api = hub.HfApi(library_name="earsight", library_version=earsight.__version__, token=True)
+            address = api.create_repo(name, private=private or None, exist_ok=True)
+            api.create_commit(
+                name,
+                [hub.CommitOperationAdd(path_in_repo=one, path_or_fileobj=folder / one) for one in names],
+                commit_message=f"A run of earsight {earsight.__version__}",
+            )
+    except Exception as error:  # the hub's client raises a dozen kinds, some of them not its own
+        raise hub_error(error, name, sending=True) from error
+    return str(address)
