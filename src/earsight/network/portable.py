@@ -23,7 +23,7 @@ from earsight.audio.decode import Samples
 from earsight.audio.load import fixed_crops
 from earsight.mel.image import MelImage
 from earsight.mel.settings import MelSettings
-from earsight.mel.spectrogram import MelSpectrogram, Warp, mel_filterbank
+from earsight.mel.spectrogram import Ints, MelSpectrogram, Warp, filter_bands
 from earsight.network.classifier import Classifier
 from earsight.network.familiar import features_and_logits
 
@@ -35,15 +35,15 @@ class PortableSpectrogram(MelSpectrogram):
 
     inner: Tensor
     outer: Tensor
-    mel_of_power: Tensor
 
     def __init__(self, settings: MelSettings, rate_hz: int) -> None:
         super().__init__(settings, rate_hz)
         self.columns = columns_of(settings)
-        inner, outer, mel = transform(settings, rate_hz, self.columns)
+        inner, outer, place = transform(settings, self.columns)
         self.register_buffer("inner", torch.from_numpy(inner).float(), persistent=False)
         self.register_buffer("outer", torch.from_numpy(outer).float(), persistent=False)
-        self.register_buffer("mel_of_power", torch.from_numpy(mel).float(), persistent=False)
+        # Of each group of mel bins, the filters and where the Fourier bins lie that they need: a fifth of all by all.
+        self.bands = [(filters, torch.from_numpy(place[bins])) for filters, bins in filter_bands(self.filters)]
 
     def forward(self, waveform: Tensor, warp: Warp | None = None) -> Tensor:
         if warp is not None:
@@ -60,7 +60,9 @@ class PortableSpectrogram(MelSpectrogram):
         )  # k₁, then (re, im) of each n₂
         both = nn.functional.conv1d(swapped, self.outer, groups=k1).reshape(count, k1, 2, n2, -1)
         power = (both * both).sum(dim=2).flatten(1, 2)  # [sounds, k₁ · N₂, frames]
-        mel = self.mel_of_power @ (power if s.power == 2 else power.sqrt())
+        if s.power == 1:
+            power = power.sqrt()
+        mel = torch.cat([filters @ power.index_select(1, places) for filters, places in self.bands], dim=1)
         return mel[..., : 1 + samples // s.hop_length].reshape(*waveform.shape[:2], s.n_mels, -1)
 
 
@@ -75,9 +77,9 @@ def columns_of(settings: MelSettings) -> int:
     return min((n2 for n2 in range(1, common + 1) if common % n2 == 0), key=products)
 
 
-def transform(settings: MelSettings, rate_hz: int, n2: int) -> tuple[Floats, Floats, Floats]:
-    """The inner sum [N₂ · 2K, 1, N₁], the outer sum [K · 2N₂, 2N₂, 1] and the mel filters [n_mels, K · N₂] over their
-    power, K = N₁ // 2 + 1."""
+def transform(settings: MelSettings, n2: int) -> tuple[Floats, Floats, Ints]:
+    """The inner sum [N₂ · 2K, 1, N₁], the outer sum [K · 2N₂, 2N₂, 1], K = N₁ // 2 + 1, and where among its K · N₂
+    numbers each Fourier bin lies [n_fft // 2 + 1]."""
     n_fft, n1 = settings.n_fft, settings.n_fft // n2
     window, left = np.zeros(n_fft), (n_fft - settings.win_length) // 2
     window[left : left + settings.win_length] = np.hanning(settings.win_length + 1)[:-1]
@@ -89,10 +91,8 @@ def transform(settings: MelSettings, rate_hz: int, n2: int) -> tuple[Floats, Flo
     turn = np.exp(-2j * np.pi * bins[:, :, None] * column / n_fft)  # [K, k₂, n₂]
     outer = np.block([[turn.real, -turn.imag], [turn.imag, turn.real]]).reshape(-1, 2 * n2, 1)
     # X[n_fft − k] is the conjugate of X[k]; each bin up to n_fft / 2 is taken once
-    known, first = np.unique(np.where(bins > n_fft // 2, n_fft - bins, bins), return_index=True)
-    mel = np.zeros((settings.n_mels, bins.size))
-    mel[:, first] = mel_filterbank(settings, rate_hz)[:, known]
-    return inner, outer, mel
+    _, place = np.unique(np.where(bins > n_fft // 2, n_fft - bins, bins), return_index=True)
+    return inner, outer, place
 
 
 class PortableImage(MelImage):
