@@ -139,8 +139,8 @@ class MelSpectrogram(nn.Module):
         return mel.reshape(batch, channels, *mel.shape[1:])
 
     def _one_by_one(self, rows: Tensor, channels: int, warp: Warp | None) -> Tensor:
-        """float32 [rows, samples] → float32 [rows, n_mels, frames]. For processors: what a row needs stays in the cache,
-        which is a third of the time of all rows at once; and one hop is as good as another."""
+        """float32 [rows, samples] → float32 [rows, n_mels, frames]. For processors: what a row needs stays in the
+        cache, and one hop is as good as another (docs/performance.md)."""
         s, samples = self.settings, rows.shape[1]
         half, left = s.n_fft // 2, (s.n_fft - s.win_length) // 2
         window = nn.functional.pad(self.window, (left, s.n_fft - s.win_length - left))
