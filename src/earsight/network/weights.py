@@ -35,7 +35,7 @@ def create_network(settings: NetworkSettings, in_chans: int, classes: int) -> nn
     except Exception as error:  # the hub's client raises a dozen kinds, some of them not its own
         if not from_hub:
             raise
-        reason = _reason(error).partition(". ")[0]
+        reason = first_line(error).partition(". ")[0]
         raise ModelError(
             f"can't get the pretrained weights of {settings.model} ({reason[:160]}); connect to the network, "
             "or pass --weights FILE (safetensors or pth under timm's names), or --no-pretrained"
@@ -55,7 +55,7 @@ def _create(model: str, pretrained: bool, options: dict[str, Any]) -> nn.Module:
     return _create(model, pretrained, {name: value for name, value in options.items() if name != "drop_path_rate"})
 
 
-def _reason(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """The first line of what an error says, or its kind."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:160]
 
@@ -90,7 +90,7 @@ def load_weights(network: nn.Module, model: str, path: Path, in_chans: int) -> N
         if isinstance(error, pickle.UnpicklingError) or "weights_only" in str(error):
             raise ModelError(f"refused {path}: it holds more than tensors; save its state_dict alone") from error
         raise ModelError(
-            f"can't read weights from {path} ({_reason(error)}); give a safetensors or pth file under timm's names"
+            f"can't read weights from {path} ({first_line(error)}); give a safetensors or pth file under timm's names"
         ) from error
     if strange := [key for key, value in loaded.items() if not isinstance(value, Tensor)]:
         raise ModelError(f"can't use {path}: {strange[0]!r} is no tensor; save the network's state_dict alone")
