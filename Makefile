@@ -9,7 +9,7 @@ STAMP := .venv/.stamp
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test check bench lock clean
+.PHONY: help install demo test families check bench lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -21,6 +21,10 @@ demo: $(STAMP) ## train, score and explain a small model on the built-in corpus
 
 test: $(STAMP) ## run the tests; PYTEST_ARGS="-n 4 -k mel" goes to pytest
 	$(BIN)/python -m pytest -q $(PYTEST_ARGS)
+
+families: $(STAMP) ## every family of networks through training and export; writes docs/networks-measured.md
+	FAMILIES_TABLE=docs/networks-measured.md $(BIN)/python -m pytest -q -m "slow or not slow" -k contract \
+		tests/tasks/test_families.py
 
 check: $(STAMP) ## format, lint, types, import order, tests: what CI runs
 	$(BIN)/ruff format --check

@@ -60,7 +60,23 @@ class Classifier(nn.Module):
         self.thresholds = (0.5,) * len(labels) if multilabel else ()
         self.labels, self.audio, self.mel, self.network_settings = labels, audio, mel, settings
         self.network = network or create_network(settings, in_chans, len(labels))
-        self.image = MelImage(mel, audio.rate_hz, in_chans // planes, fixed_size(self.network))
+        self.in_chans = in_chans
+        self.enlarge(settings.size_multiple)
+
+    def enlarge(self, multiple: int) -> None:
+        """Make images whose height and width are multiples of so many, or of the one size that the network takes."""
+        self.network_settings = self.network_settings.model_copy(update={"size_multiple": multiple})
+        size = fixed_size(self.network)
+        if size is None and multiple > 1:
+            frames = 1 + self.audio.crop_samples // self.mel.hop_length
+            size = (-(-self.mel.n_mels // multiple) * multiple, -(-frames // multiple) * multiple)
+        repeat_channels = self.in_chans // (self.audio.channels * self.mel.plane_count)
+        self.image = MelImage(self.mel, self.audio.rate_hz, repeat_channels, size)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of what the network takes."""
+        return (self.in_chans, *self.image.image_size(self.audio.crop_samples))
 
     @property
     def multilabel(self) -> bool:

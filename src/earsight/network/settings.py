@@ -12,6 +12,9 @@ class NetworkSettings(Settings):
     """Any timm network by name, with or without the tag of its weights."""
     in_chans: int | None = Field(None, ge=1, le=64)
     """Channels of the image; a multiple of the audio channels, which are repeated. none: the audio channels."""
+    size_multiple: int = Field(1, ge=1, le=512)
+    """Images are enlarged until height and width are multiples of so many. 1: they stay as they are, unless the network
+    refuses them: then multiples of 32, 64, 128 and 256 are tried."""
     pretrained: bool = True
     """Start from ImageNet weights: timm's own, or those of `weights`."""
     weights: str | None = None

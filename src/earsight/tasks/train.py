@@ -108,6 +108,7 @@ def run_plan(
     import torch
 
     from earsight.network.classifier import Classifier
+    from earsight.network.fitting import fit_images
     from earsight.tasks.learner import Learner
     from earsight.tasks.loop import fit, read_state
 
@@ -115,15 +116,18 @@ def run_plan(
     torch.set_num_threads(max(1, free if machine.threads else free // machine.devices))
     with Progress(shown=progress and first_process()) as shown:
         recipe = plan.recipe
-        check_batches(plan, machine)
+        fewest = check_batches(plan, machine)
         torch.manual_seed(recipe.seed)
-        # Before the recordings are decoded: wrong weights and a foreign state are known in seconds, decoding may take
-        # minutes.
+        # Before the recordings are decoded: wrong weights, a network that refuses the images and a foreign state are
+        # known in seconds, decoding may take minutes.
         classifier = Classifier(
             plan.dataset.labels, recipe.audio, recipe.mel, recipe.network, multilabel=plan.multilabel
         )
         state = read_state(plan)
+        changed = fit_images(classifier, min(fewest, 2))
         shown.say(_opening(plan, tested))
+        if changed:
+            shown.say(f"warning: {changed}")
         if empty := classifier.image.spectrogram.empty_bins():
             shown.say(
                 f"warning: {empty} of {recipe.mel.n_mels} mel bins are empty; raise mel.n_fft or lower mel.n_mels"
@@ -194,8 +198,8 @@ def _class_weights(decoded: Decoded, labels: Sequence[str]) -> "npt.NDArray[np.f
     return np.divide(counts.sum() / (counts > 0).sum(), counts, out=np.zeros_like(counts), where=counts > 0)
 
 
-def check_batches(plan: Plan, machine: Machine) -> None:
-    """Raises SettingsError where a process would be left without a clip."""
+def check_batches(plan: Plan, machine: Machine) -> int:
+    """The fewest clips that a process has in one batch. Raises SettingsError where one would be left without."""
     clips = len(plan.split.train)
     smallest = clips // steps_an_epoch(clips, plan.recipe.batch_size)
     if smallest < machine.processes:
@@ -203,6 +207,7 @@ def check_batches(plan: Plan, machine: Machine) -> None:
             f"{machine.processes} processes share a batch of {smallest} clips; raise --batch-size to "
             f"{2 * machine.processes} or more, or lower --devices"
         )
+    return smallest // machine.processes
 
 
 def _opening(plan: Plan, tested: bool) -> str:

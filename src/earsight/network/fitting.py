@@ -1,0 +1,72 @@
+"""Whether a network takes the images that it is to learn from: tried at once, not found out after the decoding."""
+
+import copy
+
+import torch
+
+from earsight.errors import ModelError
+from earsight.network.classifier import Classifier
+from earsight.network.familiar import features_and_logits
+from earsight.network.hub import first_line
+from earsight.network.weights import fixed_size
+
+_MULTIPLES = (32, 64, 128, 256)
+"""The total stride of most networks, and that times the windows of some."""
+
+_REFUSALS = (RuntimeError, AssertionError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
+"""What networks raise: they check their input in as many ways as they have authors."""
+
+
+def fit_images(classifier: Classifier, clips: int = 2) -> str:
+    """Try what training will do, on noise: a step on so many clips, and an answer. Where the network refuses images of
+    this size and takes them enlarged (multiples of 32, 64, 128 or 256), it gets them so from now on.
+
+    Returns what was changed, in words; "" where nothing was. The weights, running statistics and torch's random state
+    stay as they are. Raises ModelError where the network can't be trained.
+    """
+    model, shape = classifier.network_settings.model, classifier.image_shape
+    reason = refusal(classifier, clips)
+    if not reason:
+        return ""
+    if clips == 1 and not refusal(classifier, 2):
+        raise ModelError(
+            f"{model} can't learn from one clip at a time: {reason}; raise --batch-size, some batch has one"
+        )
+    free = fixed_size(classifier.network) is None
+    if free and classifier.network_settings.size_multiple == 1:
+        for multiple in _MULTIPLES:
+            classifier.enlarge(multiple)
+            reason = refusal(classifier, clips)
+            if not reason:
+                return (
+                    f"{model} takes no images of {_written(shape)}: they are enlarged to "
+                    f"{_written(classifier.image_shape)} (network.size_multiple {multiple})"
+                )
+        classifier.enlarge(1)
+    ways = ["choose another --model"]
+    ways += ["--in-chans 3"] if shape[0] != 3 else []
+    ways += ["another size by --network.size-multiple, --mel.n-mels, --audio.crop-s"] if free else []
+    raise ModelError(f"{model} can't learn from images of {_written(shape)}: {reason}; {', or '.join(ways)}")
+
+
+def refusal(classifier: Classifier, clips: int) -> str:
+    """Why the network can't learn from so many images, or not answer; "" where it can. Tried on a copy."""
+    classes = len(classifier.labels)
+    with torch.random.fork_rng(devices=[]):
+        images = torch.randn(clips, *classifier.image_shape).contiguous(memory_format=torch.channels_last)
+        try:
+            network = copy.deepcopy(classifier.network).to(memory_format=torch.channels_last)
+            logits = network.train()(images)
+            if not isinstance(logits, torch.Tensor) or logits.shape != (clips, classes):
+                got = list(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+                return f"it answers {clips} clips with {got}, not with one number a class, {[clips, classes]}"
+            logits.sum().backward()  # type: ignore[no-untyped-call]
+            with torch.no_grad():
+                features_and_logits(network.eval(), images)
+        except _REFUSALS as error:
+            return first_line(error)
+    return ""
+
+
+def _written(shape: tuple[int, int, int]) -> str:
+    return "×".join(map(str, shape))
