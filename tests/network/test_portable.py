@@ -70,3 +70,16 @@ def test_probabilities_are_those_of_the_classifier(model: str) -> None:
     assert np.allclose(familiarity.detach().numpy(), expected.familiarity, atol=1e-4)
     assert not np.allclose(expected.familiarity, 1.0)
     assert torch.allclose(torch.softmax(logits / 1.7, 1), probabilities)
+
+
+def test_attention_is_written_out_and_gives_the_same_numbers() -> None:
+    classifier = tiny("test_vit")
+    portable = Portable.of(classifier)
+    fused = [
+        [module.fused_attn for module in one.modules() if hasattr(module, "fused_attn")]
+        for one in (classifier.network, portable.network)
+    ]
+    assert fused == [[True] * 6, [False] * 6]
+    image = sounds(2, 1, 160 * 160).reshape(2, 1, 160, 160)
+    with torch.inference_mode():
+        assert torch.allclose(portable.network(image), classifier.network(image), atol=1e-5)

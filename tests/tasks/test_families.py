@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +44,6 @@ SMALL = {
     "CSPNet": "cs3darknet_focus_s",
     "CoaT": "coat_lite_tiny",
     "ConViT": "convit_tiny",
-    "CrossViT": "crossvit_tiny_240",
     "DLA": "dla46x_c",
     "DPN": "dpn48b",
     "DeiT": "deit_tiny_patch16_224",
@@ -80,42 +79,53 @@ SMALL = {
     "TinyViT": "tiny_vit_5m_224",
     "ViT, relative positions": "test_vit_relpos",
     "VoVNet": "ese_vovnet19b_slim_dw",
-    "XCiT": "xcit_nano_12_p8_224",
-    "gMLP": "gmlp_ti16_224",
 }
 """Trained, saved and loaded in every run, exported by ``make families``."""
 
 LARGE = {
     "BEiT": "beit_base_patch16_224",
+    "CrossViT": "crossvit_tiny_240",
     "DaViT": "davit_tiny",
     "FocalNet": "focalnet_tiny_srf",
+    "gMLP": "gmlp_ti16_224",
     "Hiera": "hiera_tiny_224",
     "MLP-Mixer": "mixer_s32_224",
-    "Swin": "swin_tiny_patch4_window7_224",
     "Swin v2": "swinv2_tiny_window8_256",
+    "Swin": "swin_tiny_patch4_window7_224",
     "TResNet": "tresnet_m",
     "VGG": "vgg11",
     "VOLO": "volo_d1_224",
     "Xception": "legacy_xception",
+    "XCiT": "xcit_nano_12_p8_224",
 }
 """All of it by ``make families`` alone."""
 
 
+HEAD = f"""# Families of networks, measured
+
+Written by `make families`: each built with drawn weights, trained one step on images of {MEL.n_mels} × \
+{1 + AUDIO.crop_samples // MEL.hop_length}, saved, loaded (bit for bit
+the same) and exported to ONNX. Image: what the network took. |Δ logit|: the largest between file and run. Seconds: of
+processor time, for all of it.
+
+| family | member | parameters | image | largest \\|Δ logit\\| | seconds |
+|---|---|---:|---|---:|---:|
+"""
+
+
 @pytest.fixture(scope="module")
-def measured() -> Iterator[list[str]]:
-    """Rows of a table, written to the file that FAMILIES_TABLE names, where it does."""
-    rows: list[str] = []
-    yield rows
-    if place := os.environ.get("FAMILIES_TABLE"):
-        head = (
-            "# Families of networks, measured\n\n"
-            "Written by `make families`: each built with drawn weights, trained one step on images of "
-            f"{MEL.n_mels} × {1 + AUDIO.crop_samples // MEL.hop_length}, saved, loaded (bit for bit the same) "
-            "and exported to ONNX.\nImage: what the network took. |Δ logit|: the largest between file and run. "
-            "Seconds: of processor time, for all of it.\n\n"
-            "| family | member | parameters | image | largest \\|Δ logit\\| | seconds |\n|---|---|---:|---|---:|---:|\n"
-        )
-        Path(place).write_text(head + "\n".join(rows) + "\n", encoding="utf-8")
+def measured() -> Callable[[str], None]:
+    """Takes a row of the table and writes it to the file that FAMILIES_TABLE names, where it does."""
+    place = os.environ.get("FAMILIES_TABLE")
+    if not place:
+        return lambda row: None
+    path = Path(place)
+    path.write_text(HEAD, encoding="utf-8")
+
+    def write(row: str) -> None:
+        path.write_text(f"{path.read_text(encoding='utf-8')}{row}\n", encoding="utf-8")
+
+    return write
 
 
 def crops(clips: int) -> torch.Tensor:
@@ -164,7 +174,7 @@ def test_a_family_learns_and_comes_back_the_same(model: str, tmp_path: Path) -> 
         *(pytest.param(*row, id=row[0], marks=pytest.mark.slow) for row in sorted({**SMALL, **LARGE}.items())),
     ],
 )
-def test_a_family_keeps_the_contract(family: str, model: str, tmp_path: Path, measured: list[str]) -> None:
+def test_a_family_keeps_the_contract(family: str, model: str, tmp_path: Path, measured: Callable[[str], None]) -> None:
     began = time.process_time()
     classifier = trained(model)
     expected = saved(classifier, tmp_path / "run")
@@ -182,7 +192,7 @@ def test_a_family_keeps_the_contract(family: str, model: str, tmp_path: Path, me
     millions = sum(weight.numel() for weight in classifier.network.parameters()) / 1e6
     image = " × ".join(map(str, classifier.image_shape))
     seconds = time.process_time() - began
-    measured.append(f"| {family} | `{model}` | {millions:.1f} M | {image} | {difference:.0e} | {seconds:.0f} |")
+    measured(f"| {family} | `{model}` | {millions:.1f} M | {image} | {difference:.0e} | {seconds:.0f} |")
 
 
 def test_enlarged_images_go_all_the_way(tones: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

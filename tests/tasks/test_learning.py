@@ -133,6 +133,14 @@ def test_the_best_epochs_are_kept_and_their_mean_is_theirs(tmp_path: Path) -> No
     assert not list(tmp_path.iterdir())
 
 
+def test_an_epoch_of_layers_that_share_weights_is_kept(tmp_path: Path) -> None:
+    layer = nn.Linear(2, 2)
+    keep_epoch(tmp_path, nn.Sequential(layer, nn.ReLU(), layer), [0.5], 1)
+    state = mean_of_epochs(tmp_path, [1])
+    assert state.keys() == {"0.weight", "0.bias", "2.weight", "2.bias"}
+    assert torch.equal(state["2.weight"], layer.weight)
+
+
 def test_a_run_keeps_the_mean_of_its_best_epochs_where_it_is_no_worse(tones: Path, tmp_path: Path) -> None:
     train(tones, recipe=recipe(epochs=30, average_best=3), out=tmp_path / "run", threads=1)
     history = list(csv.DictReader((tmp_path / "run" / "history.csv").open()))

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
+from torch import Tensor, nn
 
 from earsight.audio.settings import AudioSettings
 from earsight.errors import ModelError
@@ -68,10 +70,19 @@ def _fitted(classifier: Classifier) -> dict[str, Any]:
 
 
 def _write_weights(classifier: Classifier, folder: Path) -> None:
-    state = {key: value.detach().cpu().contiguous() for key, value in classifier.network.state_dict().items()}
+    state = state_to_save(classifier.network)
     if classifier.centres is not None:
         state[_CENTRES] = classifier.centres.detach().cpu().contiguous()
     write_whole(folder / WEIGHTS_NAME, save(state))
+
+
+def state_to_save(network: nn.Module) -> dict[str, Tensor]:
+    """On the CPU, each tensor by itself: safetensors takes no two that share memory, as the layers of some networks do
+    (CoaT)."""
+    return {
+        key: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for key, value in network.state_dict().items()
+    }
 
 
 def _temperature(described: Mapping[str, Any], folder: Path) -> float:

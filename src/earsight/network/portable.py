@@ -139,6 +139,9 @@ class Portable(nn.Module):
         self.register_buffer("centres", None if centres is None else normalize(centres, dim=1).t().contiguous().cpu())
         self.plain = [classifier]  # in a list: not a part of what is exported
         self.network = copy.deepcopy(classifier.network).cpu().float().eval()
+        for module in self.network.modules():
+            if hasattr(module, "fused_attn"):  # of timm's attention layers; exporting it fails where it has a mask
+                module.fused_attn = False  # type: ignore[assignment]
         self.image = portable_image(classifier.image, self.audio.crop_samples)
 
     @classmethod

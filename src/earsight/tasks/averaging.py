@@ -8,6 +8,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from earsight.files import remove_folder, write_whole
+from earsight.network.checkpoint import state_to_save
 
 FOLDER_NAME = "best-epochs"
 
@@ -23,8 +24,7 @@ def keep_epoch(run: Path, network: nn.Module, scores: Sequence[float], count: in
     folder, epoch, best = run / FOLDER_NAME, len(scores), best_epochs(scores, count)
     if epoch in best:
         folder.mkdir(exist_ok=True)
-        state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-        write_whole(_path(run, epoch), save(state))
+        write_whole(_path(run, epoch), save(state_to_save(network)))
     for path in folder.glob("*.safetensors"):
         if path not in {_path(run, number) for number in best}:
             path.unlink()
