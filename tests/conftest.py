@@ -109,7 +109,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.tasks.test_train import recipe
 
     root = tmp_path_factory.mktemp("predict")
-    settings = recipe(epochs=16, audio={"crop_s": 0.4, "trim_db": None})  # after 8 its answers are near chance
+    # A seed and a length after which it is sure of every tone: what is tested is what is made of its answers.
+    settings = recipe(epochs=16, seed=2, audio={"crop_s": 0.4, "trim_db": None})
     train(write_tones(root / "tones"), recipe=settings, out=root / "run", threads=1)
     export(root / "run", root / "model.onnx")
     return root
