@@ -93,7 +93,7 @@ LARGE = {
     "Swin v2": "swinv2_tiny_window8_256",
     "Swin": "swin_tiny_patch4_window7_224",
     "TResNet": "tresnet_m",
-    "VGG": "vgg11",
+    "VGG": "vgg11_bn",  # without normalisation a step makes logits of 40,000, of which 32 bits hold no thousandths
     "VOLO": "volo_d1_224",
     "Xception": "legacy_xception",
     "XCiT": "xcit_nano_12_p8_224",
