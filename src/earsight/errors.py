@@ -39,3 +39,8 @@ class TrainingError(EarsightError):
 
 class MissingExtraError(EarsightError, ImportError):
     """An optional package that this call needs and that is not installed."""
+
+
+def first_line(error: BaseException) -> str:
+    """Of what an error says, or its kind: to be told in one line of ours."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

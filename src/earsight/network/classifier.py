@@ -66,12 +66,11 @@ class Classifier(nn.Module):
     def enlarge(self, multiple: int) -> None:
         """Make images whose height and width are multiples of so many, or of the one size that the network takes."""
         self.network_settings = self.network_settings.model_copy(update={"size_multiple": multiple})
-        size = fixed_size(self.network)
-        if size is None and multiple > 1:
-            frames = 1 + self.audio.crop_samples // self.mel.hop_length
-            size = (-(-self.mel.n_mels // multiple) * multiple, -(-frames // multiple) * multiple)
         repeat_channels = self.in_chans // (self.audio.channels * self.mel.plane_count)
-        self.image = MelImage(self.mel, self.audio.rate_hz, repeat_channels, size)
+        self.image = MelImage(self.mel, self.audio.rate_hz, repeat_channels, fixed_size(self.network))
+        if self.image.size is None and multiple > 1:
+            height, width = (-(-side // multiple) * multiple for side in self.image_shape[1:])
+            self.image = MelImage(self.mel, self.audio.rate_hz, repeat_channels, (height, width))
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -13,7 +13,7 @@ from earsight import extras
 from earsight.audio.decode import Samples
 from earsight.audio.load import fixed_crops, load_waveform
 from earsight.audio.settings import AudioSettings
-from earsight.errors import ModelError
+from earsight.errors import ModelError, first_line
 from earsight.network.prediction import Answers, Prediction, Unknown
 
 FORMAT = 1
@@ -45,7 +45,7 @@ class Exported:
         try:
             session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's errors have no common kind
-            raise ModelError(f"{path} can't be run as ONNX ({_first_line(error)}); export it again") from error
+            raise ModelError(f"{path} can't be run as ONNX ({first_line(error)[:200]}); export it again") from error
         about = _about(Path(path), session)
         try:
             audio = AudioSettings.model_validate(about["audio"])
@@ -104,7 +104,3 @@ def _about(path: Path, session: Any) -> dict[str, Any]:
     if version != FORMAT:
         raise ModelError(f"{path} has format {version!r}, this earsight reads {FORMAT}; upgrade earsight")
     return dict(about)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__

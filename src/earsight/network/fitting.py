@@ -4,10 +4,9 @@ import copy
 
 import torch
 
-from earsight.errors import ModelError
+from earsight.errors import ModelError, first_line
 from earsight.network.classifier import Classifier
 from earsight.network.familiar import features_and_logits
-from earsight.network.hub import first_line
 from earsight.network.weights import fixed_size
 
 _MULTIPLES = (32, 64, 128, 256)
@@ -64,7 +63,7 @@ def refusal(classifier: Classifier, clips: int) -> str:
             with torch.no_grad():
                 features_and_logits(network.eval(), images)
         except _REFUSALS as error:
-            return first_line(error)
+            return first_line(error)[:160]
     return ""
 
 

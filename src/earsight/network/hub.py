@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from earsight import extras
-from earsight.errors import ModelError, SettingsError
+from earsight.errors import ModelError, SettingsError, first_line
 
 FETCHED = ("model.json", "model.safetensors")
 """All that is ever downloaded of a model: numbers and JSON."""
@@ -39,7 +39,7 @@ def check_hub_name(name: str) -> None:
             validators.validate_repo_id(name)
             return
         except validators.HFValidationError as error:
-            reason = first_line(error)
+            reason = first_line(error)[:160]
     raise SettingsError(f"no name for the hub: {name!r} ({reason}); give one like user/name")
 
 
@@ -114,7 +114,7 @@ def hub_error(error: Exception, name: str, revision: str | None = None, *, sendi
     # Of an answer that is no file, the client says that nothing is in its cache; why is what it met before.
     cause = error.__cause__ if isinstance(error, kinds.LocalEntryNotFoundError) and error.__cause__ else error
     status = getattr(getattr(cause, "response", None), "status_code", None)
-    said = getattr(cause, "server_message", None) or first_line(cause)
+    said = getattr(cause, "server_message", None) or first_line(cause)[:160]
     if sending and status in {401, 403, 404}:
         why = f"{hub} answered {status}: the token may not write {name}; {_LOG_IN}, with a token that may"
     elif isinstance(cause, kinds.GatedRepoError):
@@ -134,8 +134,3 @@ def hub_error(error: Exception, name: str, revision: str | None = None, *, sendi
             said = "there is no network, or HF_HUB_OFFLINE is set"
         why = f"can't reach {hub} for {name} ({said}); connect to the network, or name a folder here"
     return ModelError(why)
-
-
-def first_line(error: BaseException) -> str:
-    """Of what an error says, or its kind."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:160]

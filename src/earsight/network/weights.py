@@ -10,8 +10,8 @@ import timm
 from timm.models import adapt_input_conv, load_state_dict
 from torch import Tensor, nn
 
-from earsight.errors import ModelError
-from earsight.network.hub import first_line, offline_where_unreachable
+from earsight.errors import ModelError, first_line
+from earsight.network.hub import offline_where_unreachable
 from earsight.network.names import check_model_name
 from earsight.network.settings import NetworkSettings
 
@@ -64,8 +64,9 @@ def load_weights(network: nn.Module, model: str, path: Path, in_chans: int) -> N
     except Exception as error:  # a file of any content: whatever its readers raise
         if isinstance(error, pickle.UnpicklingError) or "weights_only" in str(error):
             raise ModelError(f"refused {path}: it holds more than tensors; save its state_dict alone") from error
+        reason = first_line(error)[:160]
         raise ModelError(
-            f"can't read weights from {path} ({first_line(error)}); give a safetensors or pth file under timm's names"
+            f"can't read weights from {path} ({reason}); give a safetensors or pth file under timm's names"
         ) from error
     if strange := [key for key, value in loaded.items() if not isinstance(value, Tensor)]:
         raise ModelError(f"can't use {path}: {strange[0]!r} is no tensor; save the network's state_dict alone")

@@ -13,7 +13,7 @@ import numpy as np
 from earsight import extras
 from earsight.audio.decode import Samples
 from earsight.audio.load import load_waveform
-from earsight.errors import DecodeError, ModelError, SettingsError
+from earsight.errors import DecodeError, ModelError, SettingsError, first_line
 from earsight.files import check_place, write_whole
 from earsight.network.exported import FORMAT, KEY
 from earsight.network.hub import is_hub_name, local_run
@@ -152,9 +152,7 @@ def _write_onnx(portable: "Portable", path: Path, about: dict[str, Any]) -> Answ
             verbose=False,
         )
     except Exception as error:  # the exporter's errors have no common kind
-        raise ModelError(
-            f"this network can't be exported to ONNX: {_first_line(error)}; try another --model"
-        ) from error
+        raise ModelError(f"this network can't be exported to ONNX: {_root_line(error)}; try another --model") from error
     if program is None:
         raise ModelError("this network can't be exported to ONNX; train another")
     model = program.model_proto
@@ -187,7 +185,7 @@ def _write_program(portable: "Portable", path: Path, about: dict[str, Any]) -> A
     try:
         program = torch.export.export(portable, (portable.example(),), dynamic_shapes=(dimensions,))
     except Exception as error:  # as above
-        raise ModelError(f"this network can't be exported by torch.export: {_first_line(error)}") from error
+        raise ModelError(f"this network can't be exported by torch.export: {_root_line(error)}") from error
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of views among the weights, which are saved whole
         torch.export.save(program, path, extra_files={"earsight.json": json.dumps(about, ensure_ascii=False)})
@@ -294,8 +292,8 @@ def _accuracies(one: Answer, other: Answer, valid: Sequence[tuple[Samples, int]]
     return float(first), float(second)
 
 
-def _first_line(error: BaseException) -> str:
+def _root_line(error: BaseException) -> str:
     """Of what was wrong at first: the exporters wrap it into advice for their own users."""
     while error.__cause__ is not None:
         error = error.__cause__
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)[:200]
+    return first_line(error)[:200]

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from earsight import extras
-from earsight.errors import ModelError, SettingsError
+from earsight.errors import ModelError, SettingsError, first_line
 from earsight.files import write_whole
 from earsight.network.exported import KEY
-from earsight.network.hub import check_hub_name, check_token, client, first_line, hub_error
+from earsight.network.hub import check_hub_name, check_token, client, hub_error
 from earsight.tasks.card import Card
 from earsight.tasks.unnamed import Folders
 
@@ -117,7 +117,9 @@ def _exported(path: Path, described: dict[str, Any], public: dict[str, Any]) -> 
         about = json.loads(entry.value)
         same = all(about[key] == described.get(key) for key in ("labels", "audio", "mel", "network", "created"))
     except Exception as error:  # a file of any content: whatever its reader raises
-        raise ModelError(f"--onnx {path} is not of earsight export ({first_line(error)}); export this run") from error
+        raise ModelError(
+            f"--onnx {path} is not of earsight export ({first_line(error)[:160]}); export this run"
+        ) from error
     if not same:
         raise ModelError(f"--onnx {path} was exported from another run; export this one")
     entry.value = json.dumps(public | {key: about[key] for key in ("format", "quantize")}, ensure_ascii=False)

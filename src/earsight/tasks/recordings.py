@@ -13,7 +13,7 @@ from earsight import extras
 from earsight.audio.decode import SUFFIXES
 from earsight.dataset.sources.rows import is_table, open_table
 from earsight.dataset.walk import is_recording, walk
-from earsight.errors import DataError, DecodeError
+from earsight.errors import DataError, DecodeError, first_line
 
 STANDARD_INPUT = "-"
 
@@ -51,7 +51,7 @@ class Recording:
                 with extras.require("fsspec").open(self.name, "rb") as file:
                     yield file
             except (OSError, ImportError, ValueError) as error:
-                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+                reason = first_line(error)
                 raise DecodeError(f"can't fetch {self.name}: {reason}") from error
         else:
             yield self.name
@@ -110,7 +110,7 @@ def _remote(address: str) -> Iterator[Recording]:
         system, path = fsspec.core.url_to_fs(address)
         names = system.glob(path) if glob.has_magic(address) else system.find(path)
     except (OSError, ImportError, ValueError, NotImplementedError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         raise DataError(f"can't list {address}: {reason}") from error
     names = sorted(name for name in names if is_recording(str(name).rpartition("/")[2]))
     if not names:

@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from earsight.errors import DataError
+from earsight.errors import DataError, first_line
 from earsight.extras import require
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
@@ -178,7 +178,7 @@ def _open_parquet(path: Path) -> tuple[list[str], Iterator[Row]]:
         file = parquet.ParquetFile(path)
         names = list(file.schema_arrow.names)
     except (arrow.ArrowException, OSError) as error:
-        raise DataError(f"can't read {path} as Parquet: {_first_line(error)}") from error
+        raise DataError(f"can't read {path} as Parquet: {first_line(error)}") from error
 
     def rows() -> Iterator[Row]:
         number = 0
@@ -188,10 +188,6 @@ def _open_parquet(path: Path) -> tuple[list[str], Iterator[Row]]:
                     number += 1
                     yield number, cells
         except (arrow.ArrowException, OSError) as error:
-            raise DataError(f"can't read {path} as Parquet after row {number}: {_first_line(error)}") from error
+            raise DataError(f"can't read {path} as Parquet after row {number}: {first_line(error)}") from error
 
     return names, rows()
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]
