@@ -56,31 +56,38 @@ class Tutorial(torch.utils.data.Dataset):
         return torch.from_numpy(image[None]).float(), self.labels[index]
 
 
-def tutorial_epoch(network: torch.nn.Module, optimizer: torch.optim.Optimizer, data: Tutorial, workers: int) -> None:
+def tutorial_epoch(
+    network: torch.nn.Module, optimizer: torch.optim.Optimizer, data: Tutorial, workers: int, device: str
+) -> None:
     network.train()
     loader = torch.utils.data.DataLoader(data, data.recipe.batch_size, shuffle=True, num_workers=workers)
     for images, targets in loader:
-        loss = torch.nn.functional.cross_entropy(network(images), targets)
+        loss = torch.nn.functional.cross_entropy(network(images.to(device)), targets.to(device))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         loss.item()
 
 
-def tutorial_process(pipe: Connection, recipe: Recipe, paths: list[Path]) -> None:
+def tutorial_process(pipe: Connection, recipe: Recipe, paths: list[Path], device: str) -> None:
     """In a process of its own, which our settings of threads and memory do not reach: an epoch for every message, with
-    the workers and threads that suited it best of those tried; sends how long it took."""
+    the workers and threads that suited it best of those tried; sends how long it took. On a GPU, where one worker
+    would be far too slow, half of the cores and all of them are tried."""
     recipe = recipe.model_copy(update={"batch_size": 8})  # its own
     data = Tutorial(paths, [n % 2 for n in range(len(paths))], recipe)
-    network = timm.create_model(recipe.network.model, in_chans=1, num_classes=2)
+    network = timm.create_model(recipe.network.model, in_chans=1, num_classes=2).to(device)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.005)
 
     def epoch(workers: int, threads: int) -> float:
         torch.set_num_threads(threads)
-        return timed(lambda: tutorial_epoch(network, optimizer, data, workers), "cpu")
+        return timed(lambda: tutorial_epoch(network, optimizer, data, workers, device), device)
 
-    tried = [(workers, threads) for workers in (0, 1, 2) for threads in sorted({1, allowed_cores()})]
-    epoch(0, 1)
+    # librosa imports its parts when they are first used: here, and not in every worker of every epoch
+    _ = librosa.load, librosa.effects.trim, librosa.feature.melspectrogram
+    cores = allowed_cores()
+    counts = (0, 1, 2) if device == "cpu" else sorted({max(1, cores // 2), cores})
+    tried = [(workers, threads) for workers in counts for threads in sorted({1, cores} if device == "cpu" else {1})]
+    epoch(*tried[0])
     seconds = {way: epoch(*way) for way in tried}
     best = min(seconds, key=seconds.__getitem__)
     pipe.send(f"tutorial's best of {len(tried)}: {best[0]} workers, {best[1]} threads")
@@ -93,7 +100,7 @@ def tutorial(subject: Subject) -> Iterator[Callable[[], None]]:
     context = multiprocessing.get_context("spawn")
     ours, its = context.Pipe()
     paths = [clip.path for clip in subject.store.clips]
-    process = context.Process(target=tutorial_process, args=(its, subject.learner.recipe, paths))
+    process = context.Process(target=tutorial_process, args=(its, subject.learner.recipe, paths, subject.device.type))
     process.start()
     print(ours.recv())
 
@@ -113,6 +120,9 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, action="append")
     parser.add_argument("--clips", type=int, default=96)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--precision", default="32-true", help="as of earsight train; the tutorial's is 32-true")
+    parser.add_argument("--compile", action="store_true")
     parser.add_argument("--tutorial", action="store_true", help="the tutorial's loop too, at its own batch size 8")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
@@ -127,17 +137,20 @@ def measure(recipe: Recipe, arguments: argparse.Namespace) -> None:
     torch.set_num_threads(allowed_cores())
     keep_freed_memory()
     with tempfile.TemporaryDirectory() as folder:
-        subject = Subject.of(recipe, Machine("cpu"), clips, Path(folder))
+        machine = Machine(arguments.device, precision=arguments.precision, compiled=arguments.compile)
+        subject = Subject.of(recipe, machine, clips, Path(folder))
         ways = {"network alone": subject.network_alone, "our epoch": subject.epoch}
         with tutorial(subject) if arguments.tutorial else nullcontext() as its:
             if its:
                 ways["tutorial"] = its
-            seconds = interleaved(ways, arguments.rounds, "cpu")
+            seconds = interleaved(ways, arguments.rounds, arguments.device)
         stages = stage_seconds(subject)
     rates = {name: [clips / value for value in values] for name, values in seconds.items()}
     middle = {name: statistics.median(values) for name, values in rates.items()}
     found = {
         "model": recipe.network.model,
+        "device": torch.cuda.get_device_name() if arguments.device == "cuda" else f"{allowed_cores()} cores",
+        "precision": arguments.precision + (", compiled" if arguments.compile else ""),
         "batch_size": recipe.batch_size,
         "image": list(subject.ready[0][0].shape[1:]),
         "clips_per_s": rates,
@@ -149,7 +162,8 @@ def measure(recipe: Recipe, arguments: argparse.Namespace) -> None:
     if arguments.json:
         print(json.dumps(found), flush=True)
         return
-    print(f"{found['model']}, batch {recipe.batch_size}, image {'×'.join(map(str, found['image']))}")
+    where = f"{found['device']}, {found['precision']}"
+    print(f"{found['model']}, batch {recipe.batch_size}, image {'×'.join(map(str, found['image']))}, {where}")
     for name, values in rates.items():
         print(f"  {name:14}{middle[name]:8.1f} clips/s  ({min(values):.1f}–{max(values):.1f})")
     print(f"  ours / network alone: {found['ours_to_network']:.3f}")

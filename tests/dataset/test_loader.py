@@ -58,6 +58,23 @@ def test_crops_are_pieces_of_their_clip_or_padded(store: Store) -> None:
                 assert not crop[0, :left].any()
 
 
+def test_an_array_that_is_filled_keeps_nothing_of_what_it_held(store: Store) -> None:
+    indices = np.array([0, 5, 23, 7])
+    starts, sizes = np.array([-900, 0, 5000, 900_000]), np.array([6400, 5000, 7000, 6000])
+    held = np.full((4, 1, 7000), 9.0, dtype=np.float32)
+    assert store.crops(indices, starts, sizes, out=held) is held
+    assert np.abs(held).max() <= 1
+    for row, index, start, size in zip(held, indices, starts, sizes, strict=True):
+        clip = store.waveform(index)
+        at = np.arange(7000) + start - max(0, size - clip.shape[1]) // 2
+        inside = (at >= 0) & (at < clip.shape[1]) & (np.arange(7000) < size)
+        assert np.array_equal(row[:, inside], clip[:, at[inside]])
+        assert not row[:, ~inside].any()
+    assert held[0, 0, 900:].any()
+    assert not held[0, 0, :900].any()
+    assert not held[3].any()
+
+
 def test_a_seed_repeats_and_another_differs(store: Store) -> None:
     def draw(seed: int) -> np.ndarray:
         return np.concatenate([c for _, c in training_batches(store, range(24), 8, np.random.default_rng(seed))])

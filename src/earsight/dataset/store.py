@@ -86,20 +86,25 @@ class Store:
         """All of a clip: float32 [channels, samples]."""
         return self._pcm(index) * self._scales[index]
 
-    def crops(self, indices: Ints, starts: Ints, sizes: Ints | None = None) -> Samples:
+    def crops(self, indices: Ints, starts: Ints, sizes: Ints | None = None, *, out: Samples | None = None) -> Samples:
         """Of each clip so many samples from its start: float32 [batch, channels, most samples], zeros after the fewer.
 
-        sizes: int64 [batch], otherwise ``crop_samples`` each. A clip shorter than its crop lies in the middle of it,
-        and starts are counted from there; what lies before a clip or after it is zeros.
+        sizes: int64 [batch], otherwise ``crop_samples`` each. out: an array of that shape to be filled and returned,
+        otherwise a new one. A clip shorter than its crop lies in the middle of it, and starts are counted from there;
+        what lies before a clip or after it is zeros.
         """
         if sizes is None:
             sizes = np.full(len(indices), self.settings.crop_samples)
-        out = np.zeros((len(indices), self.settings.channels, int(sizes.max(initial=0))), dtype=np.float32)
+        if out is None:
+            out = np.empty((len(indices), self.settings.channels, int(sizes.max(initial=0))), dtype=np.float32)
         middle = np.maximum(0, sizes - self.lengths[indices]) // 2
-        for row, (index, start, size) in enumerate(zip(indices, starts - middle, sizes, strict=True)):
+        for row, index, start, size in zip(out, indices, starts - middle, sizes, strict=True):
             piece = self._pcm(index)[:, max(0, start) : max(0, start + size)]
             before = max(0, -start)
-            np.multiply(piece, self._scales[index], out=out[row, :, before : before + piece.shape[1]])
+            after = before + piece.shape[1]
+            row[:, :before] = 0
+            np.multiply(piece, self._scales[index], out=row[:, before:after])
+            row[:, after:] = 0
         return out
 
     def _pcm(self, index: int) -> npt.NDArray[np.int16]:

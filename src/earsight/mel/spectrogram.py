@@ -142,8 +142,7 @@ class MelSpectrogram(nn.Module):
         """float32 [rows, samples] → float32 [rows, n_mels, frames]. For processors: what a row needs stays in the
         cache, and one hop is as good as another (docs/performance.md)."""
         s, samples = self.settings, rows.shape[1]
-        half, left = s.n_fft // 2, (s.n_fft - s.win_length) // 2
-        window = nn.functional.pad(self.window, (left, s.n_fft - s.win_length - left))
+        half, window = s.n_fft // 2, self._whole_window()
         ways = [(s.hop_length, 1.0, samples)] * len(rows)
         if warp is not None:
             listed = zip(warp.hop_length.tolist(), warp.pitch.tolist(), warp.samples.tolist(), strict=True)
@@ -156,16 +155,26 @@ class MelSpectrogram(nn.Module):
         return torch.stack(mel)
 
     def _alike_together(self, rows: Tensor, channels: int, warp: Warp) -> Tensor:
-        """As ``_one_by_one``, for devices that want many rows at once: those that are warped alike."""
-        ways = np.stack([warp.hop_length.astype(np.float64), warp.pitch], axis=1)
-        kinds, kind_of = np.unique(np.repeat(ways, channels, axis=0), axis=0, return_inverse=True)
-        order, parts = [], []
-        for number, (hop_length, pitch) in enumerate(kinds.tolist()):
-            alike = torch.from_numpy(np.flatnonzero(kind_of.reshape(-1) == number)).to(rows.device)
-            order.append(alike)
-            heard = rows[alike, : warp.frames * int(hop_length) - 1]
-            parts.append(self._mel(heard, int(hop_length), pitch))
-        return torch.cat(parts)[torch.cat(order).argsort()]
+        """As ``_one_by_one``, for devices that want few and large operations: frames are cut from all rows with one hop
+        at once, and transformed and filtered for all rows together."""
+        s = self.settings
+        half = s.n_fft // 2
+        ways = np.repeat(np.stack([warp.hop_length.astype(np.float64), warp.pitch], axis=1), channels, axis=0)
+        kinds, kind_of, counts = np.unique(ways, axis=0, return_inverse=True, return_counts=True)
+        alike_first = np.argsort(kind_of.reshape(-1))
+        order, kind = torch.from_numpy(np.stack([alike_first, kind_of.reshape(-1)[alike_first]])).to(rows.device)
+        frames = []
+        for alike, hop_length in zip(torch.split(rows[order], counts.tolist()), kinds[:, 0].astype(int), strict=True):
+            heard = nn.functional.pad(alike[:, : warp.frames * hop_length - 1], (half, half))
+            frames.append(heard.unfold(1, s.n_fft, hop_length))
+        power = self._power(torch.fft.rfft(torch.cat(frames) * self._whole_window()))  # [rows, frames, bins]
+        filters = torch.stack([self._filters(pitch) for pitch in kinds[:, 1].tolist()])
+        return (filters[kind] @ power.mT)[order.argsort()]
+
+    def _whole_window(self) -> Tensor:
+        """[n_fft]: the window with zeros around it."""
+        around = self.settings.n_fft - self.settings.win_length
+        return nn.functional.pad(self.window, (around // 2, around - around // 2))
 
     def _filters(self, pitch: float) -> Tensor:
         if pitch == 1:
@@ -180,20 +189,20 @@ class MelSpectrogram(nn.Module):
             self._bands[pitch] = filter_bands(self._filters(pitch))
         return self._bands[pitch]
 
-    def _mel(self, rows: Tensor, hop_length: int | None = None, pitch: float = 1.0) -> Tensor:
+    def _mel(self, rows: Tensor) -> Tensor:
         """float32 [rows, samples] → float32 [rows, n_mels, frames], all at once."""
         s = self.settings
         spectrum = torch.stft(
             rows,
             s.n_fft,
-            hop_length or s.hop_length,
+            s.hop_length,
             s.win_length,
             self.window,
             center=True,
             pad_mode="constant",
             return_complex=True,
         )  # [rows, bins, frames]; in memory the bins of a frame lie together
-        return self._filters(pitch) @ self._power(spectrum)
+        return self.filters @ self._power(spectrum)
 
     def _power(self, spectrum: Tensor) -> Tensor:
         """complex64 → float32 of the same shape: its magnitude or its square."""

@@ -112,11 +112,14 @@ def _batches(learner: Learner, store: Store, indices: Sequence[int], epoch: int)
             needed, drawn = drawn.of(own)
         first = number - number % recipe.accumulate
         together = order[first : first + recipe.accumulate]  # the batches of this step of the optimizer
-        crops = torch.from_numpy(store.crops(chosen[needed], starts[needed], sizes[needed]))
+        chosen_here, sizes_here = chosen[needed], sizes[needed]
+        shape = (len(needed), audio.channels, int(sizes_here.max()))
+        crops = torch.empty(shape, pin_memory=fabric.device.type == "cuda")
+        store.crops(chosen_here, starts[needed], sizes_here, out=crops.numpy())
         yield _Batch(
             indices=chosen,
-            crops=crops.pin_memory() if fabric.device.type == "cuda" else crops,
-            targets=torch.from_numpy(label_rows([store.clips[i] for i in chosen[needed]], labels)).float(),
+            crops=crops,
+            targets=torch.from_numpy(label_rows([store.clips[i] for i in chosen_here], labels)).float(),
             drawn=drawn,
             first=number == first,
             last=number + 1 == first + len(together),
