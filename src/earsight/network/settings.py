@@ -28,7 +28,7 @@ class NetworkSettings(Settings):
 class OptimizerSettings(Settings):
     name: Literal["sgd", "adamw"] = "adamw"
     """Optimizer, of torch."""
-    lr: float = Field(1e-3, gt=0)
+    lr: float = Field(2e-3, gt=0)
     """Peak learning rate."""
     momentum: float = Field(0.0, ge=0, lt=1)
     """Of SGD."""
@@ -42,7 +42,7 @@ class OptimizerSettings(Settings):
     """Largest norm of the gradient; 0: not clipped."""
     layer_decay: float = Field(1.0, gt=0, le=1)
     """Each layer learns so many times as fast as the one after it; 1: all alike."""
-    ema_decay: float = Field(0.0, ge=0, lt=1)
+    ema_decay: float = Field(0.98, ge=0, lt=1)
     """Score and keep a running mean of the weights, which holds so much of itself at each step; 0: the weights."""
 
 
@@ -55,7 +55,7 @@ class UnknownSettings(Settings):
 
 
 class LossSettings(Settings):
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    label_smoothing: float = Field(0.1, ge=0, lt=1)
     """Share of the target that is spread evenly over all classes."""
     class_weights: Literal["none", "balanced"] = "none"
     """balanced: clips of rare classes count for more, so that every class counts the same."""

@@ -8,11 +8,19 @@ from pathlib import Path
 
 from earsight.errors import SettingsError
 
+_FEW = 8  # threads that do no harm on any machine
+
 
 def check_threads(threads: int | None) -> int | None:
-    """Raises SettingsError where ``threads`` is below 1; None stands for a number chosen later."""
+    """Raises SettingsError where ``threads`` is below 1, or so many that they would wait for each other; None stands
+    for a number chosen later."""
     if threads is not None and threads < 1:
         raise SettingsError(f"--threads must be 1 or more, got {threads}; leave it out to use the cores that are free")
+    if threads is not None and threads > max(_FEW, allowed_cores()):
+        raise SettingsError(
+            f"--threads {threads} is more than this process has cores ({allowed_cores()}); leave it out to use those "
+            "that are free"
+        )
     return threads
 
 
