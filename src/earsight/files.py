@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from earsight.errors import SettingsError
 
@@ -44,6 +45,42 @@ def check_place(place: Path, *, overwrite: bool) -> None:
         raise SettingsError(f"{place} exists; pass --overwrite, or another --out")
     if not place.absolute().parent.is_dir():
         raise SettingsError(f"no folder {place.parent} for {place.name}; make it, or name another --out")
+
+
+@contextmanager
+def held(opened: int | IO[bytes], refusal: str) -> Iterator[None]:
+    """Hold an open file or folder, so that no other process holds it. Raises SettingsError with ``refusal`` where one
+    does. A system or file system without locks is not asked."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise SettingsError(refusal) from error
+    except OSError:
+        yield  # a file system without locks
+        return
+    try:
+        yield
+    finally:
+        fcntl.flock(opened, fcntl.LOCK_UN)
+
+
+@contextmanager
+def held_folder(folder: Path, refusal: str) -> Iterator[None]:
+    """As ``held``, for a folder that is there."""
+    if os.name != "posix":  # elsewhere a folder can't be opened
+        yield
+        return
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        with held(opened, refusal):
+            yield
+    finally:
+        os.close(opened)
 
 
 def part_of(path: Path) -> Path:

@@ -1,5 +1,6 @@
 """The commands that use a model: predict, listen."""
 
+import difflib
 import sys
 from collections.abc import Iterator, Sequence
 from itertools import takewhile
@@ -87,6 +88,7 @@ def predict(
     from earsight.scores.events import Rule
     from earsight.tasks.predict_file import Job, predict_to
 
+    _check_no_options(paths)
     if out is None and (resume or overwrite):
         raise SettingsError(f"--{'resume' if resume else 'overwrite'} is for a file; pass --out FILE too")
     if not events and (start_at is not None or stay_at is not None or shortest):
@@ -111,8 +113,20 @@ def predict(
         return 130
     gone_on = f", {done.resumed} of them before" if done.resumed else ""
     places = plain(", ".join(map(str, done.places[:3]))) + (" …" if len(done.places) > 3 else "")
-    show(f"{done.rows} rows of {counted(done.recordings, 'recording')}{gone_on}: {places}")
+    show(f"{counted(done.rows, 'row')} of {counted(done.recordings, 'recording')}{gone_on}: {places}")
     return _failed(done.failures)
+
+
+def _check_no_options(paths: list[str]) -> None:
+    """ "-" is a recording, and so may be a file that begins so; a misspelled option is none. Raises SettingsError."""
+    for path in paths:
+        if path.startswith("-") and path != "-" and not Path(path).exists():
+            options = ["--" + name.strip("_").replace("_", "-") for name in predict.__annotations__]
+            near = difflib.get_close_matches(path.partition("=")[0], options, 1)
+            raise SettingsError(
+                f"no option {path!r}, and no recording of this name"
+                + (f"; did you mean {near[0]}?" if near else "; earsight predict --help lists the options")
+            )
 
 
 def listen(

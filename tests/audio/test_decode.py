@@ -93,6 +93,14 @@ def test_half_a_recording_is_told_from_a_whole_one(tmp_path: Path, name: str, su
         decode(path, 1.0, 3.0)
 
 
+def test_a_few_bytes_that_lack_are_much_of_a_small_recording(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(440, 1.0), 8000)
+    whole = (tmp_path / "a.wav").read_bytes()
+    assert decode(whole[:-100]).samples.shape == (1, 15950)  # of 32,000: nobody hears that
+    with pytest.raises(DecodeError, match=r"^truncated"):
+        decode(whole[:-2000])
+
+
 @pytest.mark.parametrize("size", [0xFFFFFFFF, 0x7FFFF000, 64000 * 2 + 44])
 def test_a_wav_that_does_not_know_its_length_is_read_as_far_as_it_goes(tmp_path: Path, size: int) -> None:
     soundfile.write(tmp_path / "a.wav", tone(440, 4.0), 16000)

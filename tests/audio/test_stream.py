@@ -1,5 +1,6 @@
 """Windows cut block by block are those of the whole recording."""
 
+import io
 import math
 import tracemalloc
 from pathlib import Path
@@ -172,6 +173,25 @@ def test_what_is_there_of_a_truncated_recording_is_heard_and_then_said_to_be_tru
     assert 5 <= heard[-1].end_s <= 15
     first = next(iter(windows(whole, AUDIO, 1.0, 1.0)))
     assert np.array_equal(heard[0].samples, first.samples)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.7, 0.95])
+@pytest.mark.parametrize("source", ["path", "file"])
+def test_of_a_flac_that_was_cut_off_all_whole_frames_are_heard(tmp_path: Path, share: float, source: str) -> None:
+    """Shorter than a block: libsndfile fails on the block as a whole."""
+    whole = noise(3.5, 16000)
+    soundfile.write(tmp_path / "whole.flac", whole, 16000)
+    data = (tmp_path / "whole.flac").read_bytes()
+    path = tmp_path / "x.flac"
+    path.write_bytes(data[: round(share * len(data))])
+    heard = []
+    with pytest.raises(TruncatedError, match=r"damaged after \d\.\d\d s: .*get it again"):
+        heard.extend(
+            block.samples for block in read_blocks(path if source == "path" else io.BytesIO(path.read_bytes()))
+        )
+    samples = np.concatenate(heard, axis=1)[0]
+    assert share * len(whole) - 8192 < len(samples) <= share * len(whole) + 1024
+    assert np.array_equal(samples, soundfile.read(tmp_path / "whole.flac", dtype="float32")[0][: len(samples)])
 
 
 def test_a_number_that_is_none_ends_the_recording_where_it_stands(tmp_path: Path) -> None:

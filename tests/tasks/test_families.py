@@ -30,13 +30,8 @@ AUDIO, MEL = AudioSettings(crop_s=0.8), MelSettings(n_mels=80)
 
 QUICK = {
     "BYOBNet": "test_byobnet",
-    "CoAtNet": "test_coatnet",
     "ConvNeXt": "test_convnext",
     "EfficientNet": "test_efficientnet",
-    "MaxViT": "test_maxvit",
-    "MobileNet v4": "mobilenetv4_conv_small_035",
-    "NFNet": "test_nfnet",
-    "RegNet": "regnetx_002",
     "ResNet": "test_resnet",
     "ViT": "test_vit",
 }
@@ -45,6 +40,7 @@ QUICK = {
 SMALL = {
     "CPUBone": "cpubone_nano",
     "CSPNet": "cs3darknet_focus_s",
+    "CoAtNet": "test_coatnet",
     "CoaT": "coat_lite_tiny",
     "ConViT": "convit_tiny",
     "DLA": "dla46x_c",
@@ -65,12 +61,16 @@ SMALL = {
     "InceptionNeXt": "inception_next_atto",
     "LeViT": "levit_128s",
     "MambaOut": "test_mambaout",
+    "MaxViT": "test_maxvit",
     "MetaFormer": "poolformerv2_s12",
     "MobileNet v3": "mobilenetv3_small_050",
+    "MobileNet v4": "mobilenetv4_conv_small_035",
     "MobileViT": "mobilevit_xxs",
+    "NFNet": "test_nfnet",
     "PVT v2": "pvt_v2_b0",
     "PiT": "pit_ti_224",
     "ReXNet": "rexnet_100",
+    "RegNet": "regnetx_002",
     "RepGhost": "repghostnet_050",
     "RepViT": "repvit_m1",
     "ResNet v2": "resnetv2_18",

@@ -23,6 +23,7 @@ import earsight as es
 from earsight.errors import DataError, EarsightError, SettingsError
 from earsight.scores.events import Rule
 from earsight.tasks import predict as module
+from earsight.tasks.journal import Journal
 from earsight.tasks.predict import predict
 from earsight.tasks.predict_file import Job, own_names, predict_to
 from earsight.tasks.recordings import Recording, list_recordings
@@ -236,6 +237,59 @@ def test_a_truncated_recording_is_answered_and_marked(home: Path, tmp_path: Path
     assert "truncated" in rows[-1].error or "damaged after" in rows[-1].error
 
 
+def test_neither_the_model_nor_a_recording_is_written_over(home: Path, song: Path, tmp_path: Path) -> None:
+    path, model = tmp_path / "x.wav", tmp_path / "m.onnx"
+    path.write_bytes(song.read_bytes())
+    model.write_bytes((home / "model.onnx").read_bytes())
+    (tmp_path / "link.csv").symlink_to(path)
+    job = Job.of(model, [path])
+    for out, words in ((path, "a recording"), (tmp_path / "link.csv", "a recording"), (model, "the model")):
+        with pytest.raises(SettingsError, match=f"is {words}.*; name another file"):
+            predict_to(job, out, format_name="csv", overwrite=True)
+    assert path.read_bytes() == song.read_bytes()
+    assert model.read_bytes() == (home / "model.onnx").read_bytes()
+    assert sorted(found.name for found in tmp_path.iterdir()) == ["link.csv", "m.onnx", "x.wav"]
+
+
+def test_names_that_break_lines_stay_one_cell(home: Path, song: Path, tmp_path: Path) -> None:
+    names = ["a\nb.wav", "c\rd.wav", 'e"f.wav', "g,h.wav"]
+    for name in names:
+        (tmp_path / name).write_bytes(song.read_bytes())
+    predict_to(Job.of(home / "model.onnx", [tmp_path / name for name in names]), tmp_path / "x.csv")
+    rows = list(csv.reader(io.StringIO((tmp_path / "x.csv").read_bytes().decode(), newline="")))
+    assert [row[0] for row in rows[1:]] == [str(tmp_path / name) for name in names]
+    assert {len(row) for row in rows} == {len(rows[0])}
+
+
+def test_recordings_of_one_name_are_told_apart_in_rttm(home: Path, song: Path, tmp_path: Path) -> None:
+    paths = [tmp_path / day / "a b.wav" for day in ("day1", "day2")]
+    for path in paths:
+        path.parent.mkdir()
+        path.write_bytes(song.read_bytes())
+    job = Job.of(home / "model.onnx", paths, window_s=0.4, hop_s=0.1, rule=Rule())
+    predict_to(job, tmp_path / "x.rttm")
+    fields = [line.split(" ") for line in (tmp_path / "x.rttm").read_text().splitlines()]
+    assert {len(row) for row in fields} == {10}
+    names = [row[1] for row in fields]
+    assert names[0] == "a_b"
+    assert names[-1].endswith("_day2_a_b.wav")
+    assert names.count(names[0]) == names.count(names[-1]) == len(names) / 2
+
+
+def test_two_processes_do_not_write_one_file(home: Path, song: Path, tmp_path: Path) -> None:
+    part = tmp_path / "x.csv.part"
+    with Journal(part, {"work": 1}, resume=False) as journal:
+        journal.write({"path": "a"})
+        journal.finish_item()
+        held = part.read_bytes()
+        done = earsight(home / "model.onnx", song, "--out", tmp_path / "x.csv", "--resume")
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+        assert "is being written by another process" in done.stderr
+        assert part.read_bytes() == held
+    with Journal(part, {"work": 1}, resume=True) as journal:
+        assert journal.done == 1
+
+
 def test_a_recording_of_hours_is_not_read_as_a_whole(home: Path, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "x.wav", np.zeros(8000 * 3601, dtype=np.uint8).view(np.int8).astype(np.int16), 8000)
     (row,) = predict(home / "model.onnx", [tmp_path / "x.wav"])
@@ -263,6 +317,9 @@ def test_folders_patterns_tables_and_repeats_are_listed(home: Path, tmp_path: Pa
     odd.write_bytes(song.read_bytes())
     assert list_recordings([odd]) == [Recording(str(odd))]
     assert list_recordings([tmp_path / "*.wav"]) == [Recording(str(odd))]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        assert list_recordings(["odd[1].wav", "./odd[1].wav", odd]) == [Recording("odd[1].wav")]
 
 
 @pytest.mark.parametrize(
@@ -361,6 +418,10 @@ def test_bad_recordings_are_rows_and_lose_no_other(home: Path, tmp_path: Path) -
         (["--out", "absent/x.csv"], "no folder absent"),
         (["--out", "."], "is a folder; give the name of a file"),
         (["--threads", "-1"], "threads"),
+        (["--threads", "1000"], "--threads 1000 would wait for each other"),
+        (["--windw", "2"], "no option '--windw', and no recording of this name; did you mean --window?"),
+        (["--qqq"], "earsight predict --help lists the options"),
+        (["--window", "0.4", "--timelines", __file__], "is a file; name a folder"),
     ],
 )
 def test_what_makes_no_sense_is_refused_in_one_line(

@@ -24,6 +24,7 @@ SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", 
 """File name endings (lower case) that are taken for recordings when a folder is walked."""
 BLOCK_SAMPLES = 1 << 16
 """Of each channel, that are read at once where a recording is read block by block."""
+_PIECE_SAMPLES = 256
 SILENT_PEAK = 1e-30
 """A recording without a larger sample is silent: no converter is so quiet, and its 32-bit arithmetic would overflow."""
 
@@ -92,7 +93,12 @@ def float_blocks(
     # soundfile's blocks() hands on rubbish where a file ends before its header says
     whole_numbers, count = file.subtype.startswith("PCM_"), 0
     while count < frames:
-        block = read_floats(file, int(min(frames - count, BLOCK_SAMPLES)))
+        wanted = int(min(frames - count, BLOCK_SAMPLES))
+        try:
+            block = read_floats(file, wanted)
+        except (RuntimeError, OSError):
+            yield from _before_damage(source, first + count, wanted)
+            raise
         if not len(block):
             check_whole(source, source_name(source), file, first + count)
             return
@@ -100,6 +106,26 @@ def float_blocks(
             no_negative_zeros(block)
         count += len(block)
         yield block
+
+
+def _before_damage(source: str | Path | bytes | IO[bytes], first: int, frames: int) -> Iterator[Samples]:
+    """What can be read of a block that can't be read as a whole: smaller ones, from the recording opened anew, since a
+    decoder that has failed may stay so; skipped from its start, since seeking in a damaged one fails."""
+    if not isinstance(source, str | Path | bytes):
+        source.seek(0)
+    with open_sound(source) as file:
+        reached = 0
+        while reached < first + frames:
+            pieces = _PIECE_SAMPLES if reached >= first else min(BLOCK_SAMPLES, first - reached)
+            try:
+                block = read_floats(file, min(pieces, first + frames - reached))
+            except (RuntimeError, OSError):
+                return
+            if not len(block):
+                return
+            reached += len(block)
+            if reached > first:
+                yield block
 
 
 def no_negative_zeros(samples: Samples) -> None:
@@ -118,7 +144,8 @@ def open_sound(source: str | Path | bytes | IO[bytes]) -> "soundfile.SoundFile":
         except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
             raise DecodeError(f"no such recording: {name}") from error
         if not stat.S_ISREG(found.st_mode):
-            raise DecodeError(f"not a file: {name}")
+            closed = stat.S_ISDIR(found.st_mode) and not os.access(source, os.R_OK | os.X_OK)
+            raise DecodeError(f"permission denied: {name}" if closed else f"not a file: {name}")
         if found.st_size == 0:
             raise DecodeError(f"empty file (0 bytes): {name}")
     try:
@@ -127,6 +154,8 @@ def open_sound(source: str | Path | bytes | IO[bytes]) -> "soundfile.SoundFile":
             return soundfile.SoundFile(os.fsencode(source) if os.name == "posix" else str(source))
         return soundfile.SoundFile(io.BytesIO(source) if isinstance(source, bytes) else source)
     except (RuntimeError, OSError) as error:
+        if isinstance(source, str | Path) and not os.access(source, os.R_OK):
+            raise DecodeError(f"permission denied: {name}") from error
         raise _unreadable(name, error) from error
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import soundfile
 
 _HEAD_BYTES = 4096  # the samples of a WAV begin before, or its header is not looked at
-_SLACK_BYTES = 4096  # that a sloppy program may promise more than it wrote
+_SLACK_SHARE, _SLACK_BYTES = 0.01, 4096  # that a sloppy program may promise more than it wrote, at most
 _UNKNOWN_BYTES = 0x7FFF0000  # a program that writes into a pipe promises this or more
 _SLACK_S = 0.2  # an MP3 tag may count the padding of its encoder
 
@@ -41,7 +41,8 @@ def _wav_share(source: str | Path | bytes | IO[bytes]) -> float:
             size = int.from_bytes(head[at + 4 : at + 8], "little")
             if head[at : at + 4] == b"data":
                 there = file.seek(0, os.SEEK_END) - at - 8
-                return there / size if there + _SLACK_BYTES < size < _UNKNOWN_BYTES else 1.0
+                slack = min(_SLACK_BYTES, _SLACK_SHARE * size)
+                return there / size if there + slack < size < _UNKNOWN_BYTES else 1.0
             at += 8 + size + size % 2
     return 1.0
 

@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 
 from earsight.audio.decode import SUFFIXES
 from earsight.dataset.clip import Failure
-from earsight.errors import DataError
+from earsight.errors import DataError, SettingsError
 
 Advance = Callable[[int, int], None]
 """What long work calls, where it is given: (done, all)."""
@@ -44,9 +44,12 @@ class Listing:
 
 
 def cache_folder() -> Path:
-    """``$EARSIGHT_HOME``, or ``earsight`` in the user's cache folder."""
+    """``$EARSIGHT_HOME``, or ``earsight`` in the user's cache folder. Raises SettingsError where that is a file."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("EARSIGHT_HOME") or Path(base) / "earsight")
+    folder = Path(os.environ.get("EARSIGHT_HOME") or Path(base) / "earsight").expanduser()
+    if folder.is_file():
+        raise SettingsError(f"the cache folder {folder} is a file; set EARSIGHT_HOME to a folder")
+    return folder
 
 
 def store_folder() -> Path:

@@ -165,11 +165,16 @@ def load_classifier(kind: type[C], folder: Path) -> C:
         state = load_file(folder / WEIGHTS_NAME)
         whole.centres = state.pop(_CENTRES, None)
         whole.network.load_state_dict(state)
+        lost = next((key for key, value in state.items() if not torch.isfinite(value).all()), None)
     except (SafetensorError, RuntimeError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ModelError(
             f"{folder / WEIGHTS_NAME} does not fit {SETTINGS_NAME} ({reason}); restore it or train again"
         ) from error
+    if lost is not None:
+        raise ModelError(
+            f"{folder / WEIGHTS_NAME} is damaged: {lost} has weights that are no numbers; restore it or train again"
+        )
     return whole
 
 

@@ -1,6 +1,7 @@
 """A model as one ONNX file: waveform → probabilities by onnxruntime, without torch."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
@@ -38,6 +39,8 @@ class Exported:
         runtime = extras.require("onnxruntime")
         if not Path(path).is_file():
             raise ModelError(f"no such model file: {path}")
+        if not os.access(path, os.R_OK):
+            raise ModelError(f"{path} can't be read: permission denied; ask its owner")
         options = runtime.SessionOptions()
         options.log_severity_level = 4  # what is wrong is raised, too
         if threads:

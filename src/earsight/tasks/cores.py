@@ -18,8 +18,8 @@ def check_threads(threads: int | None) -> int | None:
         raise SettingsError(f"--threads must be 1 or more, got {threads}; leave it out to use the cores that are free")
     if threads is not None and threads > max(_FEW, allowed_cores()):
         raise SettingsError(
-            f"--threads {threads} is more than this process has cores ({allowed_cores()}); leave it out to use those "
-            "that are free"
+            f"--threads {threads} would wait for each other on {allowed_cores()} cores; leave it out to use those that "
+            "are free"
         )
     return threads
 

@@ -57,15 +57,28 @@ class Machine:
 
         gpus = torch.cuda.device_count()
         if self.accelerator == "cuda" and not gpus:
-            raise SettingsError("this machine has no cuda; pass --accelerator cpu")
+            raise SettingsError("this machine has no cuda; choose cpu")
         if self.accelerator == "mps" and not torch.backends.mps.is_available():
-            raise SettingsError("this machine has no mps; pass --accelerator cpu")
+            raise SettingsError("this machine has no mps; choose cpu")
         on_gpus = self.accelerator in {"auto", "cuda"} and gpus > 0
         there, what = (gpus, "GPUs") if on_gpus else (max(2, allowed_cores()), "cores")
+        if self.precision == "16-mixed" and not (on_gpus or self._on_mps):
+            raise SettingsError("--precision 16-mixed is for GPUs; pass bf16-mixed or 32-true")
+        if self.nodes > 1 and not any(name in os.environ for name in ("MASTER_ADDR", "SLURM_JOB_ID")):
+            raise SettingsError(
+                f"--nodes {self.nodes} needs to know where the others are: set MASTER_ADDR, MASTER_PORT and NODE_RANK "
+                "on each, or start it by torchrun"
+            )
         if self.devices > there:
             raise SettingsError(f"--devices {self.devices} is more than the {there} {what} of this machine; pass fewer")
         if self.compiled:
             _check_compiler("cuda" if on_gpus else "cpu")
+
+    @property
+    def _on_mps(self) -> bool:
+        import torch
+
+        return self.accelerator in {"auto", "mps"} and torch.backends.mps.is_available()
 
     @property
     def processes(self) -> int:

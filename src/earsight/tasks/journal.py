@@ -1,13 +1,14 @@
 """A file beside the one that is being made, from which work that was stopped goes on."""
 
 import json
-import os
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from earsight.errors import DataError, SettingsError
+from earsight.files import held
 from earsight.tasks.row_formats import Cells, json_line
 
 _FORMAT = 1
@@ -26,17 +27,18 @@ class Journal:
         there is a journal and ``resume`` was not asked for."""
         self._path, self.done = path, 0
         first = json_line({"earsight journal": _FORMAT, **head}).encode() + b"\n"
-        if path.exists():
-            if not resume:
-                raise SettingsError(f"{path} is there from work that was stopped; pass --resume, or delete it")
+        if path.exists() and not resume:
+            raise SettingsError(f"{path} is there from work that was stopped; pass --resume, or delete it")
+        with ExitStack() as stack:
+            self._file = stack.enter_context(path.open("ab"))
+            busy = f"{path} is being written by another process; wait until it has ended, or name another --out"
+            stack.enter_context(held(self._file, busy))
             kept = self._kept(first)
-            if kept:
-                os.truncate(path, kept)
-                self._file = path.open("ab")
-                return
-        self._file = path.open("wb")
-        self._file.write(first)
-        self._file.flush()
+            self._file.truncate(kept)
+            if not kept:
+                self._file.write(first)
+                self._file.flush()
+            self._open = stack.pop_all()
 
     def _kept(self, first: bytes) -> int:
         """How many bytes are of items that are done; 0 where not even the first line is whole."""
@@ -67,7 +69,7 @@ class Journal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        self._open.close()
 
     def write(self, row: Cells) -> None:
         self._file.write(json_line({"row": row}).encode() + b"\n")

@@ -4,7 +4,7 @@ import csv
 import io
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -218,7 +218,7 @@ def fit(
                         if recipe.average_best > 1 and valid:
                             keep_epoch(run, scored.network, _scores(done), recipe.average_best)
                 if fabric.is_global_zero:
-                    _keep_state(plan, learner, done)
+                    _keep_state(plan, learner, done, facts["machine"])
                     write_history(run / "history.csv", done.history)
                 progress.epoch(done.history[-1], better)
                 if each_epoch is not None:
@@ -285,8 +285,9 @@ def _lost(plan: Plan, done: Progressed, epoch: int, step: int, clips: list[Path]
     )
 
 
-def _keep_state(plan: Plan, learner: Learner, done: Progressed) -> None:
+def _keep_state(plan: Plan, learner: Learner, done: Progressed, machine: Mapping[str, Any]) -> None:
     state = {
+        "machine": _shapes(machine),
         "recipe": plan.recipe.model_dump(),
         "split": plan.split.kind,
         "clips": len(plan.dataset.clips),
@@ -301,9 +302,14 @@ def _keep_state(plan: Plan, learner: Learner, done: Progressed) -> None:
     write_whole(plan.run / STATE_NAME, buffer.getvalue())
 
 
-def read_state(plan: Plan) -> dict[str, Any] | None:
-    """What ``--resume`` goes on from; None where there is nothing yet, or nothing was asked for. Raises TrainingError
-    where the state is damaged or of another run."""
+def _shapes(machine: Mapping[str, Any]) -> dict[str, Any]:
+    """What of ``Machine`` changes the weights beyond their last digits."""
+    return {name: machine[name] for name in ("precision", "devices", "nodes")}
+
+
+def read_state(plan: Plan, machine: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What ``--resume`` goes on from; None where there is nothing yet, or nothing was asked for. machine: ``Machine``
+    as a table. Raises TrainingError where the state is damaged or of another run."""
     path = plan.run / STATE_NAME
     if not plan.resume or not path.is_file():
         return None
@@ -311,12 +317,14 @@ def read_state(plan: Plan) -> dict[str, Any] | None:
         state = torch.load(path, map_location="cpu", weights_only=True)
         history = [Epoch(**row) for row in state["history"]]
         recipe, split, clips = dict(state["recipe"]), state["split"], state["clips"]
+        before = dict(state["machine"])
         whole = bool(history) and isinstance(state["best_epoch"], int) and {"network", "optimizer"} <= state.keys()
     except Exception as error:  # a file of any content: whatever its reader raises
         raise TrainingError(f"can't resume: {path} is damaged; begin again with another --out") from error
     if not whole:
         raise TrainingError(f"can't resume: {path} is damaged; begin again with another --out")
     changed = differences(plan.recipe.model_dump(), recipe)
+    changed += differences(_shapes(machine), before)
     changed += [f"split was {split}, is {plan.split.kind}"] if split != plan.split.kind else []
     changed += [f"there were {clips} clips, are {len(plan.dataset.clips)}"] if clips != len(plan.dataset.clips) else []
     if changed:

@@ -61,6 +61,8 @@ class Job:
             raise SettingsError("events and timelines come of windows; pass --window SECONDS too")
         if timelines is not None:
             extras.check("matplotlib")
+            if timelines.exists() and not timelines.is_dir():
+                raise SettingsError(f"--timelines {timelines} is a file; name a folder")
         model, recordings, sliding, place = prepared(run, sources, device, threads, window_s, hop_s)
         return cls(place, model, tuple(recordings), unknown, sliding, rule, timelines)
 
@@ -129,6 +131,7 @@ def predict_to(
     Until it is whole, what is done lies in OUT.part; resume: go on with it. Raises EarsightError, OSError.
     """
     wanted = check_out(job, out, format_name, overwrite=overwrite)
+    _check_not_read(job, out)
     if resume and any(recording.name == STANDARD_INPUT for recording in job.recordings):
         raise SettingsError('what was read from standard input ("-") can\'t be gone on with; leave out --resume')
     part = out.with_name(f"{out.name}.part")
@@ -176,6 +179,20 @@ def check_out(job: Job, out: Path | None, format_name: str | None, *, overwrite:
     empty = several and out.is_dir() and not any(out.iterdir())
     check_place(out, overwrite=overwrite or empty)
     return wanted
+
+
+def _check_not_read(job: Job, out: Path) -> None:
+    """Raises SettingsError where what is to be replaced is the model or a recording that is to be answered."""
+    if not out.is_file():
+        return
+    for name in (str(job.run), *(recording.name for recording in job.recordings)):
+        try:
+            same = out.samefile(name)
+        except (OSError, ValueError):
+            continue  # no file of this name
+        if same:
+            what = "the model" if name == str(job.run) else "a recording that is to be answered"
+            raise SettingsError(f"--out {out} is {what}; name another file")
 
 
 class _Counted:

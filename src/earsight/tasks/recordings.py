@@ -2,6 +2,7 @@
 
 import glob
 import math
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -64,12 +65,16 @@ def list_recordings(sources: Sequence[str | Path]) -> list[Recording]:
 
     A file that is not there is listed: it becomes a row that says so. Raises DataError where nothing is there.
     """
-    found: dict[Recording, None] = {}
+    found: dict[Any, Recording] = {}
     for source in map(str, sources):
-        found |= dict.fromkeys(_named(source, alone=len(sources) == 1))
+        for one in _named(source, alone=len(sources) == 1):
+            # ./a.wav is a.wav; where .. leads through a link only the system knows
+            plain = one.remote or one.name == STANDARD_INPUT or ".." in Path(one.name).parts
+            name = one.name if plain else os.path.abspath(one.name)  # noqa: PTH100 — Path.resolve follows links
+            found.setdefault((name, one.start_s, one.end_s), one)
     if not found:
         raise DataError("no recordings given; name files or folders")
-    return list(found)
+    return list(found.values())
 
 
 def _named(source: str, alone: bool) -> Iterator[Recording]:

@@ -61,8 +61,8 @@ def _csv(rows: Iterable[Cells], facts: Facts) -> Iterator[str]:
 
 def _csv_line(cells: Sequence[Any]) -> str:
     text = io.StringIO()
-    csv.writer(text, lineterminator="").writerow(cells)
-    return text.getvalue()
+    csv.writer(text, lineterminator="\r\n").writerow(cells)  # it quotes what may end a line, and this alone tells it
+    return text.getvalue().removesuffix("\r\n")
 
 
 def _flat_names(facts: Facts) -> Iterator[str]:
@@ -96,9 +96,13 @@ def _audacity(rows: Iterable[Cells], facts: Facts) -> Iterator[str]:
 
 
 def _rttm(rows: Iterable[Cells], facts: Facts) -> Iterator[str]:
-    """Rich Transcription Time Marked, as NIST defined it: ten fields without spaces inside."""
+    """Rich Transcription Time Marked, as NIST defined it: ten fields without spaces inside. A recording is told by its
+    name without folder and ending; by the whole path where another is called so."""
+    path_of: dict[str, str] = {}
     for row in _events(rows):
         name, label = ("_".join(text.split()) or "_" for text in (Path(row["path"]).stem, row["label"]))
+        if path_of.setdefault(name, row["path"]) != row["path"]:
+            name = "_".join(row["path"].replace("/", " ").replace("\\", " ").split())
         lasts_s = row["end_s"] - row["start_s"]
         yield f"SPEAKER {name} 1 {row['start_s']:.3f} {lasts_s:.3f} <NA> <NA> {label} {row['probability']:.4f} <NA>"
 

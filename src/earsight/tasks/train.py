@@ -3,6 +3,7 @@
 import platform
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -12,6 +13,7 @@ from earsight.dataset.leaks import Policy
 from earsight.dataset.split import Split
 from earsight.dataset.store import Store
 from earsight.errors import SettingsError
+from earsight.files import held_folder
 from earsight.tasks.cores import free_cores, read_load
 from earsight.tasks.decoded import Decoded, decode_parts, fingerprint, write_clips
 from earsight.tasks.devices import Machine, first_process
@@ -114,7 +116,7 @@ def run_plan(
 
     free = machine.threads or free_cores(before)
     torch.set_num_threads(max(1, free if machine.threads else free // machine.devices))
-    with Progress(shown=progress and first_process()) as shown:
+    with ExitStack() as stack, Progress(shown=progress and first_process()) as shown:
         recipe = plan.recipe
         fewest = check_batches(plan, machine)
         torch.manual_seed(recipe.seed)
@@ -123,7 +125,7 @@ def run_plan(
         classifier = Classifier(
             plan.dataset.labels, recipe.audio, recipe.mel, recipe.network, multilabel=plan.multilabel
         )
-        state = read_state(plan)
+        state = read_state(plan, asdict(machine))
         changed = fit_images(classifier, min(fewest, 2))
         shown.say(_opening(plan, tested))
         if changed:
@@ -141,6 +143,10 @@ def run_plan(
         if fabric.is_global_zero and state is None:
             check_run(plan.run, plan.resume)  # again: another training may have begun there meanwhile
             plan.run.mkdir(parents=True, exist_ok=True)
+        if fabric.is_global_zero:
+            busy = f"another process is training into {plan.run}; wait until it has ended, or pass another --out"
+            stack.enter_context(held_folder(plan.run, busy))
+        if fabric.is_global_zero and state is None:
             write_clips(plan.run, decoded)
             if tested:
                 _draw_first_batch(plan.run / "figures" / "images.png", classifier, store, parts["train"])
