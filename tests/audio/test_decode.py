@@ -76,7 +76,18 @@ def test_original_files_differ_in_rate_and_channels(ravdess_48k_zip: Path) -> No
     assert all(np.array_equal(left, right) for left, right in stereo.values())
 
 
-@pytest.mark.parametrize(("name", "subtype"), [("a.wav", "PCM_16"), ("a.wav", "MS_ADPCM"), ("a.mp3", None)])
+@pytest.mark.parametrize(
+    ("name", "subtype"),
+    [
+        ("a.wav", "PCM_16"),
+        ("a.wav", "MS_ADPCM"),
+        ("a.aiff", "PCM_16"),
+        ("a.aiff", "PCM_24"),
+        ("a.au", "PCM_16"),
+        ("a.au", "ULAW"),
+        ("a.mp3", None),
+    ],
+)
 def test_half_a_recording_is_told_from_a_whole_one(tmp_path: Path, name: str, subtype: str | None) -> None:
     path = tmp_path / name
     soundfile.write(path, tone(440, 4.0) + 0.01 * np.random.default_rng(0).standard_normal(64000), 16000, subtype)
@@ -99,6 +110,13 @@ def test_a_few_bytes_that_lack_are_much_of_a_small_recording(tmp_path: Path) -> 
     assert decode(whole[:-100]).samples.shape == (1, 15950)  # of 32,000: nobody hears that
     with pytest.raises(DecodeError, match=r"^truncated"):
         decode(whole[:-2000])
+
+
+def test_an_au_that_does_not_know_its_length_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.au", tone(440, 4.0), 16000)
+    piped = bytearray((tmp_path / "a.au").read_bytes())
+    piped[8:12] = b"\xff\xff\xff\xff"
+    assert decode(bytes(piped)).samples.shape == (1, 64000)
 
 
 @pytest.mark.parametrize("size", [0xFFFFFFFF, 0x7FFFF000, 64000 * 2 + 44])

@@ -1,10 +1,10 @@
-"""Whether a recording was cut off: libsndfile reads half a WAV or MP3 as if it were whole."""
+"""Whether a recording was cut off: libsndfile reads half a WAV, AIFF, AU or MP3 as if it were whole."""
 
 import io
 import os
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Literal
 
 from earsight.errors import TruncatedError
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     import soundfile
 
-_HEAD_BYTES = 4096  # the samples of a WAV begin before, or its header is not looked at
+_HEAD_BYTES = 4096  # the samples of a WAV, AIFF or AU begin before, or its header is not looked at
 _SLACK_SHARE, _SLACK_BYTES = 0.01, 4096  # that a sloppy program may promise more than it wrote, at most
 _UNKNOWN_BYTES = 0x7FFF0000  # a program that writes into a pipe promises this or more
 _SLACK_S = 0.2  # an MP3 tag may count the padding of its encoder
@@ -23,8 +23,8 @@ def check_whole(source: str | Path | bytes | IO[bytes], name: str, file: "soundf
     """Raise TruncatedError where ``file``, opened from ``source``, ended at frame ``reached`` and its header promises
     clearly more. A header that promises nothing, as pipes write it, is no sign."""
     share = 1.0
-    if file.format in {"WAV", "WAVEX"}:
-        share = _wav_share(source)
+    if file.format in {"WAV", "WAVEX", "AIFF", "AU"}:
+        share = _share_by_bytes(source)
     elif file.format == "MP3" and file.frames - reached > _SLACK_S * file.samplerate and _has_count(source):
         share = reached / file.frames
     if share < 1 and reached:
@@ -32,19 +32,27 @@ def check_whole(source: str | Path | bytes | IO[bytes], name: str, file: "soundf
         raise TruncatedError(f"truncated: {there_s:.2f} s of {there_s / share:.2f} s are there: {name}; get it again")
 
 
-def _wav_share(source: str | Path | bytes | IO[bytes]) -> float:
+def _share_by_bytes(source: str | Path | bytes | IO[bytes]) -> float:
     """Of the promised bytes of sound, how many are there; 1 where all are, or nobody knows."""
     with _opened(source) as file:
-        head = file.read(_HEAD_BYTES)
-        at = 12
-        while head.startswith(b"RIFF") and at + 8 <= len(head):
-            size = int.from_bytes(head[at + 4 : at + 8], "little")
-            if head[at : at + 4] == b"data":
-                there = file.seek(0, os.SEEK_END) - at - 8
-                slack = min(_SLACK_BYTES, _SLACK_SHARE * size)
-                return there / size if there + slack < size < _UNKNOWN_BYTES else 1.0
-            at += 8 + size + size % 2
-    return 1.0
+        start, size = _sound_bytes(file.read(_HEAD_BYTES))
+        there = file.seek(0, os.SEEK_END) - start
+        slack = min(_SLACK_BYTES, _SLACK_SHARE * size)
+        return there / size if start and there + slack < size < _UNKNOWN_BYTES else 1.0
+
+
+def _sound_bytes(head: bytes) -> tuple[int, int]:
+    """Where the samples begin, and how many bytes the header promises; zeros where it does not say."""
+    if head.startswith(b".snd"):
+        return int.from_bytes(head[4:8], "big"), int.from_bytes(head[8:12], "big")
+    order: Literal["little", "big"] = "little" if head.startswith(b"RIFF") else "big"
+    at = 12
+    while head.startswith((b"RIFF", b"FORM")) and at + 8 <= len(head):
+        size = int.from_bytes(head[at + 4 : at + 8], order)
+        if head[at : at + 4] in {b"data", b"SSND"}:
+            return at + 8, size
+        at += 8 + size + size % 2
+    return 0, 0
 
 
 def _has_count(source: str | Path | bytes | IO[bytes]) -> bool:
