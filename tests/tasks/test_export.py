@@ -62,6 +62,9 @@ def test_everything_that_an_answer_needs_is_inside(trained: Path, exported: Path
     for key in ("labels", "audio", "mel", "network", "temperature", "split", "versions"):
         assert about[key] == described[key]
     assert (about["format"], about["quantize"]) == (1, "none")
+    assert str(trained) in json.dumps(described)
+    assert str(trained) not in json.dumps(about)  # the file goes where the run does not
+    assert about["data"]["place"] == "tones"
     sizes = [(entry.name, entry.shape) for entry in session.get_inputs()]
     assert sizes == [("waveform", ["batch", "samples"])]
     text = exported.read_bytes().decode("latin-1")

@@ -18,6 +18,7 @@ from earsight.files import check_place, write_whole
 from earsight.network.exported import FORMAT, KEY
 from earsight.network.hub import is_hub_name, local_run
 from earsight.tasks.evaluate import Recorded, read_clips
+from earsight.tasks.unnamed import Folders
 
 if TYPE_CHECKING:
     from earsight.network.classifier import Classifier
@@ -80,7 +81,9 @@ def export(
     recorded = read_clips(run)
     test, real = _sounds(classifier, recorded, "test", _CHECKED)
     portable = Portable.of(classifier)
-    about = {**read_description(run), "format": FORMAT, "quantize": quantize}
+    described = read_description(run)
+    # The file goes where the run does not: it tells no folder of this machine.
+    about = {**Folders.of(run, described).description(described), "format": FORMAT, "quantize": quantize}
     with tempfile.TemporaryDirectory(dir=place.parent, prefix=".export-") as folder:
         made = Path(folder) / f"model{ending}"
         answer = (_write_onnx if to == "onnx" else _write_program)(portable, made, about)
