@@ -1,6 +1,7 @@
 """The commands that use a model: predict, listen."""
 
 import difflib
+import inspect
 import sys
 from collections.abc import Iterator, Sequence
 from itertools import takewhile
@@ -121,7 +122,8 @@ def _check_no_options(paths: list[str]) -> None:
     """ "-" is a recording, and so may be a file that begins so; a misspelled option is none. Raises SettingsError."""
     for path in paths:
         if path.startswith("-") and path != "-" and not Path(path).exists():
-            options = ["--" + name.strip("_").replace("_", "-") for name in predict.__annotations__]
+            named = inspect.signature(predict).parameters.values()
+            options = ["--" + one.name.strip("_").replace("_", "-") for one in named if one.kind is one.KEYWORD_ONLY]
             near = difflib.get_close_matches(path.partition("=")[0], options, 1)
             raise SettingsError(
                 f"no option {path!r}, and no recording of this name"

@@ -69,17 +69,20 @@ def decode(source: str | Path | bytes | IO[bytes], start_s: float = 0.0, end_s: 
     if samples.shape[0] == 0:
         late = f" after {start_s:g} s" if start_s else ""
         raise DecodeError(f"no samples{late} in: {name}")
-    if not subtype.startswith("PCM_"):
-        if not (math.isfinite(samples.max()) and math.isfinite(samples.min())):  # both hand on NaN
-            raise DecodeError(f"NaN or infinite samples in: {name}")
-        no_negative_zeros(samples)
+    finite = subtype.startswith("PCM_") or (math.isfinite(samples.max()) and math.isfinite(samples.min()))
+    if not finite:  # max and min both hand on NaN
+        raise DecodeError(f"NaN or infinite samples in: {name}")
     return Sound(np.ascontiguousarray(samples.T), rate_hz)
 
 
 def read_floats(file: "soundfile.SoundFile", frames: int) -> Samples:
-    """The next samples, float32 [samples, channels]; frames: how many, −1 for all."""
+    """The next samples, float32 [samples, channels]; frames: how many, −1 for all. A zero is never negative: −0.0 is
+    the same sound as 0.0, and other bytes."""
     if file.subtype != "PCM_16":
-        return np.asarray(file.read(frames, dtype="float32", always_2d=True))
+        samples: Samples = np.asarray(file.read(frames, dtype="float32", always_2d=True))
+        if not file.subtype.startswith("PCM_"):  # whole numbers have one zero
+            samples += np.float32(0.0)
+        return samples
     # The same numbers in a third of the time: libsndfile takes long to turn 16 bits into floats.
     return file.read(frames, dtype="int16", always_2d=True) * np.float32(1 / 32768)
 
@@ -88,10 +91,10 @@ def float_blocks(
     file: "soundfile.SoundFile", source: str | Path | bytes | IO[bytes], first: int, frames: float
 ) -> Iterator[Samples]:
     """The next ``frames`` samples, or all there are, float32 [samples, channels], from frame ``first``, where ``file``,
-    opened from ``source``, stands. A zero is never negative. Raises TruncatedError after what there is of a recording
-    that was cut off, and libsndfile's errors (RuntimeError, OSError)."""
+    opened from ``source``, stands. Raises TruncatedError after what there is of a recording that was cut off, and
+    libsndfile's errors (RuntimeError, OSError)."""
     # soundfile's blocks() hands on rubbish where a file ends before its header says
-    whole_numbers, count = file.subtype.startswith("PCM_"), 0
+    count = 0
     while count < frames:
         wanted = int(min(frames - count, BLOCK_SAMPLES))
         try:
@@ -102,8 +105,6 @@ def float_blocks(
         if not len(block):
             check_whole(source, source_name(source), file, first + count)
             return
-        if not whole_numbers:
-            no_negative_zeros(block)
         count += len(block)
         yield block
 
@@ -126,11 +127,6 @@ def _before_damage(source: str | Path | bytes | IO[bytes], first: int, frames: i
             reached += len(block)
             if reached > first:
                 yield block
-
-
-def no_negative_zeros(samples: Samples) -> None:
-    """In place; −0.0 is the same sound as 0.0, and other bytes."""
-    samples += np.float32(0.0)
 
 
 def open_sound(source: str | Path | bytes | IO[bytes]) -> "soundfile.SoundFile":

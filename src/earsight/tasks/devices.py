@@ -62,7 +62,8 @@ class Machine:
             raise SettingsError("this machine has no mps; choose cpu")
         on_gpus = self.accelerator in {"auto", "cuda"} and gpus > 0
         there, what = (gpus, "GPUs") if on_gpus else (max(2, allowed_cores()), "cores")
-        if self.precision == "16-mixed" and not (on_gpus or self._on_mps):
+        on_mps = self.accelerator in {"auto", "mps"} and torch.backends.mps.is_available()
+        if self.precision == "16-mixed" and not (on_gpus or on_mps):
             raise SettingsError("--precision 16-mixed is for GPUs; pass bf16-mixed or 32-true")
         if self.nodes > 1 and not any(name in os.environ for name in ("MASTER_ADDR", "SLURM_JOB_ID")):
             raise SettingsError(
@@ -73,12 +74,6 @@ class Machine:
             raise SettingsError(f"--devices {self.devices} is more than the {there} {what} of this machine; pass fewer")
         if self.compiled:
             _check_compiler("cuda" if on_gpus else "cpu")
-
-    @property
-    def _on_mps(self) -> bool:
-        import torch
-
-        return self.accelerator in {"auto", "mps"} and torch.backends.mps.is_available()
 
     @property
     def processes(self) -> int:

@@ -140,16 +140,15 @@ def run_plan(
         # The other processes begin here, with the same command: what this one has decoded they find in the store.
         fabric = machine.fabric()
         fabric.launch()
-        if fabric.is_global_zero and state is None:
-            check_run(plan.run, plan.resume)  # again: another training may have begun there meanwhile
-            plan.run.mkdir(parents=True, exist_ok=True)
         if fabric.is_global_zero:
+            plan.run.mkdir(parents=True, exist_ok=True)
             busy = f"another process is training into {plan.run}; wait until it has ended, or pass another --out"
             stack.enter_context(held_folder(plan.run, busy))
-        if fabric.is_global_zero and state is None:
-            write_clips(plan.run, decoded)
-            if tested:
-                _draw_first_batch(plan.run / "figures" / "images.png", classifier, store, parts["train"])
+            if state is None:
+                check_run(plan.run, plan.resume)  # again: another training may have ended there meanwhile
+                write_clips(plan.run, decoded)
+                if tested:
+                    _draw_first_batch(plan.run / "figures" / "images.png", classifier, store, parts["train"])
         shown.start_training(recipe.epochs, -(-len(parts["train"]) // recipe.batch_size), 0)
         keep_freed_memory()  # now: the threads that decode are faster without it
         learner = Learner.of(
