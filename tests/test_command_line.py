@@ -50,6 +50,19 @@ def test_predict_writes_json_lines_when_piped_and_goes_on_after_a_bad_file(run: 
     assert "could not be read, or not to the end: 1 recording, the first: not readable as sound" in done.stderr
 
 
+def test_json_is_json_in_a_file_of_any_name(run: Path, tmp_path: Path) -> None:
+    path = run / "data" / "low" / "0.wav"
+    done = earsight("predict", run / "run", path, "--json", "--out", tmp_path / "answers.csv")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "answers.csv").read_text())["path"] == str(path)
+
+
+def test_bench_refuses_a_batch_size_where_it_looks_for_one() -> None:
+    done = earsight("bench", "--find-batch-size", "--batch-size", "8")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "leave out --batch-size" in done.stderr
+
+
 def test_evaluate_prints_a_table_or_json(run: Path) -> None:
     table = earsight("evaluate", run / "run")
     assert table.returncode == 0

@@ -351,6 +351,8 @@ def bench(
     """
     if clips < 2 or rounds < 1:
         raise SettingsError(f"--clips must be 2 or more and --rounds 1 or more, got {clips} and {rounds}")
+    if find_batch_size and batch_size is not None:
+        raise SettingsError("--find-batch-size tries batch sizes of its own; leave out --batch-size")
     changes: dict[str, Any] = {} if model is None else {"network": {"model": model}}
     changes |= {} if batch_size is None else {"batch_size": batch_size}
     settings = Recipe.named(recipe, changes)

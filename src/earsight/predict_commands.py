@@ -84,7 +84,7 @@ def predict(
         Say "unknown" of silence and of sounds unlike what the network was trained on; --no-unknown always names the
         likeliest class.
     json_
-        JSON Lines on a terminal too.
+        JSON Lines on a terminal too, and in --out, whatever it is called: short for --format jsonl.
     """
     from earsight.scores.events import Rule
     from earsight.tasks.predict_file import Job, predict_to
@@ -94,6 +94,9 @@ def predict(
         raise SettingsError(f"--{'resume' if resume else 'overwrite'} is for a file; pass --out FILE too")
     if not events and (start_at is not None or stay_at is not None or shortest):
         raise SettingsError("--start-at, --stay-at and --shortest are for events; pass --events too")
+    if json_ and format_ not in (None, "jsonl"):
+        raise SettingsError(f"--json is short for --format jsonl; leave out one of --json and --format {format_}")
+    format_ = "jsonl" if json_ else format_
     job = Job.of(
         run,
         paths,
@@ -106,7 +109,7 @@ def predict(
         timelines=timelines,
     )
     if out is None:
-        return _print(job, "jsonl" if json_ else format_, max(len(path) for path in paths))
+        return _print(job, format_, max(len(path) for path in paths))
     try:
         done = predict_to(job, out, format_name=format_, resume=resume, overwrite=overwrite, progress=True)
     except KeyboardInterrupt:

@@ -202,11 +202,15 @@ def division_lines(divided: Divided) -> Iterator[str]:
     yield from _listed("left out", left_out, rest=" (earsight data inspect --json has them all)")
 
 
+def _arithmetic(measured: Bench | BatchSizes) -> str:
+    return measured.precision + (", compiled" if measured.compiled else "")
+
+
 def bench_lines(bench: Bench) -> Iterator[str]:
     """Medians with the range of all rounds, and where an epoch's time goes."""
     yield (
-        f"{bench.model} on {bench.device}, {bench.threads} threads, batch {bench.batch_size}, image "
-        f"{'×'.join(map(str, bench.image))}, {bench.clips} clips, {len(bench.epoch)} rounds"
+        f"{bench.model} on {bench.device}, {bench.threads} threads, {_arithmetic(bench)}, batch {bench.batch_size}, "
+        f"image {'×'.join(map(str, bench.image))}, {bench.clips} clips, {len(bench.epoch)} rounds"
     )
     for name, rates in (("network alone", bench.network), ("our epoch", bench.epoch)):
         yield f"{name:14} {statistics.median(rates):8.1f} clips/s  ({min(rates):.1f}–{max(rates):.1f})"
@@ -218,7 +222,7 @@ def bench_lines(bench: Bench) -> Iterator[str]:
 
 def batch_size_lines(sizes: BatchSizes) -> Iterator[str]:
     """One row a batch size, and which to take."""
-    yield f"{sizes.model} on {sizes.device}"
+    yield f"{sizes.model} on {sizes.device}, {_arithmetic(sizes)}"
     yield "batch   clips/s  peak memory"
     for trial in sizes.trials:
         yield f"{trial.batch_size:5} {trial.clips_per_s:9.1f}  {trial.memory_mb:8,.0f} MB"

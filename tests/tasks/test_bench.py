@@ -21,9 +21,10 @@ def test_every_round_is_counted_and_the_stages_are_named() -> None:
     assert list(done.stages) == ["crops", "mel image", "augmentation", "network"]
     assert all(seconds > 0 for seconds in done.stages.values())
     lines = list(bench_lines(done))
-    assert lines[0] == "test_efficientnet on cpu, 1 threads, batch 4, image 1×128×51, 10 clips, 2 rounds"
+    assert lines[0] == "test_efficientnet on cpu, 1 threads, 32-true, batch 4, image 1×128×51, 10 clips, 2 rounds"
     assert f"epoch / network: {done.ratio:.3f}" in lines
-    assert done.to_dict()["ratio"] == done.ratio
+    told = done.to_dict()
+    assert (told["ratio"], told["precision"], told["compiled"]) == (done.ratio, "32-true", False)
 
 
 def test_what_cannot_be_measured_is_refused() -> None:

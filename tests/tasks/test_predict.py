@@ -412,6 +412,7 @@ def test_bad_recordings_are_rows_and_lose_no_other(home: Path, tmp_path: Path) -
         (["--start-at", "0.3"], "pass --events too"),
         (["--window", "0.4", "--events", "--start-at", "2"], "--start-at is a probability"),
         (["--format", "rttm"], "--format rttm holds events; pass --events"),
+        (["--json", "--format", "csv"], "leave out one of --json and --format csv"),
         (["--format", "parquet"], "pass --out FILE.parquet"),
         (["--resume"], "--resume is for a file; pass --out FILE too"),
         (["--out", "x.doc"], "no ending that says its format"),

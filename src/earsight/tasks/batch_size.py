@@ -2,7 +2,7 @@
 
 import gc
 import statistics
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,8 @@ class BatchSizes:
 
     model: str
     device: str
+    precision: str
+    compiled: bool
     trials: tuple[Trial, ...]
     ended: str
 
@@ -74,22 +76,23 @@ def find_batch_size(recipe: Recipe, machine: Machine, *, progress: bool = False)
     ended = f"{_LARGEST} is the largest that is tried"
     with Progress(shown=progress) as shown:
         for size in _sizes():
-            shown.say(f"batch {size} …")
             if trials and (reason := _too_large(trials, fabric.device)):
                 ended = reason
                 break
+            shown.start(f"batch {size}", _STEPS + 1)
             try:
-                trials.append(_try(learner, size))
+                trials.append(_try(learner, size, lambda done: shown.advance(done, _STEPS + 1)))
             except torch.cuda.OutOfMemoryError:
                 gc.collect()
                 torch.cuda.empty_cache()
                 ended = f"{size} does not fit in the GPU's memory"
                 break
+            shown.say(f"batch {size}: {trials[-1].clips_per_s:.1f} clips/s, {trials[-1].memory_mb:,.0f} MB")
             if len(trials) > 2 and max(t.clips_per_s for t in trials[-2:]) < 1.02 * trials[-3].clips_per_s:
                 ended = "larger ones brought nothing"
                 break
     device = torch.cuda.get_device_name() if fabric.device.type == "cuda" else fabric.device.type
-    return BatchSizes(recipe.network.model, device, tuple(trials), ended)
+    return BatchSizes(recipe.network.model, device, machine.precision, machine.compiled, tuple(trials), ended)
 
 
 def _sizes() -> Iterator[int]:
@@ -99,7 +102,7 @@ def _sizes() -> Iterator[int]:
         size *= 2
 
 
-def _try(learner: Any, size: int) -> Trial:
+def _try(learner: Any, size: int, advance: Callable[[int], object]) -> Trial:
     import torch
 
     from earsight.tasks.bench import peak_memory_mb, timed
@@ -109,7 +112,10 @@ def _try(learner: Any, size: int) -> Trial:
         noise = torch.rand(size, audio.channels, audio.crop_samples, device=device) - 0.5
         images = learner.classifier.image(noise)
     targets = torch.eye(2, device=device)[torch.arange(size, device=device) % 2]
-    seconds = [timed(lambda: learner.step(images, targets), device.type) for _ in range(_STEPS + 1)]
+    seconds = []
+    for number in range(_STEPS + 1):
+        seconds.append(timed(lambda: learner.step(images, targets), device.type))
+        advance(number + 1)
     return Trial(size, size / statistics.median(seconds[1:]), peak_memory_mb(device))  # the first warms up
 
 

@@ -41,6 +41,8 @@ class Bench:
 
     model: str
     device: str
+    precision: str
+    compiled: bool
     threads: int
     clips: int
     batch_size: int
@@ -81,6 +83,8 @@ def bench(
     return Bench(
         model=recipe.network.model,
         device=torch.cuda.get_device_name() if subject.device.type == "cuda" else subject.device.type,
+        precision=machine.precision,
+        compiled=machine.compiled,
         threads=cores,
         clips=clips,
         batch_size=recipe.batch_size,
