@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic.fields import FieldInfo
 from pydantic_core.core_schema import ValidationInfo
 
 
@@ -21,6 +22,12 @@ class Settings(BaseModel):
         validate_default=True,
     )
 
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        """``--help`` tells what values a setting takes."""
+        for field in cls.model_fields.values():
+            field.description = " ".join(f"{field.description or ''} {_range(field)}".split())
+
     @field_validator("*", mode="before")
     @classmethod
     def _none(cls, value: Any, info: ValidationInfo) -> Any:
@@ -28,6 +35,18 @@ class Settings(BaseModel):
             return value
         field = cls.model_fields[info.field_name]
         return None if type(None) in getattr(field.annotation, "__args__", ()) else value
+
+
+def _range(field: FieldInfo) -> str:
+    """A sentence; "" where any value will do."""
+    limits = {
+        name: getattr(rule, name) for rule in field.metadata for name in ("gt", "ge", "lt", "le") if hasattr(rule, name)
+    }
+    words = {"ge": "{} or more", "gt": "above {}", "le": "at most {}", "lt": "below {}"}
+    if {"ge", "le"} <= limits.keys():
+        return f"{limits['ge']} to {limits['le']}."
+    text = " and ".join(words[name].format(value) for name, value in limits.items())
+    return text[:1].upper() + text[1:] + "." if text else ""
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from earsight.errors import SettingsError
+from earsight.mel.settings import MelSettings
+from earsight.network.settings import OptimizerSettings
 from earsight.tasks.recipe import Recipe, recipe_names, setting_names
 
 
@@ -20,6 +22,15 @@ def test_every_setting_stands_in_the_file(name: str) -> None:
         f"{g}.{k}" if isinstance(v, dict) else g for g, v in values.items() for k in (v if isinstance(v, dict) else [g])
     }
     assert set(setting_names(Recipe)) == flat
+
+
+def test_the_help_of_a_setting_tells_its_range() -> None:
+    told = {name: field.description for name, field in MelSettings.model_fields.items()}
+    assert told["n_mels"] == "Mel bins: the height of the image. 4 to 1024."
+    assert told["hop_length"] == "Samples from one frame to the next. 1 or more."
+    assert told["f_max_hz"] == "Upper edge of the highest mel bin; none: half the sample rate. Above 0."
+    assert told["fixed_mean"] == "With normalise fixed: what becomes 0."
+    assert str(OptimizerSettings.model_fields["ema_decay"].description).endswith("0 or more and below 1.")
 
 
 def test_the_tutorials_way() -> None:
