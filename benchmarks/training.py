@@ -19,6 +19,7 @@ import librosa
 import numpy as np
 import timm
 import torch
+from threadpoolctl import threadpool_limits
 
 from earsight.tasks.bench import Subject, interleaved, peak_memory_mb, stage_seconds, timed
 from earsight.tasks.cores import allowed_cores
@@ -56,11 +57,18 @@ class Tutorial(torch.utils.data.Dataset):
         return torch.from_numpy(image[None]).float(), self.labels[index]
 
 
+def one_thread(_worker: int) -> None:
+    """As many workers as cores, each with as many threads of numpy, would be in each other's way."""
+    threadpool_limits(1)
+
+
 def tutorial_epoch(
     network: torch.nn.Module, optimizer: torch.optim.Optimizer, data: Tutorial, workers: int, device: str
 ) -> None:
     network.train()
-    loader = torch.utils.data.DataLoader(data, data.recipe.batch_size, shuffle=True, num_workers=workers)
+    loader = torch.utils.data.DataLoader(
+        data, data.recipe.batch_size, shuffle=True, num_workers=workers, worker_init_fn=one_thread
+    )
     for images, targets in loader:
         loss = torch.nn.functional.cross_entropy(network(images.to(device)), targets.to(device))
         optimizer.zero_grad()
@@ -82,8 +90,7 @@ def tutorial_process(pipe: Connection, recipe: Recipe, paths: list[Path], device
         torch.set_num_threads(threads)
         return timed(lambda: tutorial_epoch(network, optimizer, data, workers, device), device)
 
-    # librosa imports its parts when they are first used: here, and not in every worker of every epoch
-    _ = librosa.load, librosa.effects.trim, librosa.feature.melspectrogram
+    data[0]  # librosa imports and compiles its parts when they are first used: here, not in every worker of every epoch
     cores = allowed_cores()
     counts = (0, 1, 2) if device == "cpu" else sorted({max(1, cores // 2), cores})
     tried = [(workers, threads) for workers in counts for threads in sorted({1, cores} if device == "cpu" else {1})]
