@@ -110,7 +110,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     root = tmp_path_factory.mktemp("predict")
     # A seed and a length after which it is sure of every tone: what is tested is what is made of its answers.
-    settings = recipe(epochs=16, seed=2, audio={"crop_s": 0.4, "trim_db": None})
+    settings = recipe(epochs=24, seed=2, audio={"crop_s": 0.4, "trim_db": None})
     train(write_tones(root / "tones"), recipe=settings, out=root / "run", threads=1)
     export(root / "run", root / "model.onnx")
     return root

@@ -1,5 +1,6 @@
 """The commands that look into a model or take it elsewhere: explain, export, push."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -82,8 +83,12 @@ def explain(
     done = task(run, recording, place, label=label, device=device, overwrite=overwrite)
     seconds, hz = done.strongest
     where = f"most of it around {seconds:.2f} s and {hz:.0f} Hz ({done.method})"
-    show(f"{plain(done.label, 24)} {done.probability:.2f}: {where}")
+    said = "; the model would say unknown" if done.unknown else ""
+    show(f"{plain(done.label, 24)} {done.probability:.2f}: {where}{said}")
     show(plain(str(place)))
+    if done.truncated:
+        show(f"earsight: explained as far as it goes: {plain(done.truncated)}", to=sys.stderr)
+        return 2
     return 0
 
 

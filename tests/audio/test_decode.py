@@ -85,6 +85,8 @@ def test_original_files_differ_in_rate_and_channels(ravdess_48k_zip: Path) -> No
         ("a.aiff", "PCM_24"),
         ("a.au", "PCM_16"),
         ("a.au", "ULAW"),
+        ("a.w64", "PCM_16"),
+        ("a.w64", "FLOAT"),
         ("a.mp3", None),
     ],
 )
@@ -102,6 +104,33 @@ def test_half_a_recording_is_told_from_a_whole_one(tmp_path: Path, name: str, su
     assert decode(path, 0.5, 1.5).duration_s == 1.0  # a span that is there
     with pytest.raises(DecodeError, match=r"^truncated"):
         decode(path, 1.0, 3.0)
+
+
+@pytest.mark.parametrize(("form", "subtype"), [("RF64", "PCM_24"), ("CAF", "PCM_16")])
+def test_long_sizes_are_read_too(form: str, subtype: str) -> None:
+    file = io.BytesIO()
+    soundfile.write(file, tone(440, 4.0), 16000, subtype, format=form)
+    whole = file.getvalue()
+    assert soundfile.info(io.BytesIO(whole)).format == form
+    assert decode(whole).samples.shape == (1, 64000)
+    with pytest.raises(DecodeError, match=r"^truncated: 3\.[89]\d s of 4\.00 s are there"):
+        decode(whole[: -len(whole) // 50])
+
+
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+def test_an_ogg_that_ends_within_a_page_was_cut_off(subtype: str) -> None:
+    file = io.BytesIO()
+    noise = 0.1 * np.random.default_rng(0).standard_normal(80000)
+    soundfile.write(file, noise, 16000, subtype, format="OGG")
+    whole = file.getvalue()
+    assert decode(whole).samples.shape == (1, 80000)
+    assert decode(whole + b"TAG" + bytes(125)).samples.shape == (1, 80000)  # what a program wrote behind it
+    page = whole.rindex(b"OggS")
+    for end in (page + 10, page + 40, len(whole) - 1):
+        with pytest.raises(DecodeError, match=r"^truncated: [1-4]\.\d\d s are there, and then half a page: .*again"):
+            decode(whole[:end])
+    at_a_page = decode(whole[:page])  # a stream that was left, as radio is: no sign
+    assert 16000 < at_a_page.samples.shape[1] < 80000
 
 
 def test_a_few_bytes_that_lack_are_much_of_a_small_recording(tmp_path: Path) -> None:

@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.optimize
 import scipy.special
+import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -30,12 +33,25 @@ def test_temperature_is_where_another_optimiser_finds_it(seed: int, sharpness: f
     scored = drawn(seed, clips=60, sharpness=sharpness)
     logits = np.log(scored.probabilities)
 
-    def loss(temperature: float) -> float:
-        logs = scipy.special.log_softmax(logits / temperature, axis=1)
-        return float(-logs[np.arange(60), scored.truth].mean())
+    for groups in (("",) * 60, ("a", "b") * 30, ("a",) * 40 + ("",) * 20):
+        observed = {("",) * 60: 60, ("a", "b") * 30: 2}.get(groups, 21)
 
-    expected = scipy.optimize.minimize_scalar(loss, bounds=(0.05, 20), method="bounded", options={"xatol": 1e-9})
-    assert loss(fit_temperature(scored)) == pytest.approx(expected.fun, abs=1e-9)
+        def loss(temperature: float, observed: int = observed) -> float:
+            logs = scipy.special.log_softmax(logits / temperature, axis=1)
+            prior = scipy.stats.norm(0, np.log(2)).logpdf
+            return float(-observed * logs[np.arange(60), scored.truth].mean() - prior(np.log(temperature)) + prior(0.0))
+
+        found = fit_temperature(replace(scored, groups=groups))
+        expected = scipy.optimize.minimize_scalar(loss, bounds=(0.05, 20), method="bounded", options={"xatol": 1e-9})
+        assert loss(found) == pytest.approx(expected.fun, abs=1e-9)
+
+
+def test_two_speakers_move_the_temperature_less_than_as_many_clips_of_many() -> None:
+    for sharpness in (3.0, 0.3):
+        scored = drawn(2, clips=200, sharpness=sharpness)
+        many, two = fit_temperature(scored), fit_temperature(replace(scored, groups=("a", "b") * 100))
+        assert abs(np.log(two)) < 0.8 * abs(np.log(many))
+        assert (two > 1) == (many > 1) == (sharpness > 1)
 
 
 def test_temperature_undoes_what_made_the_network_too_sure() -> None:

@@ -1,5 +1,7 @@
 """A tone planted in noise: what the picture marks must lie on it."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +43,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = recipe(
         epochs=20,
         audio={"crop_s": LENGTH_S, "trim_db": None},
-        mel={"n_mels": 64},
+        mel={"n_mels": 64, "win_length": 1024},
         augment={"mixup_alpha": 0.0, "time_masks": 0, "freq_masks": 0},
     )
     result = train(root / "data", recipe=settings, out=root / "run", threads=1)
@@ -83,7 +85,24 @@ def test_silence_has_a_picture_too(run: Path, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "silence.wav", np.zeros(8000), RATE_HZ)
     found = explain(run, tmp_path / "silence.wav", tmp_path / "silence.png")
     assert np.isfinite(found.heat).all()
+    assert (found.unknown, found.truncated) == (True, None)
     assert (tmp_path / "silence.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_was_cut_off_is_explained_as_far_as_it_goes(run: Path, tmp_path: Path) -> None:
+    path = tmp_path / "half.flac"
+    soundfile.write(path, planted(3000.0, 0.5, 1), RATE_HZ)
+    path.write_bytes(path.read_bytes()[:-20000])
+    done = subprocess.run(
+        [sys.executable, "-m", "earsight", "explain", run, path, "--label", "high"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert done.stdout.startswith("high ")
+    assert (done.stderr.count("\n"), "as far as it goes: " in done.stderr) == (1, True)
+    assert (tmp_path / "half-explained.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_picture_is_written_and_none_is_lost(run: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Windows of a recording, block by block: a long one takes the memory of a short one."""
+"""A recording block by block: as far as it goes, or in windows, where a long one takes the memory of a short one."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -9,7 +9,7 @@ from typing import IO
 import numpy as np
 
 from earsight.audio.decode import Samples, Sound, float_blocks, open_sound, source_name
-from earsight.audio.load import to_pcm
+from earsight.audio.load import prepare, to_pcm
 from earsight.audio.resample import RateChange, to_channels
 from earsight.audio.segment import crop
 from earsight.audio.settings import AudioSettings
@@ -56,6 +56,35 @@ def read_blocks(
     if not count:
         late = f" after {start_s:g} s" if start_s else ""
         raise DecodeError(f"no samples{late} in: {name}")
+
+
+def read_waveform(
+    source: str | Path | bytes | IO[bytes],
+    settings: AudioSettings,
+    start_s: float = 0.0,
+    end_s: float | None = None,
+    *,
+    longest_s: float = math.inf,
+) -> tuple[Samples, str | None]:
+    """As ``load_waveform``, and of a recording that was cut off as far as it goes.
+
+    Returns float32 [channels, samples] and what is missing, None where nothing is. Raises DecodeError, for a recording
+    of more than ``longest_s`` too.
+    """
+    blocks: list[Samples] = []
+    rate_hz, cut_off, seconds = 1, None, 0.0
+    try:
+        for block in read_blocks(source, start_s, end_s):
+            blocks.append(block.samples)
+            rate_hz, seconds = block.rate_hz, seconds + block.duration_s
+            if seconds > longest_s:
+                raise DecodeError(
+                    f"longer than {longest_s / 60:g} minutes, of which only {settings.crop_s:g} s would be heard: "
+                    f"{source_name(source)}; take a piece of it, or predict with --window {settings.crop_s:g}"
+                )
+    except TruncatedError as error:
+        cut_off = str(error)
+    return prepare(Sound(np.concatenate(blocks, axis=1), rate_hz), settings).floats(), cut_off
 
 
 class Slide:

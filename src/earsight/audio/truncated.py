@@ -1,4 +1,4 @@
-"""Whether a recording was cut off: libsndfile reads half a WAV, AIFF, AU or MP3 as if it were whole."""
+"""Whether a recording was cut off: libsndfile reads half a WAV, W64, AIFF, AU, CAF, MP3 or Ogg as if it were whole."""
 
 import io
 import os
@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
     import soundfile
 
-_HEAD_BYTES = 4096  # the samples of a WAV, AIFF or AU begin before, or its header is not looked at
+_HEAD_BYTES = 4096  # the samples begin before, or the header is not looked at
+_LONGEST_PAGE = 27 + 255 + 255 * 255  # bytes of a page of an Ogg, at most
 _SLACK_SHARE, _SLACK_BYTES = 0.01, 4096  # that a sloppy program may promise more than it wrote, at most
 _UNKNOWN_BYTES = 0x7FFF0000  # a program that writes into a pipe promises this or more
 _SLACK_S = 0.2  # an MP3 tag may count the padding of its encoder
@@ -23,8 +24,11 @@ def check_whole(source: str | Path | bytes | IO[bytes], name: str, file: "soundf
     """Raise TruncatedError where ``file``, opened from ``source``, ended at frame ``reached`` and its header promises
     clearly more. A header that promises nothing, as pipes write it, is no sign."""
     share = 1.0
-    if file.format in {"WAV", "WAVEX", "AIFF", "AU"}:
+    if file.format in {"WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF"}:
         share = _share_by_bytes(source)
+    elif file.format == "OGG" and reached and _ends_within_a_page(source):
+        there_s = reached / file.samplerate
+        raise TruncatedError(f"truncated: {there_s:.2f} s are there, and then half a page: {name}; get it again")
     elif file.format == "MP3" and file.frames - reached > _SLACK_S * file.samplerate and _has_count(source):
         share = reached / file.frames
     if share < 1 and reached:
@@ -45,14 +49,46 @@ def _sound_bytes(head: bytes) -> tuple[int, int]:
     """Where the samples begin, and how many bytes the header promises; zeros where it does not say."""
     if head.startswith(b".snd"):
         return int.from_bytes(head[4:8], "big"), int.from_bytes(head[8:12], "big")
-    order: Literal["little", "big"] = "little" if head.startswith(b"RIFF") else "big"
-    at = 12
-    while head.startswith((b"RIFF", b"FORM")) and at + 8 <= len(head):
-        size = int.from_bytes(head[at + 4 : at + 8], order)
-        if head[at : at + 4] in {b"data", b"SSND"}:
-            return at + 8, size
-        at += 8 + size + size % 2
+    long_size = 0  # of an RF64, whose chunk of sound says that its size stands elsewhere
+    for name, start, size in _chunks(head):
+        if name == b"ds64":
+            long_size = int.from_bytes(head[start + 8 : start + 16], "little")
+        elif name in {b"data", b"SSND"}:
+            return start, long_size or size
     return 0, 0
+
+
+def _chunks(head: bytes) -> "Iterator[tuple[bytes, int, int]]":
+    """Of the head of a file of chunks: the first four letters of each one's name, where its content begins, its size.
+    A CAF whose last size nobody knew has one of 2⁶⁴ − 1."""
+    # where the first one begins, bytes of its name and of its size, in which order, whether that counts the header
+    kinds: dict[bytes, tuple[int, int, int, Literal["little", "big"], bool]] = {
+        b"RIFF": (12, 4, 4, "little", False),
+        b"RF64": (12, 4, 4, "little", False),
+        b"FORM": (12, 4, 4, "big", False),
+        b"caff": (8, 4, 8, "big", False),
+        b"riff": (40, 16, 8, "little", True),  # W64
+    }
+    if head[:4] not in kinds:
+        return
+    at, named, sized, order, counted = kinds[head[:4]]
+    align = {8: 8, 4: 2}[sized] if head[:4] != b"caff" else 1
+    while at + named + sized <= len(head):
+        start = at + named + sized
+        size = int.from_bytes(head[at + named : start], order) - (named + sized if counted else 0)
+        yield head[at : at + 4], start, size
+        at = start + max(0, size) + -size % align
+
+
+def _ends_within_a_page(source: str | Path | bytes | IO[bytes]) -> bool:
+    """Of an Ogg: whether its last page (RFC 3533) promises more bytes than there are."""
+    with _opened(source) as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - _LONGEST_PAGE))
+        tail = file.read()
+    page = tail[max(0, tail.rfind(b"OggS")) :]
+    lacing = page[27 : 27 + page[26]] if len(page) > 26 else b""
+    return not lacing or len(page) < 27 + page[26] + sum(lacing)
 
 
 def _has_count(source: str | Path | bytes | IO[bytes]) -> bool:

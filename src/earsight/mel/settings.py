@@ -12,7 +12,7 @@ class MelSettings(Settings):
     """Mel bins: the height of the image."""
     n_fft: int = Field(1024, ge=8, le=65536)
     """Samples of one Fourier transform."""
-    win_length: int = Field(1024, ge=8, le=65536)
+    win_length: int = Field(512, ge=8, le=65536)
     """Samples of the Hann window, centred in n_fft."""
     hop_length: int = Field(160, ge=1)
     """Samples from one frame to the next."""

@@ -6,7 +6,8 @@ of the hop length): with n = N₂ n₁ + n₂ and k = k₁ + N₁ k₂
     X[k] = Σ over n₂ of (Σ over n₁ of w[n] x[n] · exp(−2πi n₁ k₁ / N₁)) · exp(−2πi n₂ k / N)
 
 The inner sum is a convolution of the waveform, written in rows of N₂ samples, and never copies a frame; x is real, so
-that k₁ ≤ N₁ / 2 is enough. For n_fft 1024 and a hop of 160 that is a tenth of the products of the plain transform.
+that k₁ ≤ N₁ / 2 is enough, and n₁ needs to reach no further than the window. For n_fft 1024, a window of 512 and a hop
+of 160 that is an eighth of the products of the plain transform of such a window.
 """
 
 import copy
@@ -39,6 +40,7 @@ class PortableSpectrogram(MelSpectrogram):
     def __init__(self, settings: MelSettings, rate_hz: int) -> None:
         super().__init__(settings, rate_hz)
         self.columns = columns_of(settings)
+        self.heard = window_rows(settings, self.columns)
         inner, outer, place = transform(settings, self.columns)
         self.register_buffer("inner", torch.from_numpy(inner).float(), persistent=False)
         self.register_buffer("outer", torch.from_numpy(outer).float(), persistent=False)
@@ -49,9 +51,11 @@ class PortableSpectrogram(MelSpectrogram):
         if warp is not None:
             raise ValueError("a portable spectrogram is not warped; train with MelSpectrogram")
         s, samples = self.settings, waveform.shape[-1]
-        n2, half = self.columns, self.settings.n_fft // 2
-        length, count = samples + 2 * half, waveform.shape[0] * waveform.shape[1]
-        sounds = nn.functional.pad(waveform.flatten(0, 1), (half, half + (-length) % n2))
+        n2, count = self.columns, waveform.shape[0] * waveform.shape[1]
+        # A frame's middle is at n_fft // 2; the rows before the window and behind it are never looked at.
+        before = s.n_fft // 2 - self.heard.start * n2
+        length = samples + len(self.heard) * n2
+        sounds = nn.functional.pad(waveform.flatten(0, 1), (before, length - samples - before + (-length) % n2))
         rows = sounds.reshape(count, -1, n2).transpose(1, 2)  # [sounds, N₂, rows]
         first = nn.functional.conv1d(rows, self.inner, stride=s.hop_length // n2, groups=n2)
         k1 = self.outer.shape[0] // (2 * n2)
@@ -63,30 +67,36 @@ class PortableSpectrogram(MelSpectrogram):
         if s.power == 1:
             power = power.sqrt()
         mel = torch.cat([filters @ power.index_select(1, places) for filters, places in self.bands], dim=1)
-        return mel[..., : 1 + samples // s.hop_length].reshape(*waveform.shape[:2], s.n_mels, -1)
+        frames = 1 + (samples - s.n_fft % 2) // s.hop_length
+        return mel[..., :frames].reshape(*waveform.shape[:2], s.n_mels, -1)
 
 
 def columns_of(settings: MelSettings) -> int:
     """N₂: the divisor of the hop length and of n_fft with the fewest products."""
 
     def products(n2: int) -> int:
-        n1 = settings.n_fft // n2
-        return (n1 // 2 + 1) * (2 * n1 * n2 + (2 * n2) ** 2 * (n2 > 1))
+        return (settings.n_fft // n2 // 2 + 1) * (2 * len(window_rows(settings, n2)) * n2 + (2 * n2) ** 2 * (n2 > 1))
 
     common = math.gcd(settings.n_fft, settings.hop_length)
     return min((n2 for n2 in range(1, common + 1) if common % n2 == 0), key=products)
 
 
+def window_rows(settings: MelSettings, n2: int) -> range:
+    """Those n₁ of a frame in rows of N₂ samples that the window reaches."""
+    left = (settings.n_fft - settings.win_length) // 2
+    return range(left // n2, -(-(left + settings.win_length) // n2))
+
+
 def transform(settings: MelSettings, n2: int) -> tuple[Floats, Floats, Ints]:
-    """The inner sum [N₂ · 2K, 1, N₁], the outer sum [K · 2N₂, 2N₂, 1], K = N₁ // 2 + 1, and where among its K · N₂
-    numbers each Fourier bin lies [n_fft // 2 + 1]."""
+    """The inner sum [N₂ · 2K, 1, rows of the window], the outer sum [K · 2N₂, 2N₂, 1], K = N₁ // 2 + 1, and where among
+    its K · N₂ numbers each Fourier bin lies [n_fft // 2 + 1]."""
     n_fft, n1 = settings.n_fft, settings.n_fft // n2
     window, left = np.zeros(n_fft), (n_fft - settings.win_length) // 2
     window[left : left + settings.win_length] = np.hanning(settings.win_length + 1)[:-1]
     k1, column = np.arange(n1 // 2 + 1), np.arange(n2)
     turn = np.exp(-2j * np.pi * np.outer(k1, np.arange(n1)) / n1)
-    windowed = turn[None] * window.reshape(n1, n2).T[:, None]  # [N₂, K, N₁]
-    inner = np.concatenate([windowed.real, windowed.imag], axis=1).reshape(-1, 1, n1)
+    windowed = (turn[None] * window.reshape(n1, n2).T[:, None])[..., window_rows(settings, n2)]  # [N₂, K, rows]
+    inner = np.concatenate([windowed.real, windowed.imag], axis=1).reshape(n2 * 2 * len(k1), 1, -1)
     bins = k1[:, None] + n1 * column  # k of [K, k₂]
     turn = np.exp(-2j * np.pi * bins[:, :, None] * column / n_fft)  # [K, k₂, n₂]
     outer = np.block([[turn.real, -turn.imag], [turn.imag, turn.real]]).reshape(-1, 2 * n2, 1)

@@ -20,14 +20,27 @@ P = TypeVar("P", bound=AnyPredictions)
 
 
 def fit_temperature(predictions: AnyPredictions) -> float:
-    """The T in [0.05, 20] for which softmax(logits / T) has the least cross entropy (Guo et al. 2017, "On calibration
-    of modern neural networks"), or, of several labels, sigmoid(logits / T) the least binary cross entropy. Above 1: the
-    network was too sure. 1 where no truth is known. Fit it on validation clips."""
+    """The likeliest T in [0.05, 20] for softmax(logits / T) (Guo et al. 2017, "On calibration of modern neural
+    networks"), or, of several labels, sigmoid(logits / T). Above 1: the network was too sure. 1 where no truth is
+    known. Fit it on validation clips.
+
+    What is the least: the mean cross entropy, times as many as there are groups (a clip without one is a group of its
+    own), and log(T)² / (2 log(2)²): two speakers, however many clips they spoke, say little of all others, and until
+    more is known T is 1 within a factor of 2 (docs/decisions/0009-temperature.md)."""
     if not predictions.known.any():
         return 1.0
-    loss = _binary_loss(predictions) if isinstance(predictions, MultiPredictions) else _loss(predictions)
-    # Convex in 1/T, so that halving the bracket by the golden section ends at the least.
-    low, high, golden = 1 / _HIGHEST, 1 / _LOWEST, (math.sqrt(5) - 1) / 2
+    mean = _binary_loss(predictions) if isinstance(predictions, MultiPredictions) else _loss(predictions)
+    groups = [group for group, known in zip(predictions.groups, predictions.known, strict=True) if known]
+    observed = len(set(groups) - {""}) + groups.count("")
+
+    def loss(log_t: float) -> float:
+        return mean(math.exp(-log_t)) + log_t**2 / (2 * math.log(2) ** 2 * observed)
+
+    # The sum of the two may have more than one lowest place: the golden section begins beside the lowest of a grid.
+    grid = np.linspace(math.log(_LOWEST), math.log(_HIGHEST), 61)
+    best = int(np.argmin([loss(log_t) for log_t in grid]))
+    low, high = float(grid[max(0, best - 1)]), float(grid[min(60, best + 1)])
+    golden = (math.sqrt(5) - 1) / 2
     one, two = high - golden * (high - low), low + golden * (high - low)
     at_one, at_two = loss(one), loss(two)
     while high - low > 1e-9:
@@ -39,7 +52,7 @@ def fit_temperature(predictions: AnyPredictions) -> float:
             low, one, at_one = one, two, at_two
             two = low + golden * (high - low)
             at_two = loss(two)
-    return 2 / (low + high)
+    return math.exp((low + high) / 2)
 
 
 def _loss(predictions: Predictions) -> Callable[[float], float]:

@@ -1,6 +1,6 @@
 """explain: a run and a recording → which part of its mel image spoke for the answer."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,12 +8,14 @@ import numpy as np
 
 from earsight import extras
 from earsight.audio.decode import Samples
-from earsight.audio.load import load_waveform, middle_crop
+from earsight.audio.load import middle_crop
+from earsight.audio.stream import read_waveform
 from earsight.errors import SettingsError
 from earsight.files import check_place
 from earsight.network.hub import local_run
 from earsight.scores.figures import Explained, draw_explanations
 from earsight.tasks.devices import check_device_name, find_device
+from earsight.tasks.predict import LONGEST_S
 
 if TYPE_CHECKING:
     from earsight.network.classifier import Classifier
@@ -21,14 +23,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Explanation(Explained):
-    """Of the middle crop of a recording. label: what is explained. probability: of it, in that crop."""
+    """Of the middle crop of a recording. label: what is explained. probability: of it, in that crop. unknown: the model
+    would not name it, whatever is likeliest. truncated: what is missing of a recording that was cut off."""
 
     label: str
     probability: float
     method: str
+    unknown: bool
+    truncated: str | None = None
 
     def __str__(self) -> str:
-        return f"{self.label} {self.probability:.2f} ({self.method})"
+        return f"{self.label} {self.probability:.2f} ({self.method}{', unknown' if self.unknown else ''})"
 
     @property
     def strongest(self) -> tuple[float, float]:
@@ -61,7 +66,8 @@ def explain(
     classifier = Classifier.load(local_run(run), str(find_device(device)))
     if label is not None and label not in classifier.labels:
         raise SettingsError(f"no label {label!r}; the model knows {', '.join(classifier.labels)}")
-    found = explain_waveform(classifier, load_waveform(source, classifier.audio), label)
+    waveform, cut_off = read_waveform(source, classifier.audio, longest_s=LONGEST_S)
+    found = replace(explain_waveform(classifier, waveform, label), truncated=cut_off)
     draw_explanations(place, [found], [f"{Path(source).name}: {found}"])
     return found
 
@@ -74,8 +80,8 @@ def explain_waveform(classifier: "Classifier", waveform: Samples, label: str | N
     from earsight.network.attribution import attribution
 
     crop = np.ascontiguousarray(middle_crop(waveform, classifier.audio))
-    row = classifier.probabilities(np.stack([crop] * classifier.audio.score_crops))[0]
-    chosen = classifier.labels[int(row.argmax())] if label is None else label
+    answer = next(classifier.predictions(np.stack([crop] * classifier.audio.score_crops)))
+    chosen = answer.label if label is None else label
     heat, method = attribution(classifier, crop, chosen)
     device = next(classifier.parameters()).device
     with torch.inference_mode():
@@ -83,8 +89,9 @@ def explain_waveform(classifier: "Classifier", waveform: Samples, label: str | N
         decibel = decibels(mel, classifier.mel.power).cpu().numpy()
     return Explanation(
         label=chosen,
-        probability=float(row[classifier.labels.index(chosen)]),
+        probability=answer.probabilities[chosen],
         method=method,
+        unknown=answer.unknown,
         heat=heat,
         decibel=decibel,
         waveform=crop.mean(axis=0),

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from earsight import extras
-from earsight.audio.decode import Samples, Sound
-from earsight.audio.load import fixed_crops, prepare
+from earsight.audio.decode import Samples
+from earsight.audio.load import fixed_crops
 from earsight.audio.settings import AudioSettings
-from earsight.audio.stream import Window, read_blocks, windows
+from earsight.audio.stream import Window, read_waveform, windows
 from earsight.dataset.loader import ahead
-from earsight.errors import DecodeError, ModelError, SettingsError, TruncatedError
+from earsight.errors import DecodeError, ModelError, SettingsError
 from earsight.network.exported import Exported
 from earsight.network.hub import is_hub_name, local_run
 from earsight.network.prediction import Prediction
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from earsight.network.classifier import Classifier
 
 _BATCH = 16
-_LONGEST_S = 3600.0
+LONGEST_S = 3600.0
 """Of a recording that is read as a whole: an hour at 48 kHz takes 700 MB."""
 
 
@@ -262,19 +262,6 @@ def _pieces(recording: Recording, audio: AudioSettings, sliding: Sliding | None)
 
 def _whole(recording: Recording, source: Any, audio: AudioSettings) -> Piece:
     """Raises DecodeError."""
-    blocks: list[Samples] = []
-    rate_hz, cut_off, seconds = 1, None, 0.0
-    try:
-        for block in read_blocks(source, recording.start_s, recording.end_s):
-            blocks.append(block.samples)
-            rate_hz, seconds = block.rate_hz, seconds + block.duration_s
-            if seconds > _LONGEST_S:
-                raise DecodeError(
-                    f"longer than {_LONGEST_S / 60:g} minutes, of which only {audio.crop_s:g} s would be heard: "
-                    f"{recording.name}; pass --window {audio.crop_s:g}"
-                )
-    except TruncatedError as error:
-        cut_off = str(error)
-    samples = prepare(Sound(np.concatenate(blocks, axis=1), rate_hz), audio).floats()
+    samples, cut_off = read_waveform(source, audio, recording.start_s, recording.end_s, longest_s=LONGEST_S)
     unheard_s = max(0.0, samples.shape[1] / audio.rate_hz - audio.score_crops * audio.crop_s)
     return Piece(recording.path, fixed_crops(samples, audio), *recording.span, cut_off, unheard_s)
