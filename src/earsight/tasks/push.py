@@ -77,7 +77,7 @@ def _write(run: Path, place: Path, name: str, licence: str | None, onnx: str | P
         text = Card(name, public, numbers, licence, ONNX_NAME if onnx else "").text()
     except (KeyError, TypeError, ValueError, AttributeError, extras.require("jinja2").UndefinedError) as error:
         raise ModelError(f"{run / METRICS_NAME} is damaged ({error}); restore it, or evaluate the run anew") from error
-    exported = _exported(Path(onnx), described, public) if onnx else None
+    exported = _exported(Path(onnx), described) if onnx else None
     place.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(run / WEIGHTS_NAME, place / WEIGHTS_NAME)
     texts = {SETTINGS_NAME: _json(public), CARD_NAME: text}
@@ -106,15 +106,15 @@ def _numbers(run: Path) -> dict[str, Any]:
     return numbers
 
 
-def _exported(path: Path, described: dict[str, Any], public: dict[str, Any]) -> bytes:
-    """An exported file of the same run, whose description names no folder either."""
+def _exported(path: Path, described: dict[str, Any]) -> bytes:
+    """An exported file of the same run."""
     onnx = extras.require("onnx")
     if not path.is_file():
         raise SettingsError(f"no such file: --onnx {path}; give one of earsight export")
     try:
-        model = onnx.load(path)
-        entry = next(one for one in model.metadata_props if one.key == KEY)
-        about = json.loads(entry.value)
+        content = path.read_bytes()
+        entries = onnx.load_from_string(content).metadata_props
+        about = json.loads(next(one.value for one in entries if one.key == KEY))
         same = all(about[key] == described.get(key) for key in ("labels", "audio", "mel", "network", "created"))
     except Exception as error:  # a file of any content: whatever its reader raises
         raise ModelError(
@@ -122,8 +122,7 @@ def _exported(path: Path, described: dict[str, Any], public: dict[str, Any]) -> 
         ) from error
     if not same:
         raise ModelError(f"--onnx {path} was exported from another run; export this one")
-    entry.value = json.dumps(public | {key: about[key] for key in ("format", "quantize")}, ensure_ascii=False)
-    return bytes(model.SerializeToString())
+    return content
 
 
 def _json(values: Any) -> str:
