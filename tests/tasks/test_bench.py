@@ -1,4 +1,6 @@
 import statistics
+import subprocess
+import sys
 
 import pytest
 
@@ -32,3 +34,9 @@ def test_what_cannot_be_measured_is_refused() -> None:
         bench(Recipe.named("default", {"network": {"model": "efficientnet_bo"}}))
     with pytest.raises(SettingsError, match="--threads must be 1 or more"):
         bench(Recipe.named("default", TINY), machine=Machine(threads=0))
+
+
+def test_fabric_writes_no_notes_of_its_own() -> None:
+    code = "from earsight.tasks.devices import Machine; Machine('cpu', precision='bf16-mixed').fabric()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

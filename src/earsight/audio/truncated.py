@@ -87,8 +87,8 @@ def _ends_within_a_page(source: str | Path | bytes | IO[bytes]) -> bool:
         file.seek(max(0, size - _LONGEST_PAGE))
         tail = file.read()
     page = tail[max(0, tail.rfind(b"OggS")) :]
-    lacing = page[27 : 27 + page[26]] if len(page) > 26 else b""
-    return not lacing or len(page) < 27 + page[26] + sum(lacing)
+    # 27 bytes, of which the last is the number of sizes that follow; then what they are the sizes of
+    return len(page) < 27 or len(page) < 27 + page[26] + sum(page[27 : 27 + page[26]])
 
 
 def _has_count(source: str | Path | bytes | IO[bytes]) -> bool:

@@ -1,5 +1,6 @@
 """Where torch computes: what was asked for, checked against what is there."""
 
+import logging
 import os
 import re
 from dataclasses import dataclass
@@ -84,6 +85,7 @@ class Machine:
         """Not launched yet."""
         from lightning_fabric import Fabric
 
+        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # its notes repeat what was asked for
         return Fabric(
             accelerator=self.accelerator,
             devices=self.devices,
