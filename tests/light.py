@@ -11,10 +11,10 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def needed(name: str = "earsight") -> list[metadata.Distribution]:
-    """The distributions that a plain installation of ``name`` brings, itself first."""
+def needed(extra: str = "") -> list[metadata.Distribution]:
+    """The distributions that a plain installation brings, or one with an extra; earsight itself first."""
     found: dict[str, metadata.Distribution] = {}
-    left = [name]
+    left = ["earsight"]
     while left:
         one = re.sub(r"[-_.]+", "-", left.pop(0)).lower()
         if one in found:
@@ -22,12 +22,13 @@ def needed(name: str = "earsight") -> list[metadata.Distribution]:
         found[one] = metadata.distribution(one)
         for line in found[one].requires or []:
             requirement = Requirement(line)
-            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+            asked = extra if one == "earsight" else ""
+            if requirement.marker is None or requirement.marker.evaluate({"extra": asked}):
                 left.append(requirement.name)
     return list(found.values())
 
 
-def make_environment(place: Path) -> Path:
+def make_environment(place: Path, extra: str = "") -> Path:
     """An environment at ``place`` into whose packages the files of these distributions are linked; its python."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", place], check=True)
     python = place / "bin" / "python"
@@ -40,7 +41,7 @@ def make_environment(place: Path) -> Path:
         ).stdout.strip()
     )
     linked: set[str] = set()
-    for distribution in needed():
+    for distribution in needed(extra):
         root = Path(str(distribution.locate_file("")))
         for file in distribution.files or []:
             top = file.parts[0]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.light import make_environment, needed
+from tests.web.test_server import ask, begin, end
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +65,16 @@ def test_it_listens_and_writes_files(python: Path, home: Path, song: Path, tmp_p
     assert json.loads(run(python, "-c", code).stdout) == ["high", ["high", "low"]]
 
 
+def test_it_serves_with_one_extra(home: Path, song: Path, tmp_path: Path) -> None:
+    python = make_environment(tmp_path / "env", "serve")
+    assert run(python, "-c", "import torch").returncode == 1
+    process, address = begin(home / "model.onnx", python=python)
+    row = ask(f"{address}/api/predict?name=song.wav", song.read_bytes())[2]
+    lines = run(python, "-m", "earsight", "predict", home / "model.onnx", song, "--threads", "1").stdout
+    assert row == {**json.loads(lines), "path": "song.wav"}
+    assert end(process) == (0, "")
+
+
 @pytest.mark.parametrize(
     ("arguments", "extra"),
     [
@@ -72,6 +83,7 @@ def test_it_listens_and_writes_files(python: Path, home: Path, song: Path, tmp_p
         (["predict", "{model}", "{song}", "--window", "0.4", "--timelines", "x"], "earsight[train]"),
         (["predict", "{model}", "https://example.invalid/*.wav"], "earsight[remote]"),
         (["listen", "{model}"], "earsight[listen]"),
+        (["serve", "{model}"], "earsight[serve]"),
         (["export", "{run}", "--out", "new.onnx"], "earsight[train]"),
         (["explain", "{run}", "{song}"], "earsight[train]"),
         (["push", "{run}", "me/voices"], "earsight[train]"),

@@ -24,6 +24,8 @@ EXTRA_OF = {
     "optuna": "sweep",
     "fsspec": "remote",
     "sounddevice": "listen",
+    "fastapi": "serve",
+    "uvicorn": "serve",
     "requests": "train",
 }
 

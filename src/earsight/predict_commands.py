@@ -1,9 +1,10 @@
-"""The commands that use a model: predict, listen."""
+"""The commands that use a model: predict, listen, serve."""
 
 import difflib
 import inspect
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -247,4 +248,55 @@ def _failed(failures: Sequence[str]) -> int:
     return 2 if failures else 0
 
 
-COMMANDS = (predict, listen)
+def serve(
+    run: Path,
+    /,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    most_mb: float = 200,
+    device: str = "cpu",
+    threads: int | None = None,
+    unknown: bool = True,
+) -> int:
+    """Serve a model: a page where recordings are dropped and the microphone is heard, and JSON for programs. Ctrl-C
+    ends it.
+
+    Parameters
+    ----------
+    run
+        A run folder, a model of the hub (user/name), or a file of earsight export, which needs no torch.
+    host
+        Where to listen: 127.0.0.1 is this machine alone, 0.0.0.0 is whoever can reach it. There are no passwords.
+    port
+        0 takes a free one.
+    most_mb
+        The largest recording that is taken, in MB.
+    device
+        cpu, cuda, mps: where the network runs.
+    threads
+        Threads of the CPU; otherwise the cores that are free.
+    unknown
+        Say "unknown" of silence and of sounds unlike what the network was trained on.
+    """
+    from earsight.web.server import serve as task
+
+    def ready(address: str) -> None:
+        show(f"{plain(str(run))} at {address}, until Ctrl-C")
+        sys.stdout.flush()
+
+    with suppress(KeyboardInterrupt):  # the way to end it
+        task(
+            run,
+            host=host,
+            port=port,
+            device=device,
+            threads=threads,
+            unknown=unknown,
+            most_mb=most_mb,
+            ready=ready,
+        )
+    return 0
+
+
+COMMANDS = (predict, listen, serve)

@@ -1,0 +1,298 @@
+"use strict";
+const $ = (id) => document.getElementById(id);
+const SHOWN = 12; // bars, at most
+let model = null;
+let shownOne = null; // what #answer shows: {name, row, rows, events, url}
+let live = null; // while the microphone is on
+
+const percent = (share) => `${(100 * share).toFixed(share > 0.0995 || share === 0 ? 0 : 1)} %`;
+const clock = (s) => `${Math.floor(s / 60)}:${(s % 60).toFixed(1).padStart(4, "0")}`;
+const say = (text) => { $("status").textContent = text; };
+
+function element(kind, text, ...inside) {
+  const made = document.createElement(kind);
+  if (text !== undefined) made.textContent = text;
+  made.append(...inside);
+  return made;
+}
+
+// -- asking ---------------------------------------------------------------------------------------------------------
+
+async function refusal(answered) {
+  try {
+    return (await answered.json()).error;
+  } catch {
+    return `the server answered ${answered.status}`;
+  }
+}
+
+/** The answer to a recording as a whole. Throws an Error with the server's reason. */
+async function whole(blob, name) {
+  const answered = await fetch(`api/predict?name=${encodeURIComponent(name)}`, { method: "POST", body: blob });
+  if (!answered.ok) throw new Error(await refusal(answered));
+  return answered.json();
+}
+
+/** Windows and events, row by row as they are found. */
+async function windows(blob, name, each) {
+  const asked = new URLSearchParams({ name, window: model.crop_s, hop: model.crop_s / 3, events: true });
+  const answered = await fetch(`api/predict?${asked}`, {
+    method: "POST", body: blob, headers: { Accept: "application/x-ndjson" },
+  });
+  if (!answered.ok) throw new Error(await refusal(answered));
+  const reader = answered.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { done, value } = await reader.read();
+    const lines = (rest + (value ?? "")).split("\n");
+    rest = lines.pop();
+    lines.forEach((line) => each(JSON.parse(line)));
+    if (done) return;
+  }
+}
+
+/** float samples → a WAV of 16 bits. */
+function wav(samples, rateHz) {
+  const view = new DataView(new ArrayBuffer(44 + 2 * samples.length));
+  const text = (at, letters) => [...letters].forEach((letter, n) => view.setUint8(at + n, letter.charCodeAt(0)));
+  text(0, "RIFF"); view.setUint32(4, 36 + 2 * samples.length, true); text(8, "WAVEfmt ");
+  view.setUint32(16, 16, true); view.setUint16(20, 1, true); view.setUint16(22, 1, true);
+  view.setUint32(24, rateHz, true); view.setUint32(28, 2 * rateHz, true); view.setUint16(32, 2, true); view.setUint16(34, 16, true);
+  text(36, "data"); view.setUint32(40, 2 * samples.length, true);
+  samples.forEach((one, n) => view.setInt16(44 + 2 * n, Math.max(-1, Math.min(1, one)) * 32767, true));
+  return new Blob([view], { type: "audio/wav" });
+}
+
+/** What the server can't read (m4a, mp4, webm) the browser may: as a WAV. */
+async function decoded(blob) {
+  const context = new AudioContext();
+  try {
+    const sound = await context.decodeAudioData(await blob.arrayBuffer());
+    const mixed = new Float32Array(sound.length);
+    for (let c = 0; c < sound.numberOfChannels; c++) {
+      sound.getChannelData(c).forEach((one, n) => { mixed[n] += one / sound.numberOfChannels; });
+    }
+    return wav(mixed, sound.sampleRate);
+  } finally {
+    context.close();
+  }
+}
+
+async function take(files) {
+  stopLive();
+  for (const [n, file] of [...files].entries()) {
+    say(`${files.length > 1 ? `${n + 1} of ${files.length}: ` : ""}${file.name} …`);
+    const one = { name: file.name, rows: [], events: [], url: URL.createObjectURL(file) };
+    try {
+      if (file.size > model.most_bytes) throw new Error(`larger than ${model.most_bytes / 1e6} MB, which is the most here`);
+      let blob = file;
+      try {
+        one.row = await whole(blob, file.name);
+      } catch (reason) {
+        if (reason.message.startsWith("longer than")) {
+          one.row = { label: "heard by windows", probabilities: {} }; // too long to be heard as a whole
+        } else if (!reason.message.startsWith("not readable as sound")) {
+          throw reason;
+        } else {
+          blob = await decoded(file).catch(() => { throw reason; });
+          one.row = await whole(blob, file.name);
+        }
+      }
+      show(one);
+      one.done = windows(blob, file.name, (row) => {
+        if (row.event) one.events.push(row);
+        else if (row.probabilities) one.rows.push(row);
+        if (one === shownOne) later();
+      });
+      await one.done;
+    } catch (reason) {
+      one.error = reason.message;
+      if (!one.row) show(one);
+    }
+    list(one);
+  }
+  say("");
+}
+
+// -- showing --------------------------------------------------------------------------------------------------------
+
+function said(row) {
+  if (row.unknown) return "unknown";
+  return row.labels ? row.labels.join(" · ") || "none of them" : row.label;
+}
+
+function bars(probabilities) {
+  const sorted = Object.entries(probabilities).sort((a, b) => b[1] - a[1]).slice(0, SHOWN);
+  const order = live ? Object.entries(probabilities).slice(0, SHOWN) : sorted; // while it moves, each stays where it is
+  while ($("bars").children.length > order.length) $("bars").lastChild.remove();
+  order.forEach(([label, share], n) => {
+    const bar = $("bars").children[n]
+      ?? $("bars").appendChild(Object.assign(element("div", undefined, element("span"), element("i", undefined, element("b")), element("span")), { className: "bar" }));
+    bar.children[0].textContent = label;
+    bar.children[0].title = label;
+    bar.children[1].firstChild.style.width = `${100 * share}%`;
+    bar.children[2].textContent = percent(share);
+  });
+}
+
+function answer(row) {
+  $("label").textContent = said(row);
+  $("label").classList.toggle("unknown", Boolean(row.unknown));
+  const notes = row.unknown ? [`like none of what the model knows; nearest: ${row.likeliest}`] : [];
+  if (row.truncated) notes.push(row.truncated);
+  $("note").textContent = notes.join("; ");
+  bars(row.probabilities);
+}
+
+function show(one) {
+  shownOne = one;
+  $("answer").hidden = false;
+  $("who").textContent = one.name;
+  $("player").hidden = !one.url;
+  if (one.url) $("player").src = one.url;
+  if (one.row) {
+    answer(one.row);
+  } else {
+    $("label").textContent = "could not be heard";
+    $("label").classList.add("unknown");
+    $("note").textContent = one.error;
+    $("bars").replaceChildren();
+  }
+  timeline();
+}
+
+let waiting = false;
+function later() {
+  if (waiting) return;
+  waiting = true;
+  requestAnimationFrame(() => { waiting = false; timeline(); });
+}
+
+/** A row a label, a column a window, redder where it is likelier. */
+function timeline() {
+  const { rows, events } = shownOne;
+  const endS = rows.at(-1)?.end_s ?? 0;
+  $("time").hidden = endS < 1.5 * model.crop_s; // of a short recording all is said above
+  if ($("time").hidden) return;
+  $("who").textContent = `${shownOne.name}, in its middle; below, all of it`;
+  $("until").textContent = clock(endS);
+  const labels = Object.keys(rows[0].probabilities);
+  const canvas = $("heat"), wide = Math.min(rows.length, 4000);
+  const high = Math.min(24, Math.max(6, 240 / labels.length));
+  $("names").hidden = high < 16;
+  if ($("names").textContent !== labels.join("")) $("names").replaceChildren(...labels.map((label) => element("span", label)));
+  canvas.width = wide; canvas.height = labels.length;
+  canvas.style.height = `${high * labels.length}px`;
+  const ink = canvas.getContext("2d");
+  ink.fillStyle = getComputedStyle(document.documentElement).getPropertyValue("--hot");
+  for (let x = 0; x < wide; x++) {
+    const row = rows[Math.floor(x * rows.length / wide)];
+    labels.forEach((label, y) => {
+      ink.globalAlpha = (row.unknown ? 0.25 : 1) * row.probabilities[label];
+      ink.fillRect(x, y, 1, 1);
+    });
+  }
+  canvas.title = labels.join(", ") + " from the top";
+  $("events").replaceChildren(...events.slice(0, 500).map((event) => {
+    const chip = element("button", `${event.label} ${clock(event.start_s)}–${clock(event.end_s)}`);
+    chip.type = "button";
+    chip.onclick = () => seek(event.start_s);
+    return element("li", undefined, chip);
+  }));
+}
+
+const lengthS = () => $("player").duration || shownOne?.rows.at(-1)?.end_s || 1;
+
+function seek(s) {
+  $("player").currentTime = s;
+  $("player").play().catch(() => {});
+}
+
+function list(one) {
+  const text = element("span", one.row ? said(one.row) : "could not be heard");
+  if (!one.row) text.className = "wrong";
+  const button = element("button", undefined, element("span", one.name), text);
+  button.type = "button";
+  button.onclick = () => { stopLive(); show(one); };
+  $("list").prepend(element("li", undefined, button));
+  $("before").hidden = false;
+}
+
+// -- the microphone -------------------------------------------------------------------------------------------------
+
+async function startLive() {
+  if (!navigator.mediaDevices) {
+    say("a browser gives the microphone to https:// and to this machine (127.0.0.1) only");
+    return;
+  }
+  let stream;
+  try {
+    stream = await navigator.mediaDevices.getUserMedia({
+      audio: { channelCount: 1, echoCancellation: false, noiseSuppression: false, autoGainControl: false },
+    });
+  } catch (reason) {
+    say(`no microphone: ${reason.message}`);
+    return;
+  }
+  const context = new AudioContext();
+  await context.audioWorklet.addModule("recorder.js");
+  const node = new AudioWorkletNode(context, "recorder");
+  const heard = new Float32Array(Math.round(model.crop_s * context.sampleRate)); // the last so many samples
+  let count = 0;
+  node.port.onmessage = ({ data }) => {
+    heard.copyWithin(0, data.length);
+    heard.set(data.slice(-heard.length), Math.max(0, heard.length - data.length));
+    count += data.length;
+  };
+  context.createMediaStreamSource(stream).connect(node);
+  live = { stop: () => { stream.getTracks().forEach((track) => track.stop()); context.close(); } };
+  const mine = live;
+  $("live").setAttribute("aria-pressed", "true");
+  $("live").textContent = "Stop";
+  show({ name: "microphone", row: { label: "…", probabilities: {} }, rows: [], events: [] });
+  while (live === mine) {
+    if (count > context.sampleRate / 2) {
+      try {
+        const row = await whole(wav(heard.slice(-Math.min(count, heard.length)), context.sampleRate), "microphone");
+        if (live === mine) answer(row);
+        say("");
+      } catch (reason) {
+        say(reason.message);
+      }
+    }
+    await new Promise((wake) => { setTimeout(wake, 300); });
+  }
+}
+
+function stopLive() {
+  if (!live) return;
+  live.stop();
+  live = null;
+  $("live").setAttribute("aria-pressed", "false");
+  $("live").textContent = "Listen";
+}
+
+// -- the page -------------------------------------------------------------------------------------------------------
+
+$("files").onchange = ({ target }) => { take(target.files).finally(() => { target.value = ""; }); };
+$("live").onclick = () => (live ? stopLive() : startLive());
+for (const kind of ["dragenter", "dragover", "dragleave", "drop"]) {
+  document.addEventListener(kind, (event) => {
+    event.preventDefault();
+    $("drop").classList.toggle("over", kind === "dragenter" || kind === "dragover");
+    if (kind === "drop" && event.dataTransfer.files.length) take(event.dataTransfer.files);
+  });
+}
+$("field").onclick = (event) => {
+  const box = $("field").getBoundingClientRect();
+  seek(lengthS() * (event.clientX - box.left) / box.width);
+};
+$("player").ontimeupdate = () => { $("head").style.left = `${100 * $("player").currentTime / lengthS()}%`; };
+$("curl").textContent = `curl --data-binary @a.wav ${location.origin}/api/predict`;
+
+fetch("api/model").then((answered) => answered.json()).then((found) => {
+  model = found;
+  document.title = `${model.name} · earsight`;
+  const some = model.labels.slice(0, 8).join(", ") + (model.labels.length > 8 ? " …" : "");
+  $("about").textContent = `${model.name} tells ${model.labels.length} sounds apart: ${some}`;
+}).catch(() => say("the server does not answer; is it still running?"));

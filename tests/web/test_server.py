@@ -1,0 +1,196 @@
+"""A real server in a process of its own, asked over HTTP."""
+
+import json
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import soundfile
+
+from earsight.tasks.predict import predict
+from tests.conftest import tone
+
+Process = subprocess.Popen[str]
+
+
+def begin(*arguments: object, python: str | Path = sys.executable) -> tuple[Process, str]:
+    """A server on a free port, and its address."""
+    command = [python, "-m", "earsight", "serve", *map(str, arguments), "--port", "0", "--threads", "1"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    assert " at http://127.0.0.1:" in line, process.communicate()
+    return process, line.split(" at ")[1].split(",")[0]
+
+
+def end(process: Process) -> tuple[int, str]:
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=20)
+    return process.returncode, said[1]
+
+
+@pytest.fixture(scope="module")
+def address(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    process, address = begin(home / "model.onnx", "--most-mb", "2")
+    yield address
+    assert end(process) == (0, "")
+
+
+def ask(address: str, body: bytes | None = None, **headers: str) -> tuple[int, Any, Any]:
+    """Status, headers, and what the body holds: JSON, or bytes."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(address, body, headers), timeout=60) as answer:
+            status, told, content = answer.status, answer.headers, answer.read()
+    except urllib.error.HTTPError as error:
+        status, told, content = error.code, error.headers, error.read()
+    return status, told, json.loads(content) if told["Content-Type"] == "application/json" else content
+
+
+def test_it_tells_what_the_model_knows(address: str) -> None:
+    status, _, told = ask(f"{address}/api/model")
+    assert status == 200
+    assert (told["name"], told["labels"], told["several"]) == ("model.onnx", ["high", "low"], False)
+    assert (told["crop_s"], told["rate_hz"], told["unknown"], told["most_bytes"]) == (0.4, 16000, True, 2_000_000)
+    assert ask(f"{address}/health")[2] == {"status": "ok"}
+
+
+def test_it_answers_as_predict_does(address: str, home: Path, song: Path) -> None:
+    for path in [*sorted((home / "tones" / "low").glob("*.wav"))[:2], song]:
+        expected = next(predict(home / "model.onnx", [path], threads=1)).to_dict()
+        status, _, row = ask(f"{address}/api/predict?name=a%26b.wav", path.read_bytes())
+        assert (status, row) == (200, {**expected, "path": "a&b.wav"})
+
+
+def test_windows_and_events_come_together_or_line_by_line(address: str, home: Path, song: Path) -> None:
+    expected = [
+        {**row.to_dict(), "path": "song"}
+        for row in predict(home / "model.onnx", [song], threads=1, window_s=0.4, hop_s=0.1)
+    ]
+    query = f"{address}/api/predict?name=song&window=0.4&hop=0.1"
+    assert ask(query, song.read_bytes())[2] == {"rows": expected}
+    status, told, content = ask(f"{query}&events=true", song.read_bytes(), Accept="application/x-ndjson")
+    assert (status, told["Content-Type"]) == (200, "application/x-ndjson")
+    rows = [json.loads(line) for line in content.splitlines()]
+    assert [row for row in rows if "event" not in row] == expected
+    events = [row for row in rows if "event" in row]
+    assert [event["label"] for event in events] == ["low", "high", "low"]
+    assert [event["start_s"] for event in events] == pytest.approx([0, 2, 5], abs=0.11)
+    assert {event["path"] for event in events} == {"song"}
+    assert rows.index(events[0]) < len(rows) - 10  # told when it is over, not at the end
+
+
+def test_what_was_cut_off_is_answered_and_marked(address: str, song: Path) -> None:
+    whole = song.read_bytes()
+    status, _, row = ask(f"{address}/api/predict?name=half.wav", whole[: len(whole) // 2])
+    assert status == 200
+    assert row["label"] is not None
+    assert row["truncated"].endswith("are there: half.wav; get it again")
+
+
+@pytest.mark.parametrize(
+    ("query", "body", "status", "words"),
+    [
+        ("/api/predict", b"no sound", 422, "not readable as sound: recording ("),
+        ("/api/predict?name=x.wav", b"no sound", 422, "not readable as sound: x.wav ("),
+        ("/api/predict", b"", 400, "the body is empty"),
+        ("/api/predict", bytes(2_000_001), 413, "more than 2 MB"),
+        ("/api/predict?hop=1", b"x", 400, "give window"),
+        ("/api/predict?events=1", b"x", 400, "give window"),
+        ("/api/predict?window=9", b"x", 400, "longer than the 0.4 s that the network hears"),
+        ("/api/predict?window=nan", b"x", 400, "must be above 0 s"),
+        ("/api/predict?window=wide", b"x", 400, "window: Input should be a valid number"),
+        ("/api/predict", None, 405, "GET /api/predict: there is GET /, GET /api/model and POST /api/predict"),
+        ("/absent", None, 404, "GET /absent: there is"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_one_line(
+    address: str, query: str, body: bytes | None, status: int, words: str
+) -> None:
+    found, _, told = ask(address + query, body)
+    assert (found, list(told)) == (status, ["error"])
+    assert words in told["error"]
+    assert "\n" not in told["error"]
+    assert "/tmp" not in told["error"]
+
+
+def test_windows_of_what_is_no_sound_are_one_row_that_says_so(address: str) -> None:
+    status, _, told = ask(f"{address}/api/predict?window=0.4", b"no sound")
+    assert status == 200
+    assert [row["error"][:21] for row in told["rows"]] == ["not readable as sound"]
+
+
+def test_many_ask_at_once_and_nothing_is_left_behind(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    process, address = begin(home / "model.onnx", "--no-unknown")
+    paths = sorted((home / "tones").rglob("*.wav"))
+    with ThreadPoolExecutor(8) as pool:
+        rows = list(pool.map(lambda path: ask(f"{address}/api/predict", path.read_bytes())[2], paths))
+    assert [row["label"] for row in rows] == [path.parent.name for path in paths]
+    assert list(tmp_path.glob("earsight-*")) == []
+    assert end(process) == (0, "")
+
+
+def test_the_page_holds_together(address: str) -> None:
+    status, headers, page = ask(f"{address}/")
+    assert (status, headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+    assert headers["Content-Security-Policy"].startswith("default-src 'self';")
+    for name, kind in (("style.css", "text/css"), ("page.js", "text/javascript"), ("recorder.js", "text/javascript")):
+        status, headers, content = ask(f"{address}/{name}")
+        assert (status, headers["Content-Type"]) == (200, f"{kind}; charset=utf-8")
+        assert b"http://" not in content  # nothing from elsewhere
+        if name != "recorder.js":
+            assert f'"{name}"'.encode() in page
+    script = ask(f"{address}/page.js")[2].decode()
+    named = {part.split('"')[0] for part in script.split('$("')[1:]}
+    assert named <= {part.split('"')[0] for part in page.decode().split('id="')[1:]}
+    assert {"files", "live", "label", "bars", "events"} <= named
+
+
+def test_a_run_folder_is_served_too(home: Path, song: Path) -> None:
+    process, address = begin(home / "run")
+    expected = next(predict(home / "run", [song], threads=1))
+    row = ask(f"{address}/api/predict", song.read_bytes())[2]
+    assert row["label"] == expected.label
+    assert row["probabilities"] == pytest.approx(expected.probabilities)
+    rows = ask(f"{address}/api/predict?window=0.4&events=1", song.read_bytes())[2]["rows"]
+    assert [row["label"] for row in rows if "event" in row] == ["low", "high", "low"]
+    assert end(process) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--port", "70000"], "--port must be from 0 to 65535"),
+        (["--host", "999.1.1.1"], "can't listen on 999.1.1.1, port 8000"),
+        (["--most-mb", "0"], "--most-mb must be above 0"),
+        (["--device", "cuda"], "an exported file runs on the CPU here"),
+    ],
+)
+def test_a_server_that_can_not_be_is_refused(home: Path, options: list[str], words: str) -> None:
+    command = [sys.executable, "-m", "earsight", "serve", home / "model.onnx", *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
+    assert words in done.stderr
+
+
+def test_a_port_that_is_taken_is_named(home: Path, address: str) -> None:
+    port = address.rpartition(":")[2]
+    command = [sys.executable, "-m", "earsight", "serve", home / "model.onnx", "--port", port]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert f"can't listen on 127.0.0.1, port {port} (Address already in use)" in done.stderr
+
+
+def test_more_than_a_crop_is_heard_in_its_middle(address: str, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.flac", tone(3000.0, 1.0), 16000)
+    assert ask(f"{address}/api/predict", (tmp_path / "a.flac").read_bytes())[2]["label"] == "high"
