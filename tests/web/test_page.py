@@ -1,0 +1,102 @@
+"""The page in a real browser, Chromium, where there is one (Debian: apt install chromium)."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from tests.conftest import tone
+from tests.web.test_server import begin, end
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here; install it to test the page")
+
+
+@pytest.fixture(scope="module")
+def address(home: Path) -> Iterator[str]:
+    process, address = begin(home / "model.onnx", "--no-unknown")
+    yield address
+    assert end(process) == (0, "")
+
+
+@pytest.fixture
+def page(address: str, tmp_path: Path) -> Iterator[Any]:
+    """The page, with a microphone that hears a low tone; fails where a script fails or something foreign is asked."""
+    from playwright.sync_api import sync_playwright
+
+    soundfile.write(tmp_path / "microphone.wav", tone(300.0, 5.0), 16000)
+    flags = [
+        "--no-sandbox",
+        "--use-fake-ui-for-media-stream",
+        "--use-fake-device-for-media-stream",
+        f"--use-file-for-fake-audio-capture={tmp_path / 'microphone.wav'}",
+    ]
+    wrong: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        page = browser.new_context(permissions=["microphone"]).new_page()
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("dialog", lambda dialog: wrong.append(dialog.message))
+        page.on(
+            "request",
+            lambda asked: None if asked.url.startswith((address, "blob:", "data:")) else wrong.append(asked.url),
+        )
+        page.goto(address)
+        page.get_by_text("model.onnx tells 2 sounds apart: high, low").wait_for()
+        yield page
+        browser.close()
+    assert wrong == []
+
+
+def test_files_are_answered_one_after_the_other(page: Any, home: Path, song: Path, tmp_path: Path) -> None:
+    odd = tmp_path / "<img src=x onerror=alert(1)>.wav"
+    shutil.copy(home / "tones" / "low" / "low00.wav", odd)
+    (tmp_path / "text.wav").write_text("no sound")
+    page.set_input_files("#files", [odd, tmp_path / "text.wav", song])
+    page.locator("#list li").nth(2).wait_for()
+    rows = [row.split("\n") for row in page.locator("#list li button").all_inner_texts()]
+    assert [[part for part in row if part] for row in rows] == [
+        ["song.wav", "high"],
+        ["text.wav", "could not be heard"],
+        [odd.name, "low"],
+    ]
+    page.locator("#list button").nth(2).click()
+    assert (page.inner_text("#label"), page.inner_text("#who")) == ("low", odd.name)
+    bars = [bar.split("\n") for bar in page.locator(".bar").all_inner_texts()]
+    assert [bar[0] for bar in bars] == ["low", "high"]
+    assert sum(float(bar[-1].rstrip(" %")) for bar in bars) == pytest.approx(100, abs=1)
+    assert page.locator("#time").is_hidden()
+    page.locator("#list button").nth(1).click()
+    assert "not readable as sound: text.wav" in page.inner_text("#note")
+
+
+def test_a_long_recording_has_a_map_and_events(page: Any, song: Path) -> None:
+    page.set_input_files("#files", song)
+    page.locator("#list li").wait_for()
+    events = page.locator("#events button").all_inner_texts()
+    assert [event.split()[0] for event in events] == ["low", "high", "low"]
+    assert page.inner_text("#who") == "song.wav, in its middle; below, all of it"
+    assert page.inner_text("#names").split() == ["high", "low"]
+    assert page.inner_text("#until") == "0:07.1"
+    shades = page.evaluate(
+        "Array.from(document.getElementById('heat').getContext('2d').getImageData(0, 0, heat.width, 2).data)"
+    )
+    strength = np.array(shades).reshape(2, -1, 4)[:, :, 3] / 255
+    middle = strength.shape[1] // 2
+    assert strength[0, middle] > 0.5 > strength[1, middle]  # high in the middle
+    assert strength[1, 1] > 0.5 > strength[0, 1]  # low at the beginning
+    page.locator("#events button").nth(1).click()
+    assert page.evaluate("document.getElementById('player').currentTime") == pytest.approx(2, abs=0.3)
+
+
+def test_the_microphone_is_heard_until_it_is_stopped(page: Any) -> None:
+    page.click("#live")
+    page.locator("#label", has_text="low").wait_for()
+    assert page.inner_text("#who") == "microphone"
+    assert page.get_attribute("#live", "aria-pressed") == "true"
+    page.click("#live")
+    assert (page.get_attribute("#live", "aria-pressed"), page.inner_text("#live")) == ("false", "Listen")
