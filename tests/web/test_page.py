@@ -57,7 +57,7 @@ def test_files_are_answered_one_after_the_other(page: Any, home: Path, song: Pat
     shutil.copy(home / "tones" / "low" / "low00.wav", odd)
     (tmp_path / "text.wav").write_text("no sound")
     page.set_input_files("#files", [odd, tmp_path / "text.wav", song])
-    page.locator("#list li").nth(2).wait_for()
+    page.locator("#list button", has_text="song.wav").get_by_text("high").wait_for()
     rows = [row.split("\n") for row in page.locator("#list li button").all_inner_texts()]
     assert [[part for part in row if part] for row in rows] == [
         ["song.wav", "high"],
@@ -76,7 +76,7 @@ def test_files_are_answered_one_after_the_other(page: Any, home: Path, song: Pat
 
 def test_a_long_recording_has_a_map_and_events(page: Any, song: Path) -> None:
     page.set_input_files("#files", song)
-    page.locator("#list li").wait_for()
+    page.locator("#events button").nth(2).wait_for()
     events = page.locator("#events button").all_inner_texts()
     assert [event.split()[0] for event in events] == ["low", "high", "low"]
     assert page.inner_text("#who") == "song.wav, in its middle; below, all of it"
@@ -91,6 +91,42 @@ def test_a_long_recording_has_a_map_and_events(page: Any, song: Path) -> None:
     assert strength[1, 1] > 0.5 > strength[0, 1]  # low at the beginning
     page.locator("#events button").nth(1).click()
     assert page.evaluate("document.getElementById('player').currentTime") == pytest.approx(2, abs=0.3)
+
+
+def test_what_the_reader_has_chosen_stays(page: Any, home: Path, song: Path) -> None:
+    low, high = (home / "tones" / label / f"{label}00.wav" for label in ("low", "high"))
+    page.set_input_files("#files", low)
+    page.locator("#list button", has_text="low00.wav").get_by_text("low", exact=True).wait_for()
+    page.evaluate("document.getElementById('files').value = ''")
+    page.set_input_files("#files", [high, song, high])
+    page.locator("#list button", has_text="low00.wav").click()
+    page.locator("#list button", has_text="high00.wav").get_by_text("high", exact=True).nth(1).wait_for()
+    assert (page.inner_text("#who"), page.inner_text("#label")) == ("low00.wav", "low")
+
+
+def test_a_server_that_goes_away_in_the_middle_is_said_to_have(home: Path, page: Any, song: Path) -> None:
+    page.route("**/api/predict?*window*", lambda route: route.abort())
+    page.set_input_files("#files", song)
+    page.get_by_text("not heard to its end: ").wait_for()
+    assert page.inner_text("#label") == "high"
+
+
+def test_a_double_click_on_listen_stops_it_again(page: Any) -> None:
+    page.evaluate(
+        """() => {
+            window.tracks = [];
+            const real = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+            navigator.mediaDevices.getUserMedia = async (asked) => {
+                const stream = await real(asked);
+                window.tracks.push(...stream.getTracks());
+                return stream;
+            };
+        }"""
+    )
+    page.dblclick("#live")
+    page.wait_for_timeout(1500)
+    assert page.inner_text("#live") == "Listen"
+    assert page.evaluate("window.tracks.map((track) => track.readyState)") in ([], ["ended"])
 
 
 def test_the_microphone_is_heard_until_it_is_stopped(page: Any) -> None:

@@ -1,9 +1,12 @@
 """A real server in a process of its own, asked over HTTP."""
 
+import io
 import json
 import signal
+import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -12,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import soundfile
 
@@ -107,6 +111,8 @@ def test_what_was_cut_off_is_answered_and_marked(address: str, song: Path) -> No
         ("/api/predict?window=9", b"x", 400, "longer than the 0.4 s that the network hears"),
         ("/api/predict?window=nan", b"x", 400, "must be above 0 s"),
         ("/api/predict?window=wide", b"x", 400, "window: Input should be a valid number"),
+        ("/api/predict?name=", b"x", 400, "name: "),
+        ("/api/predict?name=%0a%0dx", b"no sound", 422, r"not readable as sound: \x0a\x0dx"),
         ("/api/predict", None, 405, "GET /api/predict: there is GET /, GET /api/model and POST /api/predict"),
         ("/absent", None, 404, "GET /absent: there is"),
     ],
@@ -121,10 +127,80 @@ def test_what_makes_no_sense_is_refused_in_one_line(
     assert "/tmp" not in told["error"]
 
 
-def test_windows_of_what_is_no_sound_are_one_row_that_says_so(address: str) -> None:
-    status, _, told = ask(f"{address}/api/predict?window=0.4", b"no sound")
+def test_windows_end_with_a_row_that_says_what_could_not_be_read(address: str, song: Path) -> None:
+    for accept in ("application/json", "application/x-ndjson"):
+        status, _, told = ask(f"{address}/api/predict?window=0.4", b"no sound", Accept=accept)
+        assert (status, told["error"][:21]) == (422, "not readable as sound")
+    whole = song.read_bytes()
+    status, _, told = ask(f"{address}/api/predict?name=half.wav&window=0.4&events=1", whole[: len(whole) // 2])
     assert status == 200
-    assert [row["error"][:21] for row in told["rows"]] == ["not readable as sound"]
+    assert told["rows"][-1]["error"].endswith("are there: half.wav; get it again")
+    assert [row["label"] for row in told["rows"] if "event" in row] == ["low", "high"]
+
+
+def connection(address: str) -> socket.socket:
+    host, port = address.removeprefix("http://").split(":")
+    return socket.create_connection((host, int(port)), timeout=60)
+
+
+def settled(folder: Path) -> bool:
+    """Whether no recording lies there any more, within ten seconds."""
+    return any(not list(folder.rglob("earsight-*/earsight-*")) or time.sleep(0.1) for _ in range(100))
+
+
+def test_who_goes_away_leaves_nothing_behind_and_the_others_are_answered(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    process, address = begin(home / "model.onnx", "--most-mb", "50")
+    long = tmp_path / "long.flac"
+    soundfile.write(long, np.zeros(16000 * 3000), 16000)
+    body = long.read_bytes()
+    head = "POST /api/predict{} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n{}\r\n"
+    lines = "Accept: application/x-ndjson\r\n"
+    for query, length, more in (
+        ("?window=0.4&hop=0.1", len(body), ""),
+        ("?window=0.4&hop=0.1", len(body), lines),
+        ("", len(body) + 1000, ""),  # which never come
+    ):
+        with connection(address) as client:
+            client.sendall(head.format(query, length, more).encode() + body)
+            if more:
+                assert client.recv(100).startswith(b"HTTP/1.1 200")
+        assert settled(tmp_path)
+    assert ask(f"{address}/health")[2] == {"status": "ok"}
+    with connection(address) as client:  # the server ends while it answers
+        client.sendall(head.format("?window=0.4&hop=0.1", len(body), lines).encode() + body)
+        assert client.recv(100).startswith(b"HTTP/1.1 200")
+        assert end(process) == (0, "")
+    assert list(tmp_path.glob("earsight-*")) == []
+
+
+def test_too_many_at_once_are_told_to_come_again(home: Path) -> None:
+    process, address = begin(home / "model.onnx")
+    held = [connection(address) for _ in range(16)]
+    for client in held:
+        client.sendall(b"POST /api/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n1234")
+    time.sleep(1)
+    status, headers, told = ask(f"{address}/api/predict", b"x")
+    assert (status, headers["Retry-After"]) == (503, "1")
+    assert told["error"].startswith("16 recordings are being answered")
+    assert ask(f"{address}/health")[2] == {"status": "ok"}
+    for client in held:
+        client.close()
+    time.sleep(1)
+    assert ask(f"{address}/api/predict", b"x")[0] == 422
+    assert end(process) == (0, "")
+
+
+def test_many_channels_in_a_small_file_take_the_memory_of_one(address: str) -> None:
+    file = io.BytesIO()
+    soundfile.write(file, np.zeros((192000 * 20, 8), dtype=np.int16), 192000, format="FLAC")
+    assert ask(f"{address}/api/predict", file.getvalue())[2]["label"] == "unknown"
+    long = io.BytesIO()
+    soundfile.write(long, np.zeros(8000 * 601, dtype=np.int16), 8000, format="FLAC")
+    status, _, told = ask(f"{address}/api/predict", long.getvalue())
+    assert (status, told["error"][:25]) == (422, "longer than 10 minutes, o")
 
 
 def test_many_ask_at_once_and_nothing_is_left_behind(
@@ -136,8 +212,21 @@ def test_many_ask_at_once_and_nothing_is_left_behind(
     with ThreadPoolExecutor(8) as pool:
         rows = list(pool.map(lambda path: ask(f"{address}/api/predict", path.read_bytes())[2], paths))
     assert [row["label"] for row in rows] == [path.parent.name for path in paths]
-    assert list(tmp_path.glob("earsight-*")) == []
+    assert list(tmp_path.rglob("earsight-*/earsight-*")) == []
     assert end(process) == (0, "")
+    assert list(tmp_path.glob("earsight-*")) == []
+
+
+def test_a_form_and_another_sites_page_are_refused(address: str) -> None:
+    status, _, told = ask(f"{address}/api/predict", b"x", **{"Content-Type": "multipart/form-data; boundary=x"})
+    assert (status, "curl --data-binary" in told["error"]) == (400, True)
+    assert ask(f"{address}/api/predict", b"x", **{"Sec-Fetch-Site": "cross-site"})[0] == 403
+    with connection(address) as client:
+        client.sendall(b"POST /api/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 300000000\r\n\r\n")
+        assert client.recv(100).startswith(b"HTTP/1.1 413")  # before a byte of it has come
+    request = urllib.request.Request(f"{address}/api/model", method="HEAD")
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        assert (answer.status, answer.read()) == (200, b"")
 
 
 def test_the_page_holds_together(address: str) -> None:

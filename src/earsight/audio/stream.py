@@ -15,6 +15,8 @@ from earsight.audio.segment import crop
 from earsight.audio.settings import AudioSettings
 from earsight.errors import DecodeError, TruncatedError
 
+_USUAL_HZ = 48000
+
 
 @dataclass(frozen=True)
 class Window:
@@ -69,18 +71,19 @@ def read_waveform(
     """As ``load_waveform``, and of a recording that was cut off as far as it goes.
 
     Returns float32 [channels, samples] and what is missing, None where nothing is. Raises DecodeError, for a recording
-    of more than ``longest_s`` too.
+    of more than ``longest_s`` too (above 48 kHz: of more samples than that has at 48 kHz).
     """
     blocks: list[Samples] = []
-    rate_hz, cut_off, seconds = 1, None, 0.0
+    rate_hz, cut_off, samples = 1, None, 0
     try:
         for block in read_blocks(source, start_s, end_s):
-            blocks.append(block.samples)
-            rate_hz, seconds = block.rate_hz, seconds + block.duration_s
-            if seconds > longest_s:
+            blocks.append(to_channels(block.samples, settings.channels))  # now: a file of many channels may be small
+            rate_hz, samples = block.rate_hz, samples + block.samples.shape[1]
+            heard_s = longest_s * min(1.0, _USUAL_HZ / rate_hz)
+            if samples > heard_s * rate_hz:
                 raise DecodeError(
-                    f"longer than {longest_s / 60:g} minutes, of which only {settings.crop_s:g} s would be heard: "
-                    f"{source_name(source)}; take a piece of it, or predict with --window {settings.crop_s:g}"
+                    f"longer than {heard_s / 60:g} minutes, of which only {settings.crop_s:g} s would be heard: "
+                    f"{source_name(source)}; take a piece of it, or windows of {settings.crop_s:g} s"
                 )
     except TruncatedError as error:
         cut_off = str(error)

@@ -78,6 +78,9 @@ def ahead(items: Iterator[T], count: int = 2) -> Iterator[T]:
     end = object()
     with ThreadPoolExecutor(1) as pool:  # one thread: the items are made one after the other
         waiting = deque(pool.submit(next, items, end) for _ in range(count))
-        while (item := waiting.popleft().result()) is not end:
-            waiting.append(pool.submit(next, items, end))
-            yield item  # type: ignore[misc]
+        try:
+            while (item := waiting.popleft().result()) is not end:
+                waiting.append(pool.submit(next, items, end))
+                yield item  # type: ignore[misc]
+        finally:  # whoever closes this before the end waits for one item at most
+            pool.shutdown(wait=False, cancel_futures=True)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _BATCH = 16
 LONGEST_S = 3600.0
-"""Of a recording that is read as a whole: an hour at 48 kHz takes 700 MB."""
+"""Of a recording that is read as a whole: an hour at 48 kHz takes 700 MB, in one channel."""
 
 
 @dataclass(frozen=True)
@@ -177,9 +177,11 @@ def answer(
     *,
     unknown: bool = True,
     sliding: Sliding | None = None,
+    longest_s: float = LONGEST_S,
 ) -> Iterator[Row]:
-    """Rows of all recordings, in order. sliding: ``Sliding.of`` the model; None: each recording as a whole."""
-    pieces = (piece for recording in recordings for piece in _pieces(recording, model.audio, sliding))
+    """Rows of all recordings, in order. sliding: ``Sliding.of`` the model; None: each recording as a whole, of
+    ``longest_s`` at most."""
+    pieces = (piece for recording in recordings for piece in _pieces(recording, model.audio, sliding, longest_s))
     ready = ahead(pieces, 2 * _BATCH)
     while part := list(islice(ready, _BATCH)):
         yield from answer_pieces(model, part, unknown)
@@ -232,12 +234,12 @@ class Piece:
         return Row(self.path, None, None, self.error, labels, start_s=self.start_s, end_s=self.end_s, last=self.last)
 
 
-def _pieces(recording: Recording, audio: AudioSettings, sliding: Sliding | None) -> Iterator[Piece]:
+def _pieces(recording: Recording, audio: AudioSettings, sliding: Sliding | None, longest_s: float) -> Iterator[Piece]:
     """At least one; the last of them says so."""
     try:
         with recording.opened() as source:
             if sliding is None:
-                yield _whole(recording, source, audio)
+                yield _whole(recording, source, audio, longest_s)
                 return
             before: Piece | None = None
             try:
@@ -260,8 +262,8 @@ def _pieces(recording: Recording, audio: AudioSettings, sliding: Sliding | None)
         yield Piece(recording.path, None, *recording.span, str(error))
 
 
-def _whole(recording: Recording, source: Any, audio: AudioSettings) -> Piece:
+def _whole(recording: Recording, source: Any, audio: AudioSettings, longest_s: float) -> Piece:
     """Raises DecodeError."""
-    samples, cut_off = read_waveform(source, audio, recording.start_s, recording.end_s, longest_s=LONGEST_S)
+    samples, cut_off = read_waveform(source, audio, recording.start_s, recording.end_s, longest_s=longest_s)
     unheard_s = max(0.0, samples.shape[1] / audio.rate_hz - audio.score_crops * audio.crop_s)
     return Piece(recording.path, fixed_crops(samples, audio), *recording.span, cut_off, unheard_s)

@@ -1,11 +1,12 @@
 """A model behind HTTP: a page for people, JSON for programs. No torch here; an exported file needs none."""
 
+import asyncio
 import json
 import os
 import socket
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from importlib.resources import files
@@ -29,7 +30,12 @@ if TYPE_CHECKING:
     from earsight.network.classifier import Classifier
     from earsight.network.exported import Exported
 
-_TYPES = {"html": "text/html", "js": "text/javascript", "css": "text/css", "svg": "image/svg+xml"}
+MOST_AT_ONCE = 16
+"""Recordings that are received or answered at once; whoever comes then is told to come again."""
+_LONGEST_S = 600.0  # of a recording that is answered as a whole: 115 MB at 48 kHz
+_MOST_ROWS = 100_000  # of one answer that is sent as a whole
+_STALLED_S = 30.0  # without a byte of a recording
+_TYPES = {"html": "text/html", "js": "text/javascript", "css": "text/css"}
 _LINES = "application/x-ndjson"
 _HEADERS = {
     # All is our own: nothing from elsewhere is loaded (as FastAPI's pages of documentation would), no page frames ours.
@@ -39,6 +45,14 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
+
+
+class Refused(EarsightError):
+    """What a request can't have. status: of HTTP."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class OneAtATime:
@@ -54,10 +68,43 @@ class OneAtATime:
             return iter(list(self._model.predictions(crops)))
 
 
+class Answers:
+    """The rows of one recording, which lies in a file of its own: made one after the other in other threads, until the
+    client or the server goes away. Close it."""
+
+    def __init__(self, place: Path, rows: Iterator[dict[str, Any]], gone: Callable[[], Any]) -> None:
+        self._place, self._rows, self._gone = place, rows, gone
+
+    async def step(self) -> dict[str, Any] | None:
+        """The next row; None where there is none, or nobody to take it."""
+        from starlette.concurrency import run_in_threadpool
+
+        return None if await self._gone() else await run_in_threadpool(next, self._rows, None)
+
+    async def close(self) -> None:
+        import anyio
+
+        with anyio.CancelScope(shield=True):  # also where the request was cancelled
+            await anyio.to_thread.run_sync(self._close)
+
+    def _close(self) -> None:
+        self._rows.close()  # type: ignore[attr-defined]
+        self._place.unlink(missing_ok=True)
+
+
 def create_app(
-    model: "Classifier | Exported", name: str, *, unknown: bool = True, most_bytes: int = 200_000_000
+    model: "Classifier | Exported",
+    name: str,
+    *,
+    unknown: bool = True,
+    most_bytes: int = 200_000_000,
+    folder: Path | None = None,
+    ready: Callable[[], None] | None = None,
+    ending: Callable[[], bool] = lambda: False,
 ) -> "FastAPI":
     """An ASGI application. name: of the model, for people. unknown: see ``predict``. most_bytes: of one recording.
+    folder: where recordings lie until they are answered; None: the system's for temporary files. ready: is called when
+    it begins. ending: whether the server is about to end, and requests should too.
 
     GET / is the page, GET /api/model tells what the model knows, POST /api/predict answers the recording that is the
     body of the request, and GET /health says that it is there. Errors are {"error": "one line"}. Raises
@@ -67,44 +114,69 @@ def create_app(
     import fastapi
     from fastapi.exceptions import RequestValidationError
     from fastapi.responses import JSONResponse, StreamingResponse
-    from starlette.concurrency import run_in_threadpool
     from starlette.exceptions import HTTPException
+    from starlette.requests import ClientDisconnect
+
+    @asynccontextmanager
+    async def life(_: Any) -> AsyncIterator[None]:
+        if ready is not None:
+            ready()
+        yield
 
     app = fastapi.FastAPI(
-        title=f"earsight: {name}", version=__version__, openapi_url="/api/openapi.json", docs_url=None, redoc_url=None
+        title=f"earsight: {name}",
+        version=__version__,
+        openapi_url="/api/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=life,
     )
     shared: Any = OneAtATime(model)
+    busy: set[object] = set()
 
-    @app.middleware("http")
-    async def headers(request: fastapi.Request, call_next: Any) -> Any:
-        answered = await call_next(request)
-        answered.headers.update(_HEADERS)
-        return answered
+    def refusal(status: int, message: str, headers: Any = None) -> JSONResponse:
+        return JSONResponse({"error": plain(message)}, status, headers)
+
+    class Streamed(StreamingResponse):
+        """With what is to be done after it, whether it came to its end, broke off, or never began."""
+
+        def __init__(self, lines: AsyncIterator[str], done: Callable[[], Any]) -> None:
+            super().__init__(lines, media_type=_LINES)
+            self._done = done
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            try:
+                await super().__call__(scope, receive, send)
+            finally:
+                await self._done()
 
     @app.exception_handler(EarsightError)
     async def refused(request: fastapi.Request, error: Exception) -> JSONResponse:
-        return JSONResponse({"error": plain(str(error), 1000)}, 400 if isinstance(error, SettingsError) else 422)
+        said = str(error)
+        for option in ("window", "hop"):  # of the command line; here they are parts of the query
+            said = said.replace(f"--{option}", option)
+        status = error.status if isinstance(error, Refused) else 400 if isinstance(error, SettingsError) else 422
+        return refusal(status, said, {"Retry-After": "1"} if status == 503 else None)
 
     @app.exception_handler(RequestValidationError)
     async def malformed(request: fastapi.Request, error: Exception) -> JSONResponse:
         first = error.errors()[0] if isinstance(error, RequestValidationError) else {}
         where = ".".join(map(str, first.get("loc", ())[1:]))
-        said = f"{where}: {first.get('msg')}, got {first.get('input')!r}"
-        return JSONResponse({"error": plain(said, 1000)}, 400)
+        return refusal(400, f"{where}: {first.get('msg')}, got {plain(first.get('input'), 100)!r}")
 
     @app.exception_handler(HTTPException)
     async def absent(request: fastapi.Request, error: Exception) -> JSONResponse:
         code = error.status_code if isinstance(error, HTTPException) else 500
         asked = plain(f"{request.method} {request.url.path}", 100)
         said = f"{asked}: there is GET /, GET /api/model and POST /api/predict" if code in {404, 405} else str(error)
-        return JSONResponse({"error": said}, code, getattr(error, "headers", None))
+        return refusal(code, said, getattr(error, "headers", None))
 
-    @app.get("/health")
-    def health() -> dict[str, str]:
+    @app.api_route("/health", methods=["GET", "HEAD"])
+    async def health() -> dict[str, str]:
         return {"status": "ok"}
 
-    @app.get("/api/model")
-    def told() -> dict[str, Any]:
+    @app.api_route("/api/model", methods=["GET", "HEAD"])
+    async def told() -> dict[str, Any]:
         """labels: in the order of the answers. several: whether a clip can have several. crop_s: what is heard at
         once."""
         return {
@@ -121,7 +193,7 @@ def create_app(
     @app.post("/api/predict", response_model=None)
     async def predict(
         request: fastapi.Request,
-        name: Annotated[str, fastapi.Query(max_length=300)] = "recording",
+        name: Annotated[str, fastapi.Query(min_length=1, max_length=300)] = "recording",
         window: float | None = None,
         hop: float | None = None,
         events: bool = False,
@@ -129,47 +201,119 @@ def create_app(
         """The answer to the recording in the body (WAV, FLAC, MP3, Ogg, Opus, AIFF, AU, CAF). window, hop: in seconds;
         answers to windows, and with events what was heard from when to when. With Accept: application/x-ndjson rows
         come one a line, while they are found."""
-        if window is None and (hop is not None or events):
-            raise SettingsError("hop and events are for windows; give window, in seconds, too")
-        sliding = None
-        if window is not None:
-            sliding = Sliding(window, window / 3 if hop is None else hop).of(model.audio)
-        place = await _received(request, most_bytes)
-        rows = _rows(shared, place, name, unknown, sliding, events)
-        if _LINES in request.headers.get("accept", ""):
-            lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-            return StreamingResponse(lines, media_type=_LINES)
-        found = await run_in_threadpool(list, rows)
-        if sliding is None and "error" in found[0]:
-            return JSONResponse({"error": found[0]["error"]}, 422)
-        return JSONResponse(found[0] if sliding is None else {"rows": found})
+        sliding = _sliding(window, hop, events, model)
+        if request.headers.get("sec-fetch-site") == "cross-site":
+            raise Refused(403, "asked by a page of another site; open the page of this server")
+        if len(busy) >= MOST_AT_ONCE:
+            raise Refused(503, f"{MOST_AT_ONCE} recordings are being answered; try again")
+        busy.add(request)
+        found: Answers | None = None
+        streamed = False
+
+        async def gone() -> bool:
+            return ending() or await request.is_disconnected()
+
+        async def done() -> None:
+            busy.discard(request)
+            if found is not None:
+                await found.close()
+
+        try:
+            place = await _received(request, most_bytes, folder)
+            found = Answers(place, _rows(shared, place, plain(name), unknown, sliding, events), gone)
+            first = await found.step()
+            if first is None:
+                raise Refused(503, "the server is ending; ask again when it is back")
+            if first.get("error"):  # nothing of it could be heard
+                raise Refused(422, first["error"])
+            if _LINES in request.headers.get("accept", ""):
+                streamed = True
+                return Streamed(_lines(first, found), done)
+            rows = [first]
+            while (row := await found.step()) is not None:
+                rows.append(row)
+                if len(rows) > _MOST_ROWS:
+                    raise Refused(413, f"more than {_MOST_ROWS:,} rows; take a longer hop, or Accept: {_LINES}")
+            return JSONResponse(rows[0] if sliding is None else {"rows": rows})
+        except ClientDisconnect:
+            return fastapi.Response(status_code=400)  # nobody reads it
+        finally:
+            if not streamed:
+                await done()
 
     def served(file: str) -> Any:
         content = files("earsight.web").joinpath("static", file).read_bytes()
-        return lambda: fastapi.Response(content, media_type=_TYPES[file.rpartition(".")[2]])
+
+        async def answered() -> fastapi.Response:
+            return fastapi.Response(content, media_type=_TYPES[file.rpartition(".")[2]])
+
+        return answered
 
     for address, file in (("/", "index.html"), *((f"/{one}", one) for one in ("page.js", "recorder.js", "style.css"))):
         app.api_route(address, methods=["GET", "HEAD"], include_in_schema=False)(served(file))
+    app.add_middleware(_WithHeaders)
     return app
 
 
-async def _received(request: "Request", most_bytes: int) -> Path:
-    """The body, in a file. Raises SettingsError, and starlette's HTTPException where it is too large."""
-    from starlette.exceptions import HTTPException
-    from starlette.requests import ClientDisconnect
+class _WithHeaders:
+    """ASGI: every answer has them."""
 
-    handle, name = tempfile.mkstemp(prefix="earsight-")
-    size = 0
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        async def sending(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *((k.encode(), v.encode()) for k, v in _HEADERS.items())]
+            await send(message)
+
+        await self._app(scope, receive, sending)
+
+
+async def _lines(first: dict[str, Any], found: Answers) -> AsyncIterator[str]:
+    row: dict[str, Any] | None = first
+    while row is not None:
+        yield json.dumps(row, ensure_ascii=False) + "\n"
+        row = await found.step()
+
+
+def _sliding(window: float | None, hop: float | None, events: bool, model: Any) -> Sliding | None:
+    """Raises SettingsError."""
+    if window is None:
+        if hop is not None or events:
+            raise SettingsError("hop and events are for windows; give window, in seconds, too")
+        return None
+    if hop is None:
+        hop = min(window, max(0.001, window / 3))
+    return Sliding(window, hop).of(model.audio)
+
+
+async def _received(request: "Request", most_bytes: int, folder: Path | None) -> Path:
+    """The body, in a file. Raises EarsightError, and ClientDisconnect."""
+    too_large = Refused(413, f"more than {most_bytes / 1e6:g} MB, which is the most here; send a part of it")
+    if request.headers.get("content-type", "").startswith("multipart/"):
+        raise SettingsError("the body is a form; send the bytes of the recording alone (curl --data-binary @a.wav)")
+    length = request.headers.get("content-length", "")
+    if length.isdigit() and int(length) > most_bytes:
+        raise too_large
+    handle, name = tempfile.mkstemp(prefix="earsight-", dir=folder)
+    size, parts = 0, aiter(request.stream())
     try:
         with os.fdopen(handle, "wb") as file:
-            async for part in request.stream():
+            while True:
+                try:
+                    part = await asyncio.wait_for(anext(parts), _STALLED_S)
+                except StopAsyncIteration:
+                    break
+                except TimeoutError:
+                    raise Refused(408, f"no byte came for {_STALLED_S:g} s") from None
                 size += len(part)
                 if size > most_bytes:
-                    raise HTTPException(413, f"more than {most_bytes / 1e6:g} MB; send a part of it, or --most-mb")
+                    raise too_large
                 file.write(part)
         if not size:
             raise SettingsError("the body is empty; send the bytes of a recording")
-    except (EarsightError, HTTPException, ClientDisconnect, OSError):
+    except BaseException:  # a request may be cancelled, too
         Path(name).unlink()
         raise
     return Path(name)
@@ -178,23 +322,21 @@ async def _received(request: "Request", most_bytes: int) -> Path:
 def _rows(
     model: Any, place: Path, name: str, unknown: bool, sliding: Sliding | None, events: bool
 ) -> Iterator[dict[str, Any]]:
-    """What is told of the recording at ``place``, which is removed at the end; it goes by ``name``."""
+    """What is told of the recording at ``place``, which goes by ``name``."""
     found = None
     if sliding is not None and events:
         found = EventRows(model.labels, sliding.hop_s, Rule(), model.thresholds if model.multilabel else None)
-    try:
-        for row in answer(model, [Recording(str(place))], unknown=unknown, sliding=sliding):
-            yield _told(row, place, name)
-            for event in found.push(row) if found else ():
-                if not isinstance(event, Row):
-                    yield {"event": True, **event.to_dict(), "path": name}
-    finally:
-        place.unlink(missing_ok=True)
+    recordings = [Recording(str(place))]
+    for row in answer(model, recordings, unknown=unknown, sliding=sliding, longest_s=_LONGEST_S):
+        for event in found.push(row) if found else ():
+            if not isinstance(event, Row):
+                yield {"event": True, **event.to_dict(), "path": name}
+        yield _told(row, place, name)
 
 
 def _told(row: Row, place: Path, name: str) -> dict[str, Any]:
     def named(text: str | None) -> str | None:
-        return None if text is None else text.replace(str(place), name)
+        return None if text is None else plain(text.replace(str(place), name))
 
     return replace(row, path=name, error=named(row.error), truncated=named(row.truncated)).to_dict()
 
@@ -208,7 +350,7 @@ def serve(
     threads: int | None = None,
     unknown: bool = True,
     most_mb: float = 200,
-    ready: Any = None,
+    ready: Callable[[str], None] = lambda address: None,
 ) -> None:
     """Serve a model until Ctrl-C. port: 0 takes a free one. ready: is told the address once it can be asked. Raises
     EarsightError."""
@@ -218,23 +360,21 @@ def serve(
         raise SettingsError(f"--port must be from 0 to 65535, got {port}")
     extras.check("fastapi", "uvicorn")
     check_model(run, device, threads)
-    listening = _bound(host, port)
-    with listening:
-        app = create_app(
-            load_model(run, device, threads), Path(run).name, unknown=unknown, most_bytes=round(most_mb * 1e6)
-        )
+    with _bound(host, port) as listening, tempfile.TemporaryDirectory(prefix="earsight-") as folder:
         shown = f"[{host}]" if ":" in host else host
         address = f"http://{shown}:{listening.getsockname()[1]}"
-
-        @asynccontextmanager
-        async def begun(_: Any) -> AsyncIterator[None]:
-            if ready is not None:
-                ready(address)
-            yield
-
-        app.router.lifespan_context = begun
+        app = create_app(
+            load_model(run, device, threads),
+            Path(run).name,
+            unknown=unknown,
+            most_bytes=round(most_mb * 1e6),
+            folder=Path(folder),
+            ready=lambda: ready(address),
+            ending=lambda: server.should_exit,
+        )
         uvicorn = extras.require("uvicorn")
-        uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5)).run(sockets=[listening])
+        server: Any = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5))
+        server.run(sockets=[listening])
 
 
 def _bound(host: str, port: int) -> socket.socket:

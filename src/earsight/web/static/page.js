@@ -3,7 +3,8 @@ const $ = (id) => document.getElementById(id);
 const SHOWN = 12; // bars, at most
 let model = null;
 let shownOne = null; // what #answer shows: {name, row, rows, events, url}
-let live = null; // while the microphone is on
+let choice = null; // of the list, by the reader, while files are being answered
+let live = null; // while the microphone is on, or asked for
 
 const percent = (share) => `${(100 * share).toFixed(share > 0.0995 || share === 0 ? 0 : 1)} %`;
 const clock = (s) => `${Math.floor(s / 60)}:${(s % 60).toFixed(1).padStart(4, "0")}`;
@@ -78,11 +79,16 @@ async function decoded(blob) {
   }
 }
 
+/** Answers files one after the other. Each is shown as it comes, unless the reader has chosen another one meanwhile. */
 async function take(files) {
   stopLive();
+  choice = null;
+  await known;
+  if (!model) return;
   for (const [n, file] of [...files].entries()) {
-    say(`${files.length > 1 ? `${n + 1} of ${files.length}: ` : ""}${file.name} …`);
-    const one = { name: file.name, rows: [], events: [], url: URL.createObjectURL(file) };
+    const one = { name: file.name, rows: [], events: [], url: URL.createObjectURL(file), text: "…" };
+    list(one);
+    if (!live) say(`${files.length > 1 ? `${n + 1} of ${files.length}: ` : ""}${file.name} …`);
     try {
       if (file.size > model.most_bytes) throw new Error(`larger than ${model.most_bytes / 1e6} MB, which is the most here`);
       let blob = file;
@@ -98,20 +104,26 @@ async function take(files) {
           one.row = await whole(blob, file.name);
         }
       }
-      show(one);
-      one.done = windows(blob, file.name, (row) => {
+      told(one, said(one.row));
+      await windows(blob, file.name, (row) => {
         if (row.event) one.events.push(row);
         else if (row.probabilities) one.rows.push(row);
+        else one.error = row.error;
         if (one === shownOne) later();
       });
-      await one.done;
     } catch (reason) {
-      one.error = reason.message;
-      if (!one.row) show(one);
+      one.error = one.row ? `not heard to its end: ${reason.message}` : reason.message;
     }
-    list(one);
+    told(one, one.row ? said(one.row) : "could not be heard");
   }
-  say("");
+  if (!live) say("");
+}
+
+function told(one, text) {
+  one.text = text;
+  one.entry.lastChild.textContent = text;
+  one.entry.lastChild.className = one.row ? "" : "wrong";
+  if (!live && (choice === null || choice === one)) show(one);
 }
 
 // -- showing --------------------------------------------------------------------------------------------------------
@@ -135,11 +147,11 @@ function bars(probabilities) {
   });
 }
 
-function answer(row) {
+function answer(row, error) {
   $("label").textContent = said(row);
   $("label").classList.toggle("unknown", Boolean(row.unknown));
   const notes = row.unknown ? [`like none of what the model knows; nearest: ${row.likeliest}`] : [];
-  if (row.truncated) notes.push(row.truncated);
+  if (row.truncated ?? error) notes.push(row.truncated ?? error);
   $("note").textContent = notes.join("; ");
   bars(row.probabilities);
 }
@@ -151,11 +163,11 @@ function show(one) {
   $("player").hidden = !one.url;
   if (one.url) $("player").src = one.url;
   if (one.row) {
-    answer(one.row);
+    answer(one.row, one.error);
   } else {
-    $("label").textContent = "could not be heard";
+    $("label").textContent = one.error ? "could not be heard" : "…";
     $("label").classList.add("unknown");
-    $("note").textContent = one.error;
+    $("note").textContent = one.error ?? "";
     $("bars").replaceChildren();
   }
   timeline();
@@ -201,7 +213,7 @@ function timeline() {
   }));
 }
 
-const lengthS = () => $("player").duration || shownOne?.rows.at(-1)?.end_s || 1;
+const lengthS = () => shownOne?.rows.at(-1)?.end_s || 1; // of the map, which may still grow
 
 function seek(s) {
   $("player").currentTime = s;
@@ -209,12 +221,10 @@ function seek(s) {
 }
 
 function list(one) {
-  const text = element("span", one.row ? said(one.row) : "could not be heard");
-  if (!one.row) text.className = "wrong";
-  const button = element("button", undefined, element("span", one.name), text);
-  button.type = "button";
-  button.onclick = () => { stopLive(); show(one); };
-  $("list").prepend(element("li", undefined, button));
+  one.entry = element("button", undefined, element("span", one.name), element("span", one.text));
+  one.entry.type = "button";
+  one.entry.onclick = () => { stopLive(); choice = one; show(one); };
+  $("list").prepend(element("li", undefined, one.entry));
   $("before").hidden = false;
 }
 
@@ -225,18 +235,30 @@ async function startLive() {
     say("a browser gives the microphone to https:// and to this machine (127.0.0.1) only");
     return;
   }
-  let stream;
+  const mine = { stop: () => {} };
+  live = mine;
+  $("live").setAttribute("aria-pressed", "true");
+  $("live").textContent = "Stop";
+  let stream, context, node;
   try {
     stream = await navigator.mediaDevices.getUserMedia({
       audio: { channelCount: 1, echoCancellation: false, noiseSuppression: false, autoGainControl: false },
     });
+    mine.stop = () => stream.getTracks().forEach((track) => track.stop());
+    context = new AudioContext();
+    mine.stop = () => { stream.getTracks().forEach((track) => track.stop()); context.close(); };
+    await context.audioWorklet.addModule("recorder.js");
+    node = new AudioWorkletNode(context, "recorder");
   } catch (reason) {
+    mine.stop();
+    if (live === mine) stopLive();
     say(`no microphone: ${reason.message}`);
     return;
   }
-  const context = new AudioContext();
-  await context.audioWorklet.addModule("recorder.js");
-  const node = new AudioWorkletNode(context, "recorder");
+  if (live !== mine) { // stopped while the browser was asking
+    mine.stop();
+    return;
+  }
   const heard = new Float32Array(Math.round(model.crop_s * context.sampleRate)); // the last so many samples
   let count = 0;
   node.port.onmessage = ({ data }) => {
@@ -245,10 +267,6 @@ async function startLive() {
     count += data.length;
   };
   context.createMediaStreamSource(stream).connect(node);
-  live = { stop: () => { stream.getTracks().forEach((track) => track.stop()); context.close(); } };
-  const mine = live;
-  $("live").setAttribute("aria-pressed", "true");
-  $("live").textContent = "Stop";
   show({ name: "microphone", row: { label: "…", probabilities: {} }, rows: [], events: [] });
   while (live === mine) {
     if (count > context.sampleRate / 2) {
@@ -275,7 +293,7 @@ function stopLive() {
 // -- the page -------------------------------------------------------------------------------------------------------
 
 $("files").onchange = ({ target }) => { take(target.files).finally(() => { target.value = ""; }); };
-$("live").onclick = () => (live ? stopLive() : startLive());
+$("live").onclick = () => (live ? stopLive() : known.then(() => model && startLive()));
 for (const kind of ["dragenter", "dragover", "dragleave", "drop"]) {
   document.addEventListener(kind, (event) => {
     event.preventDefault();
@@ -290,9 +308,15 @@ $("field").onclick = (event) => {
 $("player").ontimeupdate = () => { $("head").style.left = `${100 * $("player").currentTime / lengthS()}%`; };
 $("curl").textContent = `curl --data-binary @a.wav ${location.origin}/api/predict`;
 
-fetch("api/model").then((answered) => answered.json()).then((found) => {
-  model = found;
+async function learn() {
+  try {
+    model = await (await fetch("api/model")).json();
+  } catch {
+    say("the server does not answer; is it still running?");
+    return;
+  }
   document.title = `${model.name} · earsight`;
   const some = model.labels.slice(0, 8).join(", ") + (model.labels.length > 8 ? " …" : "");
   $("about").textContent = `${model.name} tells ${model.labels.length} sounds apart: ${some}`;
-}).catch(() => say("the server does not answer; is it still running?"));
+}
+const known = learn();
