@@ -29,7 +29,6 @@ AUDIO, MEL = AudioSettings(crop_s=0.8), MelSettings(n_mels=80)
 """Images of 80 × 81: no multiple of a patch or window."""
 
 QUICK = {
-    "BYOBNet": "test_byobnet",
     "ConvNeXt": "test_convnext",
     "EfficientNet": "test_efficientnet",
     "ResNet": "test_resnet",
@@ -38,6 +37,7 @@ QUICK = {
 """family: member. Exported in every run of the tests."""
 
 SMALL = {
+    "BYOBNet": "test_byobnet",
     "CPUBone": "cpubone_nano",
     "CSPNet": "cs3darknet_focus_s",
     "CoAtNet": "test_coatnet",

@@ -302,7 +302,8 @@ def test_a_run_tells_intervals_by_speaker_and_what_data_it_heard(tmp_path: Path)
     told = []
     for name, order in (("one", rows), ("other", rows[::-1])):
         (tmp_path / f"{name}.csv").write_text("\n".join(["path,label,group,part", *order]) + "\n")
-        settings = recipe(epochs=20, optimizer={"lr": 3e-3, "warmup_epochs": 0.5, "ema_decay": 0.0})  # of 20 steps
+        learning = {"lr": 3e-3, "warmup_epochs": 0.5, "ema_decay": 0.0}  # of 20 steps
+        settings = recipe(epochs=20, mel={"n_mels": 32, "win_length": 1024}, optimizer=learning)
         train(tmp_path / f"{name}.csv", recipe=settings, split="column:part", out=tmp_path / name, threads=1)
         told.append(json.loads((tmp_path / name / "metrics.json").read_text()))
     test = told[0]["test"]

@@ -26,11 +26,13 @@ from earsight.tasks.unknown import fit_unknown, told
 from tests.conftest import write_tones
 from tests.tasks.test_train import recipe
 
+MEL = {"n_mels": 32, "win_length": 1024}  # noise is told from tones by long windows
+
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("unknown")
-    settings = recipe(epochs=30, unknown={"coverage": 0.75})
+    settings = recipe(epochs=30, mel=MEL, unknown={"coverage": 0.75})
     train(write_tones(root / "tones"), recipe=settings, out=root / "run", threads=1)
     sounds = {
         "silence": np.zeros(16000),
@@ -127,7 +129,7 @@ def test_every_way_to_predict_says_the_same(trained: Path, tmp_path: Path) -> No
 
 
 def test_an_ensemble_measures_with_all_its_members(trained: Path, tmp_path: Path) -> None:
-    settings = recipe(epochs=10, seed=1, unknown={"coverage": 0.75})
+    settings = recipe(epochs=10, seed=1, mel=MEL, unknown={"coverage": 0.75})
     train(trained / "tones", recipe=settings, out=tmp_path / "other", threads=1)
     ensemble([trained / "run", tmp_path / "other"], tmp_path / "both", threads=1)
     one, other, both = (es.Classifier.load(run) for run in (trained / "run", tmp_path / "other", tmp_path / "both"))

@@ -83,7 +83,7 @@ def read_waveform(
             if samples > heard_s * rate_hz:
                 raise DecodeError(
                     f"longer than {heard_s / 60:g} minutes, of which only {settings.crop_s:g} s would be heard: "
-                    f"{source_name(source)}; take a piece of it, or windows of {settings.crop_s:g} s"
+                    f"{source_name(source)}; take a piece of it, or windows (--window {settings.crop_s:g})"
                 )
     except TruncatedError as error:
         cut_off = str(error)
