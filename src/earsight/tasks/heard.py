@@ -3,12 +3,16 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from earsight.scores.events import Event, EventFinder, Rule, Step, Track
 from earsight.tasks.predict import Row
+
+if TYPE_CHECKING:
+    from earsight.network.classifier import Classifier
+    from earsight.network.exported import Exported
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,11 @@ class EventRows:
         self._labels, self._hop_s, self._rule, self._thresholds, self._keep = labels, hop_s, rule, thresholds, keep
         self.heard: Heard | None = None
         self._begin(0.0)
+
+    @classmethod
+    def of(cls, model: "Classifier | Exported", hop_s: float, rule: Rule, *, keep: bool = False) -> Self:
+        """Of the answers of this model to windows, one every ``hop_s``."""
+        return cls(model.labels, hop_s, rule, model.thresholds if model.multilabel else None, keep=keep)
 
     def _begin(self, start_s: float) -> None:
         self._fresh = True

@@ -75,14 +75,8 @@ class Job:
         """Each answer, and the rows that are to be written then; skip: so many recordings."""
         events = None
         if self.sliding is not None and (self.rule is not None or self.timelines is not None):
-            thresholds = self.model.thresholds if self.model.multilabel else None
-            events = EventRows(
-                self.model.labels,
-                self.sliding.hop_s,
-                self.rule or Rule(),
-                thresholds,
-                keep=self.timelines is not None,
-            )
+            keep = self.timelines is not None
+            events = EventRows.of(self.model, self.sliding.hop_s, self.rule or Rule(), keep=keep)
         pictures = iter(self._pictures()[skip:])
         for row in answer(self.model, self.recordings[skip:], unknown=self.unknown, sliding=self.sliding):
             heard: list[Row | EventRow] = [] if events is None else list(events.push(row))

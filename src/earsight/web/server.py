@@ -68,7 +68,7 @@ class OneAtATime:
             return iter(list(self._model.predictions(crops)))
 
 
-class Answers:
+class Rows:
     """The rows of one recording, which lies in a file of its own: made one after the other in other threads, until the
     client or the server goes away. Close it."""
 
@@ -207,7 +207,7 @@ def create_app(
         if len(busy) >= MOST_AT_ONCE:
             raise Refused(503, f"{MOST_AT_ONCE} recordings are being answered; try again")
         busy.add(request)
-        found: Answers | None = None
+        found: Rows | None = None
         streamed = False
 
         async def gone() -> bool:
@@ -220,7 +220,7 @@ def create_app(
 
         try:
             place = await _received(request, most_bytes, folder)
-            found = Answers(place, _rows(shared, place, plain(name), unknown, sliding, events), gone)
+            found = Rows(place, _rows(shared, place, plain(name), unknown, sliding, events), gone)
             first = await found.step()
             if first is None:
                 raise Refused(503, "the server is ending; ask again when it is back")
@@ -270,7 +270,7 @@ class _WithHeaders:
         await self._app(scope, receive, sending)
 
 
-async def _lines(first: dict[str, Any], found: Answers) -> AsyncIterator[str]:
+async def _lines(first: dict[str, Any], found: Rows) -> AsyncIterator[str]:
     row: dict[str, Any] | None = first
     while row is not None:
         yield json.dumps(row, ensure_ascii=False) + "\n"
@@ -325,7 +325,7 @@ def _rows(
     """What is told of the recording at ``place``, which goes by ``name``."""
     found = None
     if sliding is not None and events:
-        found = EventRows(model.labels, sliding.hop_s, Rule(), model.thresholds if model.multilabel else None)
+        found = EventRows.of(model, sliding.hop_s, Rule())
     recordings = [Recording(str(place))]
     for row in answer(model, recordings, unknown=unknown, sliding=sliding, longest_s=_LONGEST_S):
         for event in found.push(row) if found else ():

@@ -86,7 +86,7 @@ async function take(files) {
   await known;
   if (!model) return;
   for (const [n, file] of [...files].entries()) {
-    const one = { name: file.name, rows: [], events: [], url: URL.createObjectURL(file), text: "…" };
+    const one = { name: file.name, rows: [], events: [], url: URL.createObjectURL(file) };
     list(one);
     if (!live) say(`${files.length > 1 ? `${n + 1} of ${files.length}: ` : ""}${file.name} …`);
     try {
@@ -104,7 +104,7 @@ async function take(files) {
           one.row = await whole(blob, file.name);
         }
       }
-      told(one, said(one.row));
+      told(one);
       await windows(blob, file.name, (row) => {
         if (row.event) one.events.push(row);
         else if (row.probabilities) one.rows.push(row);
@@ -114,14 +114,14 @@ async function take(files) {
     } catch (reason) {
       one.error = one.row ? `not heard to its end: ${reason.message}` : reason.message;
     }
-    told(one, one.row ? said(one.row) : "could not be heard");
+    told(one);
   }
   if (!live) say("");
 }
 
-function told(one, text) {
-  one.text = text;
-  one.entry.lastChild.textContent = text;
+/** In the list, and shown. */
+function told(one) {
+  one.entry.lastChild.textContent = one.row ? said(one.row) : "could not be heard";
   one.entry.lastChild.className = one.row ? "" : "wrong";
   if (!live && (choice === null || choice === one)) show(one);
 }
@@ -221,7 +221,7 @@ function seek(s) {
 }
 
 function list(one) {
-  one.entry = element("button", undefined, element("span", one.name), element("span", one.text));
+  one.entry = element("button", undefined, element("span", one.name), element("span", "…"));
   one.entry.type = "button";
   one.entry.onclick = () => { stopLive(); choice = one; show(one); };
   $("list").prepend(element("li", undefined, one.entry));
@@ -235,18 +235,21 @@ async function startLive() {
     say("a browser gives the microphone to https:// and to this machine (127.0.0.1) only");
     return;
   }
-  const mine = { stop: () => {} };
+  let stream, context, node;
+  const mine = {
+    stop: () => { // a second time too
+      stream?.getTracks().forEach((track) => track.stop());
+      context?.close().catch(() => {});
+    },
+  };
   live = mine;
   $("live").setAttribute("aria-pressed", "true");
   $("live").textContent = "Stop";
-  let stream, context, node;
   try {
     stream = await navigator.mediaDevices.getUserMedia({
       audio: { channelCount: 1, echoCancellation: false, noiseSuppression: false, autoGainControl: false },
     });
-    mine.stop = () => stream.getTracks().forEach((track) => track.stop());
     context = new AudioContext();
-    mine.stop = () => { stream.getTracks().forEach((track) => track.stop()); context.close(); };
     await context.audioWorklet.addModule("recorder.js");
     node = new AudioWorkletNode(context, "recorder");
   } catch (reason) {
