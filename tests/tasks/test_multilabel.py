@@ -80,7 +80,9 @@ def test_the_epoch_is_chosen_by_the_mean_average_precision_of_validation(run: Pa
     assert "valid_uar" not in history[0]
     scores = [float(row["valid_map"]) for row in history]
     kept = json.loads((run / "metrics.json").read_text())["best_epoch"]
-    assert scores[kept - 1] == max(scores)
+    best = max(range(len(scores)), key=lambda i: (scores[i], i))
+    near = [i for i, score in enumerate(scores, 1) if score >= scores[best] - float(history[best]["valid_error"])]
+    assert kept == near[-1]
 
 
 def test_a_clip_of_two_tones_gets_two_labels_and_noise_none(run: Path, tmp_path: Path) -> None:

@@ -215,7 +215,7 @@ def test_clips_of_several_labels_are_searched_by_their_map(tones: Path, tmp_path
     result = searched(tones, tmp_path / "out", split="random:0.3", recipe={"task": "multilabel"}, trials=1)
     with (result.out / "trials" / "0001" / "split0" / "history.csv").open() as file:
         assert result.trials[0].value == pytest.approx(max(float(row["valid_map"]) for row in csv.DictReader(file)))
-    assert "Validation mAP of the best epoch" in result.sentence
+    assert "Validation mAP of the kept epoch" in result.sentence
     assert "best validation mAP" in (result.out / "report.html").read_text()
 
 

@@ -1,6 +1,7 @@
 """One label a clip, or several: what any of the two does, by the kind of the answers."""
 
 import csv
+import math
 from pathlib import Path
 from typing import overload
 
@@ -21,6 +22,20 @@ def measure(answers: MultiPredictions) -> MultiMetrics: ...
 def measure(answers: AnyPredictions) -> AnyMetrics:
     """All scores. Raises DataError where there is nothing to score."""
     return multilabel.measure_labels(answers) if isinstance(answers, MultiPredictions) else metrics.measure(answers)
+
+
+def of_choice(metrics: AnyMetrics) -> tuple[float, float]:
+    """What an epoch is chosen by, UAR or mAP, in [0, 1], and its standard error.
+
+    The error is that of a mean of shares, each v of n clips with the variance v (1 − v) / n: recalls are such shares,
+    and average precision is near one (Boyd, Eng and Page 2013, "Area under the precision-recall curve", section 2.2).
+    """
+    if isinstance(metrics, MultiMetrics):
+        score, shares = metrics.map, [(row.ap, row.support) for row in metrics.per_class]
+    else:
+        score, shares = metrics.uar, [(row.recall, row.support) for row in metrics.per_class]
+    variances = [max(0.0, v * (1 - v)) / n for v, n in shares if n]
+    return score, math.sqrt(sum(variances)) / len(variances)
 
 
 def read_csv(path: Path) -> AnyPredictions:

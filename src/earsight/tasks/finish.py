@@ -64,7 +64,7 @@ def finish(
     plain = with_temperature(predictions, 1 / classifier.temperature)  # what the network said before
     before, after = reliability(plain), reliability(predictions)
     calibration = {"temperature": classifier.temperature, "ece": after.error, "ece_uncalibrated": before.error}
-    thresholds = dict(zip(classifier.labels, classifier.thresholds, strict=True)) if classifier.multilabel else {}
+    thresholds = dict(zip(classifier.labels, classifier.thresholds, strict=True)) if classifier.thresholds else {}
     predictions.write_csv(run / "predictions.csv")
     part = "train" if split.training_score else "test"
     caveat = {"caveat": split.caveat} if split.caveat else {}

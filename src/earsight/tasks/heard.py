@@ -65,7 +65,7 @@ class EventRows:
     @classmethod
     def of(cls, model: "Classifier | Exported", hop_s: float, rule: Rule, *, keep: bool = False) -> Self:
         """Of the answers of this model to windows, one every ``hop_s``."""
-        return cls(model.labels, hop_s, rule, model.thresholds if model.multilabel else None, keep=keep)
+        return cls(model.labels, hop_s, rule, model.thresholds, keep=keep)
 
     def _begin(self, start_s: float) -> None:
         self._fresh = True

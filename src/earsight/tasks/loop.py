@@ -23,8 +23,7 @@ from earsight.mel.augment import Augmentation, augmented_images, draw
 from earsight.network.checkpoint import save_classifier
 from earsight.network.classifier import Classifier
 from earsight.network.optimizer import learning_rate
-from earsight.scores.kinds import AnyMetrics, measure
-from earsight.scores.multilabel import MultiMetrics
+from earsight.scores.kinds import AnyMetrics, measure, of_choice
 from earsight.settings import differences
 from earsight.tasks.averaging import best_epochs, forget_epochs, keep_epoch, mean_of_epochs
 from earsight.tasks.decoded import Decoded
@@ -39,7 +38,8 @@ from earsight.tasks.scoring import score
 @dataclass(frozen=True)
 class Epoch:
     """One row of history.csv. Accuracies, UAR and mAP in [0, 1]; losses in nats. valid_uar is of one label a clip,
-    valid_map of several; the other, and all where nothing is held out, are no numbers."""
+    valid_map of several; valid_error is the standard error of the one that there is. The other, and all where nothing
+    is held out, are no numbers."""
 
     epoch: int
     lr: float
@@ -51,16 +51,29 @@ class Epoch:
     seconds: float
     clips_per_s: float
     valid_map: float = math.nan
+    valid_error: float = 0.0
 
     @property
     def chosen_by(self) -> float:
-        """What the epoch that is kept is the highest in; NaN where nothing is held out."""
+        """What the epoch that is kept is chosen by; NaN where nothing is held out."""
         return self.valid_uar if math.isnan(self.valid_map) else self.valid_map
+
+
+def kept_epoch(history: Sequence[Epoch]) -> int:
+    """The latest epoch whose validation score is within one standard error of the best one; the last one where nothing
+    is held out. docs/decisions/0010-the-kept-epoch.md
+
+    A later epoch never brings back one that was passed over: either it is chosen itself, or the best and the choice
+    stay as they are. So one network is kept at a time.
+    """
+    best = max(history, key=lambda row: (row.chosen_by, row.epoch))
+    enough = best.chosen_by - best.valid_error
+    return max((row.epoch for row in history if row.chosen_by >= enough), default=len(history))
 
 
 @dataclass
 class Progressed:
-    """How far a run has come: everything but tensors that its state file holds."""
+    """How far a run has come: everything but tensors that its state file holds. best_epoch: of ``kept_epoch``."""
 
     history: list[Epoch] = field(default_factory=list)
     best_epoch: int = 0
@@ -160,10 +173,9 @@ def fit(
     *,
     each_epoch: Callable[[Epoch], None] | None = None,
 ) -> Progressed:
-    """Train, keeping the network of the best validation epoch in the run folder (the last one where nothing is held
-    out). state: of ``read_state``. each_epoch: is told of each when it is over; what it raises ends the training.
-    Raises TrainingError where the loss is no number. Ctrl-C ends it early with a usable run, where an epoch was
-    finished."""
+    """Train, keeping the network of the chosen epoch (``kept_epoch``) in the run folder. state: of ``read_state``.
+    each_epoch: is told of each when it is over; what it raises ends the training. Raises TrainingError where the loss
+    is no number. Ctrl-C ends it early with a usable run, where an epoch was finished."""
     recipe, run, store, parts, fabric = plan.recipe, plan.run, decoded.store, decoded.parts, learner.fabric
     done = _restore(state, learner, run) if state else Progressed()
     batches = steps_an_epoch(len(parts["train"]), recipe.batch_size)
@@ -194,6 +206,7 @@ def fit(
                     if fabric.world_size > 1:
                         share_buffers(scored.network)
                     valid = None if decoded.split.training_score else _validate(fabric, scored, decoded, plan, done)
+                    chosen_by, error = of_choice(valid) if valid else (math.nan, math.nan)
                     done.history.append(
                         Epoch(
                             epoch=epoch,
@@ -202,25 +215,23 @@ def fit(
                             train_accuracy=float(sums[1] / sums[0]),
                             valid_loss=valid.cross_entropy if valid else float("nan"),
                             valid_accuracy=valid.accuracy if valid else float("nan"),
-                            valid_uar=getattr(valid, "uar", math.nan),
-                            valid_map=getattr(valid, "map", math.nan),
+                            valid_uar=math.nan if plan.multilabel else chosen_by,
+                            valid_map=chosen_by if plan.multilabel else math.nan,
+                            valid_error=error,
                             seconds=time.perf_counter() - began,
                             clips_per_s=clips_per_s,
                         )
                     )
-                    best = done.history[done.best_epoch - 1].chosen_by if done.best_epoch else -1.0
-                    better = valid is None or done.history[-1].chosen_by >= best
-                    if better:
-                        done.best_epoch = epoch
+                    done.best_epoch = kept_epoch(done.history)
                     if fabric.is_global_zero:
-                        if better:
+                        if done.best_epoch == epoch:
                             save_classifier(scored, run, {**facts, "epoch": epoch})
                         if recipe.average_best > 1 and valid:
                             keep_epoch(run, scored.network, _scores(done), recipe.average_best)
                 if fabric.is_global_zero:
                     _keep_state(plan, learner, done, facts["machine"])
                     write_history(run / "history.csv", done.history)
-                progress.epoch(done.history[-1], better)
+                progress.epoch(done.history[-1], kept=done.best_epoch == epoch)
                 if each_epoch is not None:
                     if asked_to_stop():  # what it raises must not hide that
                         raise KeyboardInterrupt
@@ -245,11 +256,11 @@ def _average(
     with learner.scored() as scored:
         scored.network.load_state_dict(mean_of_epochs(plan.run, epochs))
         valid, best = _validate(learner.fabric, scored, decoded, plan, done), max(_scores(done))
-        reached = valid.map if isinstance(valid, MultiMetrics) else valid.uar
+        reached, _ = of_choice(valid)
         better = reached >= best
         progress.say(
             f"mean of epochs {', '.join(map(str, epochs))}: {reached:.3f}, the best of them alone {best:.3f}; "
-            f"{'the mean' if better else 'the best'} is kept"
+            f"{'the mean' if better else f'epoch {done.best_epoch}'} is kept"
         )
         if learner.fabric.is_global_zero:
             if better:

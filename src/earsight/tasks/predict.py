@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from earsight.network.classifier import Classifier
 
 _BATCH = 16
+_SHORTEST_HOP_S = 0.001
 LONGEST_S = 3600.0
 """Of a recording that is read as a whole: an hour at 48 kHz takes 700 MB, in one channel."""
 
@@ -88,10 +89,16 @@ class Sliding:
     def __post_init__(self) -> None:
         if not 0 < self.window_s < float("inf"):
             raise SettingsError(f"--window must be above 0 s, got {self.window_s:g}")
-        if not 0.001 <= self.hop_s <= self.window_s:
+        if not _SHORTEST_HOP_S <= self.hop_s <= self.window_s:
             raise SettingsError(
-                f"--hop must be from 0.001 s to --window {self.window_s:g}, so that all is heard, got {self.hop_s:g}"
+                f"--hop must be from {_SHORTEST_HOP_S} s to --window {self.window_s:g}, so that all is heard, got "
+                f"{self.hop_s:g}"
             )
+
+    @classmethod
+    def every(cls, window_s: float, hop_s: float | None) -> "Sliding":
+        """hop_s: None is a third of the window."""
+        return cls(window_s, hop_s if hop_s is not None else min(window_s, max(_SHORTEST_HOP_S, window_s / 3)))
 
     def of(self, audio: AudioSettings) -> "Sliding":
         """In whole samples of what the network hears. Raises SettingsError where a window is longer than that."""
@@ -137,7 +144,7 @@ def prepared(
     """What ``answer`` needs, of the arguments of ``predict``, and where the model lies; the model, which takes seconds,
     comes last. Raises EarsightError."""
     check_model(run, device, threads)
-    sliding = None if window_s is None else Sliding(window_s, window_s / 3 if hop_s is None else hop_s)
+    sliding = None if window_s is None else Sliding.every(window_s, hop_s)
     recordings = list_recordings(sources)
     place = local_run(run)
     model = load_model(place, device, threads)

@@ -81,7 +81,7 @@ class Progress:
         facts = f"epoch {epoch}/{self._epochs}  loss {loss:.3f}  acc {accuracy:.3f}  {clips_per_s:.0f} clips/s"
         self.advance((epoch - 1) * steps + step, self._epochs * steps, facts)
 
-    def epoch(self, row: Epoch, better: bool) -> None:
+    def epoch(self, row: Epoch, *, kept: bool) -> None:
         held_out = ""
         if not math.isnan(row.chosen_by):
             name = "UAR" if math.isnan(row.valid_map) else "mAP"
@@ -90,5 +90,5 @@ class Progress:
         left = f"  {left_s / 60:.0f} min left" if left_s >= 90 else f"  {left_s:.0f} s left" if left_s else ""
         self.say(
             f"epoch {row.epoch:3}/{self._epochs}  loss {row.train_loss:.3f}  acc {row.train_accuracy:.3f}{held_out}"
-            f"  {row.clips_per_s:.0f} clips/s{left}{'  *' if better and held_out else ''}"
+            f"  {row.clips_per_s:.0f} clips/s{left}{'  *' if kept and held_out else ''}"
         )

@@ -19,7 +19,7 @@ _MOST_CORNERS = 10_000  # checked in under a second
 _UNSEARCHED = {
     "seed": "it would choose by luck, and other clips with it; pass --seed",
     "task": "the scores of two tasks can't be compared; pass --task",
-    "average_best": "a trial is scored by its best epoch, before weights are averaged; pass --average-best",
+    "average_best": "a trial is scored by the epoch that is kept, before weights are averaged; pass --average-best",
 }
 
 

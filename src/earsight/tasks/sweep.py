@@ -292,9 +292,11 @@ def _outcome(result: SweepResult) -> str:
 def _carry_out(study: "Study", asked: "Asked", work: _Work, *, in_full: bool) -> None:
     """Train with the settings of a trial on each split, and tell the study how it went. in_full: show what a training
     shows, otherwise a bar alone."""
+    from earsight.tasks.loop import kept_epoch
     from earsight.tasks.study import Pruned
 
-    began, best = time.perf_counter(), [0.0] * len(work.plans)
+    began, reached = time.perf_counter(), [0.0] * len(work.plans)
+    histories: list[list[Epoch]] = [[] for _ in work.plans]
     state: State = "complete"
     reason = ""
     same = next((one for one in study.trials() if one.values == asked.values and one.state != "failed"), None)
@@ -311,16 +313,17 @@ def _carry_out(study: "Study", asked: "Asked", work: _Work, *, in_full: bool) ->
             for number, plan in enumerate(work.plans):
 
                 def each_epoch(row: "Epoch", number: int = number) -> None:
-                    best[number] = max(best[number], row.chosen_by)
-                    bar.advance(number * recipe.epochs + row.epoch, total, f"{work.measure} {best[number]:.3f}")
-                    if number == 0 and (row.epoch < recipe.epochs or len(best) > 1):  # something is left to spare
-                        study.report(asked, row.epoch, best[0])
+                    histories[number].append(row)
+                    reached[number] = histories[number][kept_epoch(histories[number]) - 1].chosen_by
+                    bar.advance(number * recipe.epochs + row.epoch, total, f"{work.measure} {reached[number]:.3f}")
+                    if number == 0 and (row.epoch < recipe.epochs or len(reached) > 1):  # something is left to spare
+                        study.report(asked, row.epoch, reached[0])
 
                 run = folder / f"split{number}"
                 _train(replace(plan, run=run, recipe=recipe), work, each_epoch, in_full=in_full and number == 0)
-        value: float | None = statistics.fmean(best)
+        value: float | None = statistics.fmean(reached)
     except Pruned:
-        state, value = "pruned", best[0]
+        state, value = "pruned", reached[0]
     except (DataError, DecodeError):  # of the data, and not of the recipe: the next would fail as well
         raise
     except (EarsightError, RuntimeError, MemoryError) as error:  # torch says with a RuntimeError that memory ended
@@ -381,7 +384,7 @@ def _sentence(trials: "Sequence[Trial]", work: _Work) -> str:
     told = f"{len(trials)} trial{'' if len(trials) == 1 else 's'}" + (f": {', '.join(counts)}" if counts else "")
     kinds = ", ".join(plan.split.kind for plan in work.plans)
     which = f"the mean over the splits {kinds}" if len(work.plans) > 1 else f"split {kinds}"
-    return f"{told}. Validation {work.measure} of the best epoch, {which}; no test clip was scored."
+    return f"{told}. Validation {work.measure} of the kept epoch, {which}; no test clip was scored."
 
 
 def _caveat(plans: Sequence[Plan]) -> str:

@@ -111,9 +111,9 @@ def _draw(result: SweepResult) -> list[FigureEntry]:
         for state in ("complete", "pruned")
     }
     history = draw_search(
-        folder / "search.png", values, title="Search", y_name=f"validation {result.measure} of the best epoch"
+        folder / "search.png", values, title="Search", y_name=f"validation {result.measure} of the kept epoch"
     )
-    told = "Each trial's value; a pruned one's is the best epoch of the first split until it was ended."
+    told = "Each trial's value; a pruned one's is that of the first split when it was ended."
     entries = [FigureEntry("Search", told, history)]
     if result.importance:
         shares = draw_bars(

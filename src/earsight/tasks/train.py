@@ -35,8 +35,8 @@ _PACKAGES = ("torch", "timm", "lightning-fabric", "numpy", "soundfile", "soxr")
 
 @dataclass(frozen=True)
 class TrainResult:
-    """run: the folder. test: the score that counts; None where training was stopped. split: as it was carried out.
-    interrupted: by Ctrl-C."""
+    """run: the folder. test: the score that counts; None where training was stopped. best_epoch: the one that is kept
+    (``loop.kept_epoch``). split: as it was carried out. interrupted: by Ctrl-C."""
 
     run: Path
     test: "AnyMetrics | None"
