@@ -65,7 +65,7 @@ def _fitted(classifier: Classifier) -> dict[str, Any]:
     return {
         "temperature": classifier.temperature,
         "unknown": classifier.unknown.to_dict(),
-        **({"thresholds": list(classifier.thresholds)} if classifier.multilabel else {}),
+        **({"thresholds": list(classifier.thresholds)} if classifier.thresholds is not None else {}),
     }
 
 

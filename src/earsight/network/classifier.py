@@ -29,7 +29,7 @@ class Classifier(nn.Module):
     probabilities, fitted on validation clips after training (``scores.calibration``); it changes no answer.
     centres: float32 [classes, features], the mean features of each class's training clips: a clip is as familiar as the
     nearest of them is near; None where they were not measured. unknown: when the answer is "unknown".
-    multilabel: a clip can have several labels, or none. thresholds: of each label then, likewise fitted.
+    multilabel: a clip can have several labels, or none. thresholds: of each label then, likewise fitted, or None.
     """
 
     members: tuple[NetworkSettings, ...] = ()
@@ -57,7 +57,7 @@ class Classifier(nn.Module):
         self.centres: Tensor | None
         self.register_buffer("centres", None)
         self.head: Head = AnyOf() if multilabel else OneOf()
-        self.thresholds = (0.5,) * len(labels) if multilabel else ()
+        self.thresholds: tuple[float, ...] | None = (0.5,) * len(labels) if multilabel else None
         self.labels, self.audio, self.mel, self.network_settings = labels, audio, mel, settings
         self.network = network or create_network(settings, in_chans, len(labels))
         self.in_chans = in_chans
@@ -164,6 +164,4 @@ class Classifier(nn.Module):
 
     def predictions(self, crops: Samples) -> Iterator[Prediction]:
         """As ``probabilities``, one Prediction a clip."""
-        yield from self.answers(crops).predictions(
-            self.labels, self.unknown, self.thresholds if self.multilabel else None
-        )
+        yield from self.answers(crops).predictions(self.labels, self.unknown, self.thresholds)

@@ -61,7 +61,7 @@ class OneAtATime:
     def __init__(self, model: "Classifier | Exported") -> None:
         self._model, self._lock = model, threading.Lock()
         self.audio, self.labels = model.audio, model.labels
-        self.multilabel, self.thresholds = model.multilabel, model.thresholds
+        self.thresholds = model.thresholds
 
     def predictions(self, crops: "Samples") -> Iterator[Prediction]:
         with self._lock:
@@ -283,9 +283,7 @@ def _sliding(window: float | None, hop: float | None, events: bool, model: Any) 
         if hop is not None or events:
             raise SettingsError("hop and events are for windows; give window, in seconds, too")
         return None
-    if hop is None:
-        hop = min(window, max(0.001, window / 3))
-    return Sliding(window, hop).of(model.audio)
+    return Sliding.every(window, hop).of(model.audio)
 
 
 async def _received(request: "Request", most_bytes: int, folder: Path | None) -> Path:
