@@ -12,6 +12,14 @@ ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("EARSIGHT_DATA") or ROOT.parent / "shared" / "data")
 
 
+def pytest_configure() -> None:
+    """Of several workers each has its own cores: threads of one would wait for those of another."""
+    count, worker = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")), os.environ.get("PYTEST_XDIST_WORKER", "gw0")
+    if count > 1 and hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, cores[int(worker[2:]) % len(cores) :: count])
+
+
 @pytest.fixture(scope="session", autouse=True)
 def a_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """For what is made once for many tests."""

@@ -171,7 +171,8 @@ def test_image_grid_has_seconds_under_each_column(tmp_path: Path, monkeypatch: p
     mel_hz = np.linspace(40, 4000, 16)
     draw_image_grid(tmp_path / "g.png", np.zeros((5, 16, 20)), titles, hop_s=0.1, mel_hz=mel_hz)
     assert [axes.get_visible() for axes in shown.axes] == [True] * 5 + [False] * 3
-    assert [axes.xaxis.get_tick_params()["labelbottom"] for axes in shown.axes[:5]] == [False, True, True, True, True]
+    assert [len(axes.get_xticks()) > 0 for axes in shown.axes[:5]] == [False, True, True, True, True]
+    assert [len(axes.get_yticks()) > 0 for axes in shown.axes[:5]] == [True, False, False, False, True]
     assert shown.axes[0].get_xlim() == pytest.approx((0, 2.0))
     assert len(shown.axes[0].get_title()) == 34
     assert "1 k" in [text.get_text() for text in shown.axes[0].get_yticklabels()]

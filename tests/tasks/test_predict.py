@@ -346,6 +346,18 @@ def test_a_span_of_a_table_is_heard_alone(home: Path, song: Path, tmp_path: Path
     assert [row.last for row in rows] == [False, False, True, False, False, False, False, True]
 
 
+def test_a_span_that_ends_after_its_recording_says_so(home: Path, song: Path, tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text(f"path,start,end\n{song},6.0,9.0\n{song},6.0,7.2\n{song},8.0,9.0\n")
+    cut, rounded, outside = predict(home / "model.onnx", [tmp_path / "x.csv"])
+    assert (cut.label, rounded.label, outside.label) == ("low", "low", None)
+    assert cut.truncated == f"ends after 7.13 s, a span of it was to end at 9 s: {song}"
+    assert rounded.truncated is None  # by less than a tenth of a second, as tables made by hand have it
+    assert "no samples after 8 s" in (outside.error or "")
+    *heard, last = predict(home / "model.onnx", [tmp_path / "x.csv"], window_s=0.4, hop_s=0.4)
+    assert last.error == outside.error
+    assert [row.error for row in heard if row.label is None] == [cut.truncated]
+
+
 def test_a_recording_comes_from_standard_input(home: Path, song: Path) -> None:
     done = earsight(home / "model.onnx", "-", "--window", "0.4", input=None, stdin=song.open("rb"))
     rows = [json.loads(line) for line in done.stdout.splitlines()]

@@ -16,6 +16,8 @@ from earsight.audio.settings import AudioSettings
 from earsight.errors import DecodeError, TruncatedError
 
 _USUAL_HZ = 48000
+_ROUNDED_S = 0.1
+"""By so much a span may end after its recording, as the tables of hand-made labels have it."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,8 @@ def read_blocks(
 ) -> Iterator[Sound]:
     """As ``decode``, block by block: the samples of all blocks, end to end, are those of ``decode``.
 
-    Raises DecodeError as ``decode`` does; of a recording that is cut off or damaged, what can be read comes first, and
-    then TruncatedError.
+    Raises DecodeError as ``decode`` does; of a recording that is cut off or damaged, or ends before the span does, what
+    can be read comes first, and then TruncatedError.
     """
     with open_sound(source) as file:
         name, rate_hz = source_name(source), int(file.samplerate)
@@ -58,6 +60,10 @@ def read_blocks(
     if not count:
         late = f" after {start_s:g} s" if start_s else ""
         raise DecodeError(f"no samples{late} in: {name}")
+    if end_s is not None and left - count > _ROUNDED_S * rate_hz:
+        raise TruncatedError(
+            f"ends after {(first + count) / rate_hz:.2f} s, a span of it was to end at {end_s:g} s: {name}"
+        )
 
 
 def read_waveform(

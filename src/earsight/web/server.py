@@ -61,7 +61,7 @@ class OneAtATime:
     def __init__(self, model: "Classifier | Exported") -> None:
         self._model, self._lock = model, threading.Lock()
         self.audio, self.labels = model.audio, model.labels
-        self.thresholds = model.thresholds
+        self.multilabel, self.thresholds = model.multilabel, model.thresholds
 
     def predictions(self, crops: "Samples") -> Iterator[Prediction]:
         with self._lock:
