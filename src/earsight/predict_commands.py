@@ -119,6 +119,7 @@ def predict(
     gone_on = f", {done.resumed} of them before" if done.resumed else ""
     places = plain(", ".join(map(str, done.places[:3]))) + (" …" if len(done.places) > 3 else "")
     show(f"{counted(done.rows, 'row')} of {counted(done.recordings, 'recording')}{gone_on}: {places}")
+    _note_unheard(done.unheard_s, job.model.audio.crop_s)
     return _failed(done.failures)
 
 
@@ -219,7 +220,7 @@ def _print(job: "Job", format_name: str | None, longest: int) -> int:
         for row, told in job.answers():
             if row.failed:
                 failures.append(row.error or row.truncated or "")
-            if row.unheard_s > job.model.audio.crop_s:
+            if row.much_unheard(job.model.audio):
                 unheard.append(row.unheard_s)
             yield from told
 
@@ -229,13 +230,17 @@ def _print(job: "Job", format_name: str | None, longest: int) -> int:
     elif wanted.lines is not None:
         for line in wanted.lines((row.to_dict() for row in rows()), job.facts):
             show(line)
-    if unheard:
+    _note_unheard(unheard, job.model.audio.crop_s)
+    return _failed(failures)
+
+
+def _note_unheard(unheard_s: Sequence[float], crop_s: float) -> None:
+    if unheard_s:
         show(
-            f"note: only {job.model.audio.crop_s:g} s of {counted(len(unheard), 'recording')} were heard, up to "
-            f"{max(unheard):.0f} s were not; pass --window {job.model.audio.crop_s:g} to hear all",
+            f"note: only {crop_s:g} s of {counted(len(unheard_s), 'recording')} were heard, up to "
+            f"{max(unheard_s):.0f} s were not; pass --window {crop_s:g} to hear all",
             to=sys.stderr,
         )
-    return _failed(failures)
 
 
 def _failed(failures: Sequence[str]) -> int:

@@ -254,7 +254,8 @@ def test_where_no_clip_is_of_test_it_is_held_out_of_train_and_the_sentence_says_
     assert sorted(drawn.valid) == [i for i, clip in enumerate(clips) if clip.fold == "valid"]
     assert (len(drawn.train), len(drawn.test)) == (32, 8)
     assert drawn.sentence == (
-        "Scored on clips held out at random. The data names no test part: this one is a fifth of its train part. "
+        "Scored on clips held out at random; whether the network heard their speakers or recordings is not known. "
+        "The data names no test part: this one is a fifth of its train part. "
         "Split: fold."
     )
     grouped = [clip._replace(group=f"s{n // 6}") for n, clip in enumerate(clips)]

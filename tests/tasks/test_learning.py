@@ -149,6 +149,9 @@ def test_a_run_keeps_the_mean_of_its_best_epochs_where_it_is_no_worse(tones: Pat
     told = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert told["valid"]["uar"] >= best - 1e-6
     assert len(described["mean_of_epochs"]) == 3
+    assert told["mean_of_epochs"] == described["mean_of_epochs"]
+    named = ", ".join(map(str, described["mean_of_epochs"]))
+    assert f"30, kept: the mean of epochs {named}" in (tmp_path / "run" / "report.html").read_text()
     assert not (tmp_path / "run" / "best-epochs").exists()
 
 

@@ -297,12 +297,13 @@ def test_a_recording_of_hours_is_not_read_as_a_whole(home: Path, tmp_path: Path)
     assert "--window 0.4" in row.error
 
 
-def test_what_was_not_heard_of_a_long_recording_is_told(home: Path, song: Path) -> None:
-    done = earsight(home / "model.onnx", song)
-    assert done.returncode == 0
-    assert "only 0.4 s of 1 recording were heard" in done.stderr
-    assert "pass --window 0.4" in done.stderr
-    assert len(done.stdout.splitlines()) == 1
+def test_what_was_not_heard_of_a_long_recording_is_told(home: Path, song: Path, tmp_path: Path) -> None:
+    for options in ((), ("--out", tmp_path / "rows.csv")):
+        done = earsight(home / "model.onnx", song, *options)
+        assert done.returncode == 0
+        assert "only 0.4 s of 1 recording were heard" in done.stderr
+        assert "pass --window 0.4" in done.stderr
+        assert len(done.stdout.splitlines()) == 1
 
 
 def test_folders_patterns_tables_and_repeats_are_listed(home: Path, tmp_path: Path, song: Path) -> None:

@@ -100,8 +100,8 @@ def split(clips: Sequence[Clip], kind: str, *, seed: int = 0, group_name: str = 
     """Divide the clips.
 
     kind:
-    ``auto``: ``official`` where the source has one; else the parts that the data names; else by group where there are
-    three or more; else at random. ``group:K:I``: K folds, stratified by label, no group in two; fold I is the test
+    ``auto``: ``official`` where the source has one; else the parts that the data names; else by group where a
+    group is known; else at random. ``group:K:I``: K folds, stratified by label, no group in two; fold I is the test
     (the first that leaves every class in training, where I is not given; K is 5, or the number of groups where that is
     smaller). ``loso:GROUP``: one group is the test. ``random:SHARE``: that share of each class is the test (0.2).
     ``none``: the tutorial's way, train and score on everything. ``luna5:I``, ``emobox6:I``: published folds of
@@ -179,7 +179,8 @@ def _described(clips: Sequence[Clip], parts: Parts, kind: str, group_name: str, 
         )
     else:
         how = "at random" if kind.startswith("random") or note else "by the data's own parts"
-        sentence = f"Scored on clips held out {how}."
+        known = "" if grouped else "; whether the network heard their speakers or recordings is not known"
+        sentence = f"Scored on clips held out {how}{known}."
     sentence += note
     caveat = ""
     if shared and kind.partition(":")[0] in DEPENDENT:  # elsewhere it is a leak

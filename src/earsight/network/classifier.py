@@ -91,7 +91,7 @@ class Classifier(nn.Module):
 
     @classmethod
     def load(cls, run: str | Path, device: str = "cpu") -> Self:
-        """The best network of a run folder, ready to predict. Runs no code of the folder. Raises ModelError."""
+        """The network that a run folder keeps, ready to predict. Runs no code of the folder. Raises ModelError."""
         from earsight.network.checkpoint import load_classifier
 
         return load_classifier(cls, Path(run)).to(device).eval()

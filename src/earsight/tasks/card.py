@@ -179,8 +179,9 @@ def _settings(described: Mapping[str, Any]) -> Sequence[tuple[str, Any]]:
     trained = {"recipe": described.get("recipe_name")} | {
         key: recipe.get(key) for key in ("epochs", "batch_size", "seed") if key in recipe
     }
-    kept = {"epoch kept": described["epoch"]} if "epoch" in described else {}
-    return [*flat({**groups, **trained, **kept}).items()]
+    kept = {"epochs kept, their mean": described.get("mean_of_epochs"), "epoch kept": described.get("epoch")}
+    told = next(({name: value} for name, value in kept.items() if value), {})
+    return [*flat({**groups, **trained, **told}).items()]
 
 
 def _start(described: Mapping[str, Any]) -> str:

@@ -84,6 +84,7 @@ def finish(
         **({"thresholds": thresholds} if thresholds else {}),
         **({"unknown": unknown} if unknown else {}),
         "best_epoch": done.best_epoch,
+        **({"mean_of_epochs": done.mean_of_epochs} if done.mean_of_epochs else {}),
         "epochs": len(done.history),
         "split": facts["split"],
         "synthetic": plan.dataset.synthetic,
@@ -158,7 +159,7 @@ def _draw(folder: Path, done: Progressed, test: AnyMetrics, split: Split) -> tup
         losses,
         title="Loss",
         y_name=f"{'binary ' if test.several else ''}cross entropy (nats)",
-        marked_epoch=done.best_epoch,
+        marked_epoch=None if done.mean_of_epochs else done.best_epoch,
     )
     accuracy = draw_curve(
         folder / "accuracy.png",
@@ -166,23 +167,23 @@ def _draw(folder: Path, done: Progressed, test: AnyMetrics, split: Split) -> tup
         accuracies,
         title="Accuracy",
         y_name="accuracy",
-        marked_epoch=done.best_epoch,
+        marked_epoch=None if done.mean_of_epochs else done.best_epoch,
     )
     which = ("test clips" if held_out else "training clips") + (
         f", {split.caveat}" if split.caveat and held_out else ""
     )
     if isinstance(test, MultiMetrics):
         first = draw_label_bars(folder / "labels.png", test, which)
-        told = "Share of clips with every label right at 0.5, and the mAP that the epoch is chosen by"
+        told = "Share of clips with every label right at 0.5, and the mAP that the epoch is chosen by."
     else:
         labels = [row.label for row in test.per_class]
         drawn = draw_confusion(folder / "confusion.png", test.confusion, labels, title=f"Confusion, {which}")
         first = FigureEntry("Confusion matrix", f"Truth in rows, answers in columns; {which}.", drawn)
-        told = "Share of clips answered rightly"
+        told = "Share of clips answered rightly."
     entries = [
         first,
         FigureEntry("Loss", "Training clips are augmented, so their loss may lie above.", loss),
-        FigureEntry("Accuracy", f"{told}; the dotted epoch was kept.", accuracy),
+        FigureEntry("Accuracy", f"{told} {_why_kept(done, test, held_out)}", accuracy),
     ]
     if (folder / "images.png").is_file():
         entries.append(
@@ -191,6 +192,18 @@ def _draw(folder: Path, done: Progressed, test: AnyMetrics, split: Split) -> tup
             )
         )
     return tuple(entries)
+
+
+def _why_kept(done: Progressed, test: AnyMetrics, held_out: bool) -> str:
+    if not held_out:
+        return "The last epoch was kept: nothing was held out to choose one by."
+    if done.mean_of_epochs:
+        return f"Kept: {done.kept}, which are the best on the validation clips."
+    score = "mAP" if test.several else "UAR"
+    return (
+        f"The dotted epoch was kept: the last whose {score} on the validation clips is within one standard error of "
+        "that of the best."
+    )
 
 
 def _unknown(numbers: dict[str, Any]) -> str:
@@ -225,7 +238,7 @@ def _write_report(
         ("Clips", f"{len(store.clips)} from {plan.dataset.files} files, {store.duration_s / 60:.1f} min"),
         ("Train / valid / test", " / ".join(str(len(parts[part])) for part in ("train", "valid", "test"))),
         ("Groups", f"{len(groups)} {plan.dataset.group_name}s" if groups else "none known"),
-        ("Epochs", f"{len(done.history)}, kept: {done.best_epoch}"),
+        ("Epochs", f"{len(done.history)}, kept: {done.kept}"),
         (
             "Calibration error",
             f"{facts['calibration']['ece']:.3f} (before the temperature of {facts['calibration']['temperature']:.2f}: "

@@ -73,11 +73,19 @@ def kept_epoch(history: Sequence[Epoch]) -> int:
 
 @dataclass
 class Progressed:
-    """How far a run has come: everything but tensors that its state file holds. best_epoch: of ``kept_epoch``."""
+    """How far a run has come: everything but tensors that its state file holds. best_epoch: of ``kept_epoch``.
+    mean_of_epochs: where the mean of their weights is kept in the place of that epoch."""
 
     history: list[Epoch] = field(default_factory=list)
     best_epoch: int = 0
+    mean_of_epochs: list[int] = field(default_factory=list)
     interrupted: bool = False
+
+    @property
+    def kept(self) -> str:
+        """In words."""
+        several = ", ".join(map(str, self.mean_of_epochs))
+        return f"the mean of epochs {several}" if several else str(self.best_epoch)
 
 
 @dataclass(frozen=True)
@@ -250,7 +258,8 @@ def _scores(done: Progressed) -> list[float]:
 def _average(
     learner: Learner, decoded: Decoded, plan: Plan, done: Progressed, facts: dict[str, Any], progress: Progress
 ) -> None:
-    """Keep the mean of the best epochs, where it is no worse on the validation clips than the best of them."""
+    """Keep the mean of the best epochs, where it is no worse on the validation clips than the best of them; otherwise
+    the epoch of ``kept_epoch`` stays."""
     epochs = best_epochs(_scores(done), plan.recipe.average_best)
     learner.fabric.barrier()  # the first process has written them
     with learner.scored() as scored:
@@ -262,9 +271,10 @@ def _average(
             f"mean of epochs {', '.join(map(str, epochs))}: {reached:.3f}, the best of them alone {best:.3f}; "
             f"{'the mean' if better else f'epoch {done.best_epoch}'} is kept"
         )
+        done.mean_of_epochs = epochs if better else []
         if learner.fabric.is_global_zero:
             if better:
-                save_classifier(scored, plan.run, {**facts, "epoch": done.best_epoch, "mean_of_epochs": epochs})
+                save_classifier(scored, plan.run, {**facts, "epoch": epochs[-1], "mean_of_epochs": epochs})
             forget_epochs(plan.run)
 
 

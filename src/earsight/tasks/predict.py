@@ -64,6 +64,10 @@ class Row:
         """Whether it, or the rest of it, could not be read."""
         return self.error is not None or self.truncated is not None
 
+    def much_unheard(self, audio: AudioSettings) -> bool:
+        """Whether more than the network hears at once was not heard."""
+        return self.unheard_s > audio.crop_s
+
     def to_dict(self) -> dict[str, Any]:
         """For JSON: ``label``, or ``labels`` where clips can have several; null where it could not be read. What would
         have been said of what is unknown stands under ``likeliest``."""

@@ -102,13 +102,14 @@ class Job:
 @dataclass(frozen=True)
 class Written:
     """places: the files. recordings: all; resumed: of them those that were done before. failures: what could not be
-    read, or not to its end, one text each."""
+    read, or not to its end, one text each. unheard_s: of recordings answered now of which much was not heard."""
 
     places: tuple[Path, ...]
     rows: int
     recordings: int
     resumed: int
     failures: tuple[str, ...]
+    unheard_s: tuple[float, ...]
 
 
 def predict_to(
@@ -130,12 +131,14 @@ def predict_to(
         raise SettingsError('what was read from standard input ("-") can\'t be gone on with; leave out --resume')
     part = out.with_name(f"{out.name}.part")
     with Journal(part, _head(job), resume=resume) as journal, Progress(shown=progress) as bar:
-        resumed = journal.done
+        resumed, unheard_s = journal.done, list[float]()
         lengths_s = _lengths_s(job) if progress else []
         total_s = sum(lengths_s)
         bar.start("seconds heard" if total_s else "classifying", round(total_s) or len(job.recordings))
         past_s = sum(lengths_s[:resumed])
         for row, told in job.answers(skip=resumed):
+            if row.much_unheard(job.model.audio):
+                unheard_s.append(row.unheard_s)
             for one in told:
                 journal.write(one.to_dict())
             if row.last:
@@ -149,7 +152,7 @@ def predict_to(
         counted = _Counted(journal.rows())
         places = _write(counted, out, wanted, job)
     journal.remove()
-    return Written(tuple(places), counted.rows, len(job.recordings), resumed, tuple(counted.failures))
+    return Written(tuple(places), counted.rows, len(job.recordings), resumed, tuple(counted.failures), tuple(unheard_s))
 
 
 def check_out(job: Job, out: Path | None, format_name: str | None, *, overwrite: bool = False) -> Format:

@@ -32,8 +32,8 @@ class Pruned(Exception):
 
 @dataclass(frozen=True)
 class Trial:
-    """One recipe that was tried. number: from 1. value: validation score in [0, 1], of a pruned one the best until
-    then; None where it failed. values: settings by their dotted names. reason: why it failed."""
+    """One recipe that was tried. number: from 1. value: validation score in [0, 1], of a pruned one what it had
+    reached; None where it failed. values: settings by their dotted names. reason: why it failed."""
 
     number: int
     state: State
@@ -98,7 +98,8 @@ class Study:
             self._study.tell(asked.drawn, value if state == "complete" else None, _STATES[state])
 
     def report(self, asked: "Asked", epoch: int, value: float) -> None:
-        """value: the best until now. Raises Pruned where it is below the median of the others at this epoch."""
+        """value: of the epoch that would be kept now. Raises Pruned where it is below the median of the others at this
+        epoch."""
         with self._file():
             asked.drawn.report(value, epoch)
             if asked.drawn.should_prune():
