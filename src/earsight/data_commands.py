@@ -41,8 +41,8 @@ def list_(*, json_: Annotated[bool, Parameter(name="--json", negative="")] = Fal
 def get(name: str, /) -> int:
     """Download a known data set, check it and unpack it into the cache.
 
-    The cache is the folder EARSIGHT_HOME, or else XDG_CACHE_HOME/earsight or ~/.cache/earsight. With EARSIGHT_MIRROR=URL the archives are taken
-    from URL instead of their official addresses, by their names there.
+    The cache is the folder EARSIGHT_HOME, or else XDG_CACHE_HOME/earsight or ~/.cache/earsight. With
+    EARSIGHT_MIRROR=URL the archives are taken from URL instead of their official addresses, by their names there.
 
     Parameters
     ----------

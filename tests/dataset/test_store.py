@@ -80,7 +80,10 @@ def test_other_settings_have_a_store_of_their_own(tones: Path, tmp_path: Path) -
     assert other.decoded == 24
     longer = AudioSettings(crop_s=0.9, trim_db=None)
     assert store_key(longer) == store_key(SETTINGS)  # the length of the crop changes nothing in the samples
+    assert store_key(longer.model_copy(update={"short": "whole", "score_crops": 3})) == store_key(SETTINGS)
     trimmed = AudioSettings(crop_s=0.4)
+    assert store_key(trimmed) == store_key(trimmed.model_copy(update={"score_crops": 3}))
+    assert store_key(trimmed) != store_key(trimmed.model_copy(update={"short": "whole"}))
     assert len({store_key(s) for s in (SETTINGS, trimmed, trimmed.model_copy(update={"crop_s": 0.9}))}) == 3
 
 

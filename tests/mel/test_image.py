@@ -95,6 +95,15 @@ def test_three_planes_of_deltas(channels: int) -> None:
     assert torch.allclose(image[:, channels : 2 * channels], expected, atol=1e-5)
 
 
+@pytest.mark.parametrize(("n_fft", "hop"), [(882, 441), (1023, 160), (1024, 160)])
+@pytest.mark.parametrize("planes", ["mel", "resolutions"])
+def test_an_image_is_as_wide_as_it_says(planes: str, n_fft: int, hop: int) -> None:
+    settings = MelSettings(planes=planes, n_fft=n_fft, win_length=400, hop_length=hop, n_mels=20)
+    for samples in (8820, 16000, 16001):
+        image = MelImage(settings, 16000)
+        assert image(torch.zeros(1, 1, samples)).shape[2:] == image.image_size(samples)
+
+
 def test_three_planes_of_resolutions() -> None:
     settings = MelSettings(planes="resolutions", win_length=512)
     image = MelImage(settings, 16000)(waveforms(2))

@@ -96,23 +96,9 @@ def test_risk_and_coverage_by_hand() -> None:
     assert curve.coverage.tolist() == [0.25, 0.75, 1.0]
     assert curve.risk.tolist() == pytest.approx([0, 1 / 3, 0.5])
     assert curve.area == pytest.approx(0.5 / 3 + 0.25 / 2)
-    assert (curve.for_coverage(0.25), curve.for_coverage(0.5), curve.for_coverage(1.0)) == (0.9, 0.8, 0.6)
     assert (curve.for_risk(0.0), curve.for_risk(0.4), curve.for_risk(0.5)) == (0.9, 0.8, 0.6)
     all_wrong = predictions(np.array([1]), np.array([[0.7, 0.3]]))
     assert risk_coverage(all_wrong).for_risk(0.1) is None
-    for wrong in (0.0, 1.1):
-        with pytest.raises(SettingsError, match="coverage"):
-            curve.for_coverage(wrong)
-
-
-@given(seed=st.integers(0, 10_000), share=st.floats(0.05, 1))
-@settings(deadline=None, max_examples=50)
-def test_a_threshold_keeps_its_promise(seed: int, share: float) -> None:
-    scored = drawn(seed, clips=60)
-    threshold = risk_coverage(scored).for_coverage(share)
-    assert np.mean(scored.confidence >= threshold) >= share - 1e-12
-    higher = scored.confidence[scored.confidence > threshold]
-    assert len(higher) / 60 < share
 
 
 def test_nothing_known_is_an_error() -> None:

@@ -1,17 +1,21 @@
 """Real trainings of a tiny network: what is finished stays, what was stopped goes on, what failed is named."""
 
 import json
+import os
+import queue
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 
 import earsight as es
 from earsight.errors import SettingsError, SplitError, TrainingError
+from earsight.scores.compare import compare as compare_runs
 from earsight.scores.predictions import Predictions, read_csv
 from earsight.tasks import train as training
-from earsight.tasks.crossval import CrossResult, crossval
+from earsight.tasks.crossval import CrossResult, _take_gpu, crossval
 from earsight.tasks.devices import Machine
 
 QUICK = {
@@ -81,7 +85,7 @@ def test_a_stopped_one_goes_on_where_it_was(
     assert (stopped.interrupted, stopped.scores, done) == (True, None, ["seed0-fold0"])
     with pytest.raises(SettingsError, match="is not empty; pass --resume"):
         cross(tones, tmp_path / "out")
-    with pytest.raises(SettingsError, match=r"other settings: epochs was 1, is 2; the folds were group:3:0"):
+    with pytest.raises(SettingsError, match=r"folds was group:3:0, .* is group:4:0, .*; recipe\.epochs was 1, is 2"):
         cross(tones, tmp_path / "out", resume=True, recipe={"epochs": 2}, folds="group:4")
     monkeypatch.setattr(
         training, "run_plan", lambda plan, *a, **k: (done.append(plan.run.name), real(plan, *a, **k))[1]
@@ -91,6 +95,37 @@ def test_a_stopped_one_goes_on_where_it_was(
     assert result.scores is not None
     assert undisturbed.scores is not None
     assert same(result.scores.runs[0], undisturbed.scores.runs[0])
+
+
+def test_it_goes_on_with_the_same_speakers_only(tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopping(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "run_plan", stopping)
+    assert cross(tones, tmp_path / "out").interrupted
+    for changes in ({"group_pattern": r"(\d)\d\.wav$", "folds": "group:2"}, {"group_pattern": r"(\d\d)\.wav$"}):
+        with pytest.raises(SettingsError, match="names, labels and groups was "):
+            cross(tones, tmp_path / "out", resume=True, **changes)
+    with pytest.raises(SettingsError, match="leaks was refuse, is allow"):
+        cross(tones, tmp_path / "out", resume=True, leaks="allow")
+
+
+def test_spans_of_one_file_are_scored_and_compared_one_by_one(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rows = ["path,label,group,start,end"]
+    for number in range(4):
+        hz = np.repeat([300.0, 3000.0, 300.0, 3000.0], 8000)
+        sound = np.sin(2 * np.pi * np.cumsum(hz) / 16000) + 0.01 * rng.standard_normal(32000)
+        soundfile.write(tmp_path / f"{number}.wav", 0.4 * sound, 16000)
+        rows += [f"{number}.wav,{'low' if n % 2 == 0 else 'high'},g{number},{n / 2},{n / 2 + 0.5}" for n in range(4)]
+    (tmp_path / "spans.csv").write_text("\n".join(rows) + "\n")
+    result = cross(tmp_path / "spans.csv", tmp_path / "out", folds="group:4", group_pattern=None)
+    assert result.scores is not None
+    (run,) = result.scores.runs
+    assert len(set(run.paths)) == 16
+    assert f"{tmp_path / '2.wav'} [0.5–1 s]" in run.paths
+    assert compare_runs([run], [run]).clips == 16
+    assert (result.out / "report.html").read_text().count("<audio") == len(run.mistakes(12))
 
 
 def test_two_at_once_are_the_same_as_one_by_one(whole: tuple[Path, CrossResult], tmp_path: Path) -> None:
@@ -110,12 +145,17 @@ def test_a_fold_that_fails_does_not_end_the_others(
     def failing(plan: Any, *rest: Any, **more: Any) -> Any:
         if plan.run.name == "seed0-fold1":
             raise TrainingError("the loss is no longer a number")
+        if plan.run.name == "seed0-fold0":
+            raise RuntimeError("CUDA out of memory.\nTried to allocate 20 MiB")  # as torch says it
         return real(plan, *rest, **more)
 
     monkeypatch.setattr(training, "run_plan", failing)
     result = cross(tones, tmp_path / "out")
     assert result.scores is None
-    assert result.failures == {"group:3:1, seed 0": "the loss is no longer a number"}
+    assert result.failures == {
+        "group:3:0, seed 0": "CUDA out of memory. Tried to allocate 20 MiB",
+        "group:3:1, seed 0": "the loss is no longer a number",
+    }
     assert (result.out / "seed0-fold2" / "metrics.json").is_file()
 
 
@@ -131,3 +171,21 @@ def test_what_cannot_be_is_refused_before_anything_is_trained(tones: Path, tmp_p
     with pytest.raises(SettingsError, match="is not empty and no cross-validation"):
         cross(tones, tmp_path / "full")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("given", "taken"), [("2,3", ["2", "3", "2"]), (None, ["0", "1", "0"])])
+def test_each_process_takes_one_of_the_gpus_that_it_may_use(
+    monkeypatch: pytest.MonkeyPatch, given: str | None, taken: list[str]
+) -> None:
+    """Mocked: torch's count, on a machine without two GPUs."""
+    found = []
+    for number in range(3):
+        monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        if given is not None:
+            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
+        numbers: queue.Queue[int] = queue.Queue()
+        numbers.put(number)
+        _take_gpu(numbers)
+        found.append(os.environ["CUDA_VISIBLE_DEVICES"])
+    assert found == taken

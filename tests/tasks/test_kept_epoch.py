@@ -46,11 +46,11 @@ def test_keeping_one_network_at_a_time_is_enough(drawn: list[tuple[float, float]
 
 def test_the_error_of_the_mean_recall_is_what_chance_makes_of_it() -> None:
     """Against 20,000 draws of clips that are answered rightly with the recall of their class."""
-    sizes, recalls = [40, 10, 25], [0.9, 0.5, 0.7]
+    sizes, recalls = [400, 100, 250], [0.9, 0.5, 0.7]
     truth = np.repeat(np.arange(3), sizes)
     right = np.concatenate([np.arange(n) < n * r for n, r in zip(sizes, recalls, strict=True)])
     answers = np.where(right, truth, (truth + 1) % 3)
-    names = tuple(map(str, range(75)))
+    names = tuple(map(str, range(750)))
     found = measure(Predictions(("a", "b", "c"), names, truth, np.eye(3)[answers], names))
     score, error = of_choice(found)
     recalled = [c.recall for c in found.per_class]
@@ -58,6 +58,15 @@ def test_the_error_of_the_mean_recall_is_what_chance_makes_of_it() -> None:
     draws = np.mean([rng.binomial(n, r, 20_000) / n for n, r in zip(sizes, recalled, strict=True)], axis=0)
     assert score == np.mean(recalled)
     assert abs(error / draws.std() - 1) < 0.03
+
+
+def test_a_handful_of_right_answers_is_not_sure_to_stay_right() -> None:
+    names = ("1", "2", "3")
+    found = measure(Predictions(("a", "b", "c"), names, np.arange(3), np.eye(3), names))
+    score, error = of_choice(found)
+    assert score == 1.0
+    assert error == math.sqrt(3 * (2 / 3 * 1 / 3)) / 3  # each class: 2 of 3, by Laplace's rule
+    assert kept_epoch([*history(1.0, error=error), Epoch(2, 1e-3, 1, 1, 1, 1, 0.8, 1, 1)]) == 2
 
 
 def test_labels_that_no_clip_has_count_neither_in_the_score_nor_in_its_error() -> None:

@@ -152,6 +152,25 @@ def test_a_run_keeps_the_mean_of_its_best_epochs_where_it_is_no_worse(tones: Pat
     assert told["mean_of_epochs"] == described["mean_of_epochs"]
     named = ", ".join(map(str, described["mean_of_epochs"]))
     assert f"30, kept: the mean of epochs {named}" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_a_run_that_keeps_a_mean_goes_on_after_a_stop_while_it_is_scored(
+    tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from earsight.tasks import finish
+
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    settings = recipe(epochs=3, average_best=2)
+    monkeypatch.setattr(finish, "finish", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        train(tones, recipe=settings, out=tmp_path / "cut", threads=1)
+    monkeypatch.undo()
+    train(tones, recipe=settings, out=tmp_path / "cut", resume=True, threads=1)
+    train(tones, recipe=settings, out=tmp_path / "whole", threads=1)
+    assert same(tmp_path / "whole", tmp_path / "cut")
+    assert not (tmp_path / "cut" / "best-epochs").exists()
     assert not (tmp_path / "run" / "best-epochs").exists()
 
 

@@ -20,11 +20,12 @@ import pytest
 import soundfile
 
 import earsight as es
+from earsight.audio.settings import AudioSettings
 from earsight.errors import DataError, EarsightError, SettingsError
 from earsight.scores.events import Rule
 from earsight.tasks import predict as module
 from earsight.tasks.journal import Journal
-from earsight.tasks.predict import predict
+from earsight.tasks.predict import Sliding, predict
 from earsight.tasks.predict_file import Job, own_names, predict_to
 from earsight.tasks.recordings import Recording, list_recordings
 from earsight.tasks.train import train
@@ -357,6 +358,23 @@ def test_a_span_that_ends_after_its_recording_says_so(home: Path, song: Path, tm
     *heard, last = predict(home / "model.onnx", [tmp_path / "x.csv"], window_s=0.4, hop_s=0.4)
     assert last.error == outside.error
     assert [row.error for row in heard if row.label is None] == [cut.truncated]
+
+
+def test_a_span_behind_the_end_of_a_recording_that_was_cut_off_loses_no_other(home: Path, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "x.wav", tone(300, 4.0), 16000)
+    content = (tmp_path / "x.wav").read_bytes()
+    (tmp_path / "x.wav").write_bytes(content[:-64000])  # two of four seconds
+    (tmp_path / "x.csv").write_text("path,start,end\nx.wav,3,4\nx.wav,0.5,1.5\n")
+    behind, whole = predict(home / "model.onnx", [tmp_path / "x.csv"])
+    assert (behind.label, whole.label) == (None, "low")
+    assert "2.00 s of 4.00 s are there" in (behind.error or "")
+
+
+@pytest.mark.parametrize("rate_hz", [16000, 22050, 44100])
+def test_the_shortest_hop_is_taken_at_any_rate(rate_hz: int) -> None:
+    audio = AudioSettings(rate_hz=rate_hz)
+    assert 0.001 <= Sliding(1.0, 0.001).of(audio).hop_s < 0.0011
+    assert Sliding.every(0.002, None).of(audio).hop_s >= 0.001
 
 
 def test_a_recording_comes_from_standard_input(home: Path, song: Path) -> None:

@@ -18,6 +18,7 @@ import torch
 import earsight as es
 from earsight.errors import MissingExtraError, ModelError, SettingsError
 from earsight.network.hub import check_hub_name, fetch, is_hub_name, local_run
+from earsight.tasks.export import export
 from earsight.tasks.push import push
 from earsight.tasks.unnamed import Folders, last_part
 from tests.hub import TOKEN, Hub, Repo, stand_in
@@ -253,6 +254,11 @@ def test_an_exported_file_lies_beside_and_answers_as_before(
     (tmp_path / "run" / "model.json").write_text(json.dumps(described | {"created": "another day"}))
     with pytest.raises(ModelError, match="was exported from another run"):
         push(tmp_path / "run", "me/voices", onnx=home / "model.onnx", out=tmp_path / "out")
+    network = described["network"] | {"weights": str(tmp_path / "mine" / "w.safetensors")}  # told without its folder
+    (tmp_path / "run" / "model.json").write_text(json.dumps(described | {"network": network}))
+    export(tmp_path / "run", tmp_path / "own.onnx")
+    push(tmp_path / "run", "me/voices", onnx=tmp_path / "own.onnx", out=tmp_path / "own")
+    assert (tmp_path / "out" / "model.onnx").read_bytes() == (tmp_path / "own.onnx").read_bytes()
     with pytest.raises(SettingsError, match="no such file: --onnx"):
         push(home / "run", "me/voices", onnx=tmp_path / "none.onnx", out=tmp_path / "out")
 

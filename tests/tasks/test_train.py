@@ -148,6 +148,21 @@ def test_clips_heard_in_training_are_refused_left_out_or_named(run: Path, traine
     assert all(failure.reason.startswith("left out of test: identical audio, as ") for failure in unheard.dropped)
 
 
+def test_a_model_without_its_clips_still_knows_whom_it_has_heard(tmp_path: Path) -> None:
+    """As it comes from the hub."""
+    write_corpus(tmp_path / "corpus", speakers=5, takes=1)
+    train(tmp_path / "corpus", recipe=recipe(epochs=1), out=tmp_path / "run", threads=1)
+    heard = json.loads((tmp_path / "run" / "model.json").read_text())["data"]["trained_groups"]
+    assert len(heard) == 3
+    (tmp_path / "run" / "clips.csv").unlink()
+    with pytest.raises(DataError, match=f"what was learned of speaker {heard[0]} .train. and .*, same speaker"):
+        evaluate(tmp_path / "run", tmp_path / "corpus")
+    found = evaluate(tmp_path / "run", tmp_path / "corpus", leaks="drop")
+    assert not set(found.predictions.groups) & set(heard)
+    assert len(set(found.predictions.groups)) == 2
+    assert found.warning == "the run has no clips.csv: it tells the speakers that it has heard, but not their clips"
+
+
 def test_a_test_clip_that_changed_since_is_noticed(run: Path, tmp_path: Path) -> None:
     moved = tmp_path / "moved"
     shutil.copytree(run, moved)
@@ -496,6 +511,33 @@ def test_real_ravdess_from_real_weights(ravdess: Path, lite0_weights: Path, tmp_
     )
 
 
+def test_a_run_goes_on_with_the_same_division_only(
+    tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise clips that it has learned from would be test clips."""
+    real = loop.train_epoch
+
+    def stop(*args: object) -> object:
+        if args[-1] == 2:
+            raise KeyboardInterrupt
+        return real(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(loop, "train_epoch", stop)
+    settings = recipe(epochs=3)
+    train(tones, recipe=settings, out=tmp_path / "run", split="group", group_pattern=r"(\d)\.wav$", threads=1)
+    monkeypatch.undo()
+    with pytest.raises(TrainingError, match="other names, labels, groups or parts of the clips"):
+        train(
+            tones,
+            recipe=settings,
+            out=tmp_path / "run",
+            split="group",
+            group_pattern=r"(\d\d)\.wav$",
+            resume=True,
+            threads=1,
+        )
+
+
 def test_ctrl_c_before_the_first_epoch_keeps_nothing_and_hinders_nothing(
     tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -577,6 +619,7 @@ def test_a_damaged_state_is_refused_before_anything_is_decoded(tones: Path, tmp_
         "recipe": recipe().model_dump(),
         "split": "random",
         "clips": 24,
+        "division": "",
         "network": {"x": torch.zeros(1)},
         "optimizer": {},
         "history": [],

@@ -92,6 +92,8 @@ def read_waveform(
                     f"{source_name(source)}; take a piece of it, or windows (--window {settings.crop_s:g})"
                 )
     except TruncatedError as error:
+        if not blocks:
+            raise
         cut_off = str(error)
     return prepare(Sound(np.concatenate(blocks, axis=1), rate_hz), settings).floats(), cut_off
 

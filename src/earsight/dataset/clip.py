@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import xxhash
+
 NO_TAGS: Mapping[str, str] = {}  # one for all; a mappingproxy could not go to another process
 PARTS = ("train", "valid", "test")
 _PART_WORDS = {
@@ -53,8 +55,8 @@ class Clip(NamedTuple):
         """The path, with the span where it is only a part of the recording."""
         if self.start_s is None and self.end_s is None:
             return str(self.path)
-        end = "" if self.end_s is None else f"{self.end_s:g}"
-        return f"{self.path} [{self.start_s or 0:g}–{end} s]"
+        end = "" if self.end_s is None else f"{self.end_s:.12g}"
+        return f"{self.path} [{self.start_s or 0:.12g}–{end} s]"
 
 
 class Failure(NamedTuple):
@@ -80,6 +82,16 @@ class DataSet:
     synthetic: bool = False
     group_name: str = "group"
     split: str = ""
+
+    @property
+    def digest(self) -> str:
+        """Of what the clips are called, their labels and groups, and not of where they lie."""
+        told = xxhash.xxh3_64()
+        for clip in self.clips:
+            span = str(clip.start_s), str(clip.end_s)
+            facts = (clip.path.name, clip.group, clip.fold, *span, clip.label, *clip.more_labels)
+            told.update("\0".join((*facts, "")).encode(errors="surrogateescape"))
+        return told.hexdigest()
 
     @property
     def multilabel(self) -> bool:

@@ -147,7 +147,7 @@ def _automatic(clips: Sequence[Clip], clips_of: dict[str, list[int]], official: 
         return "fold"
     if "" not in folds and len(folds) > 1:
         return f"fold:{min(folds, key=fold_order)}"
-    return "group" if len(clips_of) > 1 or ("" not in clips_of and clips_of) else "random"
+    return "group" if clips_of else "random"
 
 
 def _by_group(clips: Sequence[Clip]) -> dict[str, list[int]]:

@@ -394,9 +394,9 @@ class _Disk:
 
 def store_key(settings: AudioSettings) -> str:
     """The name of a store: everything that the samples in it depend on."""
-    facts: dict[str, Any] = {**settings.model_dump(), "format": FORMAT}
+    facts: dict[str, Any] = {**settings.model_dump(exclude={"score_crops"}), "format": FORMAT}
     if settings.trim_db is None:
-        del facts["crop_s"]  # it decides only how short a trimmed clip may be
+        del facts["crop_s"], facts["short"]  # they decide only how short a trimmed clip may be
     facts |= {name: version(name) for name in ("soundfile", "soxr")}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -55,9 +55,10 @@ class MelSettings(Settings):
         return 1 if self.planes == "mel" else 3
 
     def with_window(self, factor: float) -> Self:
-        """The same, with windows so many times as long."""
+        """The same, with windows so many times as long; as many frames."""
         length = max(8, round(factor * self.win_length))
-        return self.model_copy(update={"win_length": length, "n_fft": max(8, round(factor * self.n_fft), length)})
+        n_fft = max(8, round(factor * self.n_fft), length)
+        return self.model_copy(update={"win_length": length, "n_fft": n_fft + (n_fft + self.n_fft) % 2})
 
 
 class AugmentSettings(Settings):

@@ -145,12 +145,6 @@ class RiskCoverage:
         widths = np.diff(self.coverage, prepend=0.0)
         return float((self.risk * widths).sum())
 
-    def for_coverage(self, share: float) -> float:
-        """The highest threshold that answers at least ``share`` of the clips."""
-        if not 0 < share <= 1:
-            raise SettingsError(f"a coverage lies above 0 and at most at 1, got {share:g}")
-        return float(self.threshold[np.argmax(self.coverage >= share - 1e-12)])
-
     def for_risk(self, share: float) -> float | None:
         """The lowest threshold with at most ``share`` of wrong answers; None where none has."""
         if not 0 <= share < 1:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from earsight.errors import DataError
-from earsight.scores.intervals import RATES, Counts, Interval, Resampled, drawn_again, per_group, rates
+from earsight.scores.intervals import RATES, Floats, Interval, Resampled, drawn_again, per_group, rates
 from earsight.scores.predictions import Predictions
 
 
@@ -111,9 +111,9 @@ def mcnemar(only_a: int, only_b: int) -> float:
     return min(1.0, 2 * math.fsum(math.exp(log) for log in logs))
 
 
-def _recall(confusion: Counts) -> np.ndarray:
+def _recall(tallies: Floats) -> Floats:
     """[..., classes]; 0 where a draw holds no clip of a class, in both networks alike."""
-    return np.diagonal(confusion, axis1=-2, axis2=-1) / np.maximum(confusion.sum(axis=-1), 1)
+    return np.asarray(tallies[..., 0, :] / np.maximum(tallies[..., 1, :], 1))
 
 
 def _right(runs: Sequence[Predictions]) -> np.ndarray:

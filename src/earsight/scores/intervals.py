@@ -50,24 +50,26 @@ def resample(runs: Sequence[Predictions], *, draws: int = 4000, seed: int = 0, l
     """
     tables = per_group(runs)
     found: dict[str, list[Floats]] = {name: [] for name in RATES}
-    for confusion in drawn_again(tables, draws, seed):
-        for name, values in rates(confusion).items():
+    for tallies in drawn_again(tables, draws, seed):
+        for name, values in rates(tallies).items():
             found[name].append(values.mean(axis=0))
     return Resampled(tables.shape[1], {name: np.concatenate(parts) for name, parts in found.items()}, level)
 
 
-def drawn_again(tables: Counts, draws: int, seed: int) -> Iterator[Counts]:
-    """tables: of ``per_group``. Yields confusion matrices int64 [runs, some draws, classes, classes]: each the sum of
-    as many groups as there are, drawn with replacement. The same seed draws the same groups."""
+def drawn_again(tables: Floats, draws: int, seed: int) -> Iterator[Floats]:
+    """tables: of ``per_group``. Yields [runs, some draws, 3, classes]: each the sum of as many groups as there are,
+    drawn with replacement. The same seed draws the same groups."""
     n_groups, rng = tables.shape[1], np.random.default_rng(seed)
     for start in range(0, draws, _DRAWS_AT_ONCE):
         count = min(_DRAWS_AT_ONCE, draws - start)
-        times = rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=count)  # [draws, groups]
+        times = rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=count).astype(float)  # [draws, groups]
         yield np.tensordot(tables, times, axes=(1, 1)).transpose(0, 3, 1, 2)
 
 
-def per_group(runs: Sequence[Predictions]) -> Counts:
-    """int64 [runs, groups, classes, classes]: the confusion matrix of each group in each run; groups sorted by name."""
+def per_group(runs: Sequence[Predictions]) -> Floats:
+    """[runs, groups, 3, classes]: of each group and class, clips of it that were answered rightly, clips of it, and
+    clips answered with it; whole numbers. Groups are sorted by name. A confusion matrix of each group would be large
+    where both are many."""
     first = runs[0]
     known = first.truth >= 0
     if not known.any():
@@ -75,17 +77,18 @@ def per_group(runs: Sequence[Predictions]) -> Counts:
     if any((run.labels, run.paths, run.groups) != (first.labels, first.paths, first.groups) for run in runs):
         raise DataError("the runs did not score the same clips; give runs of one data set and one split")
     groups, place = _places(first)
-    classes = len(first.labels)
-    tables = np.zeros((len(runs), groups, classes, classes), dtype=np.int64)
+    tables = np.zeros((len(runs), groups, 3, len(first.labels)))
     for table, run in zip(tables, runs, strict=True):
-        np.add.at(table, (place, run.truth[known], run.predicted[known]), 1)
+        truth, answer = run.truth[known], run.predicted[known]
+        right = truth == answer
+        for kind, (places, classes) in enumerate(((place[right], truth[right]), (place, truth), (place, answer))):
+            np.add.at(table[:, kind], (places, classes), 1)
     return tables
 
 
-def rates(confusion: Counts) -> dict[str, Floats]:
-    """accuracy, uar, macro_f1 of confusion matrices [..., truth, answer], as ``metrics.measure`` has them: [...]."""
-    right = np.diagonal(confusion, axis1=-2, axis2=-1).astype(float)
-    support, answers = confusion.sum(axis=-1), confusion.sum(axis=-2)
+def rates(tallies: Floats) -> dict[str, Floats]:
+    """accuracy, uar, macro_f1 [...] of what ``per_group`` counts [..., 3, classes], as ``metrics.measure`` has them."""
+    right, support, answers = np.moveaxis(tallies, -2, 0)
     recall = right / np.maximum(support, 1)
     f1 = 2 * right / np.maximum(support + answers, 1)
     occurs, named = support > 0, support + answers > 0

@@ -27,14 +27,16 @@ def measure(answers: AnyPredictions) -> AnyMetrics:
 def of_choice(metrics: AnyMetrics) -> tuple[float, float]:
     """What an epoch is chosen by, UAR or mAP, in [0, 1], and its standard error.
 
-    The error is that of a mean of shares, each v of n clips with the variance v (1 − v) / n: recalls are such shares,
+    The error is that of a mean of shares, each v of n clips with the variance p (1 − p) / n: recalls are such shares,
     and average precision is near one (Boyd, Eng and Page 2013, "Area under the precision-recall curve", section 2.2).
+    p is (v n + 1) / (n + 2), Laplace's rule of succession: a class whose one clip is right is not sure to be.
     """
     if isinstance(metrics, MultiMetrics):
         score, shares = metrics.map, [(row.ap, row.support) for row in metrics.per_class]
     else:
         score, shares = metrics.uar, [(row.recall, row.support) for row in metrics.per_class]
-    variances = [max(0.0, v * (1 - v)) / n for v, n in shares if n]
+    likely = [((v * n + 1) / (n + 2), n) for v, n in shares if n]
+    variances = [p * (1 - p) / n for p, n in likely]
     return score, math.sqrt(sum(variances)) / len(variances)
 
 

@@ -3,19 +3,20 @@
 import json
 import multiprocessing
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from earsight.dataset.clip import DataSet
 from earsight.dataset.folds import every_fold
 from earsight.dataset.leaks import Policy
 from earsight.errors import EarsightError, SettingsError
 from earsight.files import write_whole
 from earsight.scores.metrics import Metrics
 from earsight.scores.multilabel import MultiMetrics
-from earsight.settings import differences
+from earsight.settings import differences, flat
 from earsight.tasks.cores import allowed_cores
 from earsight.tasks.devices import Machine
 from earsight.tasks.plan import STATE_NAME, Plan, check_recipe, check_run, new_run, plan_run, read_training_data
@@ -96,7 +97,8 @@ def crossval(
     )
     kinds = every_fold(folds, dataset.clips)
     place = Path(out) if out is not None else new_run(f"crossval-{folds.replace(':', '-')}", settings.network.model)
-    begun = _check_folder(place, settings, kinds, len(dataset.clips), resume)
+    about = _about(settings, kinds, dataset, leaks)
+    begun = _check_folder(place, about, resume)
     work = []
     for seed in range(settings.seed, settings.seed + seeds):
         for number, kind in enumerate(kinds):
@@ -110,7 +112,7 @@ def crossval(
             work.append(fold)
     machine.check()
     if not begun:
-        _write_about(place, settings, kinds, len(dataset.clips))
+        _write_about(place, about)
     failures: dict[str, str] = {}
     try:
         for fold, reason in _train(work, jobs, progress):
@@ -129,32 +131,40 @@ def crossval(
     return CrossResult(place, scores, sentence, caveat, dataset.group_name, {}, False)
 
 
-def _check_folder(place: Path, recipe: Recipe, kinds: tuple[str, ...], clips: int, resume: bool) -> bool:
+def _about(recipe: Recipe, kinds: tuple[str, ...], dataset: DataSet, leaks: Policy) -> dict[str, Any]:
+    """What makes a cross-validation the same one, for JSON. The seed of the recipe is the first one."""
+    return {
+        "format": 1,
+        "folds": ", ".join(kinds),
+        "clips": len(dataset.clips),
+        "names, labels and groups": dataset.digest,
+        "leaks": leaks,
+        "recipe": json.loads(recipe.model_dump_json()),
+    }
+
+
+def _check_folder(place: Path, about: Mapping[str, Any], resume: bool) -> bool:
     """Whether it was begun before. Raises SettingsError where it holds something else."""
     if place.exists() and not place.is_dir():
         raise SettingsError(f"--out {place} is a file; name a folder")
     if not place.is_dir() or not any(place.iterdir()):
         return False
-    about = place / ABOUT_NAME
-    if not about.is_file():
+    file = place / ABOUT_NAME
+    if not file.is_file():
         raise SettingsError(f"{place} is not empty and no cross-validation; pass another --out")
     if not resume:
         raise SettingsError(f"{place} is not empty; pass --resume to go on with it, or another --out")
     try:
-        then = json.loads(about.read_text(encoding="utf-8"))
-        changed = differences(json.loads(recipe.model_dump_json()), then["recipe"])
-        folds, heard = tuple(then["folds"]), then["clips"]
+        then = json.loads(file.read_text(encoding="utf-8"))
+        changed = differences(about, flat(then))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise SettingsError(f"{about} is damaged; begin again with another --out") from error
-    changed += [f"the folds were {', '.join(folds)}"] if folds != kinds else []
-    changed += [f"there were {heard} clips, are {clips}"] if heard != clips else []
+        raise SettingsError(f"{file} is damaged; begin again with another --out") from error
     if changed:
         raise SettingsError(f"can't go on with {place} with other settings: {'; '.join(changed)}; give the same ones")
     return True
 
 
-def _write_about(place: Path, recipe: Recipe, kinds: tuple[str, ...], clips: int) -> None:
-    about = {"format": 1, "folds": kinds, "clips": clips, "recipe": json.loads(recipe.model_dump_json())}
+def _write_about(place: Path, about: Mapping[str, Any]) -> None:
     try:
         place.mkdir(parents=True, exist_ok=True)
         write_whole(place / ABOUT_NAME, json.dumps(about, indent=1, ensure_ascii=False) + "\n")
@@ -202,7 +212,9 @@ def _take_gpu(numbers: Any) -> None:
     import torch
 
     if count := torch.cuda.device_count():
-        os.environ["CUDA_VISIBLE_DEVICES"] = str(number % count)
+        given = os.environ.get("CUDA_VISIBLE_DEVICES")
+        names = given.split(",") if given else [str(one) for one in range(count)]
+        os.environ["CUDA_VISIBLE_DEVICES"] = names[number % count].strip()
 
 
 def _train_one(fold: _Fold, progress: bool = False) -> str:
@@ -211,8 +223,8 @@ def _train_one(fold: _Fold, progress: bool = False) -> str:
 
     try:
         result = run_plan(fold.plan, fold.machine, progress=progress)
-    except EarsightError as error:
-        return str(error)
+    except (EarsightError, RuntimeError, MemoryError) as error:  # torch says with a RuntimeError that memory ended
+        return " ".join(str(error).split())[:300] or "out of memory"
     if result.interrupted:
         raise KeyboardInterrupt
     return ""

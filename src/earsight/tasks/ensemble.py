@@ -49,18 +49,21 @@ def ensemble(
     from earsight.network.ensemble import joined
 
     whole = joined([Classifier.load(run) for run in members])
-    described = read_description(members[0])
     recorded = [read_clips(run) for run in members]
     tested = _common(recorded) if all(recorded) else ()
     test = sum(row.part == "test" for row in tested)
-    kinds = {str(read_description(run).get("split", {}).get("kind", "")) for run in members}
+    of_members = [read_description(run) for run in members]
+    kinds = {str(one.get("split", {}).get("kind", "")) for one in of_members}
     what = "every clip was heard by one of them." if tested else "which clips they heard is not known."
     sentence = f"{len(members)} networks whose answers are averaged; " + (
         f"the {test} test clips were in no member's training." if test else what
     )
+    described = of_members[0]
     split = {**described.get("split", {}), "sentence": sentence, "kind": " ".join(sorted(kinds))}
     kept = ("earsight", "recipe_name", "recipe", "data", "versions")
     facts: dict[str, Any] = {key: value for key, value in described.items() if key in kept}
+    heard = {group for one in of_members for group in one.get("data", {}).get("trained_groups", ())}
+    facts["data"] = {**facts.get("data", {}), "trained_groups": sorted(heard)}
     save_classifier(whole, place, {**facts, "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "split": split})
     if tested:
         parts = defaultdict(list)

@@ -192,6 +192,14 @@ def _unheard(
     data = described.get("data", {})
     if data.get("source") != dataset.source:  # speaker 03 of another data set is another person
         clips = [clip._replace(group="") for clip in clips]
+    elif not recorded and data.get("group_name") == dataset.group_name:
+        name = dataset.group_name
+        groups = [group for group in data.get("trained_groups", ()) if group]
+        heard = [
+            Recorded("train", Clip(Path(f"what was learned of {name} {group}"), "", group), "") for group in groups
+        ]
+        if groups:
+            warning = f"the run has no {CLIPS_NAME}: it tells the {name}s that it has heard, but not their clips"
     both = [*(row.clip for row in heard), *clips]
     sides = Split(tuple(range(len(heard))), (), tuple(range(len(heard), len(both))), "evaluate", "")
     known = dict(enumerate(row.digest for row in heard)) | {len(heard) + i: digest for i, digest in digests.items()}

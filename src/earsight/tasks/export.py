@@ -60,8 +60,8 @@ def export(
     run: a run folder, or a model of the hub by its name (user/name). out: its name; otherwise that of the run. to: an
     ONNX file, or a program of torch.export. quantize: weights and sums of 8 bits, calibrated on training clips, or
     weights of 16 bits. The file is compared with the run on clips of its test part (on noise where they are gone): it
-    is not written where a logit differs by ``LARGEST_DIFFERENCE`` or more, or, with fewer bits, where the answers can't
-    be compared. Raises EarsightError.
+    is not written where a logit differs by ``LARGEST_DIFFERENCE`` or more; of fewer bits the accuracy is measured
+    instead, where the run's validation clips are there. Raises EarsightError.
     """
     ending = ".onnx" if to == "onnx" else ".pt2"
     beside = Path(Path(run).name) if is_hub_name(run) else Path(run)

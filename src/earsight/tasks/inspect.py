@@ -56,7 +56,7 @@ class Inspection:
     @property
     def contradicting(self) -> list[list[Clip]]:
         """Those of ``identical`` whose labels differ."""
-        return [clips for clips in self.identical if len({frozenset(_labels(clip)) for clip in clips}) > 1]
+        return [clips for clips in self.identical if len({frozenset(clip.labels) for clip in clips}) > 1]
 
     @property
     def truncated(self) -> list[Failure]:
@@ -65,7 +65,7 @@ class Inspection:
 
     def counts(self) -> dict[str, int]:
         """Clips of each class, in the order of the labels."""
-        found = Counter(label for clip in self.dataset.clips for label in _labels(clip))
+        found = Counter(label for clip in self.dataset.clips for label in clip.labels)
         return {label: found[label] for label in self.dataset.labels}
 
     def _pairs(self) -> list[tuple[Clip, SoundFacts]]:
@@ -99,7 +99,7 @@ class Inspection:
             "short": _names(self.short),
             "identical": [_names(clips) for clips in self.identical],
             "contradicting": [
-                [{"path": clip.name, "label": ";".join(_labels(clip)) or "none"} for clip in clips]
+                [{"path": clip.name, "label": ";".join(clip.labels) or "none"} for clip in clips]
                 for clips in self.contradicting
             ],
             "truncated": _reasons(self.truncated),
@@ -168,10 +168,6 @@ def _names(clips: Sequence[Clip]) -> list[str]:
 
 def _reasons(failures: Sequence[Failure]) -> list[dict[str, str]]:
     return [{"path": str(failure.path), "reason": failure.reason} for failure in failures]
-
-
-def _labels(clip: Clip) -> tuple[str, ...]:
-    return clip.labels
 
 
 def about(name: str) -> dict[str, str]:

@@ -8,7 +8,7 @@ import numpy as np
 from earsight.audio.load import load_waveform, middle_crop
 from earsight.audio.settings import AudioSettings
 from earsight.dataset.clip import fold_order
-from earsight.errors import MissingExtraError
+from earsight.errors import DecodeError, MissingExtraError
 from earsight.extras import check
 from earsight.files import write_whole
 from earsight.mel.settings import MelSettings
@@ -135,11 +135,16 @@ def _mel_images(work: Path, inspection: Inspection) -> list[FigureEntry]:
         if not pairs:
             continue
         clip = inspection.clips[sorted(pairs)[len(pairs) // 2][1]]
-        waveform = load_waveform(clip.path, audio, clip.start_s or 0.0, clip.end_s)
+        try:
+            waveform = load_waveform(clip.path, audio, clip.start_s or 0.0, clip.end_s)
+        except DecodeError:  # a rate that can't be right; the page says so elsewhere
+            continue
         with torch.inference_mode():
             spectrum = front_end(torch.from_numpy(middle_crop(waveform, audio))[None])
         images.append(decibels(spectrum, mel.power)[0, 0].numpy())
         titles.append(", ".join(clip.labels))
+    if not images:
+        return []
     hz = mel_edges_hz(mel, audio.rate_hz)[1:-1]
     hop_s = mel.hop_length / audio.rate_hz
     drawn = draw_image_grid(work / "mel.png", np.stack(images), titles, hop_s=hop_s, mel_hz=hz)

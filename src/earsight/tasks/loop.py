@@ -25,7 +25,7 @@ from earsight.network.classifier import Classifier
 from earsight.network.optimizer import learning_rate
 from earsight.scores.kinds import AnyMetrics, measure, of_choice
 from earsight.settings import differences
-from earsight.tasks.averaging import best_epochs, forget_epochs, keep_epoch, mean_of_epochs
+from earsight.tasks.averaging import best_epochs, keep_epoch, mean_of_epochs
 from earsight.tasks.decoded import Decoded
 from earsight.tasks.devices import any_of, summed
 from earsight.tasks.interrupt import between_steps
@@ -261,9 +261,9 @@ def _average(
     """Keep the mean of the best epochs, where it is no worse on the validation clips than the best of them; otherwise
     the epoch of ``kept_epoch`` stays."""
     epochs = best_epochs(_scores(done), plan.recipe.average_best)
-    learner.fabric.barrier()  # the first process has written them
+    run = Path(learner.fabric.broadcast(str(plan.run)))  # of the first process, which has written them
     with learner.scored() as scored:
-        scored.network.load_state_dict(mean_of_epochs(plan.run, epochs))
+        scored.network.load_state_dict(mean_of_epochs(run, epochs))
         valid, best = _validate(learner.fabric, scored, decoded, plan, done), max(_scores(done))
         reached, _ = of_choice(valid)
         better = reached >= best
@@ -272,10 +272,8 @@ def _average(
             f"{'the mean' if better else f'epoch {done.best_epoch}'} is kept"
         )
         done.mean_of_epochs = epochs if better else []
-        if learner.fabric.is_global_zero:
-            if better:
-                save_classifier(scored, plan.run, {**facts, "epoch": epochs[-1], "mean_of_epochs": epochs})
-            forget_epochs(plan.run)
+        if better and learner.fabric.is_global_zero:
+            save_classifier(scored, plan.run, {**facts, "epoch": epochs[-1], "mean_of_epochs": epochs})
 
 
 def share_buffers(network: torch.nn.Module) -> None:
@@ -312,9 +310,11 @@ def _keep_state(plan: Plan, learner: Learner, done: Progressed, machine: Mapping
         "recipe": plan.recipe.model_dump(),
         "split": plan.split.kind,
         "clips": len(plan.dataset.clips),
+        "division": plan.division,
         "network": learner.classifier.network.state_dict(),
         "mean": learner.mean.module.state_dict() if learner.mean else {},
         "optimizer": learner.optimizer.state_dict(),
+        "precision": learner.fabric.strategy.precision.state_dict(),
         "history": [asdict(row) for row in done.history],
         "best_epoch": done.best_epoch,
     }
@@ -337,7 +337,10 @@ def read_state(plan: Plan, machine: Mapping[str, Any]) -> dict[str, Any] | None:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         history = [Epoch(**row) for row in state["history"]]
-        recipe, split, clips = dict(state["recipe"]), state["split"], state["clips"]
+        recipe, split, clips, division = (
+            dict(state["recipe"]),
+            *(state[key] for key in ("split", "clips", "division")),
+        )
         before = dict(state["machine"])
         whole = bool(history) and isinstance(state["best_epoch"], int) and {"network", "optimizer"} <= state.keys()
     except Exception as error:  # a file of any content: whatever its reader raises
@@ -348,6 +351,8 @@ def read_state(plan: Plan, machine: Mapping[str, Any]) -> dict[str, Any] | None:
     changed += differences(_shapes(machine), before)
     changed += [f"split was {split}, is {plan.split.kind}"] if split != plan.split.kind else []
     changed += [f"there were {clips} clips, are {len(plan.dataset.clips)}"] if clips != len(plan.dataset.clips) else []
+    if not changed and division != plan.division:
+        changed = ["other names, labels, groups or parts of the clips"]
     if changed:
         raise TrainingError(f"can't resume {plan.run} with other settings: {'; '.join(changed)}; give the same ones")
     return {**state, "history": history}
@@ -357,6 +362,7 @@ def _restore(state: dict[str, Any], learner: Learner, run: Path) -> Progressed:
     try:
         learner.classifier.network.load_state_dict(state["network"])
         learner.optimizer.load_state_dict(state["optimizer"])
+        learner.fabric.strategy.precision.load_state_dict(state["precision"])
         if learner.mean is not None:
             learner.mean.module.load_state_dict(state["mean"])
     except (RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:

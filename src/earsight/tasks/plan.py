@@ -5,6 +5,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import xxhash
+
 from earsight import extras
 from earsight.dataset.clip import PARTS, DataSet, Failure
 from earsight.dataset.leaks import Policy, find_leaks, settle
@@ -39,6 +41,12 @@ class Plan:
     strict: bool = False
     resume: bool = False
     store: bool = True
+
+    @property
+    def division(self) -> str:
+        """A digest of the clips, their labels and groups, and of the part that each is in."""
+        parts = [getattr(self.split, part) for part in PARTS]
+        return xxhash.xxh3_64(f"{self.dataset.digest} {parts}".encode()).hexdigest()
 
     @property
     def multilabel(self) -> bool:

@@ -1,5 +1,6 @@
 """predict: a run folder, or an exported file without torch, and recordings → what is heard, whole or by windows."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -111,7 +112,8 @@ class Sliding:
                 f"--window {self.window_s:g} is longer than the {audio.crop_s:g} s that the network hears; "
                 f"pass --window {audio.crop_s:g}, or less"
             )
-        hop_s = max(1, round(self.hop_s * audio.rate_hz)) / audio.rate_hz
+        shortest = math.ceil(_SHORTEST_HOP_S * audio.rate_hz)
+        hop_s = max(shortest, round(self.hop_s * audio.rate_hz)) / audio.rate_hz
         return Sliding(max(hop_s, round(self.window_s * audio.rate_hz) / audio.rate_hz), hop_s)
 
 

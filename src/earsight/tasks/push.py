@@ -77,7 +77,7 @@ def _write(run: Path, place: Path, name: str, licence: str | None, onnx: str | P
         text = Card(name, public, numbers, licence, ONNX_NAME if onnx else "").text()
     except (KeyError, TypeError, ValueError, AttributeError, extras.require("jinja2").UndefinedError) as error:
         raise ModelError(f"{run / METRICS_NAME} is damaged ({error}); restore it, or evaluate the run anew") from error
-    exported = _exported(Path(onnx), described) if onnx else None
+    exported = _exported(Path(onnx), public) if onnx else None
     place.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(run / WEIGHTS_NAME, place / WEIGHTS_NAME)
     texts = {SETTINGS_NAME: _json(public), CARD_NAME: text}

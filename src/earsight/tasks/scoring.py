@@ -40,7 +40,7 @@ def score(
     classifier.train(was_training)
     clips = [store.clips[i] for i in indices]
     labels, truth = classifier.labels, label_rows(clips, classifier.labels)
-    paths, groups = tuple(str(clip.path) for clip in clips), tuple(clip.group for clip in clips)
+    paths, groups = tuple(clip.name for clip in clips), tuple(clip.group for clip in clips)
     if classifier.multilabel:
         predicted = probabilities >= np.array(classifier.thresholds)
         return MultiPredictions(labels, paths, truth, probabilities, predicted, groups)

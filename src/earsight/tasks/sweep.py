@@ -10,10 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import xxhash
-
 from earsight import extras
-from earsight.dataset.clip import DataSet
 from earsight.dataset.leaks import Policy
 from earsight.dataset.split import check_kind
 from earsight.errors import DataError, DecodeError, EarsightError, SettingsError, TrainingError
@@ -183,25 +180,8 @@ def _about(space: Space, plans: Sequence[Plan], prune: bool) -> dict[str, Any]:
         "leaks": plan.leaks,
         "prune": prune,
         "clips": len(plan.dataset.clips),
-        "names, labels and groups": _digest(plan.dataset),
+        "names, labels and groups": plan.dataset.digest,
     }
-
-
-def _digest(dataset: DataSet) -> str:
-    """Of what the clips are called, and not of where they lie."""
-    told = xxhash.xxh3_64()
-    for clip in dataset.clips:
-        facts = (
-            clip.path.name,
-            clip.group,
-            clip.fold,
-            str(clip.start_s),
-            str(clip.end_s),
-            clip.label,
-            *clip.more_labels,
-        )
-        told.update("\0".join((*facts, "")).encode(errors="surrogateescape"))
-    return told.hexdigest()
 
 
 def _check_folder(place: Path, about: Mapping[str, Any], resume: bool) -> bool:

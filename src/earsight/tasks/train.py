@@ -169,10 +169,12 @@ def run_plan(
             )
         if done.interrupted or not tested or not fabric.is_global_zero:
             return TrainResult(plan.run, None, None, done.best_epoch, decoded.split, done.interrupted)
+        from earsight.tasks.averaging import forget_epochs
         from earsight.tasks.finish import finish
 
         test, valid = finish(plan, decoded, done, facts, fabric.device)
         (plan.run / STATE_NAME).unlink(missing_ok=True)
+        forget_epochs(plan.run)
         return TrainResult(plan.run, test, valid, done.best_epoch, decoded.split, False)
 
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 MOST_AT_ONCE = 16
 """Recordings that are received or answered at once; whoever comes then is told to come again."""
 _LONGEST_S = 600.0  # of a recording that is answered as a whole: 115 MB at 48 kHz
-_MOST_ROWS = 100_000  # of one answer that is sent as a whole
+_MOST_ROWS, _MOST_NUMBERS = 100_000, 2_000_000  # of one answer that is sent as a whole
 _STALLED_S = 30.0  # without a byte of a recording
 _TYPES = {"html": "text/html", "js": "text/javascript", "css": "text/css"}
 _LINES = "application/x-ndjson"
@@ -230,10 +230,11 @@ def create_app(
                 streamed = True
                 return Streamed(_lines(first, found), done)
             rows = [first]
+            most = min(_MOST_ROWS, _MOST_NUMBERS // len(model.labels))
             while (row := await found.step()) is not None:
                 rows.append(row)
-                if len(rows) > _MOST_ROWS:
-                    raise Refused(413, f"more than {_MOST_ROWS:,} rows; take a longer hop, or Accept: {_LINES}")
+                if len(rows) > most:
+                    raise Refused(413, f"more than {most:,} rows; take a longer hop, or Accept: {_LINES}")
             return JSONResponse(rows[0] if sliding is None else {"rows": rows})
         except ClientDisconnect:
             return fastapi.Response(status_code=400)  # nobody reads it

@@ -161,7 +161,8 @@ def test_the_group_comes_from_a_pattern(tmp_path: Path) -> None:
         "bert_1.wav": "bert",
         "anna_2.wav": "anna",
     }
-    assert read_dataset(tmp_path, group_pattern=r"anna|bert").groups == ("anna", "bert")
+    found = read_dataset(tmp_path, group_pattern=r"anna|bert")
+    assert (found.groups, found.group_name) == (("anna", "bert"), "group")
     with pytest.raises(DataError, match=r"finds no group in 1 of 3 names: dog/bert_1\.wav"):
         read_dataset(tmp_path, group_pattern="anna")
     with pytest.raises(SettingsError, match="not a regular expression"):

@@ -38,7 +38,7 @@ def regroup(dataset: DataSet, root: Path, pattern: str) -> DataSet:
         raise DataError(
             f"--group-pattern {pattern!r} finds no group in {len(missed)} of {len(dataset.clips)} names: {shown}"
         )
-    return replace(dataset, clips=tuple(clips))
+    return replace(dataset, clips=tuple(clips), group_name="group")
 
 
 def _below(path: str, root: Path) -> str:

@@ -36,7 +36,7 @@ async function whole(blob, name) {
 
 /** Windows and events, row by row as they are found. */
 async function windows(blob, name, each) {
-  const asked = new URLSearchParams({ name, window: model.crop_s, hop: model.crop_s / 3, events: true });
+  const asked = new URLSearchParams({ name, window: model.crop_s, events: true });
   const answered = await fetch(`api/predict?${asked}`, {
     method: "POST", body: blob, headers: { Accept: "application/x-ndjson" },
   });
