@@ -258,7 +258,7 @@ def test_an_exported_file_lies_beside_and_answers_as_before(
     (tmp_path / "run" / "model.json").write_text(json.dumps(described | {"network": network}))
     export(tmp_path / "run", tmp_path / "own.onnx")
     push(tmp_path / "run", "me/voices", onnx=tmp_path / "own.onnx", out=tmp_path / "own")
-    assert (tmp_path / "out" / "model.onnx").read_bytes() == (tmp_path / "own.onnx").read_bytes()
+    assert (tmp_path / "own" / "model.onnx").read_bytes() == (tmp_path / "own.onnx").read_bytes()
     with pytest.raises(SettingsError, match="no such file: --onnx"):
         push(home / "run", "me/voices", onnx=tmp_path / "none.onnx", out=tmp_path / "out")
 
