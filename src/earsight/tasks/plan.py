@@ -3,6 +3,7 @@
 import math
 import time
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import xxhash
@@ -42,7 +43,7 @@ class Plan:
     resume: bool = False
     store: bool = True
 
-    @property
+    @cached_property
     def division(self) -> str:
         """A digest of the clips, their labels and groups, and of the part that each is in."""
         parts = [getattr(self.split, part) for part in PARTS]
