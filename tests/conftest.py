@@ -1,19 +1,30 @@
 """Real recordings and weights where they lie, small recordings made on the spot everywhere else."""
 
+import contextlib
+import io
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import soundfile
+
+if TYPE_CHECKING:
+    from earsight.tasks.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("EARSIGHT_DATA") or ROOT.parent / "shared" / "data")
 
 
 def pytest_configure() -> None:
-    """Of several workers each has its own cores: threads of one would wait for those of another."""
+    """Of several workers each has its own cores: threads of one would wait for those of another. And what is imported
+    is compiled once, not in each of the many processes that tests start."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
     count, worker = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")), os.environ.get("PYTEST_XDIST_WORKER", "gw0")
     if count > 1 and hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))
@@ -58,6 +69,30 @@ def esc10() -> Path:
 @pytest.fixture(scope="session")
 def lite0_weights() -> Path:
     return _needed(DATA.parent / "weights" / "tf_efficientnet_lite0.in1k.fp16.safetensors")
+
+
+def called(*arguments: object, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
+    """The command in this process, which has torch imported: for what needs no process of its own."""
+    from earsight.__main__ import main
+
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
+    with contextlib.ExitStack() as stack:
+        for entered in (contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), contextlib.chdir(cwd or ".")):
+            stack.enter_context(entered)
+        end = stack.enter_context(pytest.raises(SystemExit))
+        main([*map(str, arguments)])
+    said = [stream.buffer.getvalue().decode() for stream in (out, err)]  # type: ignore[attr-defined]
+    return subprocess.CompletedProcess(arguments, int(end.value.code or 0), *said)
+
+
+def learned(data: Path, settings: "Recipe", out: Path, *, split: str = "auto", resume: bool = False) -> Path:
+    """The run folder of a training that is not scored: for tests of the weights alone."""
+    from earsight.tasks.devices import Machine
+    from earsight.tasks.plan import plan_training
+    from earsight.tasks.train import run_plan
+
+    plan = plan_training(data, settings, split_kind=split, out=out, resume=resume)
+    return run_plan(plan, Machine(threads=1), tested=False).run
 
 
 def lay(root: Path, *names: str) -> Path:

@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from tests.conftest import tone
+from tests.conftest import called, tone
 
 TINY = ["--model", "test_efficientnet", "--no-pretrained", "--epochs", "1", "--audio.crop-s", "0.5", "--threads", "1"]
 
@@ -28,7 +29,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
             path = folder / "data" / label / f"{number}.wav"
             path.parent.mkdir(parents=True, exist_ok=True)
             soundfile.write(path, tone(hz + 10 * number, 0.5), 16000)
-    done = earsight("train", folder / "data", "--out", folder / "run", *TINY)
+    done = called("train", folder / "data", "--out", folder / "run", *TINY)
     assert done.returncode == 0, done.stderr
     assert "12 clips from 12 files, 2 classes (8 train / 2 valid / 2 test)" in done.stderr
     assert "epoch   1/1" in done.stderr
@@ -52,27 +53,27 @@ def test_predict_writes_json_lines_when_piped_and_goes_on_after_a_bad_file(run: 
 
 def test_json_is_json_in_a_file_of_any_name(run: Path, tmp_path: Path) -> None:
     path = run / "data" / "low" / "0.wav"
-    done = earsight("predict", run / "run", path, "--json", "--out", tmp_path / "answers.csv")
+    done = called("predict", run / "run", path, "--json", "--out", tmp_path / "answers.csv")
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "answers.csv").read_text())["path"] == str(path)
 
 
 def test_bench_refuses_a_batch_size_where_it_looks_for_one() -> None:
-    done = earsight("bench", "--find-batch-size", "--batch-size", "8")
+    done = called("bench", "--find-batch-size", "--batch-size", "8")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "leave out --batch-size" in done.stderr
 
 
 def test_evaluate_prints_a_table_or_json(run: Path) -> None:
-    table = earsight("evaluate", run / "run")
+    table = called("evaluate", run / "run")
     assert table.returncode == 0
     assert "accuracy" in table.stdout
     assert "support" in table.stdout
-    values = json.loads(earsight("evaluate", run / "run", run / "data", "--leaks", "allow", "--json").stdout)
+    values = json.loads(called("evaluate", run / "run", run / "data", "--leaks", "allow", "--json").stdout)
     assert values["clips"] == 12
     assert [row["support"] for row in values["per_class"]] == [6, 6]
     assert values["caveat"] == "with leaks"
-    refused = earsight("evaluate", run / "run", run / "data")
+    refused = called("evaluate", run / "run", run / "data")
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
     assert "identical audio" in refused.stderr
 
@@ -120,7 +121,9 @@ def test_evaluate_prints_a_table_or_json(run: Path) -> None:
     ],
 )
 def test_refusals_are_one_line_and_exit_code_2(run: Path, arguments: list[str], message: str) -> None:
-    done = earsight(*(a.format(data=run / "data", run=run / "run") for a in arguments), cwd=run)
+    # Bytes that are no text come from outside alone.
+    real = arguments == ["train", "absent"] or "\udce9" in arguments[-1]
+    done = (earsight if real else called)(*(a.format(data=run / "data", run=run / "run") for a in arguments), cwd=run)
     assert done.returncode == 2, done.stderr
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith("earsight: ")
@@ -145,7 +148,7 @@ def test_version() -> None:
 
 def test_a_test_speakers_file_under_a_training_speakers_name_is_refused(ravdess: Path, tmp_path: Path) -> None:
     copy = tmp_path / "ravdess"
-    for path in ravdess.rglob("*.flac"):
+    for path in ravdess.rglob("*-01-??.flac"):  # what was said for the first time
         link = copy / path.parent.name / path.name
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(path)
@@ -153,7 +156,7 @@ def test_a_test_speakers_file_under_a_training_speakers_name_is_refused(ravdess:
     (copy / "Actor_01" / heard).unlink()
     (copy / "Actor_01" / heard).symlink_to(ravdess / "Actor_14" / stolen)
     quick = ("--model", "test_efficientnet", "--no-pretrained", "--epochs", "1", "--out", tmp_path / "run")
-    done = earsight("train", copy, "--split", "luna5:0", *quick)
+    done = called("train", copy, "--split", "luna5:0", *quick)
     assert done.returncode == 2
     last = done.stderr.splitlines()[-1]
     assert last.startswith("earsight: 1 leak between what it learns from and what scores it")
@@ -163,22 +166,22 @@ def test_a_test_speakers_file_under_a_training_speakers_name_is_refused(ravdess:
 
 
 def test_data_inspect_prints_text_or_json(run: Path) -> None:
-    text = earsight("data", "inspect", run / "data")
+    text = called("data", "inspect", run / "data")
     assert (text.returncode, text.stderr) == (0, "")
     assert "12 clips from 12 files · 2 classes · no groups known" in text.stdout
     page = run / "page.html"
-    values = json.loads(earsight("data", "inspect", run / "data", "--json", "--html", page).stdout)
+    values = json.loads(called("data", "inspect", run / "data", "--json", "--html", page).stdout)
     assert values["classes"] == {"high": 6, "low": 6}
     assert page.read_text().startswith("<!doctype html>")
 
 
 def test_a_split_that_is_shown_can_be_trained_on(run: Path, tmp_path: Path) -> None:
     table = tmp_path / "split.csv"
-    shown = earsight("data", "split", run / "data", "--split", "random:0.3", "--seed", "5", "--out", table)
+    shown = called("data", "split", run / "data", "--split", "random:0.3", "--seed", "5", "--out", table)
     assert shown.returncode == 0, shown.stderr
     assert ["clips", "6", "2", "4"] in [line.split() for line in shown.stdout.splitlines()]
     assert "leaks between the sides by name, group or span: none" in shown.stdout
-    again = earsight("data", "split", table, "--split", "column:part")
+    again = called("data", "split", table, "--split", "column:part")
     assert shown.stdout.split("\n\n")[1] == again.stdout.split("\n\n")[1]
 
 
@@ -187,21 +190,21 @@ def test_a_table_or_page_is_replaced_only_when_asked_and_never_a_file_of_the_dat
     for path in (table, page):
         path.write_text("mine")
     asked = ("data", "split", run / "data", "--out", table)
-    refused = earsight(*asked)
+    refused = called(*asked)
     assert (refused.returncode, refused.stdout, table.read_text()) == (2, "", "mine")
-    assert earsight(*asked, "--overwrite").returncode == 0
+    assert called(*asked, "--overwrite").returncode == 0
     assert table.read_text().startswith("part,path,label,")
-    again = earsight("data", "split", table, "--split", "column:part", "--out", table, "--overwrite")
+    again = called("data", "split", table, "--split", "column:part", "--out", table, "--overwrite")
     assert (again.returncode, again.stderr.count("\n")) == (2, 1)
-    assert earsight("data", "inspect", run / "data", "--html", page).returncode == 2
+    assert called("data", "inspect", run / "data", "--html", page).returncode == 2
     assert page.read_text() == "mine"
-    assert earsight("data", "inspect", run / "data", "--html", page, "--overwrite").returncode == 0
+    assert called("data", "inspect", run / "data", "--html", page, "--overwrite").returncode == 0
     assert page.read_text().startswith("<!doctype html>")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["page.html", "split.csv"]
 
 
 def test_the_next_command_is_shown_where_it_works(run: Path, tmp_path: Path) -> None:
-    whole = earsight("data", "split", run / "data", "--split", "none", "--out", tmp_path / "my whole.csv")
+    whole = called("data", "split", run / "data", "--split", "none", "--out", tmp_path / "my whole.csv")
     assert whole.stdout.splitlines()[-1] == f"try:   earsight train '{tmp_path}/my whole.csv' --split none"
 
 
@@ -240,25 +243,25 @@ def test_a_reader_that_goes_away_is_no_error(arguments: list[str]) -> None:
 
 
 def test_data_list_knows_the_sources_with_their_licences() -> None:
-    rows = {row["name"]: row for row in json.loads(earsight("data", "list", "--json").stdout)}
+    rows = {row["name"]: row for row in json.loads(called("data", "list", "--json").stdout)}
     assert rows["ravdess"]["licence"] == "CC BY-NC-SA 4.0"
     assert rows["ravdess"]["downloaded"] is False
-    text = earsight("data", "list").stdout
+    text = called("data", "list").stdout
     assert all(name in text for name in rows)
 
 
 def test_the_cache_of_decoded_recordings_is_shown_and_cleared(run: Path, tmp_path: Path) -> None:
     train = ("train", run / "data", *TINY)
-    first = earsight(*train, "--out", tmp_path / "first")
+    first = called(*train, "--out", tmp_path / "first")
     assert "12 clips, 0.1 min, 12 decoded now" in first.stderr
-    assert "12 clips, 0.1 min, 0 decoded now" in earsight(*train, "--out", tmp_path / "second").stderr
-    assert "12 decoded now" in earsight(*train, "--no-store", "--out", tmp_path / "third").stderr
+    assert "12 clips, 0.1 min, 0 decoded now" in called(*train, "--out", tmp_path / "second").stderr
+    assert "12 decoded now" in called(*train, "--no-store", "--out", tmp_path / "third").stderr
     weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("first", "second", "third")]
     assert weights[0] == weights[1] == weights[2]  # with the store and without it, bit for bit
-    shown = earsight("data", "cache").stdout
+    shown = called("data", "cache").stdout
     assert "0.2 MB of decoded recordings" in shown
-    assert "removed" in earsight("data", "cache", "--clear").stdout
-    after = earsight("data", "cache").stdout
+    assert "removed" in called("data", "cache", "--clear").stdout
+    after = called("data", "cache").stdout
     assert "store: 0.0 MB of decoded recordings" in after
     assert "downloads: 0.0 MB of downloads" in after
 
@@ -277,26 +280,26 @@ def test_folds_are_trained_and_two_of_them_compared(tones: Path, tmp_path: Path)
     )
     folds = ("--folds", "group:2", "--group-pattern", r"(\d)\.wav$", "--accelerator", "cpu")
     for name, seed in (("one", "0"), ("two", "5")):
-        done = earsight("crossval", tones, *folds, *quick, "--out", tmp_path / name, "--seed", seed)
+        done = called("crossval", tones, *folds, *quick, "--out", tmp_path / name, "--seed", seed)
         assert done.returncode == 0, done.stderr
         lines = done.stdout.splitlines()
-        assert lines[0].startswith(f"group:2:0  seed {seed}  accuracy 0.")
+        assert re.match(rf"group:2:0  seed {seed}  accuracy [01]\.\d", lines[0])
         assert [line.split()[0] for line in lines[4:7]] == ["accuracy", "UAR", "macro-F1"]
         assert "95 % by groups" in lines[4]
         assert lines[-1] == f"report: {tmp_path / name / 'report.html'}"
-    again = earsight("crossval", tones, *folds, *quick, "--out", tmp_path / "one", "--resume")
+    again = called("crossval", tones, *folds, *quick, "--out", tmp_path / "one", "--resume")
     assert "2 of them finished before" in again.stderr
-    found = earsight("compare", tmp_path / "one", tmp_path / "two")
+    found = called("compare", tmp_path / "one", tmp_path / "two")
     assert found.stdout.startswith("24 clips that both have scored, 10 groups drawn again")
-    told = json.loads(earsight("compare", tmp_path / "one", tmp_path / "two", "--json").stdout)
+    told = json.loads(called("compare", tmp_path / "one", tmp_path / "two", "--json").stdout)
     scores = [json.loads((tmp_path / name / "metrics.json").read_text())["accuracy"]["mean"] for name in ("one", "two")]
     assert [told["scores"]["accuracy"][which] for which in "ab"] == scores
-    nothing = earsight("compare", tmp_path / "one", tones)
+    nothing = called("compare", tmp_path / "one", tones)
     assert (nothing.returncode, nothing.stdout) == (2, "")
     assert "no predictions in it; give a run that was trained to its end" in nothing.stderr
 
 
 def test_an_argument_that_a_shell_left_empty_is_refused() -> None:
-    done = earsight("data", "inspect", "")
+    done = called("data", "inspect", "")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("earsight: an argument is empty")

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import earsight as es
 
@@ -47,11 +48,12 @@ def test_importing_is_light() -> None:
     assert not imported_by("import earsight as es; es.EarsightError") & set(HEAVY)
 
 
-def test_help_and_refusals_import_nothing_heavy() -> None:
+def test_help_and_refusals_import_nothing_heavy(tmp_path: Path) -> None:
     run = "from earsight.__main__ import main\ntry:\n    main({arguments})\nexcept SystemExit: pass"
     for arguments in (["--help"], ["train", "--help"], ["train", "absent"], ["train", "x", "--epochs", "0"]):
         assert not imported_by(run.format(arguments=arguments)) & (set(HEAVY) - {"numpy", "soundfile"})
     assert "numpy" not in imported_by(run.format(arguments=["--help"]))
+    assert not imported_by(run.format(arguments=["predict", str(tmp_path), "a.wav"])) & {"torch", "timm", "onnxruntime"}
 
 
 def test_recipe_and_data_need_no_torch() -> None:

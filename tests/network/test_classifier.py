@@ -10,8 +10,9 @@ from earsight.audio.load import load_waveform
 from earsight.audio.settings import AudioSettings
 from earsight.errors import DecodeError, ModelError, SettingsError
 from earsight.mel.settings import MelSettings
-from earsight.network.checkpoint import read_description, save_classifier
+from earsight.network.checkpoint import save_classifier
 from earsight.network.classifier import Classifier
+from earsight.network.description import read_description
 from earsight.network.settings import NetworkSettings
 from tests.conftest import tone
 

@@ -3,8 +3,6 @@
 import functools
 import http.server
 import os
-import subprocess
-import sys
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -19,7 +17,7 @@ from earsight.dataset.walk import cache_folder, store_folder
 from earsight.errors import DataError, SettingsError
 from earsight.tasks.data import check_output, divide, downloaded, get, kept_in_cache
 from earsight.terminal import division_lines
-from tests.conftest import lay, tone
+from tests.conftest import called, lay, tone
 
 
 @pytest.fixture
@@ -103,10 +101,17 @@ def test_a_folder_of_that_name_goes_before_a_download(tmp_path: Path, monkeypatc
     assert not downloaded_folder("esc50").exists()
 
 
+def test_downloads_are_cleared_when_asked_for_alone(tmp_path: Path) -> None:
+    kept = lay(cache_folder(), "downloads/esc50/a.zip", "data/esc50/audio/1.wav", "unpacked/x/1.wav")
+    assert called("data", "cache", "--clear").returncode == 0
+    assert sorted(path.name for path in kept.rglob("*") if path.is_file()) == ["1.wav", "a.zip"]
+    assert called("data", "cache", "--clear", "--downloads").returncode == 0
+    assert not list((kept / "downloads").rglob("*.zip"))
+
+
 def test_train_downloads_a_known_name_at_first_use(mirror: str, tmp_path: Path) -> None:
     quick = ["--model", "test_efficientnet", "--no-pretrained", "--epochs", "1", "--audio.crop-s", "0.4"]
-    command = [sys.executable, "-m", "earsight", "train", "esc50", *quick, "--threads", "1", "--out", "run"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=dict(os.environ))
+    done = called("train", "esc50", *quick, "--threads", "1", "--out", "run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "licence: CC BY-NC 3.0" in done.stderr
     assert "30 clips from 30 files, 2 classes, 30 recordings (19 train / 5 valid / 6 test)" in done.stderr

@@ -2,8 +2,6 @@
 
 import csv
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +15,7 @@ from earsight.scores.predictions import read_csv
 from earsight.tasks.crossval import crossval
 from earsight.tasks.ensemble import ensemble
 from earsight.tasks.train import train
-from tests.conftest import write_tones
+from tests.conftest import called, write_tones
 from tests.tasks.test_train import recipe
 
 
@@ -58,8 +56,7 @@ def test_it_is_the_mean_of_the_log_probabilities_of_its_members(runs: Path, tmp_
 
 def test_the_folds_of_a_cross_validation_leave_no_test_clip(tones: Path, tmp_path: Path) -> None:
     crossval(tones, folds="group:2", recipe=recipe(epochs=1), out=tmp_path / "cv", group_pattern=r"(\d)\.wav")
-    command = [sys.executable, "-m", "earsight", "ensemble", tmp_path / "cv", "--out", tmp_path / "whole"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = called("ensemble", tmp_path / "cv", "--out", tmp_path / "whole")
     assert "every clip was heard by one of them" in done.stdout
     parts = [row["part"] for row in csv.DictReader((tmp_path / "whole" / "clips.csv").open())]
     assert len(parts) == 24

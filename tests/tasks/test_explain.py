@@ -1,7 +1,5 @@
 """A tone planted in noise: what the picture marks must lie on it."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +12,7 @@ from earsight.errors import SettingsError
 from earsight.network.classifier import Classifier
 from earsight.tasks.explain import explain, explain_waveform
 from earsight.tasks.train import train
-from tests.conftest import tone
+from tests.conftest import called, tone
 from tests.tasks.test_train import recipe
 
 RATE_HZ, LENGTH_S, BURST_S = 16000, 2.0, 0.25
@@ -93,12 +91,7 @@ def test_what_was_cut_off_is_explained_as_far_as_it_goes(run: Path, tmp_path: Pa
     path = tmp_path / "half.flac"
     soundfile.write(path, planted(3000.0, 0.5, 1), RATE_HZ)
     path.write_bytes(path.read_bytes()[:-20000])
-    done = subprocess.run(
-        [sys.executable, "-m", "earsight", "explain", run, path, "--label", "high"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
+    done = called("explain", run, path, "--label", "high", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stdout.startswith("high ")
     assert (done.stderr.count("\n"), "as far as it goes: " in done.stderr) == (1, True)

@@ -30,7 +30,6 @@ AUDIO, MEL = AudioSettings(crop_s=0.8), MelSettings(n_mels=80)
 
 QUICK = {
     "ConvNeXt": "test_convnext",
-    "EfficientNet": "test_efficientnet",
     "ResNet": "test_resnet",
     "ViT": "test_vit",
 }
@@ -50,6 +49,7 @@ SMALL = {
     "DenseNet": "densenet121",
     "EVA": "eva02_tiny_patch14_224",
     "EdgeNeXt": "edgenext_xx_small",
+    "EfficientNet": "test_efficientnet",
     "EfficientFormer v2": "efficientformerv2_s0",
     "EfficientViT (MIT)": "efficientvit_b0",
     "EfficientViT (MSRA)": "efficientvit_m0",

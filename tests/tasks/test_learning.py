@@ -21,7 +21,7 @@ from earsight.tasks.banks import check_banks, read_bank
 from earsight.tasks.devices import Machine
 from earsight.tasks.learner import Learner
 from earsight.tasks.train import train
-from tests.conftest import tone
+from tests.conftest import learned, tone
 from tests.tasks.test_train import recipe, same, weights
 
 
@@ -91,7 +91,7 @@ def test_class_weights_let_every_class_count_the_same(tmp_path: Path, monkeypatc
     monkeypatch.setattr(Learner, "of", look)
     data = lopsided(tmp_path / "data", 12, 4)
     for loss in ({"class_weights": "balanced"}, {}):
-        train(data, recipe=recipe(epochs=1, loss=loss), out=tmp_path / str(len(seen)), split="none", threads=1)
+        learned(data, recipe(epochs=1, loss=loss), tmp_path / str(len(seen)), split="none")
     assert seen[1] is None
     assert seen[0].tolist() == pytest.approx([16 / 2 / 12, 16 / 2 / 4])
 
@@ -152,6 +152,22 @@ def test_a_run_keeps_the_mean_of_its_best_epochs_where_it_is_no_worse(tones: Pat
     assert told["mean_of_epochs"] == described["mean_of_epochs"]
     named = ", ".join(map(str, described["mean_of_epochs"]))
     assert f"30, kept: the mean of epochs {named}" in (tmp_path / "run" / "report.html").read_text()
+    assert not (tmp_path / "run" / "best-epochs").exists()
+
+
+def test_the_mean_of_the_best_epochs_is_not_kept_where_it_is_worse(
+    tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def spoilt(run: Path, epochs: list[int]) -> dict[str, torch.Tensor]:
+        return {name: -value if "classifier" in name else value for name, value in mean_of_epochs(run, epochs).items()}
+
+    monkeypatch.setattr(loop, "mean_of_epochs", spoilt)
+    result = train(tones, recipe=recipe(epochs=8, average_best=3), out=tmp_path / "run", threads=1)
+    told = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    described = json.loads((tmp_path / "run" / "model.json").read_text())
+    assert "mean_of_epochs" not in {*told, *described}
+    assert described["epoch"] == told["best_epoch"] == result.best_epoch
+    assert not (tmp_path / "run" / "best-epochs").exists()
 
 
 def test_a_run_that_keeps_a_mean_goes_on_after_a_stop_while_it_is_scored(
@@ -171,7 +187,6 @@ def test_a_run_that_keeps_a_mean_goes_on_after_a_stop_while_it_is_scored(
     train(tones, recipe=settings, out=tmp_path / "whole", threads=1)
     assert same(tmp_path / "whole", tmp_path / "cut")
     assert not (tmp_path / "cut" / "best-epochs").exists()
-    assert not (tmp_path / "run" / "best-epochs").exists()
 
 
 @pytest.mark.parametrize(
@@ -181,7 +196,7 @@ def test_means_survive_a_stop(
     tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, object]
 ) -> None:
     settings = recipe(epochs=4, **changes)
-    train(tones, recipe=settings, out=tmp_path / "whole", threads=1)
+    learned(tones, settings, tmp_path / "whole")
     real = loop.train_epoch
 
     def stop(*args: object) -> object:
@@ -192,14 +207,13 @@ def test_means_survive_a_stop(
     monkeypatch.setattr(loop, "train_epoch", stop)
     assert train(tones, recipe=settings, out=tmp_path / "cut", threads=1).interrupted
     monkeypatch.undo()
-    train(tones, recipe=settings, out=tmp_path / "cut", resume=True, threads=1)
+    learned(tones, settings, tmp_path / "cut", resume=True)
     assert same(tmp_path / "whole", tmp_path / "cut")
 
 
 def test_the_mean_of_a_running_mean_differs_from_the_weights(tones: Path, tmp_path: Path) -> None:
     for name, decay in (("plain", 0.0), ("mean", 0.95)):
-        settings = recipe(epochs=2, optimizer={"lr": 3e-3, "ema_decay": decay})
-        train(tones, recipe=settings, out=tmp_path / name, threads=1)
+        learned(tones, recipe(epochs=2, optimizer={"lr": 3e-3, "ema_decay": decay}), tmp_path / name)
     one, two = weights(tmp_path / "plain"), weights(tmp_path / "mean")
     assert one.keys() == two.keys()
     assert not all(torch.allclose(one[key], two[key]) for key in one)
@@ -227,7 +241,7 @@ def test_sounds_are_mixed_in_from_folders(tones: Path, tmp_path: Path) -> None:
     assert len(reasons) == 2
     for name, folder in (("plain", None), ("mixed", str(tmp_path / "street"))):
         settings = recipe(epochs=1, augment={"background": folder, "background_share": 1.0, "reverb": folder})
-        train(tones, recipe=settings, out=tmp_path / name, threads=1)
+        learned(tones, settings, tmp_path / name)
     assert not same(tmp_path / "plain", tmp_path / "mixed")
 
 
@@ -322,10 +336,10 @@ def test_a_run_tells_intervals_by_speaker_and_what_data_it_heard(tmp_path: Path)
         for n, path in enumerate(clips)
     ]
     told = []
-    for name, order in (("one", rows), ("other", rows[::-1])):
+    for name, order, epochs in (("one", rows, 20), ("other", rows[::-1], 1)):
         (tmp_path / f"{name}.csv").write_text("\n".join(["path,label,group,part", *order]) + "\n")
         learning = {"lr": 3e-3, "warmup_epochs": 0.5, "ema_decay": 0.0}  # of 20 steps
-        settings = recipe(epochs=20, mel={"n_mels": 32, "win_length": 1024}, optimizer=learning)
+        settings = recipe(epochs=epochs, mel={"n_mels": 32, "win_length": 1024}, optimizer=learning)
         train(tmp_path / f"{name}.csv", recipe=settings, split="column:part", out=tmp_path / name, threads=1)
         told.append(json.loads((tmp_path / name / "metrics.json").read_text()))
     test = told[0]["test"]

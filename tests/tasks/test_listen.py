@@ -19,6 +19,7 @@ from earsight.errors import DataError, DecodeError
 from earsight.tasks import listen as module
 from earsight.tasks.listen import microphone, open_ear, played
 from earsight.tasks.predict import predict
+from tests.conftest import called
 
 
 def command(*arguments: object) -> list[str]:
@@ -140,7 +141,7 @@ def test_a_microphone_that_is_not_there_says_so(monkeypatch: pytest.MonkeyPatch)
     ],
 )
 def test_what_makes_no_sense_is_refused_in_one_line(home: Path, options: list[str], words: str) -> None:
-    done = subprocess.run(command(home / "model.onnx", *options), capture_output=True, text=True)
+    done = called("listen", home / "model.onnx", *options)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert words in done.stderr
 

@@ -3,8 +3,6 @@
 import csv
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +20,12 @@ from earsight.tasks.compare import compare
 from earsight.tasks.crossval import crossval
 from earsight.tasks.devices import Machine
 from earsight.tasks.evaluate import evaluate
+from earsight.tasks.export import export
 from earsight.tasks.plan import plan_training
 from earsight.tasks.predict import predict
 from earsight.tasks.train import train
 from earsight.terminal import answer_line
-from tests.conftest import tone, write_mixtures, write_tones
+from tests.conftest import called, learned, tone, write_mixtures, write_tones
 
 QUICK = {
     "batch_size": 8,
@@ -105,8 +104,7 @@ def test_prediction_tells_all_labels_over_their_thresholds(run: Path, tmp_path: 
     assert lost.to_dict()["labels"] is None
     assert "no such recording" in lost.to_dict()["error"]
     assert "(middle 0." in answer_line(first, 10)
-    command = [sys.executable, "-m", "earsight", "predict", str(run), str(both)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = called("predict", run, both)
     assert set(json.loads(done.stdout)["labels"]) == {"low", "high"}
 
 
@@ -158,7 +156,7 @@ def test_the_report_has_every_label_and_its_threshold(run: Path) -> None:
 def test_cross_validation_scores_each_clip_once_and_comparison_says_what_it_takes(
     trained: Path, tmp_path: Path
 ) -> None:
-    settings, one = recipe(epochs=2), Machine(threads=1)
+    settings, one = recipe(epochs=1), Machine(threads=1)
     done = crossval(trained / "data" / "table.csv", folds="group:2", recipe=settings, out=tmp_path / "cv", machine=one)
     assert done.scores is not None
     assert len(done.scores.runs[0].paths) == 72
@@ -167,6 +165,19 @@ def test_cross_validation_scores_each_clip_once_and_comparison_says_what_it_take
     assert numbers["map"]["low95"] <= numbers["map"]["mean"] <= numbers["map"]["high95"]
     with pytest.raises(DataError, match="compare takes answers of one label a clip"):
         compare(tmp_path / "cv", trained / "run")
+
+
+def test_a_file_of_fewer_bits_says_what_it_costs_in_clips_with_every_label_right(run: Path, tmp_path: Path) -> None:
+    clips = [row for row in csv.DictReader((run / "clips.csv").open()) if row["part"] == "valid"]
+    assert {";" in row["label"] for row in clips} == {True, False}
+    done = export(run, tmp_path / "small.onnx", quantize="fp16")
+    assert done.real
+    assert done.validated == len(clips)
+    classifier, small = es.Classifier.load(run), es.load_model(tmp_path / "small.onnx")
+    truth = [set(filter(None, row["label"].split(";"))) for row in clips]
+    for model, told in zip((classifier, small), done.accuracy or (), strict=True):
+        found = [set(model.predict(row["path"]).labels or ()) for row in clips]
+        assert told == np.mean([one == other for one, other in zip(found, truth, strict=True)])
 
 
 def test_the_task_is_found_in_the_data_or_asked_for(trained: Path, tmp_path: Path) -> None:
@@ -188,7 +199,7 @@ def test_a_folder_can_be_trained_as_if_clips_had_several(tmp_path: Path) -> None
 
 
 def test_a_model_of_one_label_is_not_scored_on_several(trained: Path, tmp_path: Path) -> None:
-    train(write_tones(tmp_path / "tones"), recipe=recipe(epochs=1), out=tmp_path / "run", threads=1)
+    learned(write_tones(tmp_path / "tones"), recipe(epochs=1), tmp_path / "run")
     with pytest.raises(DataError, match="have several labels or none, and the model of"):
         evaluate(tmp_path / "run", trained / "data" / "table.csv")
 

@@ -28,8 +28,7 @@ from earsight.tasks.journal import Journal
 from earsight.tasks.predict import Sliding, predict
 from earsight.tasks.predict_file import Job, own_names, predict_to
 from earsight.tasks.recordings import Recording, list_recordings
-from earsight.tasks.train import train
-from tests.conftest import tone, write_tones
+from tests.conftest import called, learned, tone, write_tones
 from tests.tasks.test_train import recipe
 
 RATE_HZ = 16000
@@ -459,7 +458,7 @@ def test_bad_recordings_are_rows_and_lose_no_other(home: Path, tmp_path: Path) -
 def test_what_makes_no_sense_is_refused_in_one_line(
     home: Path, song: Path, tmp_path: Path, options: list[str], words: str
 ) -> None:
-    done = earsight(home / "model.onnx", song, *options, cwd=tmp_path)
+    done = called("predict", home / "model.onnx", song, *options, cwd=tmp_path)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert words in done.stderr
     assert list(tmp_path.iterdir()) == []
@@ -467,7 +466,7 @@ def test_what_makes_no_sense_is_refused_in_one_line(
 
 def test_several_crops_of_a_clip_make_no_difference_to_a_window(tmp_path: Path, song: Path) -> None:
     settings = recipe(epochs=1, audio={"crop_s": 0.4, "score_crops": 3})
-    train(write_tones(tmp_path / "tones"), recipe=settings, out=tmp_path / "run", threads=1)
+    learned(write_tones(tmp_path / "tones"), settings, tmp_path / "run")
     rows = list(predict(tmp_path / "run", [song], window_s=0.4, hop_s=0.4))
     classifier = es.Classifier.load(tmp_path / "run")
     window = next(iter(module.windows(song, classifier.audio, 0.4, 0.4)))
@@ -475,8 +474,11 @@ def test_several_crops_of_a_clip_make_no_difference_to_a_window(tmp_path: Path, 
     assert list(rows[0].probabilities.values()) == pytest.approx(list(expected), abs=1e-6)
 
 
-def test_predict_is_lazy_and_refuses_at_once(home: Path) -> None:
+def test_predict_is_lazy_and_refuses_at_once(home: Path, tmp_path: Path) -> None:
     with pytest.raises(EarsightError, match="no such run folder"):
         predict("absent", ["x.wav"])
     with pytest.raises(DataError, match="no recordings given"):
         predict(home / "model.onnx", [])
+    rows = predict(home / "model.onnx", [tmp_path / "late.wav"])
+    soundfile.write(tmp_path / "late.wav", tone(300, 0.5), 16000)  # nothing has been read yet
+    assert next(rows).label == "low"

@@ -29,7 +29,7 @@ from earsight.tasks.evaluate import evaluate
 from earsight.tasks.plan import plan_training
 from earsight.tasks.predict import predict
 from earsight.tasks.train import check_batches, train
-from tests.conftest import tone, write_tones
+from tests.conftest import called, learned, tone, write_tones
 
 QUICK = {
     "epochs": 3,
@@ -183,7 +183,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(tones: Path, 
 
 def test_a_resumed_run_equals_one_never_stopped(tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with_mixup = recipe(augment={"mixup_alpha": 0.3})
-    train(tones, recipe=with_mixup, out=tmp_path / "whole", split="none", threads=1)
+    learned(tones, with_mixup, tmp_path / "whole", split="none")
     real_save = loop.save_classifier
 
     def stop_in_the_third_epoch(classifier: object, run: Path, facts: dict[str, int]) -> None:
@@ -230,7 +230,7 @@ def test_a_killed_run_goes_on(tones: Path, tmp_path: Path) -> None:
         "test_efficientnet",
         "--no-pretrained",
         "--epochs",
-        "40",
+        "20",
         "--batch-size",
         "8",
         "--audio.crop-s",
@@ -246,11 +246,12 @@ def test_a_killed_run_goes_on(tones: Path, tmp_path: Path) -> None:
             break
     running.wait()
     running.stderr.close()
-    assert len(list(csv.DictReader((tmp_path / "run" / "history.csv").open()))) < 40
-    done = subprocess.run([*command, "--resume"], capture_output=True, text=True, check=True)
+    assert len(list(csv.DictReader((tmp_path / "run" / "history.csv").open()))) < 20
+    done = called(*command[3:], "--resume")
+    assert done.returncode == 0, done.stderr
     assert "accuracy" in done.stdout
     assert "epoch   1/" not in done.stderr
-    assert len(list(csv.DictReader((tmp_path / "run" / "history.csv").open()))) == 40
+    assert len(list(csv.DictReader((tmp_path / "run" / "history.csv").open()))) == 20
     assert not list((tmp_path / "run").glob("*.part"))
 
 
@@ -286,14 +287,14 @@ def test_two_processes_train_the_network_that_one_trains(tones: Path, tmp_path: 
         "epochs = 2\nbatch_size = 7\naudio = {crop_s = 0.5}\noptimizer = {name = 'sgd', lr = 0.05}\n"
         "network = {model = 'test_convnext', pretrained = false, drop_rate = 0.0, drop_path_rate = 0.0}\n"
     )
-    for devices in "12":
-        command = [
-            *(sys.executable, "-m", "earsight", "train", tones, "--out", tmp_path / devices, "--threads", "1"),
-            *("--recipe", tmp_path / "alike.toml", "--accelerator", "cpu", "--devices", devices),
-        ]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        assert done.stdout.count("accuracy") == 1  # one of them speaks
-        assert done.stderr.count("epoch   2/2") == 1
+    learned(tones, es.Recipe.named(tmp_path / "alike.toml"), tmp_path / "1")
+    command = [
+        *(sys.executable, "-m", "earsight", "train", tones, "--out", tmp_path / "2", "--threads", "1"),
+        *("--recipe", tmp_path / "alike.toml", "--accelerator", "cpu", "--devices", "2"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.count("accuracy") == 1  # one of them speaks
+    assert done.stderr.count("epoch   2/2") == 1
     one, two = weights(tmp_path / "1"), weights(tmp_path / "2")
     assert all(torch.allclose(one[key], two[key], atol=1e-6) for key in one)
     histories = [(tmp_path / devices / "history.csv").read_text().splitlines()[1:] for devices in "12"]
@@ -307,7 +308,7 @@ def test_accumulated_batches_are_one_large_batch(tones: Path, tmp_path: Path) ->
     whole = {**ALIKE, **off, "epochs": 2, "batch_size": 8}
     small = {**whole, "batch_size": 4}
     for name, changes in (("whole", whole), ("small", small), ("parts", {**small, "accumulate": 2})):
-        train(tones, recipe=es.Recipe.named("default", changes), out=tmp_path / name, threads=1)
+        learned(tones, es.Recipe.named("default", changes), tmp_path / name)
     one, parts, other = (weights(tmp_path / name) for name in ("whole", "parts", "small"))
     assert all(torch.allclose(one[key], parts[key], atol=1e-6) for key in one)
     assert not all(torch.allclose(one[key], other[key], atol=1e-4) for key in one)
@@ -434,26 +435,6 @@ def test_the_kept_epoch_is_the_last_that_validation_clips_do_not_tell_from_the_b
     assert json.loads((tmp_path / "run" / "model.json").read_text())["epoch"] == kept
 
 
-def test_test_labels_choose_nothing(tmp_path: Path) -> None:
-    """Swapping all labels of the test speaker changes neither the epochs' scores nor the weights."""
-    corpus = tmp_path / "corpus"
-    write_corpus(corpus, speakers=4, takes=1)
-    train(corpus, recipe=recipe(), out=tmp_path / "honest", threads=1)
-    clips = es.read_dataset(corpus).clips
-    for index in split(clips, "group").test:
-        path = clips[index].path
-        swapped = 9 - int(path.name[6:8])
-        path.rename(path.with_name(f"{path.name[:6]}{swapped:02}{path.name[8:]}.tmp"))
-    for path in corpus.rglob("*.tmp"):
-        path.rename(path.with_suffix(""))
-    train(corpus, recipe=recipe(), out=tmp_path / "swapped", threads=1)
-    assert same(tmp_path / "honest", tmp_path / "swapped")
-    scores = [json.loads((tmp_path / run / "metrics.json").read_text()) for run in ("honest", "swapped")]
-    assert scores[0]["valid"] == scores[1]["valid"]
-    assert scores[0]["best_epoch"] == scores[1]["best_epoch"]
-    assert scores[0]["test"] != scores[1]["test"]
-
-
 def test_refusals_before_anything_is_written(tones: Path, tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").write_text("precious")
@@ -485,9 +466,9 @@ def test_refusals_before_anything_is_written(tones: Path, tmp_path: Path) -> Non
 
 
 def test_real_ravdess_from_real_weights(ravdess: Path, lite0_weights: Path, tmp_path: Path) -> None:
-    """One short epoch over a quarter of what 18 speakers say: the numbers are finite and the folds are the published
+    """One short epoch over an eighth of what 18 speakers say: the numbers are finite and the folds are the published
     ones."""
-    for path in ravdess.rglob("*-01-01-??.flac"):  # the first statement, said for the first time
+    for path in ravdess.rglob("*-01-01-01-??.flac"):  # the first statement, not loud, said for the first time
         place = tmp_path / "data" / path.relative_to(ravdess)
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, place)
@@ -502,9 +483,9 @@ def test_real_ravdess_from_real_weights(ravdess: Path, lite0_weights: Path, tmp_
     )
     result = train(tmp_path / "data", recipe=changed, out=tmp_path / "run", split="luna5:4")
     assert result.test is not None
-    assert (result.test.clips, result.valid.clips if result.valid else 0) == (60, 30)
+    assert (result.test.clips, result.valid.clips if result.valid else 0) == (32, 16)
     assert result.test.cross_entropy < 20
-    assert sum(row.support for row in result.test.per_class) == 60
+    assert sum(row.support for row in result.test.per_class) == 32
     described = json.loads((tmp_path / "run" / "model.json").read_text())
     assert described["data"]["trained_groups"] == sorted(
         {f"{a:02}" for a in range(1, 25)} - {"01", "04", "09", "22", "02", "05"}

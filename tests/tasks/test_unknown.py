@@ -120,7 +120,7 @@ def test_every_way_to_predict_says_the_same(trained: Path, tmp_path: Path) -> No
     assert {row.label for row in by_run} == {"unknown", "high", "low"}
     bare = list(predict(trained / "run", sounds, unknown=False))
     assert [row.label for row in bare] == [row.likeliest for row in by_run]
-    command = [sys.executable, "-m", "earsight", "predict", trained / "run", trained / "silence.wav"]
+    command = [sys.executable, "-m", "earsight", "predict", tmp_path / "m.onnx", trained / "silence.wav"]
     said = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     assert (said["label"], said["unknown"]) == ("unknown", True)
     assert said["likeliest"] in said["probabilities"]

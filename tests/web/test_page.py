@@ -23,32 +23,41 @@ def address(home: Path) -> Iterator[str]:
     assert end(process) == (0, "")
 
 
-@pytest.fixture
-def page(address: str, tmp_path: Path) -> Iterator[Any]:
-    """The page, with a microphone that hears a low tone; fails where a script fails or something foreign is asked."""
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """With a microphone that hears a low tone."""
     from playwright.sync_api import sync_playwright
 
-    soundfile.write(tmp_path / "microphone.wav", tone(300.0, 5.0), 16000)
+    heard = tmp_path_factory.mktemp("browser") / "microphone.wav"
+    soundfile.write(heard, tone(300.0, 5.0), 16000)
     flags = [
         "--no-sandbox",
         "--use-fake-ui-for-media-stream",
         "--use-fake-device-for-media-stream",
-        f"--use-file-for-fake-audio-capture={tmp_path / 'microphone.wav'}",
+        f"--use-file-for-fake-audio-capture={heard}",
     ]
-    wrong: list[str] = []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
-        page = browser.new_context(permissions=["microphone"]).new_page()
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("dialog", lambda dialog: wrong.append(dialog.message))
-        page.on(
-            "request",
-            lambda asked: None if asked.url.startswith((address, "blob:", "data:")) else wrong.append(asked.url),
-        )
-        page.goto(address)
-        page.get_by_text("model.onnx tells 2 sounds apart: high, low").wait_for()
-        yield page
+        yield browser
         browser.close()
+
+
+@pytest.fixture
+def page(browser: Any, address: str) -> Iterator[Any]:
+    """The page; fails where a script fails or something foreign is asked."""
+    wrong: list[str] = []
+    context = browser.new_context(permissions=["microphone"])
+    page = context.new_page()
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("dialog", lambda dialog: wrong.append(dialog.message))
+    page.on(
+        "request",
+        lambda asked: None if asked.url.startswith((address, "blob:", "data:")) else wrong.append(asked.url),
+    )
+    page.goto(address)
+    page.get_by_text("model.onnx tells 2 sounds apart: high, low").wait_for()
+    yield page
+    context.close()
     assert wrong == []
 
 

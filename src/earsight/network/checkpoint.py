@@ -17,13 +17,11 @@ from earsight.errors import ModelError
 from earsight.files import write_whole
 from earsight.mel.settings import MelSettings
 from earsight.network.classifier import Classifier
+from earsight.network.description import FORMAT, SETTINGS_NAME, WEIGHTS_NAME, read_description
 from earsight.network.ensemble import Ensemble, joined
 from earsight.network.prediction import Unknown
 from earsight.network.settings import NetworkSettings
 
-FORMAT = 2
-WEIGHTS_NAME = "model.safetensors"
-SETTINGS_NAME = "model.json"
 _CENTRES = "earsight.centres"
 C = TypeVar("C", bound=Classifier)
 
@@ -113,35 +111,6 @@ def _thresholds(described: Mapping[str, Any], folder: Path) -> tuple[float, ...]
             "or train again"
         )
     return tuple(map(float, values))
-
-
-def read_description(folder: Path) -> dict[str, Any]:
-    """model.json as a dict; needs no torch. Raises ModelError."""
-    path = folder / SETTINGS_NAME
-    if not folder.is_dir():
-        raise ModelError(f"no such run folder: {folder}")
-    if not path.is_file():
-        raise ModelError(f"no {SETTINGS_NAME} in {folder}: not a run folder, or its training ended before one epoch")
-    try:
-        described = json.loads(path.read_text(encoding="utf-8", errors="surrogateescape"))
-    except (ValueError, OSError, RecursionError) as error:
-        raise ModelError(f"{path} is damaged ({error}); train again, or restore the folder") from error
-    if not isinstance(described, dict) or "format" not in described or "labels" not in described:
-        raise ModelError(f"{path} is not a model of earsight")
-    if described["format"] != FORMAT:
-        newer = isinstance(described["format"], int) and described["format"] > FORMAT
-        advice = "upgrade earsight" if newer else "train again, or use the earsight that wrote it"
-        raise ModelError(f"{path} has format {described['format']!r}, this earsight reads {FORMAT!r}; {advice}")
-    labels = described["labels"]
-    named = isinstance(labels, list) and all(isinstance(label, str) for label in labels)
-    if not named or not labels or len(set(labels)) != len(labels):
-        raise ModelError(f"{path} is damaged: its labels are no list of different names; restore it or train again")
-    for key in ("split", "data"):
-        if not isinstance(described.get(key, {}), dict):
-            raise ModelError(f"{path} is damaged: its {key} is no table; restore it or train again")
-    if not (folder / WEIGHTS_NAME).is_file():
-        raise ModelError(f"no {WEIGHTS_NAME} in {folder}: half a run folder; restore the file or train again")
-    return described
 
 
 def load_classifier(kind: type[C], folder: Path) -> C:

@@ -9,7 +9,7 @@ from typing import Any
 from earsight.audio.load import load_waveform, middle_crop
 from earsight.errors import DataError, DecodeError
 from earsight.files import write_whole
-from earsight.network.checkpoint import read_description
+from earsight.network.description import read_description
 from earsight.scores.calibration import Reliability, reliability, with_temperature
 from earsight.scores.crossval import CrossScores, cross_scores
 from earsight.scores.figures import draw_bars, draw_confusion

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from earsight import extras
 from earsight.errors import DataError, SettingsError
 from earsight.files import write_whole
+from earsight.network.description import read_description
 from earsight.tasks.crossval import ABOUT_NAME
 from earsight.tasks.data import parts_csv
 from earsight.tasks.evaluate import Recorded, evaluate, read_clips
@@ -44,7 +45,7 @@ def ensemble(
     if place.exists() and (not place.is_dir() or any(place.iterdir())):
         raise SettingsError(f"--out {place} is not empty; name a new folder")
     members = _members(runs)
-    from earsight.network.checkpoint import read_description, save_classifier
+    from earsight.network.checkpoint import save_classifier
     from earsight.network.classifier import Classifier
     from earsight.network.ensemble import joined
 

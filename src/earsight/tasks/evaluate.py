@@ -14,6 +14,7 @@ from earsight.dataset.split import Split
 from earsight.dataset.store import build_store
 from earsight.dataset.walk import store_folder
 from earsight.errors import DataError, ModelError
+from earsight.network.description import read_description
 from earsight.network.hub import local_run
 from earsight.tasks.cores import check_threads, free_cores, read_load
 from earsight.tasks.data import downloaded
@@ -83,7 +84,6 @@ def evaluate(
         clips = list(dataset.clips)
     import torch
 
-    from earsight.network.checkpoint import read_description
     from earsight.network.classifier import Classifier
     from earsight.scores.kinds import measure
     from earsight.tasks.scoring import score
@@ -91,7 +91,7 @@ def evaluate(
     described = read_description(run)
     several = described.get("task") == "multilabel"
     if dataset is None and several:
-        clips = [_with_several(clip) for clip in clips]
+        clips = [with_several(clip) for clip in clips]
     if dataset is not None and dataset.multilabel and not several:
         raise DataError(
             f"clips of {data} have several labels or none, and the model of {run} gives each one; score it on others"
@@ -128,7 +128,7 @@ def evaluate(
     return Evaluation(measure(predictions), predictions, sentence, caveat, warning, failures, left_out)
 
 
-def _with_several(clip: Clip) -> Clip:
+def with_several(clip: Clip) -> Clip:
     """A recorded clip with its labels taken apart."""
     label, *more = [label for label in clip.label.split(";") if label] or [""]
     return clip._replace(label=label, more_labels=tuple(more))

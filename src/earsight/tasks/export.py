@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from earsight import extras
 from earsight.audio.decode import Samples
 from earsight.audio.load import load_waveform
 from earsight.errors import DecodeError, ModelError, SettingsError, first_line
 from earsight.files import check_place, write_whole
+from earsight.network.description import read_description
 from earsight.network.exported import FORMAT, KEY
 from earsight.network.hub import is_hub_name, local_run
-from earsight.tasks.evaluate import Recorded, read_clips
+from earsight.tasks.evaluate import Recorded, read_clips, with_several
 from earsight.tasks.unnamed import Folders
 
 if TYPE_CHECKING:
@@ -72,7 +74,6 @@ def export(
     if place.suffix != ending:
         raise SettingsError(f"--out {place} must end in {ending}")
     extras.check("torch", "timm", "safetensors", *(("onnx", "onnxscript", "onnxruntime") if to == "onnx" else ()))
-    from earsight.network.checkpoint import read_description
     from earsight.network.classifier import Classifier
     from earsight.network.portable import Portable
 
@@ -99,7 +100,7 @@ def export(
             calibration = _sounds(classifier, recorded, "train", _CALIBRATED)[0] if quantize == "int8" else []
             smaller = made.with_name("smaller.onnx")
             _FEWER_BITS[quantize](made, smaller, calibration)
-            accuracy, validated = _accuracies(answer, _session(smaller), valid), len(valid)
+            accuracy, validated = _accuracies(classifier, answer, _session(smaller), valid), len(valid)
             made = smaller
         write_whole(place, made.read_bytes())
     return ExportResult(place, place.stat().st_size, len(test), real, difference, accuracy, validated)
@@ -126,17 +127,20 @@ def _sounds(classifier: "Classifier", recorded: Sequence[Recorded], part: str, m
 
 def _labelled(
     classifier: "Classifier", recorded: Sequence[Recorded], part: str, most: int
-) -> list[tuple[Samples, int]]:
-    """Waveforms and the columns of their labels. Clips that are gone or can't be read are passed over."""
-    rows = [row for row in recorded if row.part in {part, "all"} and row.clip.label in classifier.labels]
+) -> list[tuple[Samples, npt.NDArray[np.bool_]]]:
+    """Waveforms and their labels, [classes], 1 for each. Clips that are gone or can't be read are passed over."""
+    clips = [row.clip for row in recorded if row.part in {part, "all"}]
+    clips = [with_several(clip) for clip in clips] if classifier.multilabel else clips
+    known = set(classifier.labels)
+    clips = [clip for clip in clips if set(clip.labels) <= known and (clip.labels or classifier.multilabel)]
     found = []
-    for place in np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(int)):
-        clip = rows[place].clip
+    for place in np.unique(np.linspace(0, len(clips) - 1, min(most, len(clips))).round().astype(int)):
+        clip = clips[place]
         try:
             sound = load_waveform(clip.path, classifier.audio, clip.start_s or 0.0, clip.end_s)
         except DecodeError:
             continue
-        found.append((sound, classifier.labels.index(clip.label)))
+        found.append((sound, np.array([label in clip.labels for label in classifier.labels])))
     return found
 
 
@@ -288,10 +292,20 @@ def _front_end(model: Any) -> list[str]:
     return found
 
 
-def _accuracies(one: Answer, other: Answer, valid: Sequence[tuple[Samples, int]]) -> tuple[float, float] | None:
+def _accuracies(
+    classifier: "Classifier", one: Answer, other: Answer, valid: Sequence[tuple[Samples, npt.NDArray[np.bool_]]]
+) -> tuple[float, float] | None:
+    """The share of clips that each answers rightly; where they have several labels, with every label right."""
     if not valid:
         return None
-    first, second = (np.mean([answer(sound).argmax() == truth for sound, truth in valid]) for answer in (one, other))
+
+    def right(logits: np.ndarray, truth: npt.NDArray[np.bool_]) -> bool:
+        if classifier.thresholds is None:
+            return bool(truth[logits.argmax()])
+        shares = 1 / (1 + np.exp(-np.clip(logits / classifier.temperature, -500, 500)))
+        return bool(((shares >= np.array(classifier.thresholds)) == truth).all())
+
+    first, second = (np.mean([right(answer(sound), truth) for sound, truth in valid]) for answer in (one, other))
     return float(first), float(second)
 
 

@@ -16,6 +16,7 @@ from earsight.audio.settings import AudioSettings
 from earsight.audio.stream import Window, read_waveform, windows
 from earsight.dataset.loader import ahead
 from earsight.errors import DecodeError, ModelError, SettingsError
+from earsight.network.description import read_description
 from earsight.network.exported import Exported
 from earsight.network.hub import is_hub_name, local_run
 from earsight.network.prediction import Prediction
@@ -161,6 +162,8 @@ def check_model(run: str | Path, device: str, threads: int | None) -> None:
     """What can be refused before anything is loaded. Raises EarsightError."""
     if not Path(run).is_dir() and Path(run).suffix != ".onnx" and not is_hub_name(run):
         raise ModelError(f"no such run folder, file of earsight export (.onnx), or model of the hub: {run}")
+    if Path(run).is_dir():
+        read_description(Path(run))
     check_device_name(device)
     check_threads(threads)
     if Path(run).suffix == ".onnx" and device != "cpu":

@@ -11,6 +11,7 @@ from typing import Any
 from earsight import extras
 from earsight.errors import ModelError, SettingsError, first_line
 from earsight.files import write_whole
+from earsight.network.description import SETTINGS_NAME, WEIGHTS_NAME, read_description
 from earsight.network.exported import KEY
 from earsight.network.hub import check_hub_name, check_token, client, hub_error
 from earsight.tasks.card import Card
@@ -66,7 +67,6 @@ def push(
 
 def _write(run: Path, place: Path, name: str, licence: str | None, onnx: str | Path | None) -> tuple[str, ...]:
     """All that is published; the names of the files."""
-    from earsight.network.checkpoint import SETTINGS_NAME, WEIGHTS_NAME, read_description
     from earsight.network.classifier import Classifier
 
     described = read_description(run)

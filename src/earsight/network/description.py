@@ -1,0 +1,40 @@
+"""What a run folder tells of its model, read and checked without torch."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from earsight.errors import ModelError
+
+FORMAT = 2
+WEIGHTS_NAME = "model.safetensors"
+SETTINGS_NAME = "model.json"
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """model.json as a dict. Raises ModelError, for a folder without weights too."""
+    path = folder / SETTINGS_NAME
+    if not folder.is_dir():
+        raise ModelError(f"no such run folder: {folder}")
+    if not path.is_file():
+        raise ModelError(f"no {SETTINGS_NAME} in {folder}: not a run folder, or its training ended before one epoch")
+    try:
+        described = json.loads(path.read_text(encoding="utf-8", errors="surrogateescape"))
+    except (ValueError, OSError, RecursionError) as error:
+        raise ModelError(f"{path} is damaged ({error}); train again, or restore the folder") from error
+    if not isinstance(described, dict) or "format" not in described or "labels" not in described:
+        raise ModelError(f"{path} is not a model of earsight")
+    if described["format"] != FORMAT:
+        newer = isinstance(described["format"], int) and described["format"] > FORMAT
+        advice = "upgrade earsight" if newer else "train again, or use the earsight that wrote it"
+        raise ModelError(f"{path} has format {described['format']!r}, this earsight reads {FORMAT!r}; {advice}")
+    labels = described["labels"]
+    named = isinstance(labels, list) and all(isinstance(label, str) for label in labels)
+    if not named or not labels or len(set(labels)) != len(labels):
+        raise ModelError(f"{path} is damaged: its labels are no list of different names; restore it or train again")
+    for key in ("split", "data"):
+        if not isinstance(described.get(key, {}), dict):
+            raise ModelError(f"{path} is damaged: its {key} is no table; restore it or train again")
+    if not (folder / WEIGHTS_NAME).is_file():
+        raise ModelError(f"no {WEIGHTS_NAME} in {folder}: half a run folder; restore the file or train again")
+    return described
