@@ -85,14 +85,16 @@ def called(*arguments: object, cwd: Path | None = None) -> "subprocess.Completed
     return subprocess.CompletedProcess(arguments, int(end.value.code or 0), *said)
 
 
-def learned(data: Path, settings: "Recipe", out: Path, *, split: str = "auto", resume: bool = False) -> Path:
-    """The run folder of a training that is not scored: for tests of the weights alone."""
+def learned(
+    data: Path, settings: "Recipe", out: Path, *, split: str = "auto", resume: bool = False, **machine: object
+) -> Path:
+    """The run folder of a training that is not scored: for tests of the weights alone. machine: see ``Machine``."""
     from earsight.tasks.devices import Machine
     from earsight.tasks.plan import plan_training
     from earsight.tasks.train import run_plan
 
     plan = plan_training(data, settings, split_kind=split, out=out, resume=resume)
-    return run_plan(plan, Machine(threads=1), tested=False).run
+    return run_plan(plan, Machine(**{"threads": 1, **machine}), tested=False).run  # type: ignore[arg-type]
 
 
 def lay(root: Path, *names: str) -> Path:

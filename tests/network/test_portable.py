@@ -7,6 +7,8 @@ from earsight.audio.settings import AudioSettings
 from earsight.mel.image import MelImage
 from earsight.mel.settings import MelSettings
 from earsight.mel.spectrogram import MelSpectrogram
+from earsight.network.classifier import Classifier
+from earsight.network.ensemble import joined
 from earsight.network.portable import Portable, PortableSpectrogram, columns_of, portable_image
 from tests.network.test_classifier import tiny
 
@@ -73,6 +75,31 @@ def test_probabilities_are_those_of_the_classifier(model: str) -> None:
     assert np.allclose(familiarity.detach().numpy(), expected.familiarity, atol=1e-4)
     assert not np.allclose(expected.familiarity, 1.0)
     assert torch.allclose(torch.softmax(logits / 1.7, 1), probabilities)
+
+
+@pytest.mark.parametrize("multilabel", [False, True])
+def test_an_ensemble_answers_as_its_members_together(multilabel: bool) -> None:
+    members = [tiny("test_efficientnet"), tiny("test_resnet")]
+    if multilabel:
+        members = [
+            Classifier(one.labels, one.audio, one.mel, one.network_settings, multilabel=True).eval() for one in members
+        ]
+    for seed, (member, temperature) in enumerate(zip(members, (1.7, 0.6), strict=True)):
+        member.temperature = temperature
+        shape = (3, member.network.num_features)
+        member.centres = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    whole = joined(members)
+    clips = sounds(2, 1, whole.audio.crop_samples)
+    expected = whole.answers(clips.numpy())
+    probabilities, _, familiarity = (part.detach().numpy() for part in Portable.of(whole)(clips[:, 0]))
+    assert np.allclose(probabilities, expected.probabilities, atol=1e-4)
+    assert np.allclose(familiarity, expected.familiarity, atol=1e-4)
+    alone = [member.probabilities(clips.numpy()) for member in members]
+    scores = [np.log(one / (1 - one)) if multilabel else np.log(one) for one in alone]
+    mean = np.mean(scores, axis=0)
+    by_hand = 1 / (1 + np.exp(-mean)) if multilabel else np.exp(mean) / np.exp(mean).sum(axis=1, keepdims=True)
+    assert np.allclose(probabilities, by_hand, atol=1e-4)
+    assert np.abs(alone[0] - alone[1]).max() > 1e-3
 
 
 def test_attention_is_written_out_and_gives_the_same_numbers() -> None:

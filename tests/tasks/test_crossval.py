@@ -3,6 +3,8 @@
 import json
 import os
 import queue
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +97,28 @@ def test_a_stopped_one_goes_on_where_it_was(
     assert result.scores is not None
     assert undisturbed.scores is not None
     assert same(result.scores.runs[0], undisturbed.scores.runs[0])
+
+
+def test_seeds_are_scored_apart_and_told_together(whole: tuple[Path, CrossResult], tmp_path: Path) -> None:
+    """The second seed is the first one, with the answers to some clips turned around: nothing is trained."""
+    tones, first = whole
+    shutil.copytree(first.out, tmp_path / "out")
+    for number in range(3):
+        run = shutil.copytree(tmp_path / "out" / f"seed0-fold{number}", tmp_path / "out" / f"seed1-fold{number}")
+        answers = read_csv(run / "predictions.csv")
+        turned = answers.probabilities.copy()
+        turned[0] = turned[0, ::-1]
+        replace(answers, probabilities=turned).write_csv(run / "predictions.csv")
+    result = cross(tones, tmp_path / "out", seeds=2, resume=True)
+    assert result.scores is not None
+    assert "3 folds, 2 seeds: " in result.sentence
+    one, two = (read_csv(result.out / f"predictions-seed{seed}.csv") for seed in range(2))
+    assert same(one, first.scores.runs[0] if first.scores else one)
+    assert int((one.predicted != two.predicted).sum()) == 3
+    told = json.loads((result.out / "metrics.json").read_text())
+    of_seeds = [float(np.mean(run.predicted == run.truth)) for run in (one, two)]
+    assert told["accuracy"]["mean"] == pytest.approx(np.mean(of_seeds))
+    assert told["accuracy"]["sd_over_seeds"] == pytest.approx(np.std(of_seeds, ddof=1))
 
 
 def test_it_goes_on_with_the_same_speakers_only(tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

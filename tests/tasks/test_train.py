@@ -2,6 +2,7 @@
 
 import base64
 import csv
+import functools
 import json
 import math
 import re
@@ -214,6 +215,39 @@ def test_a_resumed_run_equals_one_never_stopped(tones: Path, tmp_path: Path, mon
         assert len(columns[0]) == 3
     with pytest.raises(SettingsError, match="so it is finished or not a run"):
         train(tones, recipe=with_mixup, out=tmp_path / "cut", split="none", resume=True)
+
+
+def test_a_run_in_mixed_precision_goes_on_as_one_never_stopped(
+    tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, half = recipe(epochs=3), {"accelerator": "cpu", "precision": "bf16-mixed"}
+    learned(tones, settings, tmp_path / "whole", **half)
+    learned(tones, settings, tmp_path / "single", accelerator="cpu")
+    assert not same(tmp_path / "whole", tmp_path / "single")
+    real = loop.train_epoch
+
+    def stop(*args: object) -> object:
+        if args[-1] == 3:
+            raise KeyboardInterrupt
+        return real(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(loop, "train_epoch", stop)
+    learned(tones, settings, tmp_path / "cut", **half)
+    monkeypatch.undo()
+    with pytest.raises(TrainingError, match="precision was bf16-mixed, is 32-true"):
+        learned(tones, settings, tmp_path / "cut", resume=True, accelerator="cpu")
+    learned(tones, settings, tmp_path / "cut", resume=True, **half)
+    assert same(tmp_path / "whole", tmp_path / "cut")
+
+
+def test_a_compiled_network_is_kept_as_any_other(tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With torch's eager backend: the others want a C++ compiler, and minutes."""
+    compiled = functools.partial(torch.compile, backend="eager")
+    monkeypatch.setattr(torch, "compile", compiled)
+    run = learned(tones, recipe(epochs=1), tmp_path / "run", accelerator="cpu", compiled=True)
+    assert not [name for name in weights(run) if "_orig_mod" in name]
+    plain = learned(tones, recipe(epochs=1), tmp_path / "plain", accelerator="cpu")
+    assert all(torch.allclose(value, weights(plain)[name], atol=1e-5) for name, value in weights(run).items())
 
 
 def test_a_killed_run_goes_on(tones: Path, tmp_path: Path) -> None:
