@@ -32,6 +32,7 @@ LITE0 = "tf_efficientnet_lite0"
 @pytest.mark.parametrize(
     ("files", "row", "folds", "fold_of", "whole"),
     [
+        ([f"luna5-{LITE0}-cpu-seed0"], r"luna5:(\d), CPU", [0, 1, 2, 3, 4], fold_of_luna5, "1,440 clips, CPU"),
         (
             [f"luna5-{LITE0}-seed{seed}" for seed in range(3)],
             r"luna5:(\d)",
