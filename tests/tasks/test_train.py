@@ -156,7 +156,7 @@ def test_a_model_without_its_clips_still_knows_whom_it_has_heard(tmp_path: Path)
     heard = json.loads((tmp_path / "run" / "model.json").read_text())["data"]["trained_groups"]
     assert len(heard) == 3
     (tmp_path / "run" / "clips.csv").unlink()
-    with pytest.raises(DataError, match=f"what was learned of speaker {heard[0]} .train. and .*, same speaker"):
+    with pytest.raises(DataError, match=f"what was learned of speaker {heard[0]} .train. and .*, the same speaker"):
         evaluate(tmp_path / "run", tmp_path / "corpus")
     found = evaluate(tmp_path / "run", tmp_path / "corpus", leaks="drop")
     assert not set(found.predictions.groups) & set(heard)
