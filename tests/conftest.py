@@ -97,6 +97,20 @@ def learned(
     return run_plan(plan, Machine(**{"threads": 1, **machine}), tested=False).run  # type: ignore[arg-type]
 
 
+def stop_in_epoch(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """Trainings are interrupted when that epoch begins, until the patch is undone."""
+    from earsight.tasks import loop
+
+    real = loop.train_epoch
+
+    def stop(*args: object) -> object:
+        if args[-1] == number:
+            raise KeyboardInterrupt
+        return real(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(loop, "train_epoch", stop)
+
+
 def lay(root: Path, *names: str) -> Path:
     """Empty files: only their names are read."""
     for name in names:

@@ -21,7 +21,7 @@ from earsight.tasks.banks import check_banks, read_bank
 from earsight.tasks.devices import Machine
 from earsight.tasks.learner import Learner
 from earsight.tasks.train import train
-from tests.conftest import learned, tone
+from tests.conftest import learned, stop_in_epoch, tone
 from tests.tasks.test_train import recipe, same, weights
 
 
@@ -197,14 +197,7 @@ def test_means_survive_a_stop(
 ) -> None:
     settings = recipe(epochs=4, **changes)
     learned(tones, settings, tmp_path / "whole")
-    real = loop.train_epoch
-
-    def stop(*args: object) -> object:
-        if args[-1] == 3:
-            raise KeyboardInterrupt
-        return real(*args)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(loop, "train_epoch", stop)
+    stop_in_epoch(monkeypatch, 3)
     assert train(tones, recipe=settings, out=tmp_path / "cut", threads=1).interrupted
     monkeypatch.undo()
     learned(tones, settings, tmp_path / "cut", resume=True)

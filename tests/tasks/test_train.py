@@ -30,7 +30,7 @@ from earsight.tasks.evaluate import evaluate
 from earsight.tasks.plan import plan_training
 from earsight.tasks.predict import predict
 from earsight.tasks.train import check_batches, train
-from tests.conftest import called, learned, tone, write_tones
+from tests.conftest import called, learned, stop_in_epoch, tone, write_tones
 
 QUICK = {
     "epochs": 3,
@@ -224,14 +224,7 @@ def test_a_run_in_mixed_precision_goes_on_as_one_never_stopped(
     learned(tones, settings, tmp_path / "whole", **half)
     learned(tones, settings, tmp_path / "single", accelerator="cpu")
     assert not same(tmp_path / "whole", tmp_path / "single")
-    real = loop.train_epoch
-
-    def stop(*args: object) -> object:
-        if args[-1] == 3:
-            raise KeyboardInterrupt
-        return real(*args)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(loop, "train_epoch", stop)
+    stop_in_epoch(monkeypatch, 3)
     learned(tones, settings, tmp_path / "cut", **half)
     monkeypatch.undo()
     with pytest.raises(TrainingError, match="precision was bf16-mixed, is 32-true"):
@@ -530,14 +523,7 @@ def test_a_run_goes_on_with_the_same_division_only(
     tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Otherwise clips that it has learned from would be test clips."""
-    real = loop.train_epoch
-
-    def stop(*args: object) -> object:
-        if args[-1] == 2:
-            raise KeyboardInterrupt
-        return real(*args)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(loop, "train_epoch", stop)
+    stop_in_epoch(monkeypatch, 2)
     settings = recipe(epochs=3)
     train(tones, recipe=settings, out=tmp_path / "run", split="group", group_pattern=r"(\d)\.wav$", threads=1)
     monkeypatch.undo()

@@ -50,7 +50,7 @@ class MelImage(nn.Module):
 
     def frames(self, samples: int) -> int:
         """Of the mel spectrogram of so many samples."""
-        return 1 + (samples - self.settings.n_fft % 2) // self.settings.hop_length
+        return self.settings.frames(samples)
 
     def forward(self, waveform: Tensor, warp: Warp | None = None, band_gain: Tensor | None = None) -> Tensor:
         """For training: warp, see ``MelSpectrogram``; band_gain: [batch, n_mels], what the mel bins are multiplied

@@ -54,6 +54,10 @@ class MelSettings(Settings):
         """Images that are made of one channel of sound."""
         return 1 if self.planes == "mel" else 3
 
+    def frames(self, samples: int) -> int:
+        """Of the mel spectrogram of so many samples."""
+        return 1 + (samples - self.n_fft % 2) // self.hop_length
+
     def with_window(self, factor: float) -> Self:
         """The same, with windows so many times as long; as many frames."""
         length = max(8, round(factor * self.win_length))

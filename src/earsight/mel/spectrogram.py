@@ -103,7 +103,7 @@ def filter_bands(filters: Tensor) -> list[tuple[Tensor, slice]]:
 
 
 class MelSpectrogram(nn.Module):
-    """float32 [batch, channels, samples] → float32 [batch, channels, n_mels, 1 + samples // hop_length].
+    """float32 [batch, channels, samples] → float32 [batch, channels, n_mels, frames], see ``MelSettings.frames``.
 
     Frames are centred and the ends padded with zeros. Always computed in float32, whatever the precision of the
     network around it.

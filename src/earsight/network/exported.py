@@ -15,7 +15,7 @@ from earsight.audio.decode import Samples
 from earsight.audio.load import fixed_crops, load_waveform
 from earsight.audio.settings import AudioSettings
 from earsight.errors import ModelError, first_line
-from earsight.network.prediction import Answers, Prediction, Unknown
+from earsight.network.prediction import Answers, Prediction, Unknown, shares
 
 FORMAT = 1
 KEY = "earsight"
@@ -77,14 +77,8 @@ class Exported:
         given = waveform[:, 0] if self.audio.channels == 1 else waveform
         logits, familiarity = self._session.run(["logits", "familiarity"], {"waveform": given})
         silent = np.logical_not(waveform.any(axis=(1, 2)))
-        return Answers(self._shares(logits.astype(np.float64)), familiarity.astype(np.float64), silent)
-
-    def _shares(self, logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        scaled = logits / float(self.about.get("temperature", 1.0))
-        if self.thresholds is not None:
-            return np.asarray(1 / (1 + np.exp(-np.clip(scaled, -500, 500))))
-        powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-        return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+        told = shares(logits, float(self.about.get("temperature", 1.0)), several=self.multilabel)
+        return Answers(told, familiarity.astype(np.float64), silent)
 
     def predict(self, source: Any) -> Prediction:
         """Classify one recording (path, encoded bytes or file object). Raises DecodeError."""

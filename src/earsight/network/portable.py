@@ -67,8 +67,7 @@ class PortableSpectrogram(MelSpectrogram):
         if s.power == 1:
             power = power.sqrt()
         mel = torch.cat([filters @ power.index_select(1, places) for filters, places in self.bands], dim=1)
-        frames = 1 + (samples - s.n_fft % 2) // s.hop_length
-        return mel[..., :frames].reshape(*waveform.shape[:2], s.n_mels, -1)
+        return mel[..., : s.frames(samples)].reshape(*waveform.shape[:2], s.n_mels, -1)
 
 
 def columns_of(settings: MelSettings) -> int:

@@ -42,6 +42,15 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
+def shares(logits: npt.NDArray[np.floating[Any]], temperature: float, *, several: bool) -> npt.NDArray[np.float64]:
+    """Probabilities of logits [clips, classes]; several: each by itself, otherwise rows sum to 1."""
+    scaled = logits.astype(np.float64) / temperature
+    if several:
+        return np.asarray(1 / (1 + np.exp(-np.clip(scaled, -500, 500))))
+    powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+
 @dataclass(frozen=True)
 class Prediction:
     """label: the likeliest class. probabilities: class → [0, 1], in the order of the network, summing to 1.

@@ -179,9 +179,11 @@ def _settings(described: Mapping[str, Any]) -> Sequence[tuple[str, Any]]:
     trained = {"recipe": described.get("recipe_name")} | {
         key: recipe.get(key) for key in ("epochs", "batch_size", "seed") if key in recipe
     }
-    kept = {"epochs kept, their mean": described.get("mean_of_epochs"), "epoch kept": described.get("epoch")}
-    told = next(({name: value} for name, value in kept.items() if value), {})
-    return [*flat({**groups, **trained, **told}).items()]
+    if described.get("mean_of_epochs"):
+        trained["epochs kept, their mean"] = described["mean_of_epochs"]
+    elif "epoch" in described:
+        trained["epoch kept"] = described["epoch"]
+    return [*flat({**groups, **trained}).items()]
 
 
 def _start(described: Mapping[str, Any]) -> str:

@@ -3,7 +3,7 @@
 import json
 import multiprocessing
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,10 +13,9 @@ from earsight.dataset.clip import DataSet
 from earsight.dataset.folds import every_fold
 from earsight.dataset.leaks import Policy
 from earsight.errors import EarsightError, SettingsError
-from earsight.files import write_whole
 from earsight.scores.metrics import Metrics
 from earsight.scores.multilabel import MultiMetrics
-from earsight.settings import differences, flat
+from earsight.tasks.begun import check_begun, write_about
 from earsight.tasks.cores import allowed_cores
 from earsight.tasks.devices import Machine
 from earsight.tasks.plan import STATE_NAME, Plan, check_recipe, check_run, new_run, plan_run, read_training_data
@@ -98,7 +97,7 @@ def crossval(
     kinds = every_fold(folds, dataset.clips)
     place = Path(out) if out is not None else new_run(f"crossval-{folds.replace(':', '-')}", settings.network.model)
     about = _about(settings, kinds, dataset, leaks)
-    begun = _check_folder(place, about, resume)
+    begun = check_begun(place / ABOUT_NAME, about, "cross-validation", resume=resume)
     work = []
     for seed in range(settings.seed, settings.seed + seeds):
         for number, kind in enumerate(kinds):
@@ -112,7 +111,7 @@ def crossval(
             work.append(fold)
     machine.check()
     if not begun:
-        _write_about(place, about)
+        write_about(place / ABOUT_NAME, about)
     failures: dict[str, str] = {}
     try:
         for fold, reason in _train(work, jobs, progress):
@@ -141,35 +140,6 @@ def _about(recipe: Recipe, kinds: tuple[str, ...], dataset: DataSet, leaks: Poli
         "leaks": leaks,
         "recipe": json.loads(recipe.model_dump_json()),
     }
-
-
-def _check_folder(place: Path, about: Mapping[str, Any], resume: bool) -> bool:
-    """Whether it was begun before. Raises SettingsError where it holds something else."""
-    if place.exists() and not place.is_dir():
-        raise SettingsError(f"--out {place} is a file; name a folder")
-    if not place.is_dir() or not any(place.iterdir()):
-        return False
-    file = place / ABOUT_NAME
-    if not file.is_file():
-        raise SettingsError(f"{place} is not empty and no cross-validation; pass another --out")
-    if not resume:
-        raise SettingsError(f"{place} is not empty; pass --resume to go on with it, or another --out")
-    try:
-        then = json.loads(file.read_text(encoding="utf-8"))
-        changed = differences(about, flat(then))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise SettingsError(f"{file} is damaged; begin again with another --out") from error
-    if changed:
-        raise SettingsError(f"can't go on with {place} with other settings: {'; '.join(changed)}; give the same ones")
-    return True
-
-
-def _write_about(place: Path, about: Mapping[str, Any]) -> None:
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-        write_whole(place / ABOUT_NAME, json.dumps(about, indent=1, ensure_ascii=False) + "\n")
-    except OSError as error:
-        raise SettingsError(f"can't write to --out {place} ({error.strerror}); name another folder") from error
 
 
 def _train(work: list[_Fold], jobs: int, progress: bool) -> Iterator[tuple[_Fold, str]]:

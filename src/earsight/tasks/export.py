@@ -19,6 +19,7 @@ from earsight.files import check_place, write_whole
 from earsight.network.description import read_description
 from earsight.network.exported import FORMAT, KEY
 from earsight.network.hub import is_hub_name, local_run
+from earsight.network.prediction import shares
 from earsight.tasks.evaluate import Recorded, read_clips, with_several
 from earsight.tasks.unnamed import Folders
 
@@ -302,8 +303,8 @@ def _accuracies(
     def right(logits: np.ndarray, truth: npt.NDArray[np.bool_]) -> bool:
         if classifier.thresholds is None:
             return bool(truth[logits.argmax()])
-        shares = 1 / (1 + np.exp(-np.clip(logits / classifier.temperature, -500, 500)))
-        return bool(((shares >= np.array(classifier.thresholds)) == truth).all())
+        told = shares(logits[None], classifier.temperature, several=True)[0]
+        return bool(((told >= np.array(classifier.thresholds)) == truth).all())
 
     first, second = (np.mean([right(answer(sound), truth) for sound, truth in valid]) for answer in (one, other))
     return float(first), float(second)

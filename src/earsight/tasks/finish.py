@@ -146,6 +146,7 @@ def _draw(folder: Path, done: Progressed, test: AnyMetrics, split: Split) -> tup
     folder.mkdir(exist_ok=True)
     epochs = [row.epoch for row in done.history]
     held_out = not split.training_score
+    marked = None if done.mean_of_epochs else done.best_epoch
     losses = {"training": [row.train_loss for row in done.history]}
     accuracies = {"training": [row.train_accuracy for row in done.history]}
     if held_out:
@@ -159,7 +160,7 @@ def _draw(folder: Path, done: Progressed, test: AnyMetrics, split: Split) -> tup
         losses,
         title="Loss",
         y_name=f"{'binary ' if test.several else ''}cross entropy (nats)",
-        marked_epoch=None if done.mean_of_epochs else done.best_epoch,
+        marked_epoch=marked,
     )
     accuracy = draw_curve(
         folder / "accuracy.png",
@@ -167,7 +168,7 @@ def _draw(folder: Path, done: Progressed, test: AnyMetrics, split: Split) -> tup
         accuracies,
         title="Accuracy",
         y_name="accuracy",
-        marked_epoch=None if done.mean_of_epochs else done.best_epoch,
+        marked_epoch=marked,
     )
     which = ("test clips" if held_out else "training clips") + (
         f", {split.caveat}" if split.caveat and held_out else ""

@@ -337,11 +337,8 @@ def read_state(plan: Plan, machine: Mapping[str, Any]) -> dict[str, Any] | None:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         history = [Epoch(**row) for row in state["history"]]
-        recipe, split, clips, division = (
-            dict(state["recipe"]),
-            *(state[key] for key in ("split", "clips", "division")),
-        )
-        before = dict(state["machine"])
+        recipe, split, clips = dict(state["recipe"]), state["split"], state["clips"]
+        division, before = state["division"], dict(state["machine"])
         whole = bool(history) and isinstance(state["best_epoch"], int) and {"network", "optimizer"} <= state.keys()
     except Exception as error:  # a file of any content: whatever its reader raises
         raise TrainingError(f"can't resume: {path} is damaged; begin again with another --out") from error

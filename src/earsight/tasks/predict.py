@@ -160,10 +160,10 @@ def prepared(
 
 def check_model(run: str | Path, device: str, threads: int | None) -> None:
     """What can be refused before anything is loaded. Raises EarsightError."""
-    if not Path(run).is_dir() and Path(run).suffix != ".onnx" and not is_hub_name(run):
-        raise ModelError(f"no such run folder, file of earsight export (.onnx), or model of the hub: {run}")
     if Path(run).is_dir():
         read_description(Path(run))
+    elif Path(run).suffix != ".onnx" and not is_hub_name(run):
+        raise ModelError(f"no such run folder, file of earsight export (.onnx), or model of the hub: {run}")
     check_device_name(device)
     check_threads(threads)
     if Path(run).suffix == ".onnx" and device != "cpu":

@@ -52,7 +52,7 @@ class Recipe(Settings):
             )
         if self.mel.f_min_hz >= nyquist_hz:
             raise ValueError(f"mel.f_min_hz {self.mel.f_min_hz:g} is not below {nyquist_hz:g} Hz; lower it")
-        frames = 1 + self.audio.crop_samples // self.mel.hop_length
+        frames = self.mel.frames(self.audio.crop_samples)
         if frames < _FEWEST_FRAMES:
             raise ValueError(
                 f"the image would be {frames} frames wide: audio.crop_s {self.audio.crop_s:g} with mel.hop_length "

@@ -14,8 +14,9 @@ from earsight import extras
 from earsight.dataset.leaks import Policy
 from earsight.dataset.split import check_kind
 from earsight.errors import DataError, DecodeError, EarsightError, SettingsError, TrainingError
-from earsight.files import remove_folder, write_whole
-from earsight.settings import Settings, differences, flat
+from earsight.files import remove_folder
+from earsight.settings import Settings
+from earsight.tasks.begun import check_begun, write_about
 from earsight.tasks.devices import Machine
 from earsight.tasks.interrupt import between_steps
 from earsight.tasks.plan import Plan, check_recipe, new_run, plan_run, read_training_data
@@ -124,10 +125,10 @@ def sweep(
         for kind in kinds
     )
     about = _about(read, plans, prune)
-    begun = _check_folder(place, about, resume)
+    begun = check_begun(place / ABOUT_NAME, about, "sweep", resume=resume)
     machine.check()
     if not begun:
-        _write_about(place, about)
+        write_about(place / ABOUT_NAME, about)
     from earsight.tasks.study import Study
 
     with _alone(place):
@@ -182,36 +183,6 @@ def _about(space: Space, plans: Sequence[Plan], prune: bool) -> dict[str, Any]:
         "clips": len(plan.dataset.clips),
         "names, labels and groups": plan.dataset.digest,
     }
-
-
-def _check_folder(place: Path, about: Mapping[str, Any], resume: bool) -> bool:
-    """Whether it was begun before. Raises SettingsError where it holds something else."""
-    if place.exists() and not place.is_dir():
-        raise SettingsError(f"--out {place} is a file; name a folder")
-    if not place.is_dir() or not any(place.iterdir()):
-        return False
-    file = place / ABOUT_NAME
-    if not file.is_file():
-        raise SettingsError(f"{place} is not empty and no sweep; pass another --out")
-    if not resume:
-        raise SettingsError(f"{place} is not empty; pass --resume to go on with it, or another --out")
-    try:
-        then = flat(json.loads(file.read_text(encoding="utf-8")))
-    except (ValueError, AttributeError) as error:
-        raise SettingsError(f"{file} is damaged; begin again with another --out") from error
-    changed = differences(about, then)
-    changed += [f"{name} was {value}, is not there" for name, value in then.items() if name not in flat(about)]
-    if changed:
-        raise SettingsError(f"can't go on with {place} with other settings: {'; '.join(changed)}; give the same ones")
-    return True
-
-
-def _write_about(place: Path, about: Mapping[str, Any]) -> None:
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-        write_whole(place / ABOUT_NAME, json.dumps(about, indent=1, ensure_ascii=False) + "\n")
-    except OSError as error:
-        raise SettingsError(f"can't write to --out {place} ({error.strerror}); name another folder") from error
 
 
 @contextmanager
@@ -275,8 +246,13 @@ def _carry_out(study: "Study", asked: "Asked", work: _Work, *, in_full: bool) ->
     from earsight.tasks.loop import kept_epoch
     from earsight.tasks.study import Pruned
 
-    began, reached = time.perf_counter(), [0.0] * len(work.plans)
+    began = time.perf_counter()
     histories: list[list[Epoch]] = [[] for _ in work.plans]
+
+    def reached(number: int) -> float:
+        rows = histories[number]
+        return rows[kept_epoch(rows) - 1].chosen_by if rows else 0.0
+
     state: State = "complete"
     reason = ""
     same = next((one for one in study.trials() if one.values == asked.values and one.state != "failed"), None)
@@ -294,16 +270,15 @@ def _carry_out(study: "Study", asked: "Asked", work: _Work, *, in_full: bool) ->
 
                 def each_epoch(row: "Epoch", number: int = number) -> None:
                     histories[number].append(row)
-                    reached[number] = histories[number][kept_epoch(histories[number]) - 1].chosen_by
-                    bar.advance(number * recipe.epochs + row.epoch, total, f"{work.measure} {reached[number]:.3f}")
-                    if number == 0 and (row.epoch < recipe.epochs or len(reached) > 1):  # something is left to spare
-                        study.report(asked, row.epoch, reached[0])
+                    bar.advance(number * recipe.epochs + row.epoch, total, f"{work.measure} {reached(number):.3f}")
+                    if number == 0 and (row.epoch < recipe.epochs or len(histories) > 1):  # something is left to spare
+                        study.report(asked, row.epoch, reached(0))
 
                 run = folder / f"split{number}"
                 _train(replace(plan, run=run, recipe=recipe), work, each_epoch, in_full=in_full and number == 0)
-        value: float | None = statistics.fmean(reached)
+        value: float | None = statistics.fmean(map(reached, range(len(histories))))
     except Pruned:
-        state, value = "pruned", reached[0]
+        state, value = "pruned", reached(0)
     except (DataError, DecodeError):  # of the data, and not of the recipe: the next would fail as well
         raise
     except (EarsightError, RuntimeError, MemoryError) as error:  # torch says with a RuntimeError that memory ended

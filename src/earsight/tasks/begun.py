@@ -1,0 +1,42 @@
+"""A folder of many trainings: what makes it the same work, kept in a file of its own, so that only that goes on."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from earsight.errors import SettingsError
+from earsight.files import write_whole
+from earsight.settings import differences, flat
+
+
+def check_begun(file: Path, about: Mapping[str, Any], what: str, *, resume: bool) -> bool:
+    """Whether the work that ``about`` tells was begun before in the folder of ``file``. what: that folder holds, in
+    words. Raises SettingsError where it holds something else."""
+    place = file.parent
+    if place.exists() and not place.is_dir():
+        raise SettingsError(f"--out {place} is a file; name a folder")
+    if not place.is_dir() or not any(place.iterdir()):
+        return False
+    if not file.is_file():
+        raise SettingsError(f"{place} is not empty and no {what}; pass another --out")
+    if not resume:
+        raise SettingsError(f"{place} is not empty; pass --resume to go on with it, or another --out")
+    try:
+        then = flat(json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, AttributeError) as error:
+        raise SettingsError(f"{file} is damaged; begin again with another --out") from error
+    changed = differences(about, then)
+    changed += [f"{name} was {value}, is not there" for name, value in then.items() if name not in flat(about)]
+    if changed:
+        raise SettingsError(f"can't go on with {place} with other settings: {'; '.join(changed)}; give the same ones")
+    return True
+
+
+def write_about(file: Path, about: Mapping[str, Any]) -> None:
+    """Raises SettingsError where the folder can't be made or written to."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(file, json.dumps(about, indent=1, ensure_ascii=False) + "\n")
+    except OSError as error:
+        raise SettingsError(f"can't write to --out {file.parent} ({error.strerror}); name another folder") from error
