@@ -1,6 +1,6 @@
 """Mel images against librosa and against a bare torch.stft and product; decoding against bare soundfile and soxr.
 
-Interleaved; medians (min–max) of the rounds and ratios of medians. RECORDINGS: 48 kHz originals, a folder or a zip.
+Interleaved; medians (min–max) of the rounds and of their ratios. RECORDINGS: 48 kHz originals, a folder or a zip.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from earsight.dataset.sources import read_dataset
 from earsight.dataset.store import build_store
 from earsight.mel.settings import MelSettings
 from earsight.mel.spectrogram import MelSpectrogram
-from earsight.tasks.bench import interleaved
+from earsight.tasks.bench import interleaved, ratios, spread
 from earsight.tasks.cores import allowed_cores
 from earsight.tasks.memory import keep_freed_memory
 
@@ -79,9 +79,8 @@ def mel_images(batch_size: int, rounds: int) -> None:
     seconds = interleaved(ways, rounds, "cpu")
     print(f"mel, {batch_size} clips of 3 s, {settings.n_mels} bins, hop {settings.hop_length}")
     show(seconds, 1000 / batch_size, "ms a clip")
-    middle = {name: statistics.median(values) for name, values in seconds.items()}
-    print(f"  ours / librosa: {middle['ours'] / middle['librosa, clip by clip']:.3f} of its time")
-    print(f"  bare / ours: {middle['bare stft + product'] / middle['ours']:.2f} of the bare speed")
+    print(f"  ours / librosa: {spread(ratios(seconds['ours'], seconds['librosa, clip by clip']))} of its time")
+    print(f"  bare / ours: {spread(ratios(seconds['bare stft + product'], seconds['ours']), 2)} of the bare speed")
 
 
 def decoding(place: Path, rounds: int, times: int) -> None:
@@ -127,8 +126,8 @@ def decode(clips: list[Clip], rounds: int) -> None:
         seconds = interleaved(ways, rounds, "cpu")
     print(f"decoding {len(clips)} recordings to {settings.rate_hz} Hz")
     show(seconds, 1, "s")
-    middle = {name: statistics.median(values) for name, values in seconds.items()}
-    print(f"  first pass / floor: {middle['first pass, into the store'] / middle['read + soxr, all cores']:.2f}")
+    each = ratios(seconds["first pass, into the store"], seconds["read + soxr, all cores"])
+    print(f"  first pass / floor: {spread(each, 2)}")
 
 
 def show(seconds: dict[str, list[float]], scale: float, unit: str) -> None:

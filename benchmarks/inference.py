@@ -1,6 +1,6 @@
 """An exported file against the run that it was made of, on the CPU: 3 s clips, batch 1 and 16, interleaved.
 
-Medians (min–max) of the rounds in ms a clip, and ratios of medians. RUN: a run folder; its clips calibrate int8 and say
+Medians (min–max) of the rounds in ms a clip, and of their ratios. RUN: a run folder; its clips calibrate int8 and say
 what that costs. The mel image's share is that of a file that makes only the image.
 """
 
@@ -16,7 +16,7 @@ import torch
 
 from earsight.network.classifier import Classifier
 from earsight.network.portable import Portable
-from earsight.tasks.bench import interleaved
+from earsight.tasks.bench import interleaved, ratios, spread
 from earsight.tasks.cores import allowed_cores
 from earsight.tasks.export import export
 from earsight.tasks.memory import keep_freed_memory
@@ -47,14 +47,13 @@ def main() -> None:
         for name, one in sessions.items():
             ways[name] = lambda one=one, given=given: one.run(None, {"waveform": given})
         seconds = interleaved(ways, arguments.rounds, "cpu")
-        middle = {name: statistics.median(values) for name, values in seconds.items()}
         print(f"batch {batch_size}")
         for name, values in seconds.items():
-            low, median, high = (1000 / batch_size * v for v in (min(values), middle[name], max(values)))
+            low, median, high = (1000 / batch_size * v for v in (min(values), statistics.median(values), max(values)))
             print(f"  {name:18}{median:8.2f} ms a clip  ({low:.2f}–{high:.2f})")
-        print(f"  torch / exported: {middle['torch'] / middle['exported']:.2f}")
-        print(f"  exported / int8: {middle['exported'] / middle['exported, int8']:.2f}")
-        print(f"  mel image: {middle['mel image alone'] / middle['exported']:.1%} of the exported file's time")
+        print(f"  torch / exported: {spread(ratios(seconds['torch'], seconds['exported']), 2)}")
+        print(f"  exported / int8: {spread(ratios(seconds['exported'], seconds['exported, int8']), 2)}")
+        print(f"  mel image / exported: {spread(ratios(seconds['mel image alone'], seconds['exported']))}")
     whole, int8 = files["exported"], files["exported, int8"]
     print(f"size {whole.bytes / 1e6:.1f} MB, int8 {int8.bytes / 1e6:.1f} MB")
     if int8.accuracy:

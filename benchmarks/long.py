@@ -25,7 +25,7 @@ from earsight.audio.decode import decode
 from earsight.audio.stream import windows
 from earsight.network.exported import Exported
 from earsight.scores.events import Rule
-from earsight.tasks.bench import interleaved
+from earsight.tasks.bench import interleaved, ratios, spread
 from earsight.tasks.cores import allowed_cores
 from earsight.tasks.evaluate import read_clips
 from earsight.tasks.export import export
@@ -135,8 +135,10 @@ def speed(
     for name, values in seconds.items():
         low, middle, high = (len(ready) / value for value in (max(values), statistics.median(values), min(values)))
         print(f"  {name:23}{middle:8.1f} windows/s  ({low:.1f}–{high:.1f})")
-    one, other = (statistics.median(values) for values in seconds.values())
-    print(f"  ours / session: {one / other:.3f} of its speed; {300 / other:.0f} times real time")
+    one, other = seconds.values()
+    print(
+        f"  ours / session: {spread(ratios(one, other))} of its speed; {300 / statistics.median(other):.0f} × real time"
+    )
 
 
 def events(folder: Path, model: Path, clips: list[tuple[str, np.ndarray, int]], window_s: float, hop_s: float) -> None:

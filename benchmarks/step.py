@@ -1,7 +1,7 @@
 """One training step, variant by variant, interleaved: which defaults pay on this machine.
 
 default: channels-last, one fused kernel for AdamW, 32 bits. The others change one thing. Medians (min–max) of the
-rounds and ratios of medians: above 1 the variant is slower.
+rounds and of their ratios: above 1 the variant is slower.
 """
 
 import argparse
@@ -12,7 +12,7 @@ import torch
 
 from earsight.network.classifier import Classifier
 from earsight.network.optimizer import create_optimizer
-from earsight.tasks.bench import interleaved
+from earsight.tasks.bench import interleaved, ratios, spread
 from earsight.tasks.cores import allowed_cores
 from earsight.tasks.devices import Machine
 from earsight.tasks.learner import Learner
@@ -52,11 +52,10 @@ def measure(recipe: Recipe, arguments: argparse.Namespace) -> None:
     targets = torch.eye(2, device=device)[torch.arange(recipe.batch_size) % 2]
     ways = {name: (lambda one=one: one.step(images, targets)) for name, one in learners.items()}
     found = interleaved(ways, arguments.rounds, device.type)
-    middle = {name: statistics.median(seconds) for name, seconds in found.items()}
     print(f"{recipe.network.model}, batch {recipe.batch_size}, image {size[0]}×{size[1]}, {device}")
     for name, seconds in found.items():
-        span = f"({1000 * min(seconds):.0f}–{1000 * max(seconds):.0f})"
-        print(f"  {name:30}{1000 * middle[name]:8.0f} ms  {span:14} {middle[name] / middle['default']:.2f}", flush=True)
+        how_long = f"{1000 * statistics.median(seconds):.0f} ms ({1000 * min(seconds):.0f}–{1000 * max(seconds):.0f})"
+        print(f"  {name:30}{how_long:>20}  {spread(ratios(seconds, found['default']), 2)}", flush=True)
 
 
 def learner(recipe: Recipe, machine: Machine) -> Learner:

@@ -21,7 +21,7 @@ import timm
 import torch
 from threadpoolctl import threadpool_limits
 
-from earsight.tasks.bench import Subject, interleaved, peak_memory_mb, stage_seconds, timed
+from earsight.tasks.bench import Subject, interleaved, peak_memory_mb, ratios, spread, stage_seconds, timed
 from earsight.tasks.cores import allowed_cores
 from earsight.tasks.devices import Machine
 from earsight.tasks.memory import keep_freed_memory
@@ -161,8 +161,8 @@ def measure(recipe: Recipe, arguments: argparse.Namespace) -> None:
         "batch_size": recipe.batch_size,
         "image": list(subject.ready[0][0].shape[1:]),
         "clips_per_s": rates,
-        "ours_to_network": middle["our epoch"] / middle["network alone"],
-        "ours_to_tutorial": middle["our epoch"] / middle["tutorial"] if arguments.tutorial else None,
+        "ours_to_network": ratios(rates["our epoch"], rates["network alone"]),
+        "ours_to_tutorial": ratios(rates["our epoch"], rates["tutorial"]) if arguments.tutorial else None,
         "stage_shares": {name: value / sum(stages.values()) for name, value in stages.items()},
         "peak_memory_mb": peak_memory_mb(subject.device),
     }
@@ -173,9 +173,9 @@ def measure(recipe: Recipe, arguments: argparse.Namespace) -> None:
     print(f"{found['model']}, batch {recipe.batch_size}, image {'×'.join(map(str, found['image']))}, {where}")
     for name, values in rates.items():
         print(f"  {name:14}{middle[name]:8.1f} clips/s  ({min(values):.1f}–{max(values):.1f})")
-    print(f"  ours / network alone: {found['ours_to_network']:.3f}")
+    print(f"  ours / network alone: {spread(found['ours_to_network'])}")
     if arguments.tutorial:
-        print(f"  ours / tutorial (batch 8): {found['ours_to_tutorial']:.2f}")
+        print(f"  ours / tutorial (batch 8): {spread(found['ours_to_tutorial'], 2)}")
     print("  time: " + ", ".join(f"{name} {100 * share:.1f} %" for name, share in found["stage_shares"].items()))
     print(f"  peak memory: {found['peak_memory_mb']:.0f} MB", flush=True)
 

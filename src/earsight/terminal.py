@@ -207,14 +207,14 @@ def _arithmetic(measured: Bench | BatchSizes) -> str:
 
 
 def bench_lines(bench: Bench) -> Iterator[str]:
-    """Medians with the range of all rounds, and where an epoch's time goes."""
+    """Medians with the range of all rounds, and where an epoch's time goes. The ratio is that of the same round."""
     yield (
         f"{bench.model} on {bench.device}, {bench.threads} threads, {_arithmetic(bench)}, batch {bench.batch_size}, "
         f"image {'×'.join(map(str, bench.image))}, {bench.clips} clips, {len(bench.epoch)} rounds"
     )
     for name, rates in (("network alone", bench.network), ("our epoch", bench.epoch)):
         yield f"{name:14} {statistics.median(rates):8.1f} clips/s  ({min(rates):.1f}–{max(rates):.1f})"
-    yield f"epoch / network: {bench.ratio:.3f}"
+    yield f"epoch / network: {bench.ratio:.3f} ({min(bench.ratios):.3f}–{max(bench.ratios):.3f})"
     total_s = sum(bench.stages.values())
     yield "time: " + ", ".join(f"{name} {100 * s / total_s:.1f} %" for name, s in bench.stages.items())
     yield f"peak memory: {bench.peak_memory_mb:.0f} MB"

@@ -19,12 +19,14 @@ def test_every_round_is_counted_and_the_stages_are_named() -> None:
     assert (done.model, done.device, done.threads, done.batch_size) == ("test_efficientnet", "cpu", 1, 4)
     assert done.image == (1, 128, 51)
     assert (len(done.network), len(done.epoch)) == (2, 2)
-    assert done.ratio == statistics.median(done.epoch) / statistics.median(done.network)
+    assert done.ratios == [done.epoch[0] / done.network[0], done.epoch[1] / done.network[1]]
+    assert done.ratio == statistics.median(done.ratios)
     assert list(done.stages) == ["crops", "mel image", "augmentation", "network"]
     assert all(seconds > 0 for seconds in done.stages.values())
     lines = list(bench_lines(done))
     assert lines[0] == "test_efficientnet on cpu, 1 threads, 32-true, batch 4, image 1×128×51, 10 clips, 2 rounds"
-    assert f"epoch / network: {done.ratio:.3f}" in lines
+    low, high = sorted(done.ratios)
+    assert f"epoch / network: {done.ratio:.3f} ({low:.3f}–{high:.3f})" in lines
     told = done.to_dict()
     assert (told["ratio"], told["precision"], told["compiled"]) == (done.ratio, "32-true", False)
 

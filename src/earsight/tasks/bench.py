@@ -5,7 +5,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -53,12 +53,17 @@ class Bench:
     peak_memory_mb: float
 
     @property
+    def ratios(self) -> list[float]:
+        """Of each round: 1 is an epoch that costs what the network costs."""
+        return ratios(self.epoch, self.network)
+
+    @property
     def ratio(self) -> float:
-        """Of the medians: 1 is an epoch that costs what the network costs."""
-        return statistics.median(self.epoch) / statistics.median(self.network)
+        """The median of the rounds: what was measured seconds apart has the same noise of the machine."""
+        return statistics.median(self.ratios)
 
     def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "ratio": self.ratio}
+        return {**asdict(self), "ratio": self.ratio, "ratios": self.ratios}
 
 
 def bench(
@@ -153,10 +158,11 @@ class Subject:
 def interleaved(
     ways: Mapping[str, Callable[[], object]], rounds: int, device: str, advance: Callable[[int], object] | None = None
 ) -> dict[str, list[float]]:
-    """Seconds of each way in each round, one after the other; a round before them warms up and is not counted."""
+    """Seconds of each way in each round, one after the other, to and fro; a round before them warms up and is not
+    counted."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(rounds + 1):
-        for name, way in ways.items():
+        for name, way in list(ways.items())[:: -1 if number % 2 else 1]:
             time.sleep(_REST_S)
             took = timed(way, device)
             if number:
@@ -164,6 +170,16 @@ def interleaved(
         if advance:
             advance(number + 1)
     return seconds
+
+
+def ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
+    """Of two ways, round by round."""
+    return [one / other for one, other in zip(above, below, strict=True)]
+
+
+def spread(values: Sequence[float], digits: int = 3) -> str:
+    """Median (min–max)."""
+    return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f}–{max(values):.{digits}f})"
 
 
 def write_noise(folder: Path, recipe: Recipe, clips: int) -> Store:
