@@ -599,6 +599,15 @@ def test_two_processes_do_not_train_into_one_folder(tones: Path, tmp_path: Path)
     assert train(tones, recipe=recipe(epochs=1), out=run, threads=1).test is not None
 
 
+@pytest.mark.parametrize(("has", "warned"), [("AVX2", True), ("DEFAULT", True), ("AVX512", False)])
+def test_bf16_without_instructions_for_it_is_warned_of(has: str, warned: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: has)
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    half = Machine("cpu", precision="bf16-mixed").caution()
+    assert (half == "bf16 takes many times as long on a processor without AVX-512; leave --precision out") is warned
+    assert Machine("cpu").caution() is None
+
+
 def test_a_machine_that_can_not_do_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("MASTER_ADDR", "SLURM_JOB_ID"):
         monkeypatch.delenv(name, raising=False)

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import platform
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -75,6 +76,18 @@ class Machine:
             raise SettingsError(f"--devices {self.devices} is more than the {there} {what} of this machine; pass fewer")
         if self.compiled:
             _check_compiler("cuda" if on_gpus else "cpu")
+
+    def caution(self) -> str | None:
+        """What is allowed and hardly meant."""
+        import torch
+
+        on_cpu = self.accelerator == "cpu" or not (torch.cuda.is_available() or torch.backends.mps.is_available())
+        bare = (
+            platform.machine().lower() in {"x86_64", "amd64"} and "512" not in torch.backends.cpu.get_cpu_capability()
+        )
+        if self.precision == "bf16-mixed" and on_cpu and bare:
+            return "bf16 takes many times as long on a processor without AVX-512; leave --precision out"
+        return None
 
     @property
     def processes(self) -> int:

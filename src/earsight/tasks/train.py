@@ -128,8 +128,8 @@ def run_plan(
         state = read_state(plan, asdict(machine))
         changed = fit_images(classifier, min(fewest, 2))
         shown.say(_opening(plan, tested))
-        if changed:
-            shown.say(f"warning: {changed}")
+        for warning in filter(None, (changed, machine.caution())):
+            shown.say(f"warning: {warning}")
         if empty := classifier.image.spectrogram.empty_bins():
             shown.say(
                 f"warning: {empty} of {recipe.mel.n_mels} mel bins are empty; raise mel.n_fft or lower mel.n_mels"
