@@ -1,6 +1,8 @@
 """A real server in a process of its own, asked over HTTP."""
 
+import asyncio
 import io
+import itertools
 import json
 import signal
 import socket
@@ -19,7 +21,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from earsight.network.exported import Exported
 from earsight.tasks.predict import predict
+from earsight.web.server import create_app
 from tests.conftest import tone
 
 Process = subprocess.Popen[str]
@@ -173,6 +177,44 @@ def test_who_goes_away_leaves_nothing_behind_and_the_others_are_answered(
         assert client.recv(100).startswith(b"HTTP/1.1 200")
         assert end(process) == (0, "")
     assert list(tmp_path.glob("earsight-*")) == []
+
+
+def ask_app(app: Any, query: str, body: bytes, accept: str = "*/*") -> tuple[int, bytes]:
+    """Status and body of an application that is asked in this process, without a server."""
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.4"},
+        "method": "POST",
+        "path": "/api/predict",
+        "query_string": query.encode(),
+        "headers": [(b"accept", accept.encode())],
+    }
+    sent: list[Any] = []
+
+    async def asked() -> None:
+        parts = [{"type": "http.request", "body": body}]
+
+        async def receive() -> Any:
+            return parts.pop() if parts else await asyncio.sleep(60)
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        await app(scope, receive, send)
+
+    asyncio.run(asked())
+    return sent[0]["status"], b"".join(message.get("body", b"") for message in sent)
+
+
+def test_half_of_the_rows_are_not_taken_for_all_where_the_server_ends(home: Path, song: Path) -> None:
+    model = Exported.load(home / "model.onnx", 1)
+    for accept in ("*/*", "application/x-ndjson"):
+        steps = itertools.count()
+        app = create_app(model, "m", ending=lambda steps=steps: next(steps) == 3)
+        status, body = ask_app(app, "window=0.4&hop=0.1", song.read_bytes(), accept)
+        *rows, last = [json.loads(line) for line in body.splitlines()]
+        assert (status, len(rows)) == ((503, 0) if accept == "*/*" else (200, 3))
+        assert last == {"error": "the server is ending; ask again when it is back"}
 
 
 def test_too_many_at_once_are_told_to_come_again(home: Path) -> None:

@@ -76,10 +76,12 @@ class Rows:
         self._place, self._rows, self._gone = place, rows, gone
 
     async def step(self) -> dict[str, Any] | None:
-        """The next row; None where there is none, or nobody to take it."""
+        """The next row; None after the last. Raises Refused where the server is ending, or nobody takes it."""
         from starlette.concurrency import run_in_threadpool
 
-        return None if await self._gone() else await run_in_threadpool(next, self._rows, None)
+        if await self._gone():
+            raise Refused(503, "the server is ending; ask again when it is back")
+        return await run_in_threadpool(next, self._rows, None)
 
     async def close(self) -> None:
         import anyio
@@ -221,9 +223,7 @@ def create_app(
         try:
             place = await _received(request, most_bytes, folder)
             found = Rows(place, _rows(shared, place, plain(name), unknown, sliding, events), gone)
-            first = await found.step()
-            if first is None:
-                raise Refused(503, "the server is ending; ask again when it is back")
+            first = await found.step() or {}
             if first.get("error"):  # nothing of it could be heard
                 raise Refused(422, first["error"])
             if _LINES in request.headers.get("accept", ""):
@@ -275,7 +275,11 @@ async def _lines(first: dict[str, Any], found: Rows) -> AsyncIterator[str]:
     row: dict[str, Any] | None = first
     while row is not None:
         yield json.dumps(row, ensure_ascii=False) + "\n"
-        row = await found.step()
+        try:
+            row = await found.step()
+        except Refused as error:  # the status has been sent
+            yield json.dumps({"error": str(error)}) + "\n"
+            return
 
 
 def _sliding(window: float | None, hop: float | None, events: bool, model: Any) -> Sliding | None:
