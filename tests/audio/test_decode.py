@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from earsight.audio.decode import decode
+from earsight.audio.decode import decode, length_s, open_sound
+from earsight.audio.stream import read_blocks
 from earsight.errors import DecodeError
 from tests.conftest import tone
 
@@ -36,6 +37,7 @@ def test_path_bytes_and_file_object_agree(tmp_path: Path) -> None:
         ("empty.wav", b"", "empty file"),
         ("text.wav", b"this is no sound at all", "not readable as sound"),
         ("cut.flac", b"fLaC\x00\x00", "not readable as sound"),
+        ("a.raw", bytes(8000), "not readable as sound"),
     ],
 )
 def test_bad_files_say_what_is_wrong(tmp_path: Path, name: str, content: bytes, message: str) -> None:
@@ -155,6 +157,22 @@ def test_a_wav_that_does_not_know_its_length_is_read_as_far_as_it_goes(tmp_path:
     at = piped.index(b"data") + 4
     piped[at : at + 4] = size.to_bytes(4, "little")
     assert decode(bytes(piped)).samples.shape == (1, 64000)
+
+
+@pytest.mark.parametrize("count", [0, 2**36 - 1])
+def test_a_flac_that_does_not_know_its_length_is_read_as_far_as_it_goes(tmp_path: Path, count: int) -> None:
+    path = tmp_path / "a.flac"
+    soundfile.write(path, 0.1 * np.random.default_rng(0).standard_normal(80000), 16000)
+    whole, piped = decode(path).samples, bytearray(path.read_bytes())
+    piped[21:26] = (piped[21] >> 4 << 36 | count).to_bytes(5, "big")  # the last 36 of these 40 bits
+    path.write_bytes(piped)
+    for source in (path, bytes(piped)):
+        assert np.array_equal(decode(source).samples, whole)
+        assert np.array_equal(np.concatenate([block.samples for block in read_blocks(source)], 1), whole)
+    assert np.array_equal(decode(path, 1.0).samples, whole[:, 16000:])
+    assert np.array_equal(decode(path, 1.0, 2.0).samples, whole[:, 16000:32000])
+    with open_sound(path) as file:
+        assert length_s(file) is None
 
 
 def test_a_tag_before_an_mp3_does_not_hide_that_it_was_cut_off(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from earsight.audio.truncated import check_whole
-from earsight.errors import DecodeError
+from earsight.audio.truncated import Watched, check_whole
+from earsight.errors import DecodeError, first_line
 
 if TYPE_CHECKING:
     import soundfile
@@ -25,6 +25,9 @@ SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", 
 BLOCK_SAMPLES = 1 << 16
 """Of each channel, that are read at once where a recording is read block by block."""
 _PIECE_SAMPLES = 256
+_MOST_AT_ONCE = 1 << 31
+_UNKNOWN_SAMPLES = (1 << 36) - 1
+"""All that a FLAC has room for; one that does not know its length has 2⁶³ − 1 for libsndfile."""
 SILENT_PEAK = 1e-30
 """A recording without a larger sample is silent: no converter is so quiet, and its 32-bit arithmetic would overflow."""
 
@@ -59,12 +62,16 @@ def decode(source: str | Path | bytes | IO[bytes], start_s: float = 0.0, end_s: 
             first = round(start_s * file.samplerate)
             if first:
                 file.seek(min(first, file.frames))
-            frames = -1 if end_s is None else max(0, round(end_s * file.samplerate) - first)
-            samples = read_floats(file, frames)
-            if len(samples) != frames:
-                check_whole(source, name, file, min(first, file.frames) + len(samples))
+            frames = math.inf if end_s is None else max(0, round(end_s * file.samplerate) - first)
+            if min(frames, file.frames) > _MOST_AT_ONCE:  # as a header has it that knows no length
+                blocks = list(float_blocks(file, source, first, frames))
+                samples = np.concatenate(blocks or [np.zeros((0, 1), dtype=np.float32)])
+            else:
+                samples = read_floats(file, int(min(frames, file.frames)))
+                if len(samples) != frames:
+                    check_whole(source, name, file, min(first, file.frames) + len(samples))
         except (RuntimeError, OSError) as error:  # libsndfile's own error is a RuntimeError
-            raise _unreadable(name, error) from error
+            raise _unreadable(source, error) from error
         rate_hz, subtype = int(file.samplerate), file.subtype
     if samples.shape[0] == 0:
         late = f" after {start_s:g} s" if start_s else ""
@@ -75,8 +82,13 @@ def decode(source: str | Path | bytes | IO[bytes], start_s: float = 0.0, end_s: 
     return Sound(np.ascontiguousarray(samples.T), rate_hz)
 
 
+def length_s(file: "soundfile.SoundFile") -> float | None:
+    """By its header; None where that does not know it."""
+    return file.frames / file.samplerate if file.frames < _UNKNOWN_SAMPLES else None
+
+
 def read_floats(file: "soundfile.SoundFile", frames: int) -> Samples:
-    """The next samples, float32 [samples, channels]; frames: how many, −1 for all. A zero is never negative: −0.0 is
+    """The next samples, float32 [samples, channels]; frames: how many. A zero is never negative: −0.0 is
     the same sound as 0.0, and other bytes."""
     if file.subtype != "PCM_16":
         samples: Samples = np.asarray(file.read(frames, dtype="float32", always_2d=True))
@@ -100,6 +112,8 @@ def float_blocks(
         try:
             block = read_floats(file, wanted)
         except (RuntimeError, OSError):
+            if _failed(source) is not None:
+                check_whole(source, source_name(source), file, first + count)
             yield from _before_damage(source, first + count, wanted)
             raise
         if not len(block):
@@ -147,18 +161,34 @@ def open_sound(source: str | Path | bytes | IO[bytes]) -> "soundfile.SoundFile":
     try:
         if isinstance(source, str | Path):
             # As bytes: soundfile would refuse a name that is not UTF-8.
-            return soundfile.SoundFile(os.fsencode(source) if os.name == "posix" else str(source))
-        return soundfile.SoundFile(io.BytesIO(source) if isinstance(source, bytes) else source)
-    except (RuntimeError, OSError) as error:
+            file = soundfile.SoundFile(os.fsencode(source) if os.name == "posix" else str(source))
+        else:
+            file = soundfile.SoundFile(io.BytesIO(source) if isinstance(source, bytes) else source)
+    except (RuntimeError, OSError, TypeError) as error:  # TypeError: what is called .raw has no header for soundfile
         if isinstance(source, str | Path) and not os.access(source, os.R_OK):
             raise DecodeError(f"permission denied: {name}") from error
-        raise _unreadable(name, error) from error
+        raise _unreadable(source, error) from error
+    if file.frames >= _UNKNOWN_SAMPLES:
+        file.seekable = lambda: False  # soundfile seeks behind what it has read, which fails at an end that none knew
+    return file
 
 
 def source_name(source: str | Path | bytes | IO[bytes]) -> str:
+    if isinstance(source, Watched):
+        return source.address
     return str(source) if isinstance(source, str | Path) else "the given bytes"
 
 
-def _unreadable(name: str, error: Exception) -> DecodeError:
-    reason = getattr(error, "error_string", None) or str(error)
-    return DecodeError(f"not readable as sound: {name} ({reason.strip().rstrip('.')})")
+def reason_of(source: str | Path | bytes | IO[bytes], error: Exception) -> str:
+    """Why ``source`` can't be read: its own error where it has one, libsndfile's otherwise."""
+    failed = _failed(source)
+    told = getattr(error, "error_string", None) or str(error) if failed is None else first_line(failed)
+    return told.strip().rstrip(".")
+
+
+def _failed(source: str | Path | bytes | IO[bytes]) -> Exception | None:
+    return source.failed if isinstance(source, Watched) else None
+
+
+def _unreadable(source: str | Path | bytes | IO[bytes], error: Exception) -> DecodeError:
+    return DecodeError(f"not readable as sound: {source_name(source)} ({reason_of(source, error)})")

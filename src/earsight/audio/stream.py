@@ -8,7 +8,7 @@ from typing import IO
 
 import numpy as np
 
-from earsight.audio.decode import Samples, Sound, float_blocks, open_sound, source_name
+from earsight.audio.decode import Samples, Sound, float_blocks, open_sound, reason_of, source_name
 from earsight.audio.load import prepare, to_pcm
 from earsight.audio.resample import RateChange, to_channels
 from earsight.audio.segment import crop
@@ -52,7 +52,7 @@ def read_blocks(
                 count += len(block)
                 yield Sound(np.ascontiguousarray(block.T), rate_hz)
         except (RuntimeError, OSError) as error:  # libsndfile's own error is a RuntimeError
-            reason = str(error).strip().rstrip(".")
+            reason = reason_of(source, error)
             if count:
                 after_s = (first + count) / rate_hz
                 raise TruncatedError(f"damaged after {after_s:.2f} s: {name} ({reason}); get it again") from error

@@ -4,12 +4,12 @@ import io
 import os
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Literal
+from typing import IO, TYPE_CHECKING, Literal, TypeVar
 
-from earsight.errors import TruncatedError
+from earsight.errors import TruncatedError, first_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import soundfile
 
@@ -19,10 +19,41 @@ _SLACK_SHARE, _SLACK_BYTES = 0.01, 4096  # that a sloppy program may promise mor
 _UNKNOWN_BYTES = 0x7FFF0000  # a program that writes into a pipe promises this or more
 _SLACK_S = 0.2  # an MP3 tag may count the padding of its encoder
 
+_Got = TypeVar("_Got")
+
+
+class Watched:
+    """A file object whose reading may fail, as over a network; libsndfile would take that for the end of the file.
+    address: where it comes from. failed: the first error, after which nothing is read."""
+
+    def __init__(self, file: IO[bytes], address: str) -> None:
+        self._file, self.address = file, address
+        self.failed: Exception | None = None
+
+    def read(self, size: int = -1, /) -> bytes:
+        return self._tried(lambda: self._file.read(size), b"")
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        return self._tried(lambda: self._file.seek(offset, whence), 0)
+
+    def tell(self) -> int:
+        return self._tried(self._file.tell, 0)
+
+    def _tried(self, step: "Callable[[], _Got]", otherwise: _Got) -> _Got:
+        if self.failed is None:
+            try:
+                return step()
+            except Exception as error:  # noqa: BLE001 — kept: fsspec's file systems have errors of their own
+                self.failed = error
+        return otherwise
+
 
 def check_whole(source: str | Path | bytes | IO[bytes], name: str, file: "soundfile.SoundFile", reached: int) -> None:
     """Raise TruncatedError where ``file``, opened from ``source``, ended at frame ``reached`` and its header promises
-    clearly more. A header that promises nothing, as pipes write it, is no sign."""
+    clearly more, or reading failed. A header that promises nothing, as pipes write it, is no sign."""
+    if isinstance(source, Watched) and source.failed is not None:
+        there_s = reached / file.samplerate
+        raise TruncatedError(f"broke off after {there_s:.2f} s: {name} ({first_line(source.failed)}); get it again")
     share = 1.0
     if file.format in {"WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF"}:
         share = _share_by_bytes(source)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import xxhash
 
 from earsight import extras
-from earsight.audio.decode import open_sound
+from earsight.audio.decode import length_s, open_sound
 from earsight.errors import DecodeError, SettingsError
 from earsight.files import check_place
 from earsight.network.exported import Exported
@@ -266,10 +266,11 @@ def _length_s(recording: Recording) -> float:
         return 0.0
     try:
         with open_sound(recording.name) as file:
-            end_s = file.frames / file.samplerate
+            end_s = length_s(file)
     except DecodeError:
         return 0.0
-    return max(0.0, min(end_s, recording.end_s or end_s) - recording.start_s)
+    ends = [end for end in (end_s, recording.end_s) if end is not None]
+    return max(0.0, min(ends) - recording.start_s) if ends else 0.0
 
 
 def _band_hz(model: "Classifier | Exported") -> tuple[float, float]:
