@@ -1,5 +1,6 @@
 """predict: what may be named, windows and events of long recordings, files, and a run that was killed."""
 
+import contextlib
 import csv
 import functools
 import http.server
@@ -7,12 +8,13 @@ import io
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -400,6 +402,66 @@ def test_addresses_are_fetched_and_their_failures_are_rows(home: Path, song: Pat
     assert found.probabilities == pytest.approx(local.probabilities)
     assert absent.label is None
     assert f"can't fetch {base}/absent.wav" in absent.error
+
+
+@contextlib.contextmanager
+def served(answer: Callable[[http.server.BaseHTTPRequestHandler], None]) -> Iterator[str]:
+    """The address of a real server on the loopback."""
+    kind = type("Handler", (http.server.BaseHTTPRequestHandler,), {"do_GET": answer, "do_HEAD": answer})
+    kind.log_message = lambda *_: None  # type: ignore[attr-defined]
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), kind) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_a_download_that_breaks_off_is_not_taken_for_a_whole_recording(
+    home: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = io.BytesIO()
+    soundfile.write(file, np.zeros(4_000_000), RATE_HZ, format="WAV")
+    content = file.getvalue()
+
+    def answer(request: http.server.BaseHTTPRequestHandler) -> None:
+        if request.command == "HEAD":
+            request.send_response(200)
+            part = content
+        else:
+            first, last = map(int, request.headers["Range"].removeprefix("bytes=").split("-"))
+            part = content[first : last + 1] if first < 2**22 else b""
+            request.send_response(206 if part else 500)
+            request.send_header("Content-Range", f"bytes {first}-{last}/{len(content)}")
+        request.send_header("Accept-Ranges", "bytes")
+        request.send_header("Content-Length", str(len(part)))
+        request.end_headers()
+        if request.command == "GET":
+            request.wfile.write(part)
+
+    with served(answer) as address:
+        (row,) = predict(home / "model.onnx", [f"{address}/a.wav"], unknown=False)
+        *_, last = predict(home / "model.onnx", [f"{address}/a.wav"], window_s=0.4, hop_s=0.4)
+    assert row.label is not None
+    for told in (row.truncated, last.error):
+        assert told is not None
+        assert re.match(rf"broke off after 1\d\d\.\d\d s: {address}/a.wav \(500, .*; get it again", told), told
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_what_an_address_refuses_is_told_in_one_line(home: Path) -> None:
+    def answer(request: http.server.BaseHTTPRequestHandler) -> None:
+        request.send_error(403)
+
+    with served(answer) as address:
+        (row,) = predict(home / "model.onnx", [f"{address}/a.wav"])
+        assert (row.error or "").startswith(f"can't fetch {address}/a.wav: 403, message='Forbidden'")
+        with pytest.raises(DataError, match=f"^can't list {address}/day/: 403, message='Forbidden'"):
+            list_recordings([f"{address}/day/"])
+
+
+def test_a_recording_of_one_sample_has_one_row_in_windows_too(home: Path, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "x.wav", np.full(1, 0.5), 48000)
+    (row,) = predict(home / "model.onnx", [tmp_path / "x.wav"], window_s=0.4)
+    assert (row.last, row.error) == (True, f"too short: no sample is left at 16000 Hz: {tmp_path / 'x.wav'}")
 
 
 def test_bad_recordings_are_rows_and_lose_no_other(home: Path, tmp_path: Path) -> None:

@@ -272,8 +272,9 @@ def _pieces(recording: Recording, audio: AudioSettings, sliding: Sliding | None,
                     end_s = before.end_s or 0.0
                 yield Piece(recording.path, None, end_s, None, str(error))
             else:
-                if before is not None:
-                    yield replace(before, last=True)
+                if before is None:
+                    raise DecodeError(f"too short: no sample is left at {audio.rate_hz} Hz: {recording.path}")
+                yield replace(before, last=True)
     except DecodeError as error:
         yield Piece(recording.path, None, *recording.span, str(error))
 

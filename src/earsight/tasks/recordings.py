@@ -5,13 +5,14 @@ import math
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from earsight import extras
 from earsight.audio.decode import SUFFIXES
+from earsight.audio.truncated import Watched
 from earsight.dataset.sources.rows import is_table, open_table
 from earsight.dataset.walk import is_recording, walk
 from earsight.errors import DataError, DecodeError, first_line
@@ -48,12 +49,12 @@ class Recording:
         if self.name == STANDARD_INPUT:
             yield sys.stdin.buffer.read()
         elif self.remote:
-            try:
-                with extras.require("fsspec").open(self.name, "rb") as file:
-                    yield file
-            except (OSError, ImportError, ValueError) as error:
-                reason = first_line(error)
-                raise DecodeError(f"can't fetch {self.name}: {reason}") from error
+            with ExitStack() as stack:
+                try:
+                    file = stack.enter_context(extras.require("fsspec").open(self.name, "rb"))
+                except Exception as error:  # fsspec's file systems have errors of their own
+                    raise DecodeError(f"can't fetch {self.name}: {_reason(error, self.name)}") from error
+                yield cast(IO[bytes], Watched(file, self.name))
         else:
             yield self.name
 
@@ -114,13 +115,19 @@ def _remote(address: str) -> Iterator[Recording]:
     try:
         system, path = fsspec.core.url_to_fs(address)
         names = system.glob(path) if glob.has_magic(address) else system.find(path)
-    except (OSError, ImportError, ValueError, NotImplementedError) as error:
-        reason = first_line(error)
-        raise DataError(f"can't list {address}: {reason}") from error
+    except Exception as error:  # as above
+        raise DataError(f"can't list {address}: {_reason(error, address)}") from error
     names = sorted(name for name in names if is_recording(str(name).rpartition("/")[2]))
     if not names:
         raise DataError(f"no recordings in {address}; looked for {', '.join(sorted(SUFFIXES))}")
     yield from (Recording(str(system.unstrip_protocol(name))) for name in names)
+
+
+def _reason(error: BaseException, address: str) -> str:
+    """What fsspec says; where that is the address alone, what it met before."""
+    while first_line(error) == address and error.__cause__ is not None:
+        error = error.__cause__
+    return first_line(error)
 
 
 def _rows_of(table: Path) -> Iterator[Recording]:
