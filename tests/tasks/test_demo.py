@@ -24,3 +24,30 @@ def test_nothing_but_an_earlier_demo_is_replaced(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="something else than an earlier demo"):
         demo(tmp_path)
     assert (tmp_path / "thesis.txt").read_text() == "precious"
+
+
+@pytest.mark.parametrize("name", ["corpus/anna/take.wav", "run/notes.txt", "corpus", "run"])
+def test_a_folder_of_the_same_name_is_not_replaced(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_text("precious")
+    with pytest.raises(SettingsError, match="something else than an earlier demo"):
+        demo(tmp_path)
+    assert (tmp_path / name).read_text() == "precious"
+
+
+@pytest.mark.parametrize("left", [(), ("corpus/SYNTHETIC.txt",), ("corpus/SYNTHETIC.txt", "run/clips.csv")])
+def test_an_earlier_demo_is_replaced_wherever_it_was_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: tuple[str, ...]
+) -> None:
+    for name in ("corpus", "run"):
+        (tmp_path / name).mkdir()
+    for name in left:
+        (tmp_path / name).touch()
+
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "write_corpus", stop)
+    with pytest.raises(KeyboardInterrupt):
+        demo(tmp_path)
+    assert not any(tmp_path.iterdir())

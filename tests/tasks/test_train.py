@@ -24,7 +24,7 @@ from earsight.dataset.synth import write_corpus
 from earsight.errors import DataError, EarsightError, ModelError, SettingsError, TrainingError
 from earsight.scores.calibration import fit_temperature, reliability, with_temperature
 from earsight.scores.predictions import Predictions, read_csv
-from earsight.tasks import loop
+from earsight.tasks import finish, loop
 from earsight.tasks.devices import Machine
 from earsight.tasks.evaluate import evaluate
 from earsight.tasks.plan import plan_training
@@ -149,6 +149,32 @@ def test_clips_heard_in_training_are_refused_left_out_or_named(run: Path, traine
     assert all(failure.reason.startswith("left out of test: identical audio, as ") for failure in unheard.dropped)
 
 
+def test_spans_that_were_heard_are_known_by_a_relative_path_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    for day in range(4):
+        soundfile.write(tmp_path / f"{day}.wav", 0.1 * rng.standard_normal(48000), 16000)
+    for name, start in (("then", 0.0), ("now", 0.2)):
+        spans = [(day, start + n, "xy"[n % 2]) for day in range(4) for n in range(2)]
+        rows = [
+            f"{day}.wav,{label},{start},{start + 0.6},{'test' if day == 3 else 'train'}" for day, start, label in spans
+        ]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["path,label,start,end,part", *rows]) + "\n")
+    train(
+        tmp_path / "then.csv",
+        recipe=recipe(epochs=1),
+        split="column:part",
+        out=tmp_path / "run",
+        threads=1,
+        leaks="allow",
+    )
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=r"6 leaks .*overlapping spans of a recording"):
+        evaluate(Path("run"), Path("now.csv"))
+    assert evaluate(Path("run"), Path("now.csv"), leaks="drop").metrics.clips == 2
+
+
 def test_a_model_without_its_clips_still_knows_whom_it_has_heard(tmp_path: Path) -> None:
     """As it comes from the hub."""
     write_corpus(tmp_path / "corpus", speakers=5, takes=1)
@@ -215,6 +241,26 @@ def test_a_resumed_run_equals_one_never_stopped(tones: Path, tmp_path: Path, mon
         assert len(columns[0]) == 3
     with pytest.raises(SettingsError, match="so it is finished or not a run"):
         train(tones, recipe=with_mixup, out=tmp_path / "cut", split="none", resume=True)
+
+
+def test_a_run_that_was_stopped_while_it_was_reported_is_calibrated_as_any_other(
+    tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(tones, recipe=recipe(), out=tmp_path / "whole", threads=1)
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(finish, "write_report", stop)
+    with pytest.raises(KeyboardInterrupt):
+        train(tones, recipe=recipe(), out=tmp_path / "cut", threads=1)
+    monkeypatch.undo()
+    train(tones, recipe=recipe(), out=tmp_path / "cut", threads=1, resume=True)
+    for key in ("calibration", "unknown", "valid", "test"):
+        one, two = (json.loads((tmp_path / name / "metrics.json").read_text())[key] for name in ("whole", "cut"))
+        assert one == two
+    told = [json.loads((tmp_path / name / "model.json").read_text()) for name in ("whole", "cut")]
+    assert told[0]["temperature"] == told[1]["temperature"] != 1
 
 
 def test_a_run_in_mixed_precision_goes_on_as_one_never_stopped(

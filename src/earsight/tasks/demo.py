@@ -4,10 +4,11 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from earsight.dataset.synth import write_corpus
+from earsight.dataset.synth import MARKER_NAME, write_corpus
 from earsight.errors import SettingsError
+from earsight.network.description import SETTINGS_NAME
 from earsight.tasks.devices import Machine
-from earsight.tasks.plan import plan_training
+from earsight.tasks.plan import CLIPS_NAME, plan_training
 from earsight.tasks.predict import Row, predict
 from earsight.tasks.progress import Progress
 from earsight.tasks.recipe import Recipe
@@ -33,7 +34,8 @@ def demo(out: str | Path = "runs/demo", *, seed: int = 0, progress: bool = False
     """
     out = Path(out)
     corpus, run = out / "corpus", out / "run"
-    if out.exists() and (not out.is_dir() or {path.name for path in out.iterdir()} - {"corpus", "run"}):
+    strange = out.exists() and (not out.is_dir() or {path.name for path in out.iterdir()} - {"corpus", "run"})
+    if strange or not (_is_demos(corpus, MARKER_NAME) and _is_demos(run, SETTINGS_NAME, CLIPS_NAME)):
         raise SettingsError(f"{out} holds something else than an earlier demo; name another --out")
     for folder in (corpus, run):
         if folder.exists():
@@ -48,3 +50,10 @@ def demo(out: str | Path = "runs/demo", *, seed: int = 0, progress: bool = False
     tests = [plan.dataset.clips[i].path for i in plan.split.test]
     rows = () if result.interrupted else tuple(predict(run, tests[:: max(1, len(tests) // 5)][:5]))
     return DemoResult(corpus, result, plan.split.sentence, rows)
+
+
+def _is_demos(folder: Path, *names: str) -> bool:
+    """Whether nothing is there, or one of these files that a demo writes."""
+    if not folder.exists():
+        return True
+    return folder.is_dir() and (not any(folder.iterdir()) or any((folder / name).is_file() for name in names))

@@ -42,6 +42,7 @@ def finish(
     test clip once; write metrics.json, predictions.csv, figures and report.html."""
     run, store, parts, split = plan.run, decoded.store, decoded.parts, decoded.split
     classifier = Classifier.load(run, str(device))
+    classifier.temperature = 1.0  # where a run was stopped here before, model.json has one already
     valid, unknown = None, {}
     if not split.training_score:
         answers = score(classifier, store, parts["valid"])
