@@ -7,10 +7,12 @@ import pytest
 import soundfile
 
 import earsight as es
-from earsight.audio.load import load_waveform
+from earsight.audio.load import load_waveform, middle_crop
 from earsight.errors import SettingsError
+from earsight.network.attribution import attribution
 from earsight.network.classifier import Classifier
-from earsight.tasks.explain import explain, explain_waveform
+from earsight.network.ensemble import joined
+from earsight.tasks.explain import Explanation, explain, explain_waveform
 from earsight.tasks.train import train
 from tests.conftest import called, tone
 from tests.tasks.test_train import recipe
@@ -77,6 +79,39 @@ def test_networks_without_a_map_are_explained_by_gradients(run: Path) -> None:
     assert (found.label, found.method) == ("low", "gradients")
     assert found.heat.shape == (64, 201)
     assert found.heat.max() == pytest.approx(1.0)
+
+
+def test_networks_with_maps_of_different_sizes_are_explained_together(run: Path) -> None:
+    one = es.Classifier.load(run)
+    members = [
+        Classifier(
+            one.labels,
+            one.audio,
+            one.mel,
+            one.network_settings.model_copy(update={"model": model, "pretrained": False}),
+        ).eval()
+        for model in ("test_efficientnet", "test_convnext")
+    ]
+    sound = planted(3000.0, 0.5, 1)[None]
+    crop = np.ascontiguousarray(middle_crop(sound, one.audio))
+    apart = [attribution(member, crop, "low")[0] for member in members]
+    together, _ = attribution(joined(members), crop, "low")
+    assert together.shape == (64, 201)
+    mean = np.mean(apart, axis=0)
+    assert np.corrcoef(together.ravel(), mean.ravel())[0, 1] > 0.95
+
+
+def test_what_spoke_in_one_place_alone_is_found_there() -> None:
+    heat = np.zeros((128, 301), np.float32)
+    heat[100:108, 20:40] = 1.0  # of a hundred parts not one
+    mel_hz = np.arange(128) * 60.0
+
+    def strongest(heat: np.ndarray) -> tuple[float, float]:
+        of = {"heat": heat, "decibel": heat, "waveform": heat[0], "rate_hz": 16000, "hop_s": 0.01, "mel_hz": mel_hz}
+        return Explanation(label="a", probability=1.0, method="HiResCAM", unknown=False, **of).strongest
+
+    assert strongest(heat) == pytest.approx((0.295, 103.5 * 60))
+    assert strongest(np.zeros_like(heat)) == pytest.approx((1.5, 63.5 * 60))
 
 
 def test_silence_has_a_picture_too(run: Path, tmp_path: Path) -> None:

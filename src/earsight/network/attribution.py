@@ -27,9 +27,10 @@ def attribution(classifier: Classifier, crop: Samples, label: str) -> tuple[npt.
     network = classifier.network
     networks = list(network.members) if isinstance(network, Ensemble) else [network]
     found = [_of_network(one, image, target) for one in networks]
-    whole = torch.stack([heat / heat.max().clamp_min(1e-12) for heat, _ in found]).mean(dim=0)
     size = (classifier.mel.n_mels, classifier.image.frames(crop.shape[1]))
-    heat = nn.functional.interpolate(whole[None, None], size, mode="bilinear", antialias=True)[0, 0].clamp_min(0)
+    heats = [heat / heat.max().clamp_min(1e-12) for heat, _ in found]  # of different networks of different sizes
+    alike = [nn.functional.interpolate(one[None, None], size, mode="bilinear", antialias=True) for one in heats]
+    heat = torch.cat(alike).mean(dim=0)[0].clamp_min(0)
     return (heat / heat.max().clamp_min(1e-12)).cpu().numpy(), found[0][1]
 
 

@@ -37,8 +37,10 @@ class Explanation(Explained):
 
     @property
     def strongest(self) -> tuple[float, float]:
-        """Seconds and hertz of the middle of what spoke most: of the hottest tenth of the image."""
-        mels, frames = np.nonzero(self.heat >= np.quantile(self.heat, 0.9))
+        """Seconds and hertz of the middle of what spoke most: of the hottest tenth of the image, or of what spoke at
+        all where that is less. The middle of the image where nothing did."""
+        hot = (self.heat >= np.quantile(self.heat, 0.9)) & (self.heat > 0)
+        mels, frames = np.nonzero(hot if hot.any() else self.heat == 0)
         return float(frames.mean() * self.hop_s), float(
             np.interp(mels.mean(), np.arange(len(self.mel_hz)), self.mel_hz)
         )
