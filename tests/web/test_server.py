@@ -1,9 +1,11 @@
 """A real server in a process of its own, asked over HTTP."""
 
 import asyncio
+import errno
 import io
 import itertools
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -217,6 +219,25 @@ def test_half_of_the_rows_are_not_taken_for_all_where_the_server_ends(home: Path
         assert last == {"error": "the server is ending; ask again when it is back"}
 
 
+def test_a_full_disk_is_told_in_one_line(home: Path, song: Path, tmp_path: Path) -> None:
+    app = create_app(Exported.load(home / "model.onnx", 1), "m", folder=tmp_path)
+
+    class Full(io.RawIOBase):
+        def write(self, part: object) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def opened(handle: int, mode: str) -> Full:
+        os.close(handle)
+        return Full()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fdopen", opened)
+        status, body = ask_app(app, "", song.read_bytes())
+    said = "the server can't keep the recording (No space left on device); ask again later"
+    assert (status, json.loads(body)) == (507, {"error": said})
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_too_many_at_once_are_told_to_come_again(home: Path) -> None:
     process, address = begin(home / "model.onnx")
     held = [connection(address) for _ in range(16)]
@@ -312,7 +333,9 @@ def test_a_run_folder_is_served_too(home: Path, song: Path) -> None:
     [
         (["--port", "70000"], "--port must be from 0 to 65535"),
         (["--host", "999.1.1.1"], "can't listen on 999.1.1.1, port 8000"),
+        (["--host", "my..host"], "--host my..host is no name of a host"),
         (["--most-mb", "0"], "--most-mb must be above 0"),
+        (["--most-mb", "inf"], "--most-mb must be above 0 and finite, got inf"),
         (["--device", "cuda"], "an exported file runs on the CPU here"),
     ],
 )

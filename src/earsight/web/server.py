@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import os
 import socket
 import tempfile
@@ -299,7 +300,10 @@ async def _received(request: "Request", most_bytes: int, folder: Path | None) ->
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) > most_bytes:
         raise too_large
-    handle, name = tempfile.mkstemp(prefix="earsight-", dir=folder)
+    try:
+        handle, name = tempfile.mkstemp(prefix="earsight-", dir=folder)
+    except OSError as error:
+        raise _no_room(error) from error
     size, parts = 0, aiter(request.stream())
     try:
         with os.fdopen(handle, "wb") as file:
@@ -316,10 +320,16 @@ async def _received(request: "Request", most_bytes: int, folder: Path | None) ->
                 file.write(part)
         if not size:
             raise SettingsError("the body is empty; send the bytes of a recording")
-    except BaseException:  # a request may be cancelled, too
+    except BaseException as error:  # a request may be cancelled, too
         Path(name).unlink()
+        if isinstance(error, OSError):
+            raise _no_room(error) from error
         raise
     return Path(name)
+
+
+def _no_room(error: OSError) -> Refused:
+    return Refused(507, f"the server can't keep the recording ({error.strerror}); ask again later")
 
 
 def _rows(
@@ -357,8 +367,8 @@ def serve(
 ) -> None:
     """Serve a model until Ctrl-C. port: 0 takes a free one. ready: is told the address once it can be asked. Raises
     EarsightError."""
-    if not most_mb > 0:
-        raise SettingsError(f"--most-mb must be above 0, got {most_mb:g}")
+    if not 0 < most_mb * 1e6 < math.inf:
+        raise SettingsError(f"--most-mb must be above 0 and finite, got {most_mb:g}")
     if not 0 <= port <= 65535:
         raise SettingsError(f"--port must be from 0 to 65535, got {port}")
     extras.check("fastapi", "uvicorn")
@@ -384,6 +394,8 @@ def _bound(host: str, port: int) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family)
+    except UnicodeError as error:
+        raise SettingsError(f"--host {host} is no name of a host; pass another") from error
     except OSError as error:  # create_server puts the address into the reason; an unknown host has no such number
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
         raise SettingsError(f"can't listen on {host}, port {port} ({reason}); pass another --port or --host") from error
