@@ -1,6 +1,5 @@
 """One label a clip, or several: what any of the two does, by the kind of the answers."""
 
-import csv
 import math
 from pathlib import Path
 from typing import overload
@@ -42,8 +41,7 @@ def of_choice(metrics: AnyMetrics) -> tuple[float, float]:
 
 def read_csv(path: Path) -> AnyPredictions:
     """What ``write_csv`` of either kind wrote: the header tells which. Raises DataError for any other table."""
-    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-        header, *rows = list(csv.reader(file)) or [[]]
+    header, *rows = predictions.read_table(path) or [[]]
     if tuple(header[:4]) == multilabel.COLUMNS:
         return multilabel.from_table(path, header, rows)
     return predictions.read_csv(path)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from earsight.errors import DataError
+from earsight.plain import plain
 
 
 class Told(NamedTuple):
@@ -129,11 +130,11 @@ def write_rows(path: Path, header: list[str], rows: Iterable[list[str]]) -> None
     """A table that gives back what was written."""
     # surrogateescape: a file name that is not UTF-8 comes back as the same bytes
     with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        plain = csv.writer(file, lineterminator="\n")
+        unquoted = csv.writer(file, lineterminator="\n")
         quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
         for cells in (header, *rows):
             # Python 3.11 leaves a lone \r unquoted, and its reader then ends the row there.
-            (quoted if any("\r" in cell for cell in cells) else plain).writerow(cells)
+            (quoted if any("\r" in cell for cell in cells) else unquoted).writerow(cells)
 
 
 def concatenated(parts: Sequence[A]) -> A:
@@ -149,13 +150,13 @@ def concatenated(parts: Sequence[A]) -> A:
 
 def read_csv(path: Path) -> Predictions:
     """What ``Predictions.write_csv`` wrote. Raises DataError for any other table, naming the row."""
-    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-        table = list(csv.reader(file))
+    table = read_table(path)
     if not table:
         raise DataError(f"{path} is empty, not a table of predictions; score the clips again")
     header, *rows = table
     if header[:4] != ["path", "group", "label", "predicted"]:
-        raise DataError(f"{path} is not a table of predictions: its columns are {', '.join(header[:6])}")
+        names = ", ".join(plain(name, 40) for name in header[:6])
+        raise DataError(f"{path} is not a table of predictions: its columns are {names}")
     labels, probabilities = cells_of(path, header, rows)
     number = {label: n for n, label in enumerate(labels)}
     for n, row in enumerate(rows):
@@ -168,6 +169,15 @@ def read_csv(path: Path) -> Predictions:
         probabilities=probabilities,
         groups=tuple(row[1] for row in rows),
     )
+
+
+def read_table(path: Path) -> list[list[str]]:
+    """All cells. Raises DataError."""
+    try:
+        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+            return list(csv.reader(file))
+    except csv.Error as error:
+        raise DataError(f"{path} is not a table of predictions: {error}") from error
 
 
 def cells_of(
