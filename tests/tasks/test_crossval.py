@@ -4,6 +4,8 @@ import json
 import os
 import queue
 import shutil
+import signal
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +18,9 @@ import earsight as es
 from earsight.errors import SettingsError, SplitError, TrainingError
 from earsight.scores.compare import compare as compare_runs
 from earsight.scores.predictions import Predictions, read_csv
+from earsight.tasks import crossval as module
 from earsight.tasks import train as training
-from earsight.tasks.crossval import CrossResult, _take_gpu, crossval
+from earsight.tasks.crossval import CrossResult, _Fold, _take_gpu, _train, crossval
 from earsight.tasks.devices import Machine
 
 QUICK = {
@@ -158,6 +161,46 @@ def test_two_at_once_are_the_same_as_one_by_one(whole: tuple[Path, CrossResult],
     assert result.scores is not None
     assert one_by_one.scores is not None
     assert same(result.scores.runs[0], one_by_one.scores.runs[0])
+
+
+class _Deadly:
+    """A plan that ends the process that receives it, as the kernel does where memory ends."""
+
+    run = Path("nowhere")
+
+    def __reduce__(self) -> Any:
+        return _killed, ()
+
+
+def _killed() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _folds(count: int, plan: Any) -> list[_Fold]:
+    return [_Fold(plan, ONE, f"fold {number}", 0) for number in range(count)]
+
+
+def test_a_process_that_is_killed_is_told_in_one_line() -> None:
+    found = list(_train(_folds(4, _Deadly()), 2, False))
+    assert sorted(fold.name for fold, _ in found) == [f"fold {number}" for number in range(4)]
+    assert {reason for _, reason in found} == {
+        "a process was killed, perhaps because memory ended; pass fewer --jobs, and --resume"
+    }
+
+
+def test_after_an_interrupt_no_other_fold_is_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With threads in the place of processes."""
+    begun = []
+
+    def interrupted(fold: _Fold, progress: bool = False) -> str:
+        begun.append(fold.name)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "_train_one", interrupted)
+    monkeypatch.setattr(module, "ProcessPoolExecutor", lambda jobs, *_, **__: ThreadPoolExecutor(jobs))
+    with pytest.raises(KeyboardInterrupt):
+        list(_train(_folds(6, _Deadly()), 2, False))
+    assert begun == ["fold 0", "fold 1"]
 
 
 def test_a_fold_that_fails_does_not_end_the_others(

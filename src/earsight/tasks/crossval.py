@@ -4,8 +4,9 @@ import json
 import multiprocessing
 import os
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -161,13 +162,37 @@ def _train(work: list[_Fold], jobs: int, progress: bool) -> Iterator[tuple[_Fold
         for number in range(jobs):
             numbers.put(number)
         with ProcessPoolExecutor(jobs, context, initializer=_take_gpu, initargs=(numbers,)) as pool:
-            running = {pool.submit(_train_one, fold.with_threads(threads)): fold for fold in left}
-            for number, future in enumerate(as_completed(running), 1):
-                fold = running[future]
-                reason = future.result()
+            ended = _side_by_side(pool, [fold.with_threads(threads) for fold in left], jobs)
+            for number, (fold, reason) in enumerate(ended, 1):
                 shown.say(f"{number} of {len(left)}: {fold.name}, seed {fold.seed}: {reason or _told(fold)}")
                 if reason:
                     yield fold, reason
+
+
+def _side_by_side(pool: Executor, left: list[_Fold], jobs: int) -> Iterator[tuple[_Fold, str]]:
+    """Each fold when it ends, and why it failed. The pool gets no more than it can begin: the rest it would train after
+    a Ctrl-C too."""
+    waiting, running = iter(left), dict[Future[str], _Fold]()
+    while True:
+        for fold in islice(waiting, jobs - len(running)):
+            running[_submitted(pool, fold)] = fold
+        if not running:
+            return
+        for future in wait(running, return_when=FIRST_COMPLETED).done:
+            try:
+                reason = future.result()
+            except BrokenExecutor:
+                reason = "a process was killed, perhaps because memory ended; pass fewer --jobs, and --resume"
+            yield running.pop(future), reason
+
+
+def _submitted(pool: Executor, fold: _Fold) -> Future[str]:
+    try:
+        return pool.submit(_train_one, fold)
+    except BrokenExecutor as error:
+        broken: Future[str] = Future()
+        broken.set_exception(error)
+        return broken
 
 
 def _told(fold: _Fold) -> str:
