@@ -157,7 +157,7 @@ def ensemble(
 
     made = task(runs, out, device=device, threads=threads)
     show(f"{made.members} networks in {plain(str(made.out))}")
-    show(*(metrics_lines(made.metrics, made.sentence, "") if made.metrics else [made.sentence]))
+    show(*(metrics_lines(made.metrics, made.sentence, made.caveat) if made.metrics else [made.sentence]))
     return 0
 
 

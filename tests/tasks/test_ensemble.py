@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,20 @@ def test_it_is_the_mean_of_the_log_probabilities_of_its_members(runs: Path, tmp_
     again = es.evaluate(tmp_path / "both", threads=1)
     assert again.metrics.accuracy == made.metrics.accuracy
     assert "2 networks" in again.sentence
+
+
+def test_what_any_member_warns_of_stands_beside_the_number(runs: Path, tmp_path: Path) -> None:
+    caveats = ("speaker-dependent", "speaker-dependent, with leaks")
+    for seed, caveat in enumerate(caveats):
+        shutil.copytree(runs / f"seed{seed}", tmp_path / f"seed{seed}")
+        file = tmp_path / f"seed{seed}" / "model.json"
+        described = json.loads(file.read_text())
+        file.write_text(json.dumps({**described, "split": {**described["split"], "caveat": caveat}}))
+    done = called("ensemble", tmp_path / "seed0", tmp_path / "seed1", "--out", tmp_path / "both", "--threads", 1)
+    assert "speaker-dependent, with leaks" in done.stdout
+    told = json.loads((tmp_path / "both" / "metrics.json").read_text())
+    assert told["test"]["caveat"] == told["split"]["caveat"] == "speaker-dependent, with leaks"
+    assert es.evaluate(tmp_path / "both", threads=1).caveat == "speaker-dependent, with leaks"
 
 
 def test_the_folds_of_a_cross_validation_leave_no_test_clip(tones: Path, tmp_path: Path) -> None:

@@ -23,12 +23,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EnsembleResult:
-    """metrics: of the test clips; None where every clip was heard by a member, or chose its epoch."""
+    """metrics: of the test clips; None where every clip was heard by a member, or chose its epoch. caveat: what belongs
+    beside them, of all members."""
 
     out: Path
     members: int
     metrics: "AnyMetrics | None"
     sentence: str
+    caveat: str
 
 
 def ensemble(
@@ -54,13 +56,16 @@ def ensemble(
     tested = _common(recorded) if all(recorded) else ()
     test = sum(row.part == "test" for row in tested)
     of_members = [read_description(run) for run in members]
-    kinds = {str(one.get("split", {}).get("kind", "")) for one in of_members}
+    splits = [one.get("split", {}) for one in of_members]
+    kinds = {str(one.get("kind", "")) for one in splits}
+    caveats = [part for one in splits for part in str(one.get("caveat", "")).split(", ") if part]
+    caveat = ", ".join(dict.fromkeys(caveats))
     what = "every clip was heard by one of them." if tested else "which clips they heard is not known."
     sentence = f"{len(members)} networks whose answers are averaged; " + (
         f"the {test} test clips were in no member's training." if test else what
     )
     described = of_members[0]
-    split = {**described.get("split", {}), "sentence": sentence, "kind": " ".join(sorted(kinds))}
+    split = {**splits[0], "sentence": sentence, "kind": " ".join(sorted(kinds)), "caveat": caveat}
     kept = ("earsight", "recipe_name", "recipe", "data", "versions")
     facts: dict[str, Any] = {key: value for key, value in described.items() if key in kept}
     heard = {group for one in of_members for group in one.get("data", {}).get("trained_groups", ())}
@@ -73,12 +78,13 @@ def ensemble(
         clips, digests = [row.clip for row in tested], [row.digest for row in tested]
         write_whole(place / CLIPS_NAME, parts_csv(clips, parts, whole=False, digests=digests))
     if not test:
-        return EnsembleResult(place, len(members), None, sentence)
+        return EnsembleResult(place, len(members), None, sentence, caveat)
     found = evaluate(place, device=device, threads=threads)
     found.predictions.write_csv(place / "predictions.csv")
-    numbers = {"test": found.metrics.to_dict(), "members": [str(run) for run in members], "split": split}
+    beside = {"caveat": caveat} if caveat else {}
+    numbers = {"test": {**beside, **found.metrics.to_dict()}, "members": [str(run) for run in members], "split": split}
     write_whole(place / "metrics.json", json.dumps(numbers, indent=1, ensure_ascii=False) + "\n")
-    return EnsembleResult(place, len(members), found.metrics, sentence)
+    return EnsembleResult(place, len(members), found.metrics, sentence, caveat)
 
 
 def _members(runs: Sequence[str | Path]) -> list[Path]:
