@@ -15,7 +15,7 @@ def read_description(folder: Path) -> dict[str, Any]:
     """model.json as a dict. Raises ModelError, for a folder without weights too."""
     path = folder / SETTINGS_NAME
     if not folder.is_dir():
-        raise ModelError(f"no such run folder: {folder}")
+        raise no_run_folder(folder)
     if not path.is_file():
         raise ModelError(f"no {SETTINGS_NAME} in {folder}: not a run folder, or its training ended before one epoch")
     try:
@@ -38,3 +38,10 @@ def read_description(folder: Path) -> dict[str, Any]:
     if not (folder / WEIGHTS_NAME).is_file():
         raise ModelError(f"no {WEIGHTS_NAME} in {folder}: half a run folder; restore the file or train again")
     return described
+
+
+def no_run_folder(place: Path) -> ModelError:
+    """What is said of a place that is no folder."""
+    if place.is_file():
+        return ModelError(f"{place} is a file, and this takes a run folder; name the run that it was made of")
+    return ModelError(f"no such run folder: {place}")

@@ -14,7 +14,7 @@ from earsight.dataset.split import Split
 from earsight.dataset.store import build_store
 from earsight.dataset.walk import store_folder
 from earsight.errors import DataError, ModelError
-from earsight.network.description import read_description
+from earsight.network.description import no_run_folder, read_description
 from earsight.network.hub import local_run
 from earsight.tasks.cores import check_threads, free_cores, read_load
 from earsight.tasks.data import downloaded
@@ -70,7 +70,7 @@ def evaluate(
     """
     run = local_run(run)
     if not run.is_dir():
-        raise ModelError(f"no such run folder: {run}")
+        raise no_run_folder(run)
     check_device_name(device)
     check_threads(threads)
     extras.check("torch", "timm", "safetensors")
