@@ -178,10 +178,14 @@ def _write_parquet(file: io.BufferedWriter, rows: Iterable[Cells], facts: Facts)
         part: list[dict[str, Any]] = []
         for row in rows:
             flat = _flat(row, facts)
-            flat["path"] = flat["path"].encode(errors="backslashreplace").decode()
-            part.append({name: flat[name] for name in schema.names})
+            part.append({name: _as_utf8(flat[name]) for name in schema.names})
             if len(part) == _PARQUET_ROWS:
                 writer.write_table(arrow.Table.from_pylist(part, schema))
                 part = []
         if part:
             writer.write_table(arrow.Table.from_pylist(part, schema))
+
+
+def _as_utf8(cell: Any) -> Any:
+    """A file name that is not UTF-8, in an error too, is written with escapes."""
+    return cell.encode(errors="backslashreplace").decode() if isinstance(cell, str) else cell
