@@ -76,7 +76,7 @@ def predict(
     resume
         Go on with the --out of a run that was stopped: recordings that are done are not answered again.
     overwrite
-        Replace --out where it is there already.
+        Replace --out, and the pictures of --timelines, where they are there already.
     device
         cpu, cuda, mps.
     threads
@@ -91,7 +91,7 @@ def predict(
     from earsight.tasks.predict_file import Job, predict_to
 
     _check_no_options(paths)
-    if out is None and (resume or overwrite):
+    if out is None and (resume or (overwrite and timelines is None)):
         raise SettingsError(f"--{'resume' if resume else 'overwrite'} is for a file; pass --out FILE too")
     if not events and (start_at is not None or stay_at is not None or shortest):
         raise SettingsError("--start-at, --stay-at and --shortest are for events; pass --events too")
@@ -110,7 +110,7 @@ def predict(
         timelines=timelines,
     )
     if out is None:
-        return _print(job, format_, max(len(path) for path in paths))
+        return _print(job, format_, max(len(path) for path in paths), overwrite=overwrite)
     try:
         done = predict_to(job, out, format_name=format_, resume=resume, overwrite=overwrite, progress=True)
     except KeyboardInterrupt:
@@ -185,6 +185,10 @@ def listen(
     from earsight.tasks import listen as task
 
     ear = task.open_ear(run, device=device, threads=threads, unknown=unknown, window_s=window, hop_s=hop)
+    if seconds is not None and seconds < ear.window_s:
+        raise SettingsError(
+            f"--seconds {seconds:g} is less than a window of {ear.window_s:g} s; pass more, or a shorter --window"
+        )
     missed: list[float] = []
     blocks = (
         task.microphone(ear.model.audio.rate_hz, microphone, missed.append)
@@ -209,10 +213,10 @@ def listen(
     return 0
 
 
-def _print(job: "Job", format_name: str | None, longest: int) -> int:
+def _print(job: "Job", format_name: str | None, longest: int, *, overwrite: bool) -> int:
     from earsight.tasks.predict_file import check_out
 
-    wanted = check_out(job, None, format_name)
+    wanted = check_out(job, None, format_name, overwrite=overwrite)
     failures: list[str] = []
     unheard: list[float] = []
 

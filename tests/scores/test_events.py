@@ -1,6 +1,7 @@
 """Windows that overlap → steps → events, against small cases worked out by hand."""
 
 import itertools
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -108,3 +109,24 @@ def test_nothing_is_heard_where_half_of_the_windows_are_unknown() -> None:
 def test_a_rule_that_makes_no_sense_is_refused(arguments: dict[str, float], words: str) -> None:
     with pytest.raises(SettingsError, match=words):
         Rule(**arguments)
+
+
+def test_an_event_can_not_end_above_where_it_begins_by_itself() -> None:
+    assert Rule(stay_at=0.3).starts(("a", "b"), None) == pytest.approx([0.3, 0.3])
+    assert Rule(start_at=0.6, stay_at=0.5).starts(("a", "b"), [0.2, 0.7]) == pytest.approx([0.6, 0.6])
+    with pytest.raises(SettingsError, match=r"^--stay-at 0\.31 is above 0\.3, where events begin; lower it"):
+        Rule(stay_at=0.31).starts(("a", "b"), None)
+    with pytest.raises(SettingsError, match=r"above 0\.2, where events of 'b' begin"):
+        Rule(stay_at=0.4).starts(("a", "b"), [0.5, 0.2])
+
+
+def test_an_event_of_hours_takes_the_memory_of_a_short_one() -> None:
+    finder, shares = EventFinder([str(n) for n in range(500)], Rule()), np.full(500, 0.0005)
+    shares[3] = 0.75
+    tracemalloc.start()
+    for second in range(3600):
+        assert list(finder.push(Step(second, second + 1, shares.copy(), 1.0))) == []
+    grown, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert list(finder.close()) == [Event(0, 3600, "3", pytest.approx(0.75))]
+    assert grown < 1e6  # 14.4 MB with all that was pushed

@@ -137,6 +137,7 @@ def test_a_microphone_that_is_not_there_says_so(monkeypatch: pytest.MonkeyPatch)
         (["--from", "absent.wav"], "no such recording: absent.wav"),
         (["--from", "absent.wav", "--window", "9"], "is longer than the 0.4 s that the network hears"),
         (["--seconds", "0"], "--seconds must be above 0"),
+        (["--seconds", "0.3"], "--seconds 0.3 is less than a window of 0.4 s; pass more, or a shorter --window"),
         (["--hop", "0"], "--hop must be from 0.001 s"),
     ],
 )

@@ -142,6 +142,62 @@ def test_audacity_gets_a_file_for_each_recording(home: Path, song: Path, tmp_pat
     assert done.places[0].read_text() == done.places[1].read_text() != ""
 
 
+def test_a_folder_that_was_being_written_is_gone_on_with(home: Path, song: Path, tmp_path: Path) -> None:
+    from earsight.tasks import predict_file
+
+    job = Job.of(home / "model.onnx", [song, home / "tones"], window_s=0.2, rule=Rule())
+    write, folder = predict_file.write_rows, tmp_path / "labels"
+
+    def stopped(path: Path, *rest: object) -> None:
+        if path.name != "song.txt":
+            raise KeyboardInterrupt
+        write(path, *rest)  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(predict_file, "write_rows", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            predict_to(job, folder, format_name="audacity")
+    assert [path.name for path in folder.iterdir()] == ["song.txt"]
+    done = predict_to(job, folder, format_name="audacity", resume=True)
+    assert (done.resumed, len(list(folder.iterdir()))) == (25, 25)
+    with pytest.raises(SettingsError, match="exists; pass --overwrite"):
+        predict_to(job, folder, format_name="audacity", resume=True)
+
+
+def test_this_folder_takes_a_file_for_each_recording_too(home: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "here"
+    folder.mkdir()
+    options = ["--window", "0.2", "--events", "--format", "audacity", "--out", ".", "--overwrite"]
+    done = called("predict", home / "model.onnx", home / "tones" / "low", *options, cwd=folder)
+    assert (done.returncode, done.stderr, len(list(folder.iterdir()))) == (0, "", 12)
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_pictures_are_replaced_where_that_is_asked_for(home: Path, song: Path, tmp_path: Path) -> None:
+    options = ["--window", "0.4", "--hop", "0.4", "--timelines", "drawn"]
+    picture = tmp_path / "drawn" / "song.png"
+    picture.parent.mkdir()
+    picture.write_text("mine")
+    for more in ([], ["--out", "x.csv"]):
+        done = called("predict", home / "model.onnx", song, *options, *more, cwd=tmp_path)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+        assert "drawn/song.png exists; pass --overwrite" in done.stderr
+    assert (picture.read_text(), list(tmp_path.iterdir())) == ("mine", [picture.parent])
+    assert called("predict", home / "model.onnx", song, *options, "--overwrite", cwd=tmp_path).returncode == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_parquet_takes_names_that_are_no_text(home: Path, tmp_path: Path) -> None:
+    import pyarrow.parquet
+
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.wav"))
+    path.write_text("no sound")
+    predict_to(Job.of(home / "model.onnx", [path]), tmp_path / "x.parquet")
+    (row,) = pyarrow.parquet.read_table(tmp_path / "x.parquet").to_pylist()
+    assert row["path"].endswith("caf\\udce9.wav")
+    assert "caf\\udce9.wav" in row["error"]
+
+
 def test_a_name_is_taken_once() -> None:
     paths = ("a/x.wav", "b/x.wav", "c/x.flac", "https://h/y.wav", "-")
     assert own_names(paths) == ["x", "x-2", "x-3", "y", "recording"]
@@ -244,13 +300,17 @@ def test_neither_the_model_nor_a_recording_is_written_over(home: Path, song: Pat
     path.write_bytes(song.read_bytes())
     model.write_bytes((home / "model.onnx").read_bytes())
     (tmp_path / "link.csv").symlink_to(path)
-    job = Job.of(model, [path])
-    for out, words in ((path, "a recording"), (tmp_path / "link.csv", "a recording"), (model, "the model")):
+    table = tmp_path / "t.csv"
+    table.write_text("path\nx.wav\n")
+    job = Job.of(model, [path, table])
+    outs = ((path, "a recording"), (tmp_path / "link.csv", "a recording"), (model, "the model"), (table, "a table"))
+    for out, words in outs:
         with pytest.raises(SettingsError, match=f"is {words}.*; name another file"):
             predict_to(job, out, format_name="csv", overwrite=True)
     assert path.read_bytes() == song.read_bytes()
     assert model.read_bytes() == (home / "model.onnx").read_bytes()
-    assert sorted(found.name for found in tmp_path.iterdir()) == ["link.csv", "m.onnx", "x.wav"]
+    assert sorted(found.name for found in tmp_path.iterdir()) == ["link.csv", "m.onnx", "t.csv", "x.wav"]
+    assert table.read_text() == "path\nx.wav\n"
 
 
 def test_names_that_break_lines_stay_one_cell(home: Path, song: Path, tmp_path: Path) -> None:
@@ -503,6 +563,7 @@ def test_bad_recordings_are_rows_and_lose_no_other(home: Path, tmp_path: Path) -
         (["--timelines", "x"], "pass --window SECONDS too"),
         (["--start-at", "0.3"], "pass --events too"),
         (["--window", "0.4", "--events", "--start-at", "2"], "--start-at is a probability"),
+        (["--window", "0.4", "--events", "--stay-at", "0.5"], "--stay-at 0.5 is above 0.3, where events begin"),
         (["--format", "rttm"], "--format rttm holds events; pass --events"),
         (["--json", "--format", "csv"], "leave out one of --json and --format csv"),
         (["--format", "parquet"], "pass --out FILE.parquet"),

@@ -33,6 +33,21 @@ class Rule:
         if not 0 <= self.shortest_s < float("inf"):
             raise SettingsError(f"--shortest must be 0 s or more, got {self.shortest_s:g}")
 
+    def starts(self, labels: Sequence[str], thresholds: Sequence[float] | None) -> Floats:
+        """float64 [classes]: the probability at which events of each label begin. Raises SettingsError where one is
+        below that at which they end."""
+        if self.start_at is not None:
+            return np.full(len(labels), self.start_at)
+        found = np.full(len(labels), _START_AT) if thresholds is None else np.asarray(thresholds, dtype=np.float64)
+        lowest = int(found.argmin())
+        if self.stay_at is not None and self.stay_at > found[lowest]:
+            of_label = "" if thresholds is None else f" of {labels[lowest]!r}"
+            raise SettingsError(
+                f"--stay-at {self.stay_at:g} is above {found[lowest]:.3g}, where events{of_label} begin; "
+                "lower it, or pass --start-at too"
+            )
+        return found
+
 
 @dataclass(frozen=True)
 class Step:
@@ -92,6 +107,21 @@ class Track:
             yield Step(start_s, end_s, shares, float(np.mean([window[3] for window in over])))
 
 
+@dataclass
+class _Open:
+    """An event that goes on. weighted: sum of seconds × probability; of hours the steps themselves would be much."""
+
+    start_s: float
+    end_s: float = 0.0
+    seconds: float = 0.0
+    weighted: float = 0.0
+
+    def add(self, step: Step, probability: float) -> None:
+        self.end_s = step.end_s
+        self.seconds += step.end_s - step.start_s
+        self.weighted += (step.end_s - step.start_s) * probability
+
+
 class EventFinder:
     """Steps, one after the other → events, with hysteresis: what begins at one probability goes on down to another.
 
@@ -102,11 +132,9 @@ class EventFinder:
     def __init__(self, labels: Sequence[str], rule: Rule, thresholds: Sequence[float] | None = None) -> None:
         """thresholds: of each label, where a clip can have several of them at once."""
         self._labels, self._rule, self._several = labels, rule, thresholds is not None
-        defaults = np.asarray(thresholds) if thresholds is not None else np.full(len(labels), _START_AT)
-        self._on = defaults if rule.start_at is None else np.full(len(labels), rule.start_at)
-        stay = 0.7 * self._on if rule.stay_at is None else np.full(len(labels), rule.stay_at)
-        self._off: Floats = np.minimum(stay, self._on)
-        self._open: dict[int, list[Step]] = {}
+        self._on = rule.starts(labels, thresholds)
+        self._off: Floats = 0.7 * self._on if rule.stay_at is None else np.full(len(labels), rule.stay_at)
+        self._open: dict[int, _Open] = {}
 
     def push(self, step: Step) -> Iterator[Event]:
         """Events that end where ``step`` begins."""
@@ -123,7 +151,7 @@ class EventFinder:
         for place in [place for place in self._open if place not in going]:
             yield from self._end(place)
         for place in going | begun:
-            self._open.setdefault(place, []).append(step)
+            self._open.setdefault(place, _Open(step.start_s)).add(step, float(shares[place]))
 
     def close(self) -> Iterator[Event]:
         """Events that last to the end."""
@@ -131,9 +159,7 @@ class EventFinder:
             yield from self._end(place)
 
     def _end(self, place: int) -> Iterator[Event]:
-        steps = self._open.pop(place)
-        seconds = np.array([step.end_s - step.start_s for step in steps])
-        mean = float(np.average([step.probabilities[place] for step in steps], weights=seconds))
-        event = Event(steps[0].start_s, steps[-1].end_s, self._labels[place], mean)
+        found = self._open.pop(place)
+        event = Event(found.start_s, found.end_s, self._labels[place], found.weighted / found.seconds)
         if event.end_s - event.start_s >= self._rule.shortest_s - 1e-9:
             yield event

@@ -24,10 +24,11 @@ _WAITING_S = 5.0
 
 
 class Ear:
-    """A model that answers windows of sound as they come. Use ``hear`` once."""
+    """A model that answers windows of sound as they come, of window_s seconds. Use ``hear`` once."""
 
     def __init__(self, model: "Classifier | Exported", sliding: Sliding, *, unknown: bool = True) -> None:
         self.model, self._sliding, self._unknown = model, sliding, unknown
+        self.window_s = sliding.window_s
 
     def hear(self, blocks: Iterator[Sound], path: str | Path) -> Iterator[Row]:
         """One row a window, as ``predict`` with windows gives them. path: what the rows are said to be of. Raises

@@ -29,11 +29,12 @@ _MOST_LOOKED_UP = 10_000
 
 @dataclass(frozen=True)
 class Job:
-    """What is asked for, checked, with the model loaded. rule: of events; None: rows are answers. timelines: a folder
-    for one picture a recording."""
+    """What is asked for, checked, with the model loaded. sources: what was named. rule: of events; None: rows are
+    answers. timelines: a folder for one picture a recording."""
 
     run: Path
     model: "Classifier | Exported"
+    sources: tuple[str, ...]
     recordings: tuple[Recording, ...]
     unknown: bool
     sliding: Sliding | None
@@ -64,7 +65,10 @@ class Job:
             if timelines.exists() and not timelines.is_dir():
                 raise SettingsError(f"--timelines {timelines} is a file; name a folder")
         model, recordings, sliding, place = prepared(run, sources, device, threads, window_s, hop_s)
-        return cls(place, model, tuple(recordings), unknown, sliding, rule, timelines)
+        if rule is not None:
+            rule.starts(model.labels, model.thresholds)
+        named = tuple(map(str, sources))
+        return cls(place, model, named, tuple(recordings), unknown, sliding, rule, timelines)
 
     @property
     def facts(self) -> Facts:
@@ -77,7 +81,7 @@ class Job:
         if self.sliding is not None and (self.rule is not None or self.timelines is not None):
             keep = self.timelines is not None
             events = EventRows.of(self.model, self.sliding.hop_s, self.rule or Rule(), keep=keep)
-        pictures = iter(self._pictures()[skip:])
+        pictures = iter(self.pictures()[skip:])
         for row in answer(self.model, self.recordings[skip:], unknown=self.unknown, sliding=self.sliding):
             heard: list[Row | EventRow] = [] if events is None else list(events.push(row))
             # Before its rows are handed on: a run that is stopped between the two draws it again when it is resumed.
@@ -85,7 +89,7 @@ class Job:
                 self._draw(events.heard, next(pictures))
             yield row, [row] if self.rule is None else heard
 
-    def _pictures(self) -> list[Path]:
+    def pictures(self) -> list[Path]:
         """Where the timeline of each recording goes; nothing where none is asked for."""
         if self.timelines is None:
             return []
@@ -125,12 +129,11 @@ def predict_to(
 
     Until it is whole, what is done lies in OUT.part; resume: go on with it. Raises EarsightError, OSError.
     """
-    wanted = check_out(job, out, format_name, overwrite=overwrite)
+    wanted = check_out(job, out, format_name, resume=resume, overwrite=overwrite)
     _check_not_read(job, out)
     if resume and any(recording.name == STANDARD_INPUT for recording in job.recordings):
         raise SettingsError('what was read from standard input ("-") can\'t be gone on with; leave out --resume')
-    part = out.with_name(f"{out.name}.part")
-    with Journal(part, _head(job), resume=resume) as journal, Progress(shown=progress) as bar:
+    with Journal(part_of(out), _head(job), resume=resume) as journal, Progress(shown=progress) as bar:
         resumed, unheard_s = journal.done, list[float]()
         lengths_s = _lengths_s(job) if progress else []
         total_s = sum(lengths_s)
@@ -155,8 +158,20 @@ def predict_to(
     return Written(tuple(places), counted.rows, len(job.recordings), resumed, tuple(counted.failures), tuple(unheard_s))
 
 
-def check_out(job: Job, out: Path | None, format_name: str | None, *, overwrite: bool = False) -> Format:
+def part_of(out: Path) -> Path:
+    """Where that lies which is done, until ``out`` is whole."""
+    whole = out if out.name else out.absolute()  # of "." too
+    return whole.parent / f"{whole.name}.part"
+
+
+def check_out(
+    job: Job, out: Path | None, format_name: str | None, *, resume: bool = False, overwrite: bool = False
+) -> Format:
     """Raises SettingsError, MissingExtraError."""
+    if not (resume or overwrite):
+        for picture in job.pictures():
+            if picture.exists():
+                raise SettingsError(f"{picture} exists; pass --overwrite, or another --timelines")
     wanted = find_format(format_name, out)
     if wanted.events and job.rule is None:
         raise SettingsError(f"--format {wanted.name} holds events; pass --events, and --window SECONDS")
@@ -173,22 +188,25 @@ def check_out(job: Job, out: Path | None, format_name: str | None, *, overwrite:
         raise SettingsError(f"--format {wanted.name} holds one recording a file, and {out} is one; give a folder")
     if not several and out.is_dir():
         raise SettingsError(f"--out {out} is a folder; give the name of a file")
-    empty = several and out.is_dir() and not any(out.iterdir())
-    check_place(out, overwrite=overwrite or empty)
+    begun = resume and part_of(out).exists()
+    free = several and out.is_dir() and (begun or not any(out.iterdir()))
+    check_place(out, overwrite=overwrite or free)
     return wanted
 
 
 def _check_not_read(job: Job, out: Path) -> None:
-    """Raises SettingsError where what is to be replaced is the model or a recording that is to be answered."""
+    """Raises SettingsError where what is to be replaced is the model, or a recording or table that is to be
+    answered."""
     if not out.is_file():
         return
-    for name in (str(job.run), *(recording.name for recording in job.recordings)):
+    read = dict.fromkeys(job.sources, "a table of what is to be answered")
+    read |= dict.fromkeys((one.name for one in job.recordings), "a recording that is to be answered")
+    for name, what in {**read, str(job.run): "the model"}.items():
         try:
             same = out.samefile(name)
         except (OSError, ValueError):
             continue  # no file of this name
         if same:
-            what = "the model" if name == str(job.run) else "a recording that is to be answered"
             raise SettingsError(f"--out {out} is {what}; name another file")
 
 
