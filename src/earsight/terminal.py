@@ -247,9 +247,10 @@ def cross_lines(scores: CrossScores, sentence: str, caveat: str, group_name: str
     for key, name in scores.every_answer.NAMES.items():
         spread = scores.scores[key]
         between = "" if spread.sd is None else f"  ± {spread.sd:.3f} between seeds"
-        low, high = spread.interval
-        beside = f", {caveat}" if caveat else ""
-        yield f"{name:<8} {spread.mean:.3f}{between}   95 % by {drawn}: {low:.3f} to {high:.3f}{beside}"
+        interval = f"too few {drawn} for an interval"
+        if spread.interval:
+            interval = f"95 % by {drawn}: {spread.interval.low:.3f} to {spread.interval.high:.3f}"
+        yield f"{name:<8} {spread.mean:.3f}{between}   {interval}{f', {caveat}' if caveat else ''}"
 
 
 def sweep_lines(result: SweepResult) -> Iterator[str]:
@@ -278,17 +279,21 @@ def sweep_lines(result: SweepResult) -> Iterator[str]:
 
 def comparison_lines(found: Comparison) -> Iterator[str]:
     """Scores, classes, and what would have to be so for them to be the same."""
-    yield f"{found.clips} clips that both have scored, {found.groups} groups drawn again for the intervals"
-    yield f"{'':<16}{'A':>7}{'B':>7}{'B − A':>8}   95 %"
+    sure = found.scores["accuracy"]
+    few, groups = sure.interval is None, f"{found.groups} group{'' if found.groups == 1 else 's'}"
+    yield f"{found.clips} clips that both have scored, {groups}{'' if few else ' drawn again for the intervals'}"
+    yield f"{'':<16}{'A':>7}{'B':>7}{'B − A':>8}{'' if few else '   95 %'}"
     rows = [
         (name, found.scores[key]) for name, key in (("accuracy", "accuracy"), ("UAR", "uar"), ("macro-F1", "macro_f1"))
     ]
     for name, one in [*rows, *((f"recall {plain(label, 24)}", one) for label, one in found.recall.items())]:
-        low, high = one.interval
+        interval = f"   {one.interval.low:+.3f} to {one.interval.high:+.3f}" if one.interval else ""
         star = "  *" if one.sure else ""
-        yield f"{name:<16}{one.a:7.3f}{one.b:7.3f}{one.difference:+8.3f}   {low:+.3f} to {high:+.3f}{star}"
+        yield f"{name:<16}{one.a:7.3f}{one.b:7.3f}{one.difference:+8.3f}{interval}{star}"
     yield f"only A is right: {found.only_a} clips; only B: {found.only_b}; McNemar's exact test: p = {found.p:.3g}"
-    sure = found.scores["accuracy"]
+    if few:
+        yield f"{groups} {'is' if found.groups == 1 else 'are'} too few to tell which is better."
+        return
     better = "B" if sure.difference > 0 else "A"
     yield (
         f"{better} is better in accuracy, with other groups too."

@@ -8,6 +8,7 @@ from earsight.errors import DataError
 from earsight.scores.compare import compare, mcnemar
 from earsight.scores.metrics import measure
 from earsight.scores.predictions import Predictions
+from earsight.terminal import comparison_lines
 
 
 def predictions(right: np.ndarray, speakers: int, names: str = "c") -> Predictions:
@@ -34,6 +35,7 @@ def test_a_difference_that_all_speakers_share_is_sure_and_one_speaker_alone_is_n
     found = for_all.scores["accuracy"]
     assert found.difference == pytest.approx(better.mean() - base.mean())
     assert found.sure
+    assert found.interval is not None
     assert found.interval.low < found.difference < found.interval.high
     assert (for_all.only_a, for_all.only_b) == (0, int((better & ~base).sum()))
     one_speaker = base.copy()
@@ -41,6 +43,20 @@ def test_a_difference_that_all_speakers_share_is_sure_and_one_speaker_alone_is_n
     for_one = compare([predictions(base, 24)], [predictions(one_speaker, 24)])
     assert for_one.p < 0.05  # McNemar's test takes these clips for independent …
     assert not for_one.scores["accuracy"].sure  # … the speakers say otherwise
+
+
+@pytest.mark.parametrize(("speakers", "told"), [(1, "1 group is"), (4, "4 groups are"), (5, "B is better in accuracy")])
+def test_few_speakers_settle_nothing(speakers: int, told: str) -> None:
+    """However large the difference, and alike in all of them."""
+    right = np.arange(200) % 2 == 0
+    found = compare([predictions(right, speakers)], [predictions(np.ones(200, dtype=bool), speakers)])
+    assert found.scores["accuracy"].difference == 0.5
+    assert found.scores["accuracy"].sure == (speakers >= 5)
+    lines = list(comparison_lines(found))
+    assert lines[-1].startswith(told)
+    assert any("95 %" in line for line in lines) == (speakers >= 5)
+    low = found.to_dict()["scores"]["accuracy"]["low95"]
+    assert (low is None) == (speakers < 5)
 
 
 def test_the_numbers_are_those_of_the_two_runs() -> None:

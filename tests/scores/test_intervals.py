@@ -62,7 +62,15 @@ def test_clips_without_a_group_are_groups_themselves() -> None:
     same = predictions(np.array([0, 1, 2]), np.array([0, 1, 1]), ["a", "a", "a"])
     one = resample([same], draws=10)
     assert one.groups == 1
-    assert one.interval("accuracy") == pytest.approx((2 / 3, 2 / 3))  # of one speaker nothing can be said
+    assert one.interval("accuracy") is None  # of one speaker nothing can be said
+
+
+def test_fewer_than_five_groups_give_no_interval() -> None:
+    rng = np.random.default_rng(0)
+    truth, answers = rng.integers(0, 4, 60), rng.integers(0, 4, 60)
+    for groups in range(1, 8):
+        scored = predictions(truth, answers, [f"s{n % groups}" for n in range(60)])
+        assert (resample([scored], draws=50).interval("uar") is None) == (groups < 5)
 
 
 def test_what_does_not_belong_together_is_refused() -> None:
@@ -95,6 +103,7 @@ def test_the_interval_covers_the_truth_as_often_as_it_says(speakers: int, spread
         truth = np.tile(np.arange(clips) % 4, speakers)
         answers = np.where(right.ravel(), truth, (truth + 1) % 4)
         groups = np.repeat([f"s{n}" for n in range(speakers)], clips).tolist()
-        low, high = resample([predictions(truth, answers, groups)], draws=1000, seed=1).interval("accuracy")
-        covered += low <= expected <= high
+        interval = resample([predictions(truth, answers, groups)], draws=1000, seed=1).interval("accuracy")
+        assert interval is not None
+        covered += interval.low <= expected <= interval.high
     assert 0.93 <= covered / 500 <= 0.97

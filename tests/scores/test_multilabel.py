@@ -191,6 +191,7 @@ def test_cross_scores_are_those_of_all_clips_together_with_intervals_around_them
     assert scores.scores["map"].mean == pytest.approx(measure(whole).map)
     assert set(scores.scores) == {"map", "macro_f1", "micro_f1"}
     for name, spread in scores.scores.items():
+        assert spread.interval is not None
         assert spread.interval.low < spread.mean < spread.interval.high, name
     again = {group.group: group.accuracy for group in scores.groups}
     rows = [n for n, group in enumerate(whole.groups) if group == "g0"]

@@ -27,7 +27,7 @@ def scored_as(**changes: Any) -> dict[str, Any]:
         {"label": "c", "precision": 0.75, "recall": 0.875, "f1": 0.8, "support": 40},
     ]
     test = {"clips": 43, "accuracy": 0.7171, "uar": 0.7191, "macro_f1": 0.5, "per_class": per_class}
-    groups = [{"group": "02", "clips": 20, "accuracy": 0.61}, {"group": "05", "clips": 23, "accuracy": 0.83}]
+    groups = [{"group": f"{n:02}", "clips": 8, "accuracy": 0.61 + n * 0.055} for n in range(5)]
     return {"test": test, "intervals95": {"accuracy": [0.633, 0.747]}, "groups": groups, **changes}
 
 
@@ -39,14 +39,20 @@ def test_a_card_of_known_data_and_unseen_speakers() -> None:
     assert "No speaker of the scored clips was heard in training." in text
     assert "| accuracy | 0.717 | 0.633 to 0.747 |" in text
     assert "| UAR | 0.719 | not known |" in text
-    assert "drawing the 2 speakers of the scored clips again" in text
-    assert "accuracy goes from 0.610 to 0.830 (2 speakers)" in text
+    assert "drawing the 5 speakers of the scored clips again" in text
+    assert "accuracy goes from 0.610 to 0.830 (5 speakers)" in text
     assert "| a&#124;b | 0.500 | 0.250 | 0.333 | 3 |" in text
     assert "Few scored clips, so unsure numbers, of: a&#124;b (fewer than 20 each)." in text
     assert "1 file was left out as unusable" in text
     assert "not scored on strangers" not in text
     assert "How well its probabilities are calibrated is not known." in text
     assert front_matter(Card("me/voices", described_as(), scored_as(), "mit").text())["license"] == "mit"
+
+
+def test_a_card_shows_no_interval_of_few_speakers() -> None:
+    text = Card("me/voices", described_as(), scored_as(groups=scored_as()["groups"][:4])).text()
+    assert "| accuracy | 0.717 | not known |" in text
+    assert "The run has no intervals: they take five or more groups" in text
 
 
 def test_a_card_says_what_a_score_is_not() -> None:

@@ -152,7 +152,10 @@ def test_spans_of_one_file_are_scored_and_compared_one_by_one(tmp_path: Path) ->
     assert len(set(run.paths)) == 16
     assert f"{tmp_path / '2.wav'} [0.5–1 s]" in run.paths
     assert compare_runs([run], [run]).clips == 16
-    assert (result.out / "report.html").read_text().count("<audio") == len(run.mistakes(12))
+    page = (result.out / "report.html").read_text()
+    assert page.count("<audio") == len(run.mistakes(12))
+    assert "so few groups give no intervals" in page
+    assert "95 %" not in page
 
 
 def test_two_at_once_are_the_same_as_one_by_one(whole: tuple[Path, CrossResult], tmp_path: Path) -> None:

@@ -14,11 +14,12 @@ from earsight.scores.predictions import Predictions
 
 @dataclass(frozen=True)
 class Difference:
-    """a, b: the scores. difference: b − a. interval: 95 % of the difference, from groups drawn again for both alike."""
+    """a, b: the scores. difference: b − a. interval: 95 % of the difference, from groups drawn again for both alike;
+    None where they are too few."""
 
     a: float
     b: float
-    interval: Interval
+    interval: Interval | None
 
     @property
     def difference(self) -> float:
@@ -27,7 +28,7 @@ class Difference:
     @property
     def sure(self) -> bool:
         """Zero lies outside of the interval."""
-        return not self.interval.low <= 0 <= self.interval.high
+        return self.interval is not None and not self.interval.low <= 0 <= self.interval.high
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,8 @@ class Comparison:
     def to_dict(self) -> dict[str, Any]:
         """For JSON, under stable names."""
 
-        def plain(one: Difference) -> dict[str, float]:
-            low, high = one.interval
+        def plain(one: Difference) -> dict[str, float | None]:
+            low, high = one.interval or (None, None)
             return {"a": one.a, "b": one.b, "difference": one.difference, "low95": low, "high95": high}
 
         named = {name: {key: plain(one) for key, one in getattr(self, name).items()} for name in ("scores", "recall")}

@@ -34,11 +34,12 @@ class GroupScore:
 @dataclass(frozen=True)
 class Spread:
     """mean over the seeds of the score of all clips together; sd: between seeds (n − 1), None for one seed. interval:
-    95 %, from resampled groups. fold_mean, fold_sd: of the folds' scores, each the mean over its seeds."""
+    95 %, from resampled groups; None where they are too few. fold_mean, fold_sd: of the folds' scores, each the mean over
+    its seeds."""
 
     mean: float
     sd: float | None
-    interval: Interval
+    interval: Interval | None
     fold_mean: float
     fold_sd: float
 
@@ -64,8 +65,8 @@ class CrossScores:
                 name: {
                     "mean": spread.mean,
                     "sd_over_seeds": spread.sd,
-                    "low95": spread.interval.low,
-                    "high95": spread.interval.high,
+                    "low95": spread.interval.low if spread.interval else None,
+                    "high95": spread.interval.high if spread.interval else None,
                     "fold_mean": spread.fold_mean,
                     "fold_sd": spread.fold_sd,
                 }

@@ -75,7 +75,7 @@ def finish(
         resampled = resampled_scores([predictions])
         found = {name: resampled.interval(name) for name in test.NAMES}
         # Where no group differs from another, drawing them again tells nothing.
-        intervals = {name: one for name, one in found.items() if one.low < one.high}
+        intervals = {name: one for name, one in found.items() if one and one.low < one.high}
     numbers: dict[str, Any] = {
         part: {**caveat, **test.to_dict()},
         "intervals95": {name: list(one) for name, one in intervals.items()},
