@@ -130,11 +130,35 @@ def test_it_goes_on_with_the_same_speakers_only(tones: Path, tmp_path: Path, mon
 
     monkeypatch.setattr(training, "run_plan", stopping)
     assert cross(tones, tmp_path / "out").interrupted
-    for changes in ({"group_pattern": r"(\d)\d\.wav$", "folds": "group:2"}, {"group_pattern": r"(\d\d)\.wav$"}):
-        with pytest.raises(SettingsError, match="names, labels and groups was "):
-            cross(tones, tmp_path / "out", resume=True, **changes)
+    with pytest.raises(SettingsError, match="names, labels and groups was "):
+        cross(tones, tmp_path / "out", resume=True, group_pattern=r"(\d\d)\.wav$")
     with pytest.raises(SettingsError, match="leaks was refuse, is allow"):
         cross(tones, tmp_path / "out", resume=True, leaks="allow")
+
+
+def test_it_goes_on_with_the_same_parts_and_precision_only(
+    tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopping(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    def folds_of(size: int) -> Path:
+        rows = [f"{path},{path.parent.name},{n // size % 3}" for n, path in enumerate(sorted(tones.rglob("*.wav")))]
+        (tmp_path / "clips.csv").write_text("\n".join(["path,label,fifth", *rows]) + "\n")
+        return tmp_path / "clips.csv"
+
+    monkeypatch.setattr(training, "run_plan", stopping)
+    settings = {"folds": "column:fifth", "group_pattern": None}
+    assert cross(folds_of(1), tmp_path / "out", **settings).interrupted
+    with pytest.raises(SettingsError, match=r"parts was [0-9a-f]+, is [0-9a-f]+; give the same"):
+        cross(folds_of(2), tmp_path / "out", resume=True, **settings)
+    half = replace(ONE, precision="bf16-mixed")
+    with pytest.raises(SettingsError, match="precision was 32-true, is bf16-mixed"):
+        cross(folds_of(1), tmp_path / "out", resume=True, **{**settings, "machine": half})
+    about = json.loads((tmp_path / "out" / "crossval.json").read_text())
+    older = {name: value for name, value in about.items() if name not in {"parts", "precision"}}
+    (tmp_path / "out" / "crossval.json").write_text(json.dumps(older))
+    assert cross(folds_of(2), tmp_path / "out", resume=True, **settings).interrupted
 
 
 def test_spans_of_one_file_are_scored_and_compared_one_by_one(tmp_path: Path) -> None:

@@ -34,8 +34,8 @@ class GroupScore:
 @dataclass(frozen=True)
 class Spread:
     """mean over the seeds of the score of all clips together; sd: between seeds (n − 1), None for one seed. interval:
-    95 %, from resampled groups; None where they are too few. fold_mean, fold_sd: of the folds' scores, each the mean over
-    its seeds."""
+    95 %, from resampled groups; None where they are too few. fold_mean, fold_sd: of the folds' scores, each the mean
+    over its seeds."""
 
     mean: float
     sd: float | None

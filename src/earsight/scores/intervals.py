@@ -37,8 +37,8 @@ class Resampled:
 
     def interval(self, name: str) -> Interval | None:
         """Of the resampled values, the percentiles of Hesterberg 2015 ("What teachers should know about the bootstrap",
-        section 4.1.3): further out than 2.5 % and 97.5 %, since a sample of few groups varies less than their kind. None
-        of fewer than ``FEWEST_GROUPS``."""
+        section 4.1.3): further out than 2.5 % and 97.5 %, since a sample of few groups varies less than their kind.
+        None of fewer than ``FEWEST_GROUPS``."""
         if self.groups < FEWEST_GROUPS:
             return None
         tail = _tail(self.groups, self.level)

@@ -1,13 +1,18 @@
 """A folder of many trainings: what makes it the same work, kept in a file of its own, so that only that goes on."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import xxhash
+
+from earsight.dataset.split import Split
 from earsight.errors import SettingsError
 from earsight.files import write_whole
 from earsight.settings import differences, flat
+
+_NEWER = frozenset({"precision", "parts"})  # files of earlier versions lack them
 
 
 def check_begun(file: Path, about: Mapping[str, Any], what: str, *, resume: bool) -> bool:
@@ -26,7 +31,7 @@ def check_begun(file: Path, about: Mapping[str, Any], what: str, *, resume: bool
         then = flat(json.loads(file.read_text(encoding="utf-8")))
     except (ValueError, AttributeError) as error:
         raise SettingsError(f"{file} is damaged; begin again with another --out") from error
-    changed = differences(about, then)
+    changed = differences({name: value for name, value in about.items() if name in then or name not in _NEWER}, then)
     changed += [f"{name} was {value}, is not there" for name, value in then.items() if name not in flat(about)]
     if changed:
         raise SettingsError(f"can't go on with {place} with other settings: {'; '.join(changed)}; give the same ones")
@@ -40,3 +45,9 @@ def write_about(file: Path, about: Mapping[str, Any]) -> None:
         write_whole(file, json.dumps(about, indent=1, ensure_ascii=False) + "\n")
     except OSError as error:
         raise SettingsError(f"can't write to --out {file.parent} ({error.strerror}); name another folder") from error
+
+
+def parts_digest(splits: Iterable[Split]) -> str:
+    """Of which clips are trained, chosen and tested on."""
+    numbers = [(one.train, one.valid, one.test) for one in splits]
+    return xxhash.xxh3_64_hexdigest(json.dumps(numbers).encode())

@@ -3,20 +3,19 @@
 import json
 import multiprocessing
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from earsight.dataset.clip import DataSet
 from earsight.dataset.folds import every_fold
 from earsight.dataset.leaks import Policy
 from earsight.errors import EarsightError, SettingsError
 from earsight.scores.metrics import Metrics
 from earsight.scores.multilabel import MultiMetrics
-from earsight.tasks.begun import check_begun, write_about
+from earsight.tasks.begun import check_begun, parts_digest, write_about
 from earsight.tasks.cores import allowed_cores
 from earsight.tasks.devices import Machine
 from earsight.tasks.plan import STATE_NAME, Plan, check_recipe, check_run, new_run, plan_run, read_training_data
@@ -97,8 +96,6 @@ def crossval(
     )
     kinds = every_fold(folds, dataset.clips)
     place = Path(out) if out is not None else new_run(f"crossval-{folds.replace(':', '-')}", settings.network.model)
-    about = _about(settings, kinds, dataset, leaks)
-    begun = check_begun(place / ABOUT_NAME, about, "cross-validation", resume=resume)
     work = []
     for seed in range(settings.seed, settings.seed + seeds):
         for number, kind in enumerate(kinds):
@@ -106,10 +103,12 @@ def crossval(
             seeded = settings.model_copy(update={"seed": seed})
             again = (run / STATE_NAME).is_file()
             plan = plan_run(dataset, seeded, kind, run, name, leaks, strict=strict, resume=again, store=store)
-            fold = _Fold(plan, machine, kind, seed)
-            if not fold.done:
-                check_run(run, again)
-            work.append(fold)
+            work.append(_Fold(plan, machine, kind, seed))
+    about = _about(settings, work[: len(kinds)], leaks, machine)
+    begun = check_begun(place / ABOUT_NAME, about, "cross-validation", resume=resume)
+    for fold in work:
+        if not fold.done:
+            check_run(fold.plan.run, fold.plan.resume)
     machine.check()
     if not begun:
         write_about(place / ABOUT_NAME, about)
@@ -131,15 +130,18 @@ def crossval(
     return CrossResult(place, scores, sentence, caveat, dataset.group_name, {}, False)
 
 
-def _about(recipe: Recipe, kinds: tuple[str, ...], dataset: DataSet, leaks: Policy) -> dict[str, Any]:
-    """What makes a cross-validation the same one, for JSON. The seed of the recipe is the first one."""
+def _about(recipe: Recipe, folds: Sequence[_Fold], leaks: Policy, machine: Machine) -> dict[str, Any]:
+    """What makes a cross-validation the same one, for JSON. The seed of the recipe is the first one. folds: of it."""
+    dataset = folds[0].plan.dataset
     return {
         "format": 1,
-        "folds": ", ".join(kinds),
+        "folds": ", ".join(fold.name for fold in folds),
         "clips": len(dataset.clips),
         "names, labels and groups": dataset.digest,
         "leaks": leaks,
         "recipe": json.loads(recipe.model_dump_json()),
+        "precision": machine.precision,
+        "parts": parts_digest(fold.plan.split for fold in folds),
     }
 
 

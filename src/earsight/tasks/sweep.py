@@ -16,7 +16,7 @@ from earsight.dataset.split import check_kind
 from earsight.errors import DataError, DecodeError, EarsightError, SettingsError, TrainingError
 from earsight.files import remove_folder
 from earsight.settings import Settings
-from earsight.tasks.begun import check_begun, write_about
+from earsight.tasks.begun import check_begun, parts_digest, write_about
 from earsight.tasks.devices import Machine
 from earsight.tasks.interrupt import between_steps
 from earsight.tasks.plan import Plan, check_recipe, new_run, plan_run, read_training_data
@@ -124,7 +124,7 @@ def sweep(
         plan_run(dataset, settings, kind, place, name, leaks, strict=strict, resume=False, store=store)
         for kind in kinds
     )
-    about = _about(read, plans, prune)
+    about = _about(read, plans, prune, machine)
     begun = check_begun(place / ABOUT_NAME, about, "sweep", resume=resume)
     machine.check()
     if not begun:
@@ -167,7 +167,7 @@ def _check_splits(kinds: list[str]) -> list[str]:
     return kinds
 
 
-def _about(space: Space, plans: Sequence[Plan], prune: bool) -> dict[str, Any]:
+def _about(space: Space, plans: Sequence[Plan], prune: bool, machine: Machine) -> dict[str, Any]:
     """What makes a sweep the same one: nested, for JSON."""
     plan = plans[0]
     return {
@@ -182,6 +182,8 @@ def _about(space: Space, plans: Sequence[Plan], prune: bool) -> dict[str, Any]:
         "prune": prune,
         "clips": len(plan.dataset.clips),
         "names, labels and groups": plan.dataset.digest,
+        "precision": machine.precision,
+        "parts": parts_digest(one.split for one in plans),
     }
 
 
