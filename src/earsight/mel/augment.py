@@ -22,7 +22,7 @@ _FILTER_POINTS = 6
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What was drawn for a batch. band_gain: float32 [batch, n_mels], what the power of the mel bins is multiplied by.
+    """What was drawn for a batch. band_gain: float32 [batch, n_mels], what the mel bins are multiplied by.
     freq, time: masks of each item. None where nothing is changed."""
 
     waves: Waves | None
@@ -73,7 +73,7 @@ def draw(
         mix=_draw_mix(batch, width, settings, rng),
         waves=draw_waves(batch, settings, rng, banks),
         warp=draw_warp(batch, frames, settings, mel, rng) if settings.warps else None,
-        band_gain=draw_filter(batch, settings.filter_db, mel.n_mels, rng) if settings.filter_db else None,
+        band_gain=draw_filter(batch, settings.filter_db, mel, rng) if settings.filter_db else None,
     )
 
 
@@ -91,13 +91,13 @@ def draw_warp(batch: int, frames: int, settings: AugmentSettings, mel: MelSettin
     return Warp(hop_length, speed * pitch, frames)
 
 
-def draw_filter(batch: int, largest_db: float, n_mels: int, rng: np.random.Generator) -> npt.NDArray[np.float32]:
-    """float32 [batch, n_mels]: factors of power, along a line through a few random points (Nam et al. 2022,
-    FilterAugment, linear)."""
+def draw_filter(batch: int, largest_db: float, mel: MelSettings, rng: np.random.Generator) -> npt.NDArray[np.float32]:
+    """float32 [batch, n_mels]: factors of amplitude or power, as ``mel`` has it, along a line through a few random
+    points (Nam et al. 2022, FilterAugment, linear)."""
     points_db = rng.uniform(-largest_db, largest_db, (batch, _FILTER_POINTS))
-    at = np.linspace(0, _FILTER_POINTS - 1, n_mels)
+    at = np.linspace(0, _FILTER_POINTS - 1, mel.n_mels)
     line_db = np.stack([np.interp(at, np.arange(_FILTER_POINTS), points) for points in points_db])
-    return (10 ** (line_db / 10)).astype(np.float32)
+    return (10 ** (line_db * mel.power / 20)).astype(np.float32)
 
 
 def _draw_mix(batch: int, frames: int, settings: AugmentSettings, rng: np.random.Generator) -> Mix | None:
