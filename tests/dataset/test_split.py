@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from earsight.dataset.clip import Clip
+from earsight.dataset.leaks import find_leaks
 from earsight.dataset.sources import read_dataset
 from earsight.dataset.split import EMOBOX6, LUNA5, check_kind, split
 from earsight.errors import SplitError
@@ -221,6 +222,7 @@ def test_unknown_kinds_name_the_known_ones(kind: str) -> None:
         (clips(5), "loso:7", "made of groups; not in this data: 7"),
         (clips(1, each=2), "random", "class 'label0' has 2, 3 are needed"),
         ([*clips(3), *clips(1)], "group", "9 of 36 clips have no group"),
+        ([*clips(3), *clips(1)], "loso:00", "9 of 36 clips have no group"),
         (clips(2), "auto", "too few groups.*2 in 18 clips"),
         (clips(4), "group:5", "there are 4 groups"),
         (clips(2), "loso:00", "leaves one group"),
@@ -264,6 +266,19 @@ def test_where_no_clip_is_of_test_it_is_held_out_of_train_and_the_sentence_says_
     assert not {kept[i].group for i in held.train} & {kept[i].group for i in held.test}
     tagged = [clip._replace(fold="", tags={"part": clip.fold}) for clip in clips]
     assert split(tagged, "column:part").test == drawn.test
+
+
+def test_clips_without_a_group_do_not_break_the_groups_of_others() -> None:
+    some = [
+        Clip(Path(f"/d/{n:03}.wav"), "ab"[n % 2], f"s{n % 10}" if n % 7 else "", str(1 + n % 10 % 5))
+        for n in range(200)
+    ]
+    for kind in ("fold:1", "fold:4"):
+        drawn = split(some, kind, group_name="speaker")
+        assert find_leaks(some, drawn, "speaker") == []
+        assert len(drawn.valid) == pytest.approx(160 / 5, abs=4)
+    one = [clip._replace(group="s0" if clip.group == "s0" else "") for clip in some]
+    assert find_leaks(one, split(one, "fold:2"), "speaker") == []
 
 
 def test_other_words_beside_the_parts_are_named() -> None:

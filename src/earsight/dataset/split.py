@@ -121,6 +121,9 @@ def split(clips: Sequence[Clip], kind: str, *, seed: int = 0, group_name: str = 
         every = tuple(range(len(clips)))
         sentence = "Scored on the very clips that it was trained on."
         return Split(every, every, every, kind, sentence, "training score", training_score=True)
+    without = len(clips) - sum(map(len, clips_of.values()))
+    if without and name in {"group", "loso"}:
+        raise SplitError(f"{without} of {len(clips)} clips have no group; pass --split random, or --group-pattern")
     if name == "random":
         parts = _random(clips, float(rest or 0.2), seed)
     elif name == "group":
@@ -232,9 +235,6 @@ def group_folds(clips: Sequence[Clip], clips_of: dict[str, list[int]], count: in
 
 
 def _group_folds(clips: Sequence[Clip], clips_of: dict[str, list[int]], kind: str, seed: int) -> Parts:
-    without = len(clips) - sum(map(len, clips_of.values()))
-    if without:
-        raise SplitError(f"{without} of {len(clips)} clips have no group; pass --split random, or --group-pattern")
     if len(clips_of) < 3:
         raise SplitError(
             f"too few groups to train, validate and test on different ones: {len(clips_of)} in {len(clips)} clips; "
@@ -283,10 +283,13 @@ def _hold_out_groups(
 
 
 def _without_a_fifth(clips: Sequence[Clip], rest: list[int], kind: str, seed: int) -> tuple[list[int], list[int]]:
-    """``rest`` → training, and a fifth to validate (or test) on: by group where every clip has one."""
+    """``rest`` → training, and a fifth to validate (or test) on: by group where there are groups, and a clip without
+    one is a group of its own."""
     inner = [clips[i] for i in rest]
     clips_of = _by_group(inner)
-    if inner and all(clip.group for clip in inner) and len(clips_of) > 1:
+    if clips_of:
+        clips_of |= {f"\0{key}": [i] for i, key in enumerate(clip_keys(inner)) if not inner[i].group}
+    if len(clips_of) > 1:
         folds = group_folds(inner, clips_of, min(5, len(clips_of)), seed)
 
         def without(valid: set[str]) -> Parts:
@@ -295,7 +298,7 @@ def _without_a_fifth(clips: Sequence[Clip], rest: list[int], kind: str, seed: in
             return sorted(left), chosen, []
 
         train, valid, _ = _first_whole(inner, (partial(without, fold) for fold in folds))
-    elif clips_of and len(clips_of) == 1:
+    elif clips_of:
         raise SplitError(f"{kind} leaves one group to train and validate on; three or more are needed in all")
     else:
         train, valid = _draw_of_each_class(inner, range(len(inner)), 0.2, seed)
