@@ -68,8 +68,12 @@ def ensemble(
     split = {**splits[0], "sentence": sentence, "kind": " ".join(sorted(kinds)), "caveat": caveat}
     kept = ("earsight", "recipe_name", "recipe", "data", "versions")
     facts: dict[str, Any] = {key: value for key, value in described.items() if key in kept}
-    heard = {group for one in of_members for group in one.get("data", {}).get("trained_groups", ())}
-    facts["data"] = {**facts.get("data", {}), "trained_groups": sorted(heard)}
+    of_data = [one.get("data", {}) for one in of_members]
+    heard = {
+        kind: sorted({group for data in of_data for group in data.get(kind, ())})
+        for kind in ("trained_groups", "validated_groups")
+    }
+    facts["data"] = {**facts.get("data", {}), **heard}
     save_classifier(whole, place, {**facts, "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "split": split})
     if tested:
         parts = defaultdict(list)

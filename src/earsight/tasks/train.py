@@ -251,6 +251,7 @@ def model_facts(plan: Plan, decoded: Decoded) -> dict[str, Any]:
             "fingerprint": fingerprint(decoded.store),
             "group_name": plan.dataset.group_name,
             "trained_groups": sorted({clips[i].group for i in decoded.parts["train"]} - {""}),
+            "validated_groups": sorted({clips[i].group for i in decoded.parts["valid"]} - {""}),
             "failures": [[str(failure.path), failure.reason] for failure in decoded.failures],
         },
         "split": {
