@@ -39,6 +39,24 @@ def test_stem_is_folded_as_timm_does_and_the_rest_taken(saved: Path, in_chans: i
     assert all(torch.equal(ours[key], theirs[key]) for key in ours if not key.startswith("classifier."))
 
 
+def test_a_run_of_earsight_is_a_file_of_weights(saved: Path, tmp_path: Path) -> None:
+    """One channel, and beside the network what its classes lie around."""
+    own = build(saved).state_dict()
+    save_file({**own, "earsight.centres": torch.ones(5, 8)}, tmp_path / "model.safetensors")
+    again = build(tmp_path / "model.safetensors").state_dict()
+    assert again.keys() == own.keys()
+    assert all(torch.equal(own[key], again[key]) for key in own if not key.startswith("classifier."))
+    with pytest.raises(ModelError, match=r"takes 1 channel, which can't be made 2; pass --in-chans 1, or other"):
+        build(tmp_path / "model.safetensors", in_chans=2)
+
+
+@pytest.mark.parametrize("pretrained", [False, True])
+def test_weights_that_timm_does_not_name_are_told(pretrained: bool) -> None:
+    settings = NetworkSettings(model="test_efficientnet.nonsense", pretrained=pretrained)
+    with pytest.raises(ModelError, match=r"timm has no weights 'nonsense' of test_efficientnet; pass --model test_e"):
+        create_network(settings, 1, 5)
+
+
 def test_pth_is_read_like_safetensors(saved: Path, tmp_path: Path) -> None:
     torch.save(load_file(saved), tmp_path / "w.pth")
     first, second = build(saved).state_dict(), build(tmp_path / "w.pth").state_dict()

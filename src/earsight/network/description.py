@@ -9,6 +9,8 @@ from earsight.errors import ModelError
 FORMAT = 2
 WEIGHTS_NAME = "model.safetensors"
 SETTINGS_NAME = "model.json"
+CENTRES_KEY = "earsight.centres"
+"""Beside the network's own tensors in model.safetensors: see ``Classifier.centres``."""
 
 
 def read_description(folder: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from timm.models import adapt_input_conv, load_state_dict
 from torch import Tensor, nn
 
 from earsight.errors import ModelError, first_line
+from earsight.network.description import CENTRES_KEY
 from earsight.network.hub import offline_where_unreachable
 from earsight.network.names import check_model_name
 from earsight.network.settings import NetworkSettings
@@ -29,6 +30,12 @@ def create_network(settings: NetworkSettings, in_chans: int, classes: int) -> nn
     except TypeError as error:
         raise ModelError(f"{settings.model} does not take a setting: {error}") from error
     except Exception as error:  # the hub's client raises a dozen kinds, some of them not its own
+        if "pretrained tag" in str(error):
+            name, _, tag = settings.model.partition(".")
+            raise ModelError(
+                f"timm has no weights {tag!r} of {name}; pass --model {name} for its own, or a name that "
+                "timm.list_pretrained() has"
+            ) from error
         if not from_hub:
             raise
         reason = first_line(error).partition(". ")[0]
@@ -68,6 +75,7 @@ def load_weights(network: nn.Module, model: str, path: Path, in_chans: int) -> N
         raise ModelError(
             f"can't read weights from {path} ({reason}); give a safetensors or pth file under timm's names"
         ) from error
+    loaded.pop(CENTRES_KEY, None)  # of a run of earsight
     if strange := [key for key, value in loaded.items() if not isinstance(value, Tensor)]:
         raise ModelError(f"can't use {path}: {strange[0]!r} is no tensor; save the network's state_dict alone")
     # Before the stem is folded: a sum of half-precision numbers would be rounded.
@@ -76,7 +84,14 @@ def load_weights(network: nn.Module, model: str, path: Path, in_chans: int) -> N
     for name in _as_tuple(config.get("first_conv")):
         key = f"{name}.weight"
         if key in state and state[key].ndim == 4 and state[key].shape[1] != in_chans:
-            state[key] = adapt_input_conv(in_chans, state[key])
+            try:
+                state[key] = adapt_input_conv(in_chans, state[key])
+            except NotImplementedError as error:
+                had = state[key].shape[1]
+                raise ModelError(
+                    f"the first layer of {path} takes {had} channel{'s' if had > 1 else ''}, which can't be made "
+                    f"{in_chans}; pass --in-chans {had}, or other weights"
+                ) from error
     heads = tuple(f"{name}." for name in _as_tuple(config.get("classifier")))
     state = {key: value for key, value in state.items() if not (heads and key.startswith(heads))}
     own = {key: value for key, value in network.state_dict().items() if not (heads and key.startswith(heads))}
