@@ -13,7 +13,7 @@ from PIL import Image
 
 from earsight.errors import DataError
 from earsight.scores.crossval import GroupScore
-from earsight.scores.figures import draw_confusion, draw_curve, draw_image_grid
+from earsight.scores.figures import draw_confusion, draw_curve, draw_histogram, draw_image_grid
 from earsight.scores.intervals import Interval
 from earsight.scores.metrics import measure
 from earsight.scores.predictions import Predictions
@@ -197,3 +197,9 @@ def test_importing_scores_loads_no_heavy_package() -> None:
         "print(sorted({'torch', 'matplotlib', 'jinja2', 'sklearn'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("values", [[-20.0, -20.000000000000004], [1e6, 1e6 + 1e-10], [3.0], []])
+def test_levels_that_are_alike_but_for_rounding_are_one_bar(tmp_path: Path, values: list[float]) -> None:
+    drawn = draw_histogram(tmp_path / "levels.png", values, title="Loudness", x_name="dB")
+    assert Image.open(drawn).size[0] > 500

@@ -457,6 +457,22 @@ def test_nan_loss_names_the_clips_and_keeps_the_last_good_network(
     assert all(torch.isfinite(value).all() for value in weights(tmp_path / "run").values())
 
 
+def test_a_gpu_whose_memory_ends_says_what_to_lower(
+    tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mocked: what torch raises."""
+
+    def ended(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nGPU 0 has …")
+
+    monkeypatch.setattr(loop, "train_epoch", ended)
+    said = called("train", tones, "--no-pretrained", "--model", "test_efficientnet", "--out", tmp_path / "run")
+    assert said.returncode == 2
+    told = said.stderr.splitlines()[-1]
+    assert told.startswith("earsight: a batch of 32 does not fit in the GPU's memory (CUDA out of memory. Tried to")
+    assert "halve --batch-size and double --accumulate" in told
+
+
 def test_silence_is_no_nan_and_bad_files_are_listed(tones: Path, tmp_path: Path) -> None:
     for number in range(3):
         soundfile.write(tones / "low" / f"silent{number}.wav", np.zeros(8000), 16000)

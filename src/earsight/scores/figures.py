@@ -238,7 +238,10 @@ def draw_histogram(path: Path, values: Sequence[float], *, title: str, x_name: s
     """How often each value occurs, in up to 40 bars."""
     figure = new_figure(6.4, 3.2)
     axes = figure.subplots()
-    axes.hist(values, bins=min(40, max(5, len(set(values)))), color=COLOURS[0])
+    low, high = min(values, default=0.0), max(values, default=0.0)
+    alike = high - low < 1e-6 * max(1.0, abs(high))  # too narrow to be divided
+    span = (low - 0.5, high + 0.5) if alike else (low, high)
+    axes.hist(values, bins=min(40, max(5, len(set(values)))), range=span, color=COLOURS[0])
     axes.set_title(title, parse_math=False)
     axes.set_xlabel(x_name)
     axes.set_ylabel("clips")

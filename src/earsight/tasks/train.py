@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from earsight.dataset.leaks import Policy
 from earsight.dataset.split import Split
 from earsight.dataset.store import Store
-from earsight.errors import SettingsError
+from earsight.errors import SettingsError, TrainingError, first_line
 from earsight.files import held_folder
 from earsight.tasks.cores import free_cores, read_load
 from earsight.tasks.decoded import Decoded, decode_parts, fingerprint, write_clips
@@ -159,7 +159,13 @@ def run_plan(
             banks=_banks(recipe, shown),
             class_weights=_class_weights(decoded, classifier.labels) if recipe.loss.class_weights != "none" else None,
         )
-        done = fit(learner, decoded, plan, state, facts, shown, each_epoch=each_epoch)
+        try:
+            done = fit(learner, decoded, plan, state, facts, shown, each_epoch=each_epoch)
+        except torch.cuda.OutOfMemoryError as error:
+            raise TrainingError(
+                f"a batch of {recipe.batch_size} does not fit in the GPU's memory ({first_line(error)[:160]}); halve "
+                "--batch-size and double --accumulate, or take a smaller --model"
+            ) from error
         if done.interrupted and tested:
             shown.say(
                 f"stopped after epoch {len(done.history)}; the run is usable: earsight evaluate {plan.run}; "

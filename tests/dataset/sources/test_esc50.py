@@ -51,6 +51,21 @@ def test_a_recording_that_the_table_does_not_list_and_a_missing_table(esc50: Pat
         read_dataset(esc50)
 
 
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (b"filename;fold;target;category;esc10\n1-100032-A-0.wav;1;0;dog;True\n", "has semicolons between its columns"),
+        (b"filename,fold,target\n1-100032-A-0.wav,1,0\n", "has no column category, esc10; get the whole set again"),
+        (b"filename,fold,target,category,esc10\n1-100032-A-0.wav,1,0,ch\xe8vre,True\n", r"is not UTF-8 \(line 2"),
+        (b"filename,fold,target,category,esc10\n1-100032-A-0.wav,1\n", "esc50.csv does not list it"),
+    ],
+)
+def test_a_table_that_was_saved_otherwise_is_named(esc50: Path, table: bytes, message: str) -> None:
+    (esc50 / "ESC-50-master" / "meta" / "esc50.csv").write_bytes(table)
+    with pytest.raises(DataError, match=message):
+        read_dataset(esc50)
+
+
 def test_esc10_as_one_folder_a_class(esc10: Path) -> None:
     dataset = read_dataset(esc10)
     assert (dataset.source, len(dataset.clips), len(dataset.labels)) == ("esc10", 400, 10)

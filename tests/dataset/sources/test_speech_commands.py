@@ -50,6 +50,12 @@ def test_official_lists_are_the_default_split(speech_commands: Path) -> None:
     assert parts.speaker_independent
 
 
+def test_a_list_that_is_not_utf8_is_named(speech_commands: Path) -> None:
+    (speech_commands / "testing_list.txt").write_text("yes/ffd2ba2f_nohash_0.wav\n", encoding="utf-16")
+    with pytest.raises(DataError, match=r"testing_list\.txt is not UTF-8 \(.*byte 0\); get the whole set again"):
+        read_dataset(speech_commands)
+
+
 def test_background_noise_is_left_out_with_its_reason(speech_commands: Path) -> None:
     dataset = read_dataset(speech_commands)
     assert dataset.files == len(NAMES) + 1

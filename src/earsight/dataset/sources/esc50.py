@@ -1,12 +1,12 @@
 """ESC-50 and ESC-10: environmental sounds, 5 official folds."""
 
-import csv
 import re
 from collections.abc import Sequence
 from functools import partial
 
 from earsight.dataset.clip import DataSet
 from earsight.dataset.download import Download
+from earsight.dataset.sources.rows import open_table
 from earsight.dataset.sources.source import Parsed, Source, folder_of, read_names, stem
 from earsight.dataset.walk import Listing
 from earsight.errors import DataError
@@ -36,8 +36,11 @@ def read_esc50(listing: Listing, *, only_esc10: bool = False) -> DataSet:
     table = listing.root / prefix / "meta" / "esc50.csv"
     if not table.is_file():
         raise DataError(f"no meta/esc50.csv beside the recordings of ESC-50 in {listing.place}; get the whole set")
-    with table.open(encoding="utf-8", newline="") as file:
-        rows = {row["filename"]: row for row in csv.DictReader(file)}
+    header, lines = open_table(table)
+    if missing := [name for name in ("filename", "fold", "category", "esc10") if name not in header]:
+        raise DataError(f"{table} has no column {', '.join(missing)}; get the whole set again")
+    told = [dict(zip(header, cells, strict=False)) for _, cells in lines if len(cells) >= len(header)]
+    rows = {row["filename"]: row for row in told}
 
     def parse(name: str) -> Parsed:
         found = _ESC50.fullmatch(stem(name))

@@ -48,7 +48,12 @@ def _official_folds(folder: Path) -> dict[str, str]:
                 f"no {list_name} in {folder}: it names the official {fold} clips; get the whole set, "
                 "or pass --source folder for one without folds"
             )
-        lines = path.read_text(encoding="utf-8").split()
+        try:
+            lines = path.read_text(encoding="utf-8").split()
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"{path} is not UTF-8 ({error.reason}, byte {error.start}); get the whole set again"
+            ) from error
         fold_of |= {f"{folder_of(line)}/{stem(line)}": fold for line in lines}
     return fold_of
 
