@@ -22,7 +22,7 @@ from earsight.tasks.ensemble import ensemble
 from earsight.tasks.export import export
 from earsight.tasks.predict import predict
 from earsight.tasks.train import train
-from earsight.tasks.unknown import fit_unknown, told
+from earsight.tasks.unknown import fit_unknown, spread, told
 from tests.conftest import write_tones
 from tests.tasks.test_train import recipe
 
@@ -64,6 +64,18 @@ def test_the_limits_keep_what_was_asked_of_the_validation_clips() -> None:
     assert found["coverage"] == pytest.approx(0.6)  # one of five or of six wrong; with seven it is two
     never = fit_unknown(familiar, answers([0.9, 0.8], [False, False]), UnknownSettings(coverage=1.0, risk=0.1))
     assert never.least_confidence == pytest.approx(0.9, abs=1e-4)
+
+
+def test_centres_are_measured_on_clips_of_every_class() -> None:
+    """One of ten among three thousand of others each; and where clips have several classes, each clip once."""
+    rare = np.repeat(np.eye(4, dtype=bool), [3000, 3000, 10, 3000], axis=0)
+    chosen = spread(rare, 128)
+    assert rare[chosen].sum(axis=0).tolist() == [128, 128, 10, 128]
+    assert (chosen[0], chosen[-1], len(set(chosen))) == (0, 9009, len(chosen))
+    both = np.ones((6, 2), dtype=bool)
+    assert spread(both, 3) == [0, 2, 5]
+    assert spread(both, 100) == list(range(6))
+    assert spread(np.array([[True, False], [True, False]]), 1) == [0]
 
 
 def test_silence_is_unknown_whatever_the_limits() -> None:

@@ -18,17 +18,29 @@ from earsight.scores.kinds import AnyPredictions
 from earsight.scores.predictions import Predictions
 
 _TRAINING_CLIPS = 512
+_OF_A_CLASS = 8
+"""So many of each, however many classes there are."""
 _ROUNDING = 1e-5
 Floats = npt.NDArray[np.float64]
 
 
 def fit_centres(classifier: Classifier, store: Store, train: Sequence[int]) -> None:
-    """Set ``classifier.centres`` to the mean features of each class, of up to 512 training clips spread over all."""
-    chosen = [train[i] for i in np.linspace(0, len(train) - 1, min(_TRAINING_CLIPS, len(train))).astype(int)]
+    """Set ``classifier.centres`` to the mean features of each class, of training clips spread over all."""
+    has = label_rows([store.clips[i] for i in train], classifier.labels)
+    chosen = [train[i] for i in spread(has, max(_OF_A_CLASS, _TRAINING_CLIPS // len(classifier.labels)))]
     found = [classifier.features_and_logits(crops)[0].cpu() for _, crops in fixed_batches(store, chosen, 32)]
     of_class = torch.from_numpy(label_rows([store.clips[i] for i in chosen], classifier.labels)).float()
     device = next(classifier.parameters()).device
     classifier.centres = normalize(of_class.t() @ torch.cat(found), dim=1).to(device)
+
+
+def spread(has: npt.NDArray[np.bool_], each: int) -> list[int]:
+    """has: bool [clips, classes]. Up to ``each`` clips of every class, evenly by their places; each clip once."""
+    found: set[int] = set()
+    for places in map(np.flatnonzero, has.T):
+        if places.size:
+            found |= set(places[np.linspace(0, places.size - 1, min(each, places.size)).astype(int)].tolist())
+    return sorted(found)
 
 
 def familiarity(classifier: Classifier, store: Store, indices: Sequence[int]) -> Floats:
