@@ -75,7 +75,7 @@ def image_alone(classifier: Classifier, path: Path) -> Path:
             self.portable = portable
 
         def forward(self, waveform: torch.Tensor) -> torch.Tensor:
-            return self.portable.image(self.portable.crops(waveform[:, None]).flatten(0, 1))
+            return self.portable.image(waveform[:, None])
 
     dimensions = {0: torch.export.Dim("batch", min=1), 1: torch.export.Dim("samples", min=1)}
     program = torch.onnx.export(

@@ -25,6 +25,15 @@ def test_the_peak_becomes_one_or_stays_and_16_bits_are_enough_at_any_level(gain:
         assert np.abs(pcm.floats()).max() == pytest.approx(np.abs(expected).max(), rel=1e-6)
 
 
+def test_the_peak_is_that_of_all_of_it_not_of_what_trimming_leaves() -> None:
+    sound = np.zeros((1, 80000), dtype=np.float32)
+    sound[0, 20000:76000] = 0.5 * np.sin(np.arange(56000))
+    sound[0, 100] = 0.9  # 25 dB below the loudest frame
+    kept = prepare(Sound(sound, 16000), AudioSettings(trim_db=10))
+    assert 56000 <= kept.samples.shape[1] < 60000
+    assert kept.floats().max() == pytest.approx(0.5 / 0.9, abs=1e-3)
+
+
 def test_silence_stays_silence() -> None:
     assert not prepare(Sound(np.zeros((1, 500), dtype=np.float32), 16000), PLAIN).floats().any()
 

@@ -1,15 +1,20 @@
+from typing import Literal
+
 import numpy as np
 import pytest
 import torch
 
-from earsight.audio.load import fixed_crops
+from earsight.audio.decode import Sound
+from earsight.audio.load import fixed_crops, prepare
 from earsight.audio.settings import AudioSettings
 from earsight.mel.image import MelImage
 from earsight.mel.settings import MelSettings
 from earsight.mel.spectrogram import MelSpectrogram
 from earsight.network.classifier import Classifier
 from earsight.network.ensemble import joined
+from earsight.network.exported import marked
 from earsight.network.portable import Portable, PortableSpectrogram, columns_of, portable_image
+from earsight.network.portable_sound import PortableSound
 from tests.network.test_classifier import tiny
 
 
@@ -53,14 +58,50 @@ def test_images_are_the_same(planes: str, values: str) -> None:
         assert torch.allclose(portable_image(image, 8000)(sounds(2, 1, 8000)), image(sounds(2, 1, 8000)), atol=2e-3)
 
 
+def recordings(channels: int, lengths: list[int]) -> list[np.ndarray]:
+    """Noise between silences, loud, soft and nearly silent, and silence alone."""
+    rng, found = np.random.default_rng(0), []
+    for number, length in enumerate(lengths):
+        sound = np.zeros((channels, length), dtype=np.float32)
+        start, end = sorted(rng.integers(0, length + 1, 2))
+        loudness = (1.0, 0.02, 3.0, 1e-7, 0.0)[number % 5]
+        sound[:, start:end] = loudness * rng.standard_normal((channels, end - start))
+        found.append(sound + (number % 3 == 0) * 1e-5 * rng.standard_normal(sound.shape).astype(np.float32))
+    return found
+
+
 @pytest.mark.parametrize("count", [1, 3])
-@pytest.mark.parametrize("length", [100, 7999, 8000, 8001, 12345])
-def test_what_is_heard_of_a_clip_is_what_prediction_hears(length: int, count: int) -> None:
-    audio = AudioSettings(crop_s=0.5, score_crops=count, channels=2)
-    portable = Portable.of(tiny(audio=audio))
-    clips = sounds(3, 2, length)
-    expected = np.stack([fixed_crops(clip, audio) for clip in clips.numpy()])
-    assert np.array_equal(portable.crops(clips).numpy(), expected)
+@pytest.mark.parametrize("short", ["whole", "around"])
+@pytest.mark.parametrize("trim_db", [None, 20.0, 60.0])
+@pytest.mark.parametrize("peak_normalise", [True, False])
+def test_what_is_heard_of_a_recording_is_what_prediction_hears(
+    count: int, short: Literal["whole", "around"], trim_db: float | None, peak_normalise: bool
+) -> None:
+    audio = AudioSettings(
+        crop_s=0.5, score_crops=count, channels=2, short=short, trim_db=trim_db, peak_normalise=peak_normalise
+    )
+    ours, cut = PortableSound(audio), 0  # their energies are sums in 32 and in 64 bits: the same hops, but for chance
+    lengths = [1, 100, 511, 512, 7999, 8000, 8001, 9600, 9601, *np.random.default_rng(1).integers(9602, 40000, 30)]
+    for sound in recordings(2, lengths):
+        heard = prepare(Sound(sound, audio.rate_hz), audio).floats()
+        expected = fixed_crops(heard, audio)
+        assert np.array_equal(ours(torch.from_numpy(sound)[None])[0].numpy(), expected)
+        crops = marked(np.concatenate([*expected], axis=1))
+        assert np.array_equal(ours(torch.from_numpy(crops)[None])[0].numpy(), expected)
+        cut += heard.shape != sound.shape
+    assert (cut > 10) == (trim_db is not None)
+
+
+def test_recordings_of_a_batch_are_prepared_each_by_itself() -> None:
+    audio = AudioSettings(crop_s=0.5)
+    batch = np.stack(recordings(1, [audio.crop_samples + 1] * 10))
+    prepared = np.pad(fixed_crops(batch[0], audio)[0], [(0, 0), (500, 0)])[:, : audio.crop_samples]
+    batch[3] = marked(prepared)
+    ours = PortableSound(audio)(torch.from_numpy(batch)).numpy()
+    for number, sound in enumerate(batch):
+        heard = prepared if number == 3 else prepare(Sound(sound, audio.rate_hz), audio).floats()
+        assert np.array_equal(ours[number], fixed_crops(heard, audio))
+    assert np.isfinite(ours).all()
 
 
 @pytest.mark.parametrize("model", ["test_efficientnet", "test_vit"])
@@ -68,8 +109,9 @@ def test_probabilities_are_those_of_the_classifier(model: str) -> None:
     classifier = tiny(model, audio=AudioSettings(crop_s=0.5, score_crops=2))
     classifier.temperature = 1.7
     classifier.centres = torch.randn(3, classifier.network.num_features, generator=torch.Generator().manual_seed(1))
-    probabilities, logits, familiarity = Portable.of(classifier)(sounds(2, 1, 9000)[:, 0])
-    crops = np.concatenate([fixed_crops(clip, classifier.audio) for clip in sounds(2, 1, 9000).numpy()])
+    crops = sounds(4, 1, 8000).numpy()
+    clips = torch.from_numpy(marked(crops.reshape(2, 16000)))
+    probabilities, logits, familiarity = Portable.of(classifier)(clips)
     expected = classifier.answers(crops)
     assert np.allclose(probabilities.detach().numpy(), expected.probabilities, atol=1e-4)
     assert np.allclose(familiarity.detach().numpy(), expected.familiarity, atol=1e-4)
@@ -91,7 +133,8 @@ def test_an_ensemble_answers_as_its_members_together(multilabel: bool) -> None:
     whole = joined(members)
     clips = sounds(2, 1, whole.audio.crop_samples)
     expected = whole.answers(clips.numpy())
-    probabilities, _, familiarity = (part.detach().numpy() for part in Portable.of(whole)(clips[:, 0]))
+    given = torch.from_numpy(marked(clips.numpy()))
+    probabilities, _, familiarity = (part.detach().numpy() for part in Portable.of(whole)(given[:, 0]))
     assert np.allclose(probabilities, expected.probabilities, atol=1e-4)
     assert np.allclose(familiarity, expected.familiarity, atol=1e-4)
     alone = [member.probabilities(clips.numpy()) for member in members]

@@ -13,10 +13,12 @@ import pytest
 import torch
 
 import earsight as es
-from earsight.audio.load import load_waveform
+from earsight.audio.decode import Sound, decode
+from earsight.audio.load import fixed_crops, prepare, resample
 from earsight.audio.settings import AudioSettings
 from earsight.errors import ModelError, SettingsError
 from earsight.mel.settings import MelSettings
+from earsight.network.exported import marked
 from earsight.network.portable import Portable
 from earsight.network.settings import NetworkSettings
 from earsight.tasks import export as module
@@ -48,11 +50,22 @@ def answers(path: Path, sounds: list[np.ndarray]) -> list[np.ndarray]:
 def test_the_file_answers_as_the_run_does_on_clips_of_any_length(trained: Path, exported: Path) -> None:
     classifier = es.Classifier.load(trained / "run")
     paths = sorted((trained / "tones").rglob("*.wav"))
-    sounds = [load_waveform(path, classifier.audio) for path in paths]
+    sounds = [resample(decode(path), classifier.audio).samples for path in paths]
     assert len({sound.shape[1] for sound in sounds}) > 5
     for path, found in zip(paths, answers(exported, sounds), strict=True):
-        expected = list(classifier.predict(path).probabilities.values())
-        assert np.allclose(found, expected, atol=1e-4)
+        assert np.allclose(found, list(classifier.predict(path).probabilities.values()), atol=1e-4)
+
+
+def test_the_file_prepares_a_recording_itself(trained: Path, exported: Path) -> None:
+    audio = es.Classifier.load(trained / "run").audio
+    tone = decode(next((trained / "tones" / "low").glob("*.wav"))).samples
+    sounds = [0.3 * np.pad(tone, [(0, 0), silence]) for silence in ((0, 0), (9000, 0), (0, 9000), (20000, 3000))]
+    heard = [prepare(Sound(sound, audio.rate_hz), audio).floats() for sound in sounds]
+    assert [one.shape[1] < sound.shape[1] for one, sound in zip(heard, sounds, strict=True)][1:] == [True] * 3
+    prepared = [marked(np.concatenate([*fixed_crops(one, audio)], axis=1)) for one in heard]
+    assert np.array_equal(answers(exported, sounds), answers(exported, prepared))
+    untrimmed = [marked(np.concatenate([*fixed_crops(sound, audio)], axis=1)) for sound in sounds]
+    assert not np.allclose(answers(exported, sounds)[1:], answers(exported, untrimmed)[1:], atol=1e-3)
 
 
 def test_everything_that_an_answer_needs_is_inside(trained: Path, exported: Path) -> None:
@@ -61,7 +74,7 @@ def test_everything_that_an_answer_needs_is_inside(trained: Path, exported: Path
     described = json.loads((trained / "run" / "model.json").read_text())
     for key in ("labels", "audio", "mel", "network", "temperature", "split", "versions"):
         assert about[key] == described[key]
-    assert (about["format"], about["quantize"]) == (1, "none")
+    assert (about["format"], about["quantize"]) == (2, "none")
     assert str(trained) in json.dumps(described)
     assert str(trained) not in json.dumps(about)  # the file goes where the run does not
     assert about["data"]["place"] == "tones"
@@ -105,7 +118,7 @@ def test_stereo_goes_in_as_two_channels(tmp_path: Path) -> None:
     assert (done.path, done.real, done.clips) == (tmp_path / "run.onnx", False, 8)
     sound = np.random.default_rng(0).standard_normal((1, 2, 4000)).astype(np.float32)
     session = onnxruntime.InferenceSession(done.path)
-    found = session.run(["probabilities"], {"waveform": sound})[0]
+    found = session.run(["probabilities"], {"waveform": marked(sound)})[0]
     assert np.allclose(found, classifier.probabilities(sound), atol=1e-4)
 
 
@@ -118,7 +131,7 @@ def test_fewer_bits_are_smaller_and_say_what_they_cost(trained: Path, exported: 
     classifier = es.Classifier.load(trained / "run")
     about = json.loads(onnxruntime.InferenceSession(done.path).get_modelmeta().custom_metadata_map["earsight"])
     assert about["quantize"] == bits
-    sound = load_waveform(next((trained / "tones").rglob("*.wav")), classifier.audio)
+    sound = resample(decode(next((trained / "tones").rglob("*.wav"))), classifier.audio).samples
     one, other = answers(exported, [sound])[0], answers(done.path, [sound])[0]
     assert not np.array_equal(one, other)
     assert np.allclose(one, other, atol=0.01 if bits == "fp16" else 0.3)
@@ -134,7 +147,7 @@ def test_torch_export(trained: Path) -> None:
     classifier = es.Classifier.load(trained / "run")
     path = next((trained / "tones").rglob("*.wav"))
     with torch.inference_mode():
-        found = program(torch.from_numpy(load_waveform(path, classifier.audio)))[0][0].numpy()
+        found = program(torch.from_numpy(resample(decode(path), classifier.audio).samples))[0][0].numpy()
     assert np.allclose(found, list(classifier.predict(path).probabilities.values()), atol=1e-4)
 
 
@@ -223,10 +236,12 @@ def test_files_that_are_not_ours_are_refused(exported: Path, tmp_path: Path) -> 
         (tmp_path / "folder.onnx", "no such model file"),
         (tmp_path / "text.onnx", "can't be run as ONNX"),
         (tmp_path / "half.onnx", "can't be run as ONNX"),
-        (saved(json.dumps({**whole, "format": 9})), "has format 9, this earsight reads 1; upgrade earsight"),
+        (saved(json.dumps({**whole, "format": 9})), "has format 9, this earsight reads 2; upgrade earsight"),
     ):
         with pytest.raises(ModelError, match=message):
             Exported.load(path)
+    with pytest.raises(ModelError, match="has format 1, this earsight reads 2; export it again"):
+        Exported.load(saved(json.dumps({**whole, "format": 1})))
     for broken in ("[", "{}", json.dumps({**whole, "labels": ["a"]}), json.dumps({**whole, "audio": {"rate_hz": "x"}})):
         with pytest.raises(ModelError, match="is damaged"):
             Exported.load(saved(broken))

@@ -12,7 +12,8 @@ from earsight.audio.resample import to_channels, to_rate
 from earsight.audio.segment import crop, crop_starts, trim_silence
 from earsight.audio.settings import AudioSettings
 
-_LARGEST = 32767
+LARGEST = 32767
+"""Of 16 bits."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,12 @@ def load_waveform(
     return prepare(decode(source, start_s, end_s), settings).floats()
 
 
+def resample(sound: Sound, settings: AudioSettings) -> Sound:
+    """The first half of ``prepare``: the channels and the rate that the network hears. Raises DecodeError where the
+    channels can't be mixed."""
+    return to_rate(Sound(to_channels(sound.samples, settings.channels), sound.rate_hz), settings.rate_hz)
+
+
 def prepare(sound: Sound, settings: AudioSettings) -> Pcm:
     """What ``load_waveform`` does after decoding. Raises DecodeError where the channels can't be mixed.
 
@@ -49,21 +56,27 @@ def prepare(sound: Sound, settings: AudioSettings) -> Pcm:
     the same samples. Its largest step is 1/65534 of the clip's own peak: 98 dB below it. A clip that stays below
     ``SILENT_PEAK`` is silence.
     """
-    mixed = Sound(to_channels(sound.samples, settings.channels), sound.rate_hz)
-    samples = to_rate(mixed, settings.rate_hz).samples
+    samples = resample(sound, settings).samples
+    peak = largest(samples)
     if settings.trim_db is not None:
         around = settings.short == "around"
         samples = trim_silence(samples, settings.trim_db, settings.shortest_samples, around=around)
-    return to_pcm(samples, settings)
+    return to_pcm(samples, settings, peak)
 
 
-def to_pcm(samples: Samples, settings: AudioSettings) -> Pcm:
-    """The last step of ``prepare``: float32 [channels, samples], mixed, resampled and trimmed, in 16 bits."""
-    peak = max(float(samples.max(initial=0.0)), -float(samples.min(initial=0.0)))
+def largest(samples: Samples) -> float:
+    """The largest magnitude; 0 where there are no samples."""
+    return max(float(samples.max(initial=0.0)), -float(samples.min(initial=0.0)))
+
+
+def to_pcm(samples: Samples, settings: AudioSettings, peak: float | None = None) -> Pcm:
+    """The last step of ``prepare``: float32 [channels, samples], mixed, resampled and trimmed, in 16 bits. peak: the
+    largest magnitude of what they are a part of; None: their own."""
+    peak = largest(samples) if peak is None else peak
     if peak < SILENT_PEAK:
-        return Pcm(np.zeros(samples.shape, dtype=np.int16), 1 / _LARGEST)
-    steps = np.rint(samples * np.float32(_LARGEST / peak)).astype(np.int16)
-    return Pcm(steps, (1.0 if settings.peak_normalise else peak) / _LARGEST)
+        return Pcm(np.zeros(samples.shape, dtype=np.int16), 1 / LARGEST)
+    steps = np.rint(samples * np.float32(LARGEST / peak)).astype(np.int16)
+    return Pcm(steps, (1.0 if settings.peak_normalise else peak) / LARGEST)
 
 
 def fixed_crops(samples: Samples, settings: AudioSettings) -> Samples:

@@ -5,7 +5,7 @@ import numpy as np
 from earsight.audio.decode import Samples
 
 _FRAME_SAMPLES = 2048
-_HOP_SAMPLES = 512
+HOP_SAMPLES = 512
 
 
 def sounding_span(samples: Samples, top_db: float) -> tuple[int, int]:
@@ -15,18 +15,18 @@ def sounding_span(samples: Samples, top_db: float) -> tuple[int, int]:
     channels: the rule of librosa.effects.trim. Silence (all zeros) gives the whole clip.
     """
     channels, length = samples.shape
-    hops = length // _HOP_SAMPLES + 1
-    squares = np.zeros((channels, (hops + 3) * _HOP_SAMPLES), dtype=np.float32)  # two hops of silence before, one after
+    hops = length // HOP_SAMPLES + 1
+    squares = np.zeros((channels, (hops + 3) * HOP_SAMPLES), dtype=np.float32)  # two hops of silence before, one after
     with np.errstate(over="ignore"):
-        np.square(samples, out=squares[:, 2 * _HOP_SAMPLES : 2 * _HOP_SAMPLES + length])
-    energy = squares.reshape(channels, hops + 3, _HOP_SAMPLES).sum(axis=2, dtype=np.float64)
+        np.square(samples, out=squares[:, 2 * HOP_SAMPLES : 2 * HOP_SAMPLES + length])
+    energy = squares.reshape(channels, hops + 3, HOP_SAMPLES).sum(axis=2, dtype=np.float64)
     frames = energy[:, :-3] + energy[:, 1:-2] + energy[:, 2:-1] + energy[:, 3:]  # four hops are a frame
     power = frames.max(axis=0) / _FRAME_SAMPLES
     loudest = power.max()
     if not 0 < loudest < np.inf:  # silence; or a float file with samples beyond 1e19
         return 0, length
     loud = np.flatnonzero(power > loudest * 10 ** (-top_db / 10))
-    return int(loud[0]) * _HOP_SAMPLES, min(length, int(loud[-1] + 1) * _HOP_SAMPLES)
+    return int(loud[0]) * HOP_SAMPLES, min(length, int(loud[-1] + 1) * HOP_SAMPLES)
 
 
 def trim_silence(samples: Samples, top_db: float, shortest_samples: int, *, around: bool = False) -> Samples:

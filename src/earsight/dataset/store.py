@@ -32,7 +32,7 @@ from earsight.dataset.clip import Clip, Failure
 from earsight.dataset.walk import Advance
 from earsight.errors import DataError, DecodeError
 
-FORMAT = 3
+FORMAT = 4
 _SHORTEST_S = 0.01
 _SHARD_BYTES = 256 * 2**20
 _SYNC_BYTES = 32 * 2**20

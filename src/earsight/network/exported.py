@@ -17,13 +17,13 @@ from earsight.audio.settings import AudioSettings
 from earsight.errors import ModelError, first_line
 from earsight.network.prediction import Answers, Prediction, Unknown, shares
 
-FORMAT = 1
+FORMAT = 2
 KEY = "earsight"
 """Of the entry among the file's metadata that holds all settings, as JSON."""
 
 
 class Exported:
-    """labels: class names in the order of the answers. audio: how a recording becomes the waveform that the file takes.
+    """labels: class names in the order of the answers. audio: how a recording becomes the waveform that is heard.
     thresholds: of each label, where a clip can have several. unknown: when the answer is "unknown". about: everything
     that the file tells of itself."""
 
@@ -71,10 +71,11 @@ class Exported:
 
     def answers(self, crops: Samples) -> Answers:
         """As ``probabilities``, with what else is said of each clip."""
-        # The crops of a clip, end to end, are a waveform of which the file takes just these.
+        # The crops of a clip, end to end, are a waveform of which the file takes just these. Whole recordings, which
+        # the file would prepare itself, differ in length and could not go through it together.
         clips = crops.reshape(-1, self.audio.score_crops, *crops.shape[1:]).swapaxes(1, 2)
-        waveform = np.ascontiguousarray(clips.reshape(len(clips), self.audio.channels, -1))
-        given = waveform[:, 0] if self.audio.channels == 1 else waveform
+        waveform = clips.reshape(len(clips), self.audio.channels, -1)
+        given = marked(waveform[:, 0] if self.audio.channels == 1 else waveform)
         logits, familiarity = self._session.run(["logits", "familiarity"], {"waveform": given})
         silent = np.logical_not(waveform.any(axis=(1, 2)))
         told = shares(logits, float(self.about.get("temperature", 1.0)), several=self.multilabel)
@@ -89,6 +90,12 @@ class Exported:
         yield from self.answers(crops).predictions(self.labels, self.unknown, self.thresholds)
 
 
+def marked(waveform: Samples) -> Samples:
+    """float32 [..., score_crops × crop_samples] → [..., the same + 1]: as a file takes the crops of what
+    ``load_waveform`` made, end to end, with NaN behind them, which no recording has."""
+    return np.pad(waveform, [(0, 0)] * (waveform.ndim - 1) + [(0, 1)], constant_values=np.nan)
+
+
 def _about(path: Path, session: Any) -> dict[str, Any]:
     text = session.get_modelmeta().custom_metadata_map.get(KEY)
     if text is None:
@@ -99,5 +106,6 @@ def _about(path: Path, session: Any) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{path} is damaged: what it tells of itself can't be read; export it again") from error
     if version != FORMAT:
-        raise ModelError(f"{path} has format {version!r}, this earsight reads {FORMAT}; upgrade earsight")
+        what = "export it again" if isinstance(version, int) and version < FORMAT else "upgrade earsight"
+        raise ModelError(f"{path} has format {version!r}, this earsight reads {FORMAT}; {what}")
     return dict(about)

@@ -12,7 +12,7 @@ of 160 that is an eighth of the products of the plain transform of such a window
 
 import copy
 import math
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -20,13 +20,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from earsight.audio.decode import Samples
-from earsight.audio.load import fixed_crops
+from earsight.audio.decode import Samples, Sound
+from earsight.audio.load import fixed_crops, prepare
 from earsight.mel.image import MelImage
 from earsight.mel.settings import MelSettings
 from earsight.mel.spectrogram import Ints, MelSpectrogram, Warp, filter_bands
 from earsight.network.classifier import Classifier
 from earsight.network.familiar import features_and_logits
+from earsight.network.portable_sound import PortableSound
 
 Floats = npt.NDArray[np.float64]
 
@@ -134,10 +135,10 @@ class FixedResize(nn.Module):
 
 
 class Portable(nn.Module):
-    """float32 waveform [batch, samples] (several channels: [batch, channels, samples]), as ``audio.load`` prepares it,
-    of any length → probabilities [batch, classes], logits [batch, classes], familiarity [batch].
+    """float32 waveform [batch, samples] (several channels: [batch, channels, samples]) of any length, at the rate of
+    the settings → probabilities [batch, classes], logits [batch, classes], familiarity [batch].
 
-    What is heard of it is what ``Classifier.predict`` hears: the middle crop or several, zeros around a short clip.
+    What is heard of it is what ``Classifier.predict`` hears of a recording with these samples (``PortableSound``).
     """
 
     def __init__(self, classifier: Classifier) -> None:
@@ -151,6 +152,7 @@ class Portable(nn.Module):
         for module in self.network.modules():
             if hasattr(module, "fused_attn"):  # of timm's attention layers; exporting it fails where it has a mask
                 module.fused_attn = False  # type: ignore[assignment]
+        self.sound = PortableSound(self.audio)
         self.image = portable_image(classifier.image, self.audio.crop_samples)
 
     @classmethod
@@ -171,12 +173,13 @@ class Portable(nn.Module):
     @torch.inference_mode()
     def reference(self, sound: Samples) -> npt.NDArray[np.float32]:
         """Logits [classes] of a waveform [channels, samples], by the classifier that this was made of."""
-        crops = torch.from_numpy(fixed_crops(sound, self.audio))
+        heard = prepare(Sound(sound, self.audio.rate_hz), self.audio).floats()
+        crops = torch.from_numpy(fixed_crops(heard, self.audio))
         answer: npt.NDArray[np.float32] = self.plain[0](crops).mean(dim=0).numpy()
         return answer
 
     def forward(self, waveform: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        crops = self.crops(waveform if waveform.ndim == 3 else waveform[:, None])  # [batch, crops, channels, samples]
+        crops = self.sound(waveform if waveform.ndim == 3 else waveform[:, None])
         features, logits = features_and_logits(self.network, self.image(crops.flatten(0, 1)))
         features, logits = (
             part.reshape(-1, self.audio.score_crops, part.shape[1]).mean(dim=1) for part in (features, logits)
@@ -185,16 +188,6 @@ class Portable(nn.Module):
         if self.centres is not None:
             familiarity = (normalize(features, dim=1) @ self.centres).amax(dim=1)
         return self.head.probabilities(logits / self.temperature), logits, familiarity
-
-    def crops(self, waveform: Tensor) -> Tensor:
-        """[batch, channels, samples] → [batch, crops, channels, crop_samples]; see ``audio.segment``."""
-        size, count, samples = self.audio.crop_samples, self.audio.score_crops, waveform.shape[-1]
-        # not max: during export the length is a symbol, which must not be compared in Python
-        rest, missing = torch.sym_max(samples - size, 0), torch.sym_max(size - samples, 0)
-        starts = [rest * number // (count - 1) for number in range(count)] if count > 1 else [rest // 2]
-        before = [missing // 2 - start for start in starts]  # zeros, or, where negative, samples that are left out
-        pads: Any = [(one, size - samples - one) for one in before]
-        return torch.stack([nn.functional.pad(waveform, pad) for pad in pads], dim=1)
 
 
 def portable_image(image: MelImage, samples: int) -> MelImage:

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from earsight import extras
-from earsight.audio.decode import Samples
-from earsight.audio.load import load_waveform
+from earsight.audio.decode import Samples, decode
+from earsight.audio.load import resample
 from earsight.errors import DecodeError, ModelError, SettingsError, first_line
 from earsight.files import check_place, write_whole
 from earsight.network.description import read_description
@@ -112,7 +112,7 @@ Answer = Callable[[Samples], np.ndarray]
 
 
 def _sounds(classifier: "Classifier", recorded: Sequence[Recorded], part: str, most: int) -> tuple[list[Samples], bool]:
-    """Waveforms of the run's clips, spread over the part, as the network hears them; noise and tones where there are
+    """Waveforms of the run's clips, spread over the part, at the rate of the file; noise and tones where there are
     none."""
     sounds = [sound for sound, _ in _labelled(classifier, recorded, part, most)]
     if sounds:
@@ -138,7 +138,7 @@ def _labelled(
     for place in np.unique(np.linspace(0, len(clips) - 1, min(most, len(clips))).round().astype(int)):
         clip = clips[place]
         try:
-            sound = load_waveform(clip.path, classifier.audio, clip.start_s or 0.0, clip.end_s)
+            sound = resample(decode(clip.path, clip.start_s or 0.0, clip.end_s), classifier.audio).samples
         except DecodeError:
             continue
         found.append((sound, np.array([label in clip.labels for label in classifier.labels])))
