@@ -20,6 +20,7 @@ from earsight.scores.compare import compare as compare_runs
 from earsight.scores.predictions import Predictions, read_csv
 from earsight.tasks import crossval as module
 from earsight.tasks import train as training
+from earsight.tasks.compare import compare
 from earsight.tasks.crossval import CrossResult, _Fold, _take_gpu, _train, crossval
 from earsight.tasks.devices import Machine
 
@@ -71,6 +72,19 @@ def test_every_clip_is_scored_once_by_strangers(whole: tuple[Path, CrossResult])
     page = (result.out / "report.html").read_text()
     assert page.count("<audio") == len(run.mistakes(12))
     assert "95 %" in page
+
+
+def test_the_same_clips_by_a_relative_path_are_compared_and_heard(
+    whole: tuple[Path, CrossResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tones, absolute = whole
+    monkeypatch.chdir(tones.parent)
+    result = cross(Path("tones"), tmp_path / "out")
+    assert result.scores is not None
+    assert compare(absolute.out, result.out).clips == 24
+    mistakes = result.scores.runs[0].mistakes(12)
+    assert mistakes
+    assert (result.out / "report.html").read_text().count("<audio") == len(mistakes)
 
 
 def test_a_stopped_one_goes_on_where_it_was(

@@ -58,6 +58,12 @@ class Clip(NamedTuple):
         end = "" if self.end_s is None else f"{self.end_s:.12g}"
         return f"{self.path} [{self.start_s or 0:.12g}–{end} s]"
 
+    @property
+    def full_name(self) -> str:
+        """The name from the root on, wherever it was typed. What the file itself links to is left out: two names of one
+        file are two clips."""
+        return self._replace(path=self.path.parent.resolve() / self.path.name).name
+
 
 class Failure(NamedTuple):
     """A file that was left out, and why."""

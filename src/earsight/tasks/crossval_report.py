@@ -110,7 +110,7 @@ def _draw(folder: Path, scores: CrossScores, group_name: str, caveat: str) -> li
 
 def _mistakes(run: AnyPredictions, plan: Plan) -> tuple[Mistake, ...]:
     """Of the first seed, to listen to where their files can still be read."""
-    clip_of = {clip.name: clip for clip in plan.dataset.clips}
+    clip_of = {clip.full_name: clip for clip in plan.dataset.clips}
 
     def sound_of(row: int) -> bytes | None:
         clip, audio = clip_of.get(run.paths[row]), plan.recipe.audio

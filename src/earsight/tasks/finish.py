@@ -66,7 +66,8 @@ def finish(
     before, after = reliability(plain), reliability(predictions)
     calibration = {"temperature": classifier.temperature, "ece": after.error, "ece_uncalibrated": before.error}
     thresholds = dict(zip(classifier.labels, classifier.thresholds, strict=True)) if classifier.thresholds else {}
-    predictions.write_csv(run / "predictions.csv")
+    names = tuple(store.clips[i].full_name for i in parts["test"])
+    replace(predictions, paths=names).write_csv(run / "predictions.csv")
     part = "train" if split.training_score else "test"
     caveat = {"caveat": split.caveat} if split.caveat else {}
     groups = group_scores([predictions])
