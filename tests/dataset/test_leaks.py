@@ -1,3 +1,4 @@
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -116,6 +117,14 @@ def test_dropping_goes_on_until_no_leak_is_left() -> None:
     way, failures = settle(clips, sides((0, 3), (1,), (2,)), partial(find_leaks, clips), "drop")
     assert (way.train, way.valid, way.test) == ((3,), (), (2,))
     assert len(failures) == 2
+
+
+def test_leaks_of_two_kinds_are_one_caveat() -> None:
+    before = replace(LEAKY, caveat="speaker-dependent")
+    named, _ = settle(CLIPS, before, FIND, "allow")
+    both, _ = settle(CLIPS, named, lambda way: find_copies(way, {0: "x", 3: "x"}), "allow")
+    assert both.caveat == "speaker-dependent, with leaks"
+    assert both.sentence.count("With leaks: 1 found and allowed") == 2
 
 
 def test_allowing_says_so() -> None:

@@ -75,7 +75,8 @@ def settle(
     if leaks and policy == "refuse":
         raise DataError(_refusal(clips, leaks))
     if leaks and policy == "allow":
-        caveat = ", ".join(filter(None, (split.caveat, "with leaks")))
+        # Asked twice: of names, and of copies once the clips are decoded.
+        caveat = ", ".join(dict.fromkeys(filter(None, (*split.caveat.split(", "), "with leaks"))))
         sentence = f"{split.sentence} With leaks: {len(leaks)} found and allowed, such as {_pair(clips, leaks[0])}."
         return replace(split, sentence=sentence, caveat=caveat, speaker_independent=False), []
     failures: list[Failure] = []

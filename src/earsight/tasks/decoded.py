@@ -58,7 +58,7 @@ def decode_parts(plan: Plan, cores: int, shown: Progress) -> Decoded:
         f"{len(store.clips)} clips, {store.duration_s / 60:.1f} min, {store.decoded} decoded now"
         + (f"; {len(failures)} left out, the first: {_short(failures[0])}" if failures else "")
         + (f"; {store.silent} silent" if store.silent else "")
-        + ("" if split.caveat == plan.split.caveat else f"\n{split.sentence}")
+        + ("" if split.sentence == plan.split.sentence else f"\n{split.sentence}")
     )
     return Decoded(store, split, parts, failures)
 
