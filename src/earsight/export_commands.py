@@ -39,14 +39,17 @@ def export(
     done = task(run, out, to=to, quantize=quantize, overwrite=overwrite)
     clips = f"{done.clips} clips" if done.real else f"{done.clips} clips of noise (the run's recordings are gone)"
     show(f"{plain(str(done.path))}: {done.bytes / 1e6:.1f} MB")
-    show(f"compared with the run on {clips}: logits differ by {done.difference:.1g} at most, no answer does")
+    when = "" if quantize == "none" else ", before quantising"
+    show(f"compared with the run on {clips}{when}: logits differ by {done.difference:.1g} at most, no answer does")
     if quantize != "none":
-        show(
-            f"accuracy on {done.validated} validation clips: {done.accuracy[0]:.3f} in 32 bits, "
-            f"{done.accuracy[1]:.3f} with {quantize}"
-            if done.accuracy
-            else f"what {quantize} costs is not known: the run's validation clips are gone"
-        )
+        noise = "; calibrated on noise: the training clips are gone" if done.calibrated is False else ""
+        cost = f"what {quantize} costs is not known: the run's validation clips are gone"
+        if done.accuracy:
+            whole, smaller = done.accuracy
+            cost = (
+                f"accuracy on {done.validated} validation clips: {whole:.3f} in 32 bits, {smaller:.3f} with {quantize}"
+            )
+        show(cost + noise)
     return 0
 
 

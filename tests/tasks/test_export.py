@@ -18,13 +18,15 @@ from earsight.audio.load import fixed_crops, prepare, resample
 from earsight.audio.settings import AudioSettings
 from earsight.errors import ModelError, SettingsError
 from earsight.mel.settings import MelSettings
+from earsight.network.checkpoint import save_classifier
 from earsight.network.exported import marked
 from earsight.network.portable import Portable
 from earsight.network.settings import NetworkSettings
 from earsight.tasks import export as module
 from earsight.tasks.export import export
 from earsight.tasks.train import train
-from tests.conftest import write_tones
+from tests.conftest import called, write_tones
+from tests.network.test_classifier import tiny
 from tests.tasks.test_train import recipe
 
 
@@ -108,10 +110,6 @@ def test_another_process_without_torch_runs_it(trained: Path, exported: Path) ->
 
 
 def test_stereo_goes_in_as_two_channels(tmp_path: Path) -> None:
-    from earsight.audio.settings import AudioSettings
-    from earsight.network.checkpoint import save_classifier
-    from tests.network.test_classifier import tiny
-
     classifier = tiny(audio=AudioSettings(crop_s=0.25, channels=2))
     save_classifier(classifier, tmp_path / "run", {})
     done = export(tmp_path / "run")
@@ -127,7 +125,7 @@ def test_fewer_bits_are_smaller_and_say_what_they_cost(trained: Path, exported: 
     done = export(trained / "run", trained / f"{bits}.onnx", quantize=bits)
     assert done.bytes < 0.8 * exported.stat().st_size
     assert done.accuracy is not None
-    assert done.validated == 4
+    assert (done.validated, done.calibrated) == (4, True if bits == "int8" else None)
     classifier = es.Classifier.load(trained / "run")
     about = json.loads(onnxruntime.InferenceSession(done.path).get_modelmeta().custom_metadata_map["earsight"])
     assert about["quantize"] == bits
@@ -137,6 +135,18 @@ def test_fewer_bits_are_smaller_and_say_what_they_cost(trained: Path, exported: 
     assert np.allclose(one, other, atol=0.01 if bits == "fp16" else 0.3)
     kinds = {node.op_type for node in onnx.load(done.path).graph.node}
     assert ("QuantizeLinear" in kinds) == (bits == "int8")
+
+
+def test_what_was_made_without_the_recordings_says_so(tmp_path: Path) -> None:
+    save_classifier(tiny(), tmp_path / "run", {})
+    done = called("export", ".", "--quantize", "int8", cwd=tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run.onnx").is_file()
+    _, compared, cost = done.stdout.splitlines()
+    assert compared.startswith(
+        "compared with the run on 8 clips of noise (the run's recordings are gone), before quant"
+    )
+    assert cost.endswith("validation clips are gone; calibrated on noise: the training clips are gone")
 
 
 def test_torch_export(trained: Path) -> None:
