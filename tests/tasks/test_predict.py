@@ -518,9 +518,12 @@ def test_what_an_address_refuses_is_told_in_one_line(home: Path) -> None:
             list_recordings([f"{address}/day/"])
 
 
-def test_a_recording_of_one_sample_has_one_row_in_windows_too(home: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("window", [{}, {"window_s": 0.4}])
+def test_a_recording_of_one_sample_is_one_row_that_says_so(
+    window: dict[str, float], home: Path, tmp_path: Path
+) -> None:
     soundfile.write(tmp_path / "x.wav", np.full(1, 0.5), 48000)
-    (row,) = predict(home / "model.onnx", [tmp_path / "x.wav"], window_s=0.4)
+    (row,) = predict(home / "model.onnx", [tmp_path / "x.wav"], **window)
     assert (row.last, row.error) == (True, f"too short: no sample is left at 16000 Hz: {tmp_path / 'x.wav'}")
 
 

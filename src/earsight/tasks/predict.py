@@ -273,7 +273,7 @@ def _pieces(recording: Recording, audio: AudioSettings, sliding: Sliding | None,
                 yield Piece(recording.path, None, end_s, None, str(error))
             else:
                 if before is None:
-                    raise DecodeError(f"too short: no sample is left at {audio.rate_hz} Hz: {recording.path}")
+                    raise _too_short(recording, audio)
                 yield replace(before, last=True)
     except DecodeError as error:
         yield Piece(recording.path, None, *recording.span, str(error))
@@ -282,5 +282,11 @@ def _pieces(recording: Recording, audio: AudioSettings, sliding: Sliding | None,
 def _whole(recording: Recording, source: Any, audio: AudioSettings, longest_s: float) -> Piece:
     """Raises DecodeError."""
     samples, cut_off = read_waveform(source, audio, recording.start_s, recording.end_s, longest_s=longest_s)
+    if not samples.shape[1]:
+        raise _too_short(recording, audio)
     unheard_s = max(0.0, samples.shape[1] / audio.rate_hz - audio.score_crops * audio.crop_s)
     return Piece(recording.path, fixed_crops(samples, audio), *recording.span, cut_off, unheard_s)
+
+
+def _too_short(recording: Recording, audio: AudioSettings) -> DecodeError:
+    return DecodeError(f"too short: no sample is left at {audio.rate_hz} Hz: {recording.path}")
