@@ -122,7 +122,7 @@ def split(clips: Sequence[Clip], kind: str, *, seed: int = 0, group_name: str = 
         sentence = "Scored on the very clips that it was trained on."
         return Split(every, every, every, kind, sentence, "training score", training_score=True)
     without = len(clips) - sum(map(len, clips_of.values()))
-    if without and name in {"group", "loso"}:
+    if without and (name == "group" or (name == "loso" and rest in clips_of)):
         raise SplitError(f"{without} of {len(clips)} clips have no group; pass --split random, or --group-pattern")
     if name == "random":
         parts = _random(clips, float(rest or 0.2), seed)
