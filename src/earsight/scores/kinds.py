@@ -41,10 +41,9 @@ def of_choice(metrics: AnyMetrics) -> tuple[float, float]:
 
 def read_csv(path: Path) -> AnyPredictions:
     """What ``write_csv`` of either kind wrote: the header tells which. Raises DataError for any other table."""
-    header, *rows = predictions.read_table(path) or [[]]
-    if tuple(header[:4]) == multilabel.COLUMNS:
-        return multilabel.from_table(path, header, rows)
-    return predictions.read_csv(path)
+    header, rows = predictions.read_table(path)
+    of_kind = multilabel if tuple(header[:4]) == multilabel.COLUMNS else predictions
+    return of_kind.from_table(path, header, rows)
 
 
 def only_one_label(answers: AnyPredictions, what: str, place: Path) -> Predictions:

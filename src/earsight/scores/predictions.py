@@ -150,11 +150,14 @@ def concatenated(parts: Sequence[A]) -> A:
 
 def read_csv(path: Path) -> Predictions:
     """What ``Predictions.write_csv`` wrote. Raises DataError for any other table, naming the row."""
-    table = read_table(path)
-    if not table:
+    return from_table(path, *read_table(path))
+
+
+def from_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]]) -> Predictions:
+    """As ``read_csv``, of the cells of ``path``."""
+    if not header:
         raise DataError(f"{path} is empty, not a table of predictions; score the clips again")
-    header, *rows = table
-    if header[:4] != ["path", "group", "label", "predicted"]:
+    if list(header[:4]) != ["path", "group", "label", "predicted"]:
         names = ", ".join(plain(name, 40) for name in header[:6])
         raise DataError(f"{path} is not a table of predictions: its columns are {names}")
     labels, probabilities = cells_of(path, header, rows)
@@ -171,11 +174,12 @@ def read_csv(path: Path) -> Predictions:
     )
 
 
-def read_table(path: Path) -> list[list[str]]:
-    """All cells. Raises DataError."""
+def read_table(path: Path) -> tuple[list[str], list[list[str]]]:
+    """Header and rows. Raises DataError."""
     try:
         with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-            return list(csv.reader(file))
+            header, *rows = list(csv.reader(file)) or [[]]
+            return header, rows
     except csv.Error as error:
         raise DataError(f"{path} is not a table of predictions: {error}") from error
 
