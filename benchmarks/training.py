@@ -21,7 +21,7 @@ import timm
 import torch
 from threadpoolctl import threadpool_limits
 
-from earsight.tasks.bench import Subject, interleaved, peak_memory_mb, ratios, spread, stage_seconds, timed
+from earsight.tasks.bench import Subject, against_network, peak_memory_mb, ratios, spread, stage_seconds, timed
 from earsight.tasks.cores import allowed_cores
 from earsight.tasks.devices import Machine
 from earsight.tasks.memory import keep_freed_memory
@@ -146,11 +146,8 @@ def measure(recipe: Recipe, arguments: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         machine = Machine(arguments.device, precision=arguments.precision, compiled=arguments.compile)
         subject = Subject.of(recipe, machine, clips, Path(folder))
-        ways = {"network alone": subject.network_alone, "our epoch": subject.epoch}
         with tutorial(subject) if arguments.tutorial else nullcontext() as its:
-            if its:
-                ways["tutorial"] = its
-            seconds = interleaved(ways, arguments.rounds, arguments.device)
+            seconds = against_network(subject, arguments.rounds, {"tutorial": its} if its else None)
         stages = stage_seconds(subject)
     rates = {name: [clips / value for value in values] for name, values in seconds.items()}
     middle = {name: statistics.median(values) for name, values in rates.items()}
@@ -161,18 +158,19 @@ def measure(recipe: Recipe, arguments: argparse.Namespace) -> None:
         "batch_size": recipe.batch_size,
         "image": list(subject.ready[0][0].shape[1:]),
         "clips_per_s": rates,
-        "ours_to_network": ratios(rates["our epoch"], rates["network alone"]),
-        "ours_to_tutorial": ratios(rates["our epoch"], rates["tutorial"]) if arguments.tutorial else None,
+        "ours_to_network": ratios(rates["epoch"], rates["network"]),
+        "ours_to_tutorial": ratios(rates["epoch"], rates["tutorial"]) if arguments.tutorial else None,
         "stage_shares": {name: value / sum(stages.values()) for name, value in stages.items()},
         "peak_memory_mb": peak_memory_mb(subject.device),
     }
     if arguments.json:
         print(json.dumps(found), flush=True)
         return
+    names = {"network": "network alone", "epoch": "our epoch", "tutorial": "tutorial"}
     where = f"{found['device']}, {found['precision']}"
     print(f"{found['model']}, batch {recipe.batch_size}, image {'×'.join(map(str, found['image']))}, {where}")
     for name, values in rates.items():
-        print(f"  {name:14}{middle[name]:8.1f} clips/s  ({min(values):.1f}–{max(values):.1f})")
+        print(f"  {names[name]:14}{middle[name]:8.1f} clips/s  ({min(values):.1f}–{max(values):.1f})")
     print(f"  ours / network alone: {spread(found['ours_to_network'])}")
     if arguments.tutorial:
         print(f"  ours / tutorial (batch 8): {spread(found['ours_to_tutorial'], 2)}")

@@ -1,11 +1,13 @@
 import statistics
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 
 from earsight.errors import ModelError, SettingsError
-from earsight.tasks.bench import bench
+from earsight.tasks import bench as measuring
+from earsight.tasks.bench import bench, in_turns
 from earsight.tasks.devices import Machine
 from earsight.tasks.recipe import Recipe
 from earsight.terminal import bench_lines
@@ -29,6 +31,21 @@ def test_every_round_is_counted_and_the_stages_are_named() -> None:
     assert f"epoch / network: {done.ratio:.3f} ({low:.3f}–{high:.3f})" in lines
     told = done.to_dict()
     assert (told["ratio"], told["precision"], told["compiled"]) == (done.ratio, "32-true", False)
+
+
+def test_two_ways_take_turns_step_by_step_and_each_pays_for_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, order = [0.0], []
+    monkeypatch.setattr(measuring.time, "perf_counter", lambda: clock[0])
+
+    def steps(name: str, seconds: list[float], at_the_end: float) -> Iterator[str]:
+        for each in seconds:
+            clock[0] += each
+            order.append(name)
+            yield name
+        clock[0] += at_the_end
+
+    assert in_turns(steps("a", [1.0, 2.0, 4.0], 0.5), steps("b", [10.0, 20.0, 30.0, 40.0], 5.0)) == (7.5, 105.0)
+    assert order == ["a", "b", "b", "a", "a", "b", "b"]
 
 
 def test_what_cannot_be_measured_is_refused() -> None:

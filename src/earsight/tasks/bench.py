@@ -5,7 +5,8 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from earsight.audio.decode import Samples
     from earsight.dataset.loader import Ints
     from earsight.tasks.learner import Learner
+    from earsight.tasks.loop import Step
 
 _CPU = Machine(accelerator="cpu")
 _REST_S = 0.1  # threads of the last way (OpenBLAS's) spin for a while, in the way of the next
@@ -59,7 +61,7 @@ class Bench:
 
     @property
     def ratio(self) -> float:
-        """The median of the rounds: what was measured seconds apart has the same noise of the machine."""
+        """The median of the rounds: what was measured side by side has the same noise of the machine."""
         return statistics.median(self.ratios)
 
     def to_dict(self) -> dict[str, Any]:
@@ -81,9 +83,8 @@ def bench(
     torch.set_num_threads(cores)
     with Progress(shown=progress) as shown, tempfile.TemporaryDirectory() as folder:
         subject = Subject.of(recipe, machine, clips, Path(folder))
-        ways = {"network": subject.network_alone, "epoch": subject.epoch}
         shown.start("measuring", rounds + 1)
-        found = interleaved(ways, rounds, subject.device.type, lambda done: shown.advance(done, rounds + 1))
+        found = against_network(subject, rounds, advance=lambda done: shown.advance(done, rounds + 1))
         stages = stage_seconds(subject)
     return Bench(
         model=recipe.network.model,
@@ -139,20 +140,61 @@ class Subject:
     def device(self) -> "torch.device":
         return self.learner.fabric.device
 
-    def network_alone(self) -> None:
-        """Forward, backward and optimizer on every ready batch."""
+    def network_alone(self) -> Iterator[None]:
+        """Forward, backward and optimizer on every ready batch, step by step."""
         self.learner.classifier.train()
         for images, targets in self.ready:
             float(self.learner.step(images, targets)[1])
+            yield
 
-    def epoch(self) -> None:
-        """Every clip once, as in training."""
+    def epoch(self) -> "Iterator[Step]":
+        """Every clip once, as in training, step by step."""
         from earsight.tasks.loop import train_epoch
 
         self.epochs += 1
         rates = iter([self.learner.recipe.optimizer.lr] * len(self.ready))
-        for _ in train_epoch(self.learner, self.store, range(len(self.store.clips)), rates, self.epochs):
-            pass
+        return train_epoch(self.learner, self.store, range(len(self.store.clips)), rates, self.epochs)
+
+
+def against_network(
+    subject: Subject,
+    rounds: int,
+    others: Mapping[str, Callable[[], object]] | None = None,
+    advance: Callable[[int], object] | None = None,
+) -> dict[str, list[float]]:
+    """Seconds of each round of the network alone ("network"), of our epoch ("epoch"), and of the others.
+
+    On a CPU step by step in turns: shared cores are a tenth faster or slower from one second to the next, which two
+    steps side by side hardly see. On a GPU one after the other, since the next batches are prepared during a step.
+    """
+    device, others = subject.device.type, others or {}
+    if device != "cpu":
+        ways = {"network": lambda: deque(subject.network_alone()), "epoch": lambda: deque(subject.epoch())}
+        return interleaved({**ways, **others}, rounds, device, advance)
+    pairs: list[tuple[float, float]] = []
+
+    def both() -> None:
+        pairs.append(in_turns(subject.network_alone(), subject.epoch()))
+
+    found = interleaved({"both": both, **others}, rounds, device, advance)
+    del found["both"]
+    counted = pairs[-rounds:]
+    return {"network": [pair[0] for pair in counted], "epoch": [pair[1] for pair in counted], **found}
+
+
+def in_turns(one: Iterator[object], other: Iterator[object]) -> tuple[float, float]:
+    """Seconds that each takes to its end, step by step in turns, to and fro."""
+    ended = object()
+    spent, going, turn = [0.0, 0.0], {0: one, 1: other}, 0
+    while going:
+        for side in sorted(going, reverse=turn % 2 == 1):
+            began = time.perf_counter()
+            step = next(going[side], ended)
+            spent[side] += time.perf_counter() - began
+            if step is ended:
+                del going[side]
+        turn += 1
+    return spent[0], spent[1]
 
 
 def interleaved(
