@@ -47,6 +47,13 @@ LITE0 = "tf_efficientnet_lite0"
             fold_of_luna5,
             "1,440 clips, 5 ms",
         ),
+        (
+            [f"emobox6-{LITE0}-cpu-seed0"],
+            r"emobox6:(\d), CPU",
+            [1, 2, 3, 4, 5, 6],
+            fold_of_emobox6,
+            "1,440 clips, CPU",
+        ),
         ([f"emobox6-{LITE0}-seed0"], r"emobox6:(\d)", [1, 2, 3, 4, 5, 6], fold_of_emobox6, "1,440 clips"),
         ([f"esc10-{LITE0}-seed0"], r"esc50:(\d)", [1, 2, 3, 4, 5], fold_of_file, "400 clips"),
     ],
