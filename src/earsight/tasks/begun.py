@@ -12,8 +12,6 @@ from earsight.errors import SettingsError
 from earsight.files import write_whole
 from earsight.settings import differences, flat
 
-_NEWER = frozenset({"precision", "parts"})  # files of earlier versions lack them
-
 
 def check_begun(file: Path, about: Mapping[str, Any], what: str, *, resume: bool) -> bool:
     """Whether the work that ``about`` tells was begun before in the folder of ``file``. what: that folder holds, in
@@ -31,7 +29,7 @@ def check_begun(file: Path, about: Mapping[str, Any], what: str, *, resume: bool
         then = flat(json.loads(file.read_text(encoding="utf-8")))
     except (ValueError, AttributeError) as error:
         raise SettingsError(f"{file} is damaged; begin again with another --out") from error
-    changed = differences({name: value for name, value in about.items() if name in then or name not in _NEWER}, then)
+    changed = differences(about, then)
     changed += [f"{name} was {value}, is not there" for name, value in then.items() if name not in flat(about)]
     if changed:
         raise SettingsError(f"can't go on with {place} with other settings: {'; '.join(changed)}; give the same ones")

@@ -9,7 +9,6 @@ from earsight import extras
 from earsight.dataset.sources import known_sources
 from earsight.dataset.sources.source import Source
 from earsight.plain import plain
-from earsight.scores.intervals import FEWEST_GROUPS
 from earsight.scores.metrics import Metrics
 from earsight.scores.multilabel import MultiMetrics
 from earsight.settings import flat
@@ -104,8 +103,7 @@ class Card:
 
     def _facts(self) -> dict[str, Any]:
         described, numbers, data, split = self.described, self.numbers, self.data, self.split
-        scored, few = self.scored, len(numbers.get("groups", [])) < FEWEST_GROUPS  # in runs of older versions
-        intervals = {} if few else numbers.get("intervals95", {})
+        scored, intervals = self.scored, numbers.get("intervals95", {})
         score = {
             "clips": scored.get("clips"),
             "rows": [(name, scored[key], intervals.get(key)) for key, name in self.names.items()],

@@ -198,8 +198,7 @@ def _unheard(
         groups = sorted({*data.get("trained_groups", ()), *data.get("validated_groups", ())} - {""})
         heard = [Recorded("train", Clip(Path(f"what was heard of {name} {group}"), "", group), "") for group in groups]
         if groups:
-            which = "it has heard" if "validated_groups" in data else "taught it"  # a run of an older version
-            warning = f"the run has no {CLIPS_NAME}: it tells the {name}s that {which}, but not their clips"
+            warning = f"the run has no {CLIPS_NAME}: it tells the {name}s that it has heard, but not their clips"
     both = [*(row.clip for row in heard), *clips]
     sides = Split(tuple(range(len(heard))), (), tuple(range(len(heard), len(both))), "evaluate", "")
     known = dict(enumerate(row.digest for row in heard)) | {len(heard) + i: digest for i, digest in digests.items()}
