@@ -348,6 +348,9 @@ def test_ctrl_c_leaves_a_usable_run(tones: Path, tmp_path: Path) -> None:
     assert evaluate(tmp_path / "run").metrics.clips == 4
 
 
+# Of audiomentations, which draws from global generators.
+NOISE = '[[transforms]]\ntransform = "AddGaussianSNR"\nmin_snr_db = 0.0\nmax_snr_db = 20.0\np = 0.8\n'
+
 # Without batch norm and dropout: what is normalised over a batch, or drawn in the network, is each process's own.
 ALIKE = {
     "batch_size": 7,
@@ -357,7 +360,9 @@ ALIKE = {
 
 
 def test_two_processes_train_the_network_that_one_trains(tones: Path, tmp_path: Path) -> None:
+    (tmp_path / "noise.toml").write_text(NOISE)
     (tmp_path / "alike.toml").write_text(
+        f"augment = {{pipeline = '{tmp_path / 'noise.toml'}'}}\n"
         "epochs = 2\nbatch_size = 7\naudio = {crop_s = 0.5}\noptimizer = {name = 'sgd', lr = 0.05}\n"
         "network = {model = 'test_convnext', pretrained = false, drop_rate = 0.0, drop_path_rate = 0.0}\n"
     )
@@ -375,6 +380,39 @@ def test_two_processes_train_the_network_that_one_trains(tones: Path, tmp_path: 
     for alone, together in zip(*histories, strict=True):  # every clip once: loss and accuracy of all of them
         assert alone.split(",")[:7] == together.split(",")[:7]
     assert json.loads((tmp_path / "2" / "metrics.json").read_text())["test"]["clips"] == 4
+
+
+def test_a_pipeline_changes_what_is_learned_and_is_the_same_again_and_after_a_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "noise.toml").write_text(NOISE)
+    data = write_tones(tmp_path / "tones")
+    plain = recipe(epochs=2)
+    noisy = recipe(epochs=2, augment={"mixup_alpha": 0.0, "pipeline": str(tmp_path / "noise.toml")})
+    whole = learned(data, noisy, tmp_path / "whole")
+    assert same(whole, learned(data, noisy, tmp_path / "again"))
+    told = json.loads((whole / "model.json").read_text())["pipeline"]
+    assert told == [{"transform": "AddGaussianSNR", "min_snr_db": 0.0, "max_snr_db": 20.0, "p": 0.8}]
+    assert not same(whole, learned(data, plain, tmp_path / "plain"))
+    with monkeypatch.context() as patch:
+        stop_in_epoch(patch, 2)
+        learned(data, noisy, tmp_path / "stopped")
+    (tmp_path / "noise.toml").write_text(NOISE.replace("20.0", "21.0"))
+    with pytest.raises(TrainingError, match=r"noise.toml has other transforms; give the same"):
+        learned(data, noisy, tmp_path / "stopped", resume=True)
+    (tmp_path / "noise.toml").write_text(NOISE)
+    assert same(whole, learned(data, noisy, tmp_path / "stopped", resume=True))
+
+
+def test_what_is_wrong_with_a_pipeline_is_told_before_anything_is_decoded(tones: Path, tmp_path: Path) -> None:
+    (tmp_path / "noise.toml").write_text('[[transforms]]\ntransform = "AddGaussianSNL"\n')
+    done = called(
+        "train", tones, "--augment.pipeline", tmp_path / "noise.toml", "--no-pretrained", "--out", tmp_path / "run"
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1
+    assert "no transform 'AddGaussianSNL'; did you mean AddGaussianSNR" in done.stderr
+    assert not (tmp_path / "run").exists()
 
 
 def test_accumulated_batches_are_one_large_batch(tones: Path, tmp_path: Path) -> None:

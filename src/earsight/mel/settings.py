@@ -94,6 +94,8 @@ class AugmentSettings(Settings):
     """A folder of impulse responses of rooms."""
     reverb_share: float = Field(0.5, ge=0, le=1)
     """Share of the clips that are heard in a room, where there are some."""
+    pipeline: str | None = None
+    """A file of audiomentations transforms, which every crop goes through first, on the processor."""
     filter_db: float = Field(0.0, ge=0, le=60)
     """Raise and lower bands by up to this much, along a random line over the mel bins."""
     mixup_alpha: float = Field(0.3, ge=0)

@@ -13,6 +13,7 @@ from timm.layers import convert_sync_batchnorm
 from timm.utils import ModelEmaV3
 from torch import Tensor
 
+from earsight.mel.pipeline import Pipeline
 from earsight.mel.wave_augment import NO_BANKS, Banks
 from earsight.network.classifier import Classifier
 from earsight.network.optimizer import create_optimizer
@@ -30,6 +31,7 @@ class Learner:
     optimizer: torch.optim.Optimizer
     recipe: Recipe
     banks: Banks
+    pipeline: Pipeline | None
     mean: ModelEmaV3 | None
     class_weights: Tensor | None
     steps: int = 0
@@ -43,9 +45,11 @@ class Learner:
         *,
         compiled: bool = False,
         banks: Banks = NO_BANKS,
+        pipeline: Pipeline | None = None,
         class_weights: npt.NDArray[np.float32] | None = None,
     ) -> Self:
-        """banks: what ``augment`` mixes in. class_weights: of the loss, [classes]."""
+        """banks: what ``augment`` mixes in. pipeline: what crops go through first. class_weights: of the loss,
+        [classes]."""
         classifier.network.to(memory_format=torch.channels_last)
         if fabric.world_size > 1 and fabric.device.type == "cuda":  # torch has it for GPUs only
             classifier.network = convert_sync_batchnorm(classifier.network)  # type: ignore[no-untyped-call]
@@ -61,7 +65,7 @@ class Learner:
         network: Any = torch.compile(classifier.network, dynamic=False) if compiled else classifier.network
         network, optimizer = fabric.setup(network, optimizer)
         classifier.image.to(fabric.device)
-        return cls(fabric, classifier, network, optimizer, recipe, banks.to(fabric.device), mean, weights)
+        return cls(fabric, classifier, network, optimizer, recipe, banks.to(fabric.device), pipeline, mean, weights)
 
     def step(self, images: Tensor, targets: Tensor, *, share: float = 1.0, last: bool = True) -> tuple[Tensor, Tensor]:
         """Forward and backward; returns logits [batch, classes] and the loss, the mean of these clips.

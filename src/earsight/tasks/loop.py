@@ -20,6 +20,7 @@ from earsight.dataset.store import Store
 from earsight.errors import TrainingError
 from earsight.files import write_whole
 from earsight.mel.augment import Augmentation, augmented_images, draw
+from earsight.mel.pipeline import Pipeline
 from earsight.network.checkpoint import save_classifier
 from earsight.network.classifier import Classifier
 from earsight.network.optimizer import learning_rate
@@ -125,6 +126,7 @@ def _batches(learner: Learner, store: Store, indices: Sequence[int], epoch: int)
     for number, chosen in enumerate(order):
         places = np.arange(len(chosen))
         drawn = draw(len(chosen), image, audio.crop_samples, recipe.augment, rng, learner.banks)
+        seeds = rng.integers(1 << 32, size=len(chosen)) if learner.pipeline else None
         sizes = drawn.warp.samples if drawn.warp else np.full(len(chosen), audio.crop_samples)
         starts = random_starts(store, chosen, rng, sizes, shift_samples)
         own = places[fabric.global_rank :: fabric.world_size]
@@ -137,6 +139,9 @@ def _batches(learner: Learner, store: Store, indices: Sequence[int], epoch: int)
         shape = (len(needed), audio.channels, int(sizes_here.max()))
         crops = torch.empty(shape, pin_memory=fabric.device.type == "cuda")
         store.crops(chosen_here, starts[needed], sizes_here, out=crops.numpy())
+        if learner.pipeline and seeds is not None:
+            for crop, size, seed in zip(crops.numpy(), sizes_here.tolist(), seeds[needed].tolist(), strict=True):
+                crop[:, :size] = learner.pipeline.apply(crop[:, :size], audio.rate_hz, seed)
         yield _Batch(
             indices=chosen,
             crops=crops,
@@ -308,6 +313,7 @@ def _keep_state(plan: Plan, learner: Learner, done: Progressed, machine: Mapping
     state = {
         "machine": _shapes(machine),
         "recipe": plan.recipe.model_dump(),
+        "pipeline": learner.pipeline.told if learner.pipeline else [],
         "split": plan.split.kind,
         "clips": len(plan.dataset.clips),
         "division": plan.division,
@@ -328,7 +334,7 @@ def _shapes(machine: Mapping[str, Any]) -> dict[str, Any]:
     return {name: machine[name] for name in ("precision", "devices", "nodes")}
 
 
-def read_state(plan: Plan, machine: Mapping[str, Any]) -> dict[str, Any] | None:
+def read_state(plan: Plan, machine: Mapping[str, Any], pipeline: Pipeline | None) -> dict[str, Any] | None:
     """What ``--resume`` goes on from; None where there is nothing yet, or nothing was asked for. machine: ``Machine``
     as a table. Raises TrainingError where the state is damaged or of another run."""
     path = plan.run / STATE_NAME
@@ -338,7 +344,7 @@ def read_state(plan: Plan, machine: Mapping[str, Any]) -> dict[str, Any] | None:
         state = torch.load(path, map_location="cpu", weights_only=True)
         history = [Epoch(**row) for row in state["history"]]
         recipe, split, clips = dict(state["recipe"]), state["split"], state["clips"]
-        division, before = state["division"], dict(state["machine"])
+        division, before, piped = state["division"], dict(state["machine"]), state["pipeline"]
         whole = bool(history) and isinstance(state["best_epoch"], int) and {"network", "optimizer"} <= state.keys()
     except Exception as error:  # a file of any content: whatever its reader raises
         raise TrainingError(f"can't resume: {path} is damaged; begin again with another --out") from error
@@ -348,6 +354,8 @@ def read_state(plan: Plan, machine: Mapping[str, Any]) -> dict[str, Any] | None:
     changed += differences(_shapes(machine), before)
     changed += [f"split was {split}, is {plan.split.kind}"] if split != plan.split.kind else []
     changed += [f"there were {clips} clips, are {len(plan.dataset.clips)}"] if clips != len(plan.dataset.clips) else []
+    if not changed and pipeline and piped != pipeline.told:
+        changed = [f"{pipeline.place} has other transforms"]
     if not changed and division != plan.division:
         changed = ["other names, labels, groups or parts of the clips"]
     if changed:

@@ -14,6 +14,7 @@ from earsight.dataset.leaks import Policy, find_leaks, settle
 from earsight.dataset.sources import read_dataset
 from earsight.dataset.split import Split, check_kind, split
 from earsight.errors import DataError, ModelError, SettingsError, SplitError
+from earsight.mel.pipeline import Pipeline
 from earsight.network.names import check_model_name
 from earsight.scores.multilabel import check_labels
 from earsight.tasks.banks import check_banks
@@ -99,6 +100,8 @@ def check_recipe(recipe: Recipe) -> None:
             "or pass --no-pretrained"
         )
     check_banks(recipe.augment)
+    if recipe.augment.pipeline is not None:
+        Pipeline.read(recipe.augment.pipeline)
 
 
 def read_training_data(

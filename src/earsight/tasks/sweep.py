@@ -152,7 +152,7 @@ def sweep(
 def _of_files(recipe: Recipe) -> tuple[str | None, ...]:
     """The settings that ``check_recipe`` looks up on the disk."""
     network, augment = recipe.network, recipe.augment
-    return network.model, network.weights, augment.background, augment.reverb
+    return network.model, network.weights, augment.background, augment.reverb, augment.pipeline
 
 
 def _check_splits(kinds: list[str]) -> list[str]:

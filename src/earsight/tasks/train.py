@@ -14,6 +14,7 @@ from earsight.dataset.split import Split
 from earsight.dataset.store import Store
 from earsight.errors import SettingsError, TrainingError, first_line
 from earsight.files import held_folder
+from earsight.mel.pipeline import Pipeline
 from earsight.tasks.cores import free_cores, read_load
 from earsight.tasks.decoded import Decoded, decode_parts, fingerprint, write_clips
 from earsight.tasks.devices import Machine, first_process
@@ -125,7 +126,8 @@ def run_plan(
         classifier = Classifier(
             plan.dataset.labels, recipe.audio, recipe.mel, recipe.network, multilabel=plan.multilabel
         )
-        state = read_state(plan, asdict(machine))
+        pipeline = Pipeline.read(recipe.augment.pipeline) if recipe.augment.pipeline is not None else None
+        state = read_state(plan, asdict(machine), pipeline)
         changed = fit_images(classifier, min(fewest, 2))
         shown.say(_opening(plan, tested))
         for warning in filter(None, (changed, machine.caution())):
@@ -137,6 +139,7 @@ def run_plan(
         decoded = decode_parts(plan, free, shown)
         store, parts = decoded.store, decoded.parts
         facts = {**model_facts(plan, decoded), "machine": asdict(machine)}
+        facts |= {"pipeline": pipeline.told} if pipeline else {}
         # The other processes begin here, with the same command: what this one has decoded they find in the store.
         fabric = machine.fabric()
         fabric.launch()
@@ -157,6 +160,7 @@ def run_plan(
             recipe,
             compiled=machine.compiled,
             banks=_banks(recipe, shown),
+            pipeline=pipeline,
             class_weights=_class_weights(decoded, classifier.labels) if recipe.loss.class_weights != "none" else None,
         )
         try:

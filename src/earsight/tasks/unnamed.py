@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from earsight.tasks.evaluate import read_clips
 
-_PATHS = frozenset({"weights", "background", "reverb", "recipe_name"})
+_PATHS = frozenset({"weights", "background", "reverb", "pipeline", "recipe_name"})
 """Settings that may name a file or folder of the user's: the last part of it stays."""
 _KEPT = frozenset({"label", "labels", "group", "trained_groups", "validated_groups"})
 """Names from the data, which answers and scores are told by: they stay, whatever they look like."""
