@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from earsight.audio.settings import AudioSettings
 from earsight.errors import MissingExtraError, SettingsError, TrainingError
 from earsight.mel.pipeline import Pipeline
 
@@ -31,9 +32,9 @@ transforms = [{ transform = "PolarityInversion", p = 1.0 }]
 NOISE = '[[transforms]]\ntransform = "AddGaussianSNR"\nmin_snr_db = 5.0\nmax_snr_db = 40.0\np = 0.5\n'
 
 
-def read(folder: Path, text: str, name: str = "pipeline.toml") -> Pipeline:
+def read(folder: Path, text: str, name: str = "pipeline.toml", channels: int = 1) -> Pipeline:
     (folder / name).write_text(text)
-    return Pipeline.read(folder / name)
+    return Pipeline.read(folder / name, AudioSettings(crop_s=0.5, channels=channels))
 
 
 def test_transforms_are_applied_in_their_order_with_their_arguments(tmp_path: Path) -> None:
@@ -85,19 +86,44 @@ def test_several_channels_stay_several(tmp_path: Path) -> None:
     np.testing.assert_allclose(changed, -stereo * 10 ** (-6 / 20), rtol=1e-6)
 
 
+GAIN = '[[transforms]]\ntransform = "Gain"\n'
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("[[transforms]", "can't be read"),
         ("", "must hold a list of transforms and nothing else"),
-        ("transforms = []", "must hold a list of transforms"),
-        ('transforms = ["Gain"]', "must hold a list of transforms"),
+        ("transforms = []", r"transforms must be a list of tables, got \[\]"),
+        ('transforms = ["Gain"]', r"transforms must be a list of tables, got \['Gain'\]"),
         (HALF_AND_TURNED.replace("[[transforms]]", "p = 1\n[[transforms]]", 1), "and nothing else"),
         ('[[transforms]]\ntransform = "Gian"', "no transform 'Gian'; did you mean Gain"),
-        ("[[transforms]]\np = 1.0", "no transform None; it has .*AddGaussianSNR"),
+        ("[[transforms]]\np = 1.0", "a table has no name, such as transform = .*{'p': 1.0}"),
         ('[[transforms]]\ntransform = "numpy"', "no transform 'numpy'"),
-        ('[[transforms]]\ntransform = "Gain"\nloud = 3', "Gain refuses its arguments {'loud': 3} .*loud"),
-        ('[[transforms]]\ntransform = "Gain"\np = 3.0', r"Gain refuses its arguments {'p': 3.0} \(AssertionError\)"),
+        ('[[transforms]]\ntransform = "Lambda"', "no transform 'Lambda'"),
+        (GAIN + "loud = 3", "Gain has no argument 'loud'; it takes min_gain_db, max_gain_db, p"),
+        (GAIN + "p = 3.0", "p of Gain must lie between 0 and 1, got 3.0"),
+        (GAIN + "min_gain_db = 2020-01-01", "date is not JSON serializable"),
+        (GAIN + "min_gain_db = nan", "Out of range float"),
+        (GAIN + "min_gain_db = 9.0\nmax_gain_db = 1.0", r"Gain refuses {.*9.0.*} \(min_gain_db cannot be greater"),
+        (GAIN + "min_gain_db = 800.0\nmax_gain_db = 800.0\np = 0.01", "Gain made samples that are no numbers"),
+        (
+            '[[transforms]]\ntransform = "AddBackgroundNoise"\nsounds_path = "/none"',
+            "refuses .*AssertionError: assert len",
+        ),
+        ('[[transforms]]\ntransform = "OneOf"\ntransforms = ["Gain"]', "must be a list of tables, got"),
+        ('[[transforms]]\ntransform = "Compose"\ntransforms = []', "must be a list of tables, got"),
+        ('[[transforms]]\ntransform = "Compose"\np = 2\ntransforms = [{transform = "Reverse"}]', "p of Compose must"),
+        (
+            '[[transforms]]\ntransform = "SomeOf"\nnum_transforms = 5\ntransforms = [{transform = "Reverse"}]',
+            r"SomeOf failed on a crop of 8000 samples \(Sample larger",
+        ),
+        (
+            '[[transforms]]\ntransform = "Compose"\np = 0.01\ntransforms = [{transform = "AdjustDuration", '
+            "duration_samples = 10}]",
+            "AdjustDuration made 10 samples of 8000",
+        ),
+        ("transforms = " + "[" * 5000, "recursion"),
     ],
 )
 def test_a_file_that_says_something_else_is_refused_in_one_line(tmp_path: Path, text: str, message: str) -> None:
@@ -105,27 +131,43 @@ def test_a_file_that_says_something_else_is_refused_in_one_line(tmp_path: Path, 
         read(tmp_path, text)
     assert str(tmp_path / "pipeline.toml") in str(error.value)
     assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 600
+
+
+def test_deep_nesting_is_refused(tmp_path: Path) -> None:
+    text = '{"transform": "Reverse"}'
+    for _ in range(400):
+        text = f'{{"transform": "Compose", "transforms": [{text}]}}'
+    with pytest.raises(SettingsError, match=r"deep|recursion"):
+        read(tmp_path, f'{{"transforms": [{text}]}}', "pipeline.json")
 
 
 def test_a_file_that_is_not_there_or_no_text_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"can't read augment.pipeline .*none.toml \(No such file"):
-        Pipeline.read(tmp_path / "none.toml")
+        Pipeline.read(tmp_path / "none.toml", AudioSettings())
+    with pytest.raises(SettingsError, match=r"augment\.pipeline is empty"):
+        Pipeline.read("", AudioSettings())
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(SettingsError, match="not UTF-8"):
-        Pipeline.read(tmp_path / "binary.toml")
+    with pytest.raises(SettingsError, match="'utf-8' codec can't decode"):
+        Pipeline.read(tmp_path / "binary.toml", AudioSettings())
+    (tmp_path / "marked.toml").write_text("\ufeff" + HALF_AND_TURNED, encoding="utf-8")
+    assert len(Pipeline.read(tmp_path / "marked.toml", AudioSettings(crop_s=0.5)).transforms) == 2
 
 
-def test_a_transform_that_fails_or_changes_the_length_is_named(tmp_path: Path) -> None:
-    faster = '[[transforms]]\ntransform = "TimeStretch"\nmin_rate = 1.25\nmax_rate = 1.25\np = 1.0\n'
+def test_a_transform_that_changes_the_length_or_takes_no_stereo_is_named_at_once(tmp_path: Path) -> None:
+    faster = '[[transforms]]\ntransform = "TimeStretch"\nmin_rate = 1.25\nmax_rate = 1.25\np = 0.01\n'
     assert read(tmp_path, faster).apply(CROP, RATE_HZ, 0).shape == CROP.shape
-    with pytest.raises(TrainingError, match=r"TimeStretch made 6\d\d\d samples of 8000; .*leave_length_unchanged"):
-        read(tmp_path, faster + "leave_length_unchanged = false\n").apply(CROP, RATE_HZ, 0)
+    with pytest.raises(SettingsError, match=r"TimeStretch made 6\d\d\d samples of 8000; .*leave_length_unchanged"):
+        read(tmp_path, faster + "leave_length_unchanged = false\n")
     soundfile.write(tmp_path / "noise.wav", CROP[0], RATE_HZ)
     mono = f'[[transforms]]\ntransform = "AddBackgroundNoise"\nsounds_path = "{tmp_path}"\np = 1.0\n'
-    assert not np.array_equal(read(tmp_path, mono).apply(CROP, RATE_HZ, 0), CROP)
+    noisy = read(tmp_path, mono)
+    assert not np.array_equal(noisy.apply(CROP, RATE_HZ, 0), CROP)
     failed = re.escape("AddBackgroundNoise failed on a crop of 8000 samples (AddBackgroundNoise only supports mono")
-    with pytest.raises(TrainingError, match=failed):
-        read(tmp_path, mono).apply(np.concatenate([CROP, CROP]), RATE_HZ, 0)
+    with pytest.raises(SettingsError, match=failed):
+        read(tmp_path, mono, channels=2)
+    with pytest.raises(TrainingError, match=failed):  # what only a training meets
+        noisy.apply(np.concatenate([CROP, CROP]), RATE_HZ, 0)
 
 
 def test_where_audiomentations_is_missing_its_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -171,6 +171,21 @@ def test_it_goes_on_with_the_same_parts_and_precision_only(
         cross(folds_of(1), tmp_path / "out", resume=True, **{**settings, "machine": half})
 
 
+def test_it_goes_on_with_the_same_pipeline_only(tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopping(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    place = tmp_path / "pipeline.toml"
+    monkeypatch.setattr(training, "run_plan", stopping)
+    changes = {"recipe": {"augment": {"pipeline": str(place)}}}
+    place.write_text('[[transforms]]\ntransform = "Reverse"\n')
+    assert cross(tones, tmp_path / "out", **changes).interrupted
+    assert cross(tones, tmp_path / "out", resume=True, **changes).interrupted
+    place.write_text('[[transforms]]\ntransform = "PolarityInversion"\n')
+    with pytest.raises(SettingsError, match=r"pipeline was .*Reverse.*, is .*PolarityInversion.*; give the same"):
+        cross(tones, tmp_path / "out", resume=True, **changes)
+
+
 def test_spans_of_one_file_are_scored_and_compared_one_by_one(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     rows = ["path,label,group,start,end"]

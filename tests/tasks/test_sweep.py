@@ -184,7 +184,7 @@ def test_a_trial_that_fails_is_recorded_and_the_others_go_on(whole: tuple[Path, 
     states = {(one.values["optimizer.lr"], one.state) for one in result.trials}
     assert states == {(1e-3, "complete"), (1e30, "failed")}
     reasons = [one.reason for one in result.trials if one.state == "failed"]
-    assert all(reason.startswith("the loss is no longer a number in epoch") for reason in reasons)
+    assert all(reason.startswith("the loss or its gradient is no longer a number in epoch") for reason in reasons)
     assert reasons[0][:60] in (result.out / "sweep.csv").read_text()
     assert reasons[0][:60] in (result.out / "report.html").read_text()
     complete = [one for one in result.trials if one.state == "complete"]

@@ -415,6 +415,24 @@ def test_what_is_wrong_with_a_pipeline_is_told_before_anything_is_decoded(tones:
     assert not (tmp_path / "run").exists()
 
 
+def test_gradients_that_are_no_numbers_end_training_in_one_line(tmp_path: Path) -> None:
+    """Of silence: batch norm multiplies them, layer by layer."""
+    for number in range(12):
+        for label in ("a", "b"):
+            (tmp_path / "silent" / label).mkdir(parents=True, exist_ok=True)
+            soundfile.write(tmp_path / "silent" / label / f"{number}.wav", np.zeros(8000), 16000)
+    done = called(
+        *("train", tmp_path / "silent", "--split", "random", "--leaks", "allow", "--model", "test_efficientnet"),
+        *("--no-pretrained", "--epochs", "1", "--batch-size", "8", "--threads", "1", "--out", tmp_path / "run"),
+    )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith(
+        "earsight: the loss or its gradient is no longer a number in epoch 1, step 1; no epoch was kept"
+    )
+
+
 def test_accumulated_batches_are_one_large_batch(tones: Path, tmp_path: Path) -> None:
     off = {"augment": {"speed": 0.0, "mixup_alpha": 0.0, "time_masks": 0, "freq_masks": 0}, "audio": {"crop_s": 0.5}}
     whole = {**ALIKE, **off, "epochs": 2, "batch_size": 8}

@@ -1,9 +1,11 @@
 """Transforms of audiomentations, an optional package, from a settings file: crop by crop, on the processor."""
 
+import inspect
 import json
 import random
 import tomllib
-from collections.abc import Callable, Iterator
+import traceback
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -14,8 +16,11 @@ import numpy as np
 
 from earsight import extras
 from earsight.audio.decode import Samples
+from earsight.audio.settings import AudioSettings
 from earsight.errors import SettingsError, TrainingError, first_line
 
+_TRIALS = 3
+_SHOWN = 120
 Transform = Callable[[Samples, int], Samples]
 
 
@@ -29,78 +34,138 @@ class Pipeline:
     transforms: tuple[Transform, ...]
 
     @classmethod
-    def read(cls, place: str | Path) -> Self:
+    def read(cls, place: str | Path, audio: AudioSettings) -> Self:
         """A TOML file (or JSON, ``.json``) with a list ``transforms`` of tables: ``transform`` is the name of a class
         of audiomentations, everything else its arguments, which may be such tables themselves, or lists of them.
 
-        Raises SettingsError where the file can't be read or names what there is not; MissingExtraError.
+        Each transform is tried on a crop of noise. Raises SettingsError where the file can't be read, names what there
+        is not, or a transform fails there; MissingExtraError.
         """
+        if not str(place).strip():
+            raise SettingsError("augment.pipeline is empty; name a TOML or JSON file, or pass none")
         place = Path(place)
         try:
-            text = place.read_text(encoding="utf-8")
-        except (OSError, ValueError) as error:  # ValueError: not UTF-8
-            reason = getattr(error, "strerror", None) or "not UTF-8"
-            raise SettingsError(f"can't read augment.pipeline {place} ({reason}); name a TOML or JSON file") from error
-        try:
+            text = place.read_text(encoding="utf-8-sig")
             read = json.loads(text) if place.suffix.lower() == ".json" else tomllib.loads(text)
-        except ValueError as error:  # of both
-            raise SettingsError(f"augment.pipeline {place} can't be read ({first_line(error)})") from error
+            json.dumps(read, allow_nan=False)
+        except OSError as error:
+            raise SettingsError(f"can't read augment.pipeline {place} ({error.strerror}); name a file") from error
+        except (ValueError, TypeError, RecursionError) as error:  # TypeError: a date
+            raise SettingsError(f"augment.pipeline {place} can't be read ({_why(error)}); mend it") from error
         listed = read["transforms"] if isinstance(read, dict) and list(read) == ["transforms"] else None
-        if not isinstance(listed, list) or not listed or not all(isinstance(one, dict) for one in listed):
+        if not isinstance(listed, list):
             raise SettingsError(
                 f"augment.pipeline {place} must hold a list of transforms and nothing else, in TOML: [[transforms]], "
                 'transform = "AddGaussianSNR", p = 0.5'
             )
         try:
-            return cls(place, json.loads(json.dumps(listed, default=str)), tuple(_built(one) for one in listed))
+            found = cls(place, listed, tuple(_all_built(listed)))
+            for table in _tables(listed):
+                _try(table, audio)
         except SettingsError as error:
             raise SettingsError(f"augment.pipeline {place}: {error}") from error
+        except RecursionError as error:
+            raise SettingsError(f"augment.pipeline {place} is nested too deeply; mend it") from error
+        return found
 
     def apply(self, crop: Samples, rate_hz: int, seed: int) -> Samples:
         """crop: float32 [channels, samples]. seed: of everything that is drawn. Returns the same shape, and leaves
-        ``crop`` as it is. Raises TrainingError where a transform fails, or changes the length."""
-        heard: Samples = np.array(crop[0] if len(crop) == 1 else crop, order="C")  # [samples] where there is one
-        with _seeded(seed):
-            for transform in self.transforms:
-                name, before = type(transform).__name__, heard.shape
-                try:
-                    heard = np.asarray(transform(heard, rate_hz), dtype=np.float32)
-                except Exception as error:
-                    raise TrainingError(
-                        f"augment.pipeline {self.place}: {name} failed on a crop of {before[-1]} samples "
-                        f"({first_line(error)})"
-                    ) from error
-                if heard.shape != before:
-                    raise TrainingError(
-                        f"augment.pipeline {self.place}: {name} made {heard.shape[-1]} samples of {before[-1]}; a crop "
-                        "must keep its length, for which some transforms have leave_length_unchanged"
-                    )
-        return heard.reshape(crop.shape)
+        ``crop`` as it is. Raises TrainingError where a transform fails, changes the length, or makes NaN or infinite
+        samples."""
+        try:
+            return _applied(self.transforms, crop, rate_hz, seed)
+        except SettingsError as error:
+            raise TrainingError(f"augment.pipeline {self.place}: {error}") from error
 
 
-def _built(told: Any) -> Any:
-    """A transform of its table; a list of them; other lists as tuples, such as the (1, 3) of SomeOf."""
-    if isinstance(told, list):
-        built = [_built(one) for one in told]
-        return built if any(isinstance(one, dict) for one in told) else tuple(built)
-    if not isinstance(told, dict):
-        return told
+def _applied(transforms: Sequence[Transform], crop: Samples, rate_hz: int, seed: int) -> Samples:
+    heard: Samples = np.array(crop[0] if len(crop) == 1 else crop, order="C")  # [samples] where there is one
+    with _seeded(seed), np.errstate(over="ignore", invalid="ignore"):  # what is no number is told below
+        for transform in transforms:
+            name, before = type(transform).__name__, heard.shape
+            try:
+                heard = np.asarray(transform(heard, rate_hz), dtype=np.float32)
+            except Exception as error:
+                raise SettingsError(f"{name} failed on a crop of {before[-1]} samples ({_why(error)})") from error
+            if heard.shape != before:
+                raise SettingsError(
+                    f"{name} made {heard.shape[-1]} samples of {before[-1]}; a crop must keep its length, for which "
+                    "some transforms have leave_length_unchanged"
+                )
+            if not np.isfinite(heard).all():
+                raise SettingsError(f"{name} made samples that are no numbers; lower its gains")
+    return heard.reshape(crop.shape)
+
+
+def _try(table: dict[str, Any], audio: AudioSettings) -> None:
+    """Whether it does something to a crop of noise, as it is and, where that is left to chance, for sure."""
+    shape = audio.channels, audio.crop_samples
+    crop = np.random.default_rng(0).uniform(-0.5, 0.5, shape).astype(np.float32)
+    for seed in range(_TRIALS):
+        _applied([_built({**table, "p": 1.0} if seed == 0 else table)], crop, audio.rate_hz, seed)
+
+
+def _tables(told: Any) -> Iterator[dict[str, Any]]:
+    """All tables of transforms, what is inside of others first: it is what fails there."""
+    for inside in told.values() if isinstance(told, dict) else told if isinstance(told, list) else ():
+        yield from _tables(inside)
+    if isinstance(told, dict):
+        yield told
+
+
+def _all_built(listed: Any) -> list[Any]:
+    if not isinstance(listed, list) or not listed or not all(isinstance(one, dict) for one in listed):
+        raise SettingsError(f"transforms must be a list of tables, got {_short(listed)}")
+    return [_built(one) for one in listed]
+
+
+def _built(table: dict[str, Any]) -> Any:
     audiomentations = extras.require("audiomentations")
     known = {
         name: one
         for name, one in vars(audiomentations).items()
-        if isinstance(one, type) and callable(getattr(one, "randomize_parameters", None))
+        if isinstance(one, type) and callable(getattr(one, "randomize_parameters", None)) and name != "Lambda"
     }
-    name = told.get("transform")
-    if not isinstance(name, str) or name not in known:
-        near = get_close_matches(str(name), known, 3)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(sorted(known))}"
-        raise SettingsError(f"audiomentations has no transform {name!r}; {hint}")
-    arguments = {key: _built(value) for key, value in told.items() if key != "transform"}
+    name = table.get("transform")
+    if not isinstance(name, str):
+        raise SettingsError(f'a table has no name, such as transform = "AddGaussianSNR": {_short(table)}')
+    if name not in known:
+        near = get_close_matches(name[:100], known, 3)
+        hint = f"did you mean {' or '.join(near)}?" if near else "its documentation lists them"
+        raise SettingsError(f"audiomentations has no transform {_short(name)}; {hint}")
+    told = {key: value for key, value in table.items() if key != "transform"}
+    takes = [key for key in inspect.signature(known[name]).parameters if key != "transform"]
+    if other := [key for key in told if key not in takes]:
+        raise SettingsError(f"{name} has no argument {_short(other[0])}; it takes {', '.join(takes)}")
+    chance = told.get("p", 1)
+    if isinstance(chance, bool) or not isinstance(chance, int | float) or not 0 <= chance <= 1:
+        raise SettingsError(f"p of {name} must lie between 0 and 1, got {_short(chance)}")
+    arguments = {key: _argument(key, value) for key, value in told.items()}
     try:
         return known[name](**arguments)
     except Exception as error:
-        raise SettingsError(f"{name} refuses its arguments {arguments} ({first_line(error)})") from error
+        raise SettingsError(f"{name} refuses {_short(told)} ({_why(error)})") from error
+
+
+def _argument(key: str, value: Any) -> Any:
+    if key == "transforms":
+        return _all_built(value)
+    if isinstance(value, dict):
+        return _built(value)
+    return tuple(value) if isinstance(value, list) else value  # such as the (1, 3) of SomeOf
+
+
+def _short(value: Any) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= _SHOWN else shown[:_SHOWN] + "…"
+
+
+def _why(error: Exception) -> str:
+    """What it says; of a bare assertion what was asserted."""
+    if str(error).strip():
+        return first_line(error)[: 2 * _SHOWN]
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{type(error).__name__}: {frames[-1].line}" if frames else type(error).__name__
 
 
 @contextmanager

@@ -169,7 +169,7 @@ def against_network(
     """
     device, others = subject.device.type, others or {}
     if device != "cpu":
-        ways = {"network": lambda: deque(subject.network_alone()), "epoch": lambda: deque(subject.epoch())}
+        ways = {"network": lambda: deque(subject.network_alone(), 0), "epoch": lambda: deque(subject.epoch(), 0)}
         return interleaved({**ways, **others}, rounds, device, advance)
     pairs: list[tuple[float, float]] = []
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from earsight.dataset.folds import every_fold
 from earsight.dataset.leaks import Policy
 from earsight.errors import EarsightError, SettingsError
+from earsight.mel.pipeline import Pipeline
 from earsight.scores.metrics import Metrics
 from earsight.scores.multilabel import MultiMetrics
 from earsight.tasks.begun import check_begun, parts_digest, write_about
@@ -132,7 +133,7 @@ def crossval(
 
 def _about(recipe: Recipe, folds: Sequence[_Fold], leaks: Policy, machine: Machine) -> dict[str, Any]:
     """What makes a cross-validation the same one, for JSON. The seed of the recipe is the first one. folds: of it."""
-    dataset = folds[0].plan.dataset
+    dataset, pipe = folds[0].plan.dataset, recipe.augment.pipeline
     return {
         "format": 1,
         "folds": ", ".join(fold.name for fold in folds),
@@ -142,6 +143,7 @@ def _about(recipe: Recipe, folds: Sequence[_Fold], leaks: Policy, machine: Machi
         "recipe": json.loads(recipe.model_dump_json()),
         "precision": machine.precision,
         "parts": parts_digest(fold.plan.split for fold in folds),
+        "pipeline": [] if pipe is None else Pipeline.read(pipe, recipe.audio).told,
     }
 
 

@@ -1,5 +1,6 @@
 """A network that is being trained: forward, backward, the optimizer, and the mean of the weights."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -54,7 +55,7 @@ class Learner:
         if fabric.world_size > 1 and fabric.device.type == "cuda":  # torch has it for GPUs only
             classifier.network = convert_sync_batchnorm(classifier.network)  # type: ignore[no-untyped-call]
         # Fabric can't clip gradients that a fused optimizer unscales itself; MPS has no such kernel in older torch.
-        fused = fabric.device.type in {"cpu", "cuda"} and getattr(fabric.strategy.precision, "scaler", None) is None
+        fused = fabric.device.type in {"cpu", "cuda"} and _scaler(fabric) is None
         optimizer = create_optimizer(classifier.network, recipe.optimizer, fused=fused)
         mean = None
         if recipe.optimizer.ema_decay:
@@ -70,8 +71,8 @@ class Learner:
     def step(self, images: Tensor, targets: Tensor, *, share: float = 1.0, last: bool = True) -> tuple[Tensor, Tensor]:
         """Forward and backward; returns logits [batch, classes] and the loss, the mean of these clips.
 
-        share: weight of this loss in the step of the optimizer. last: take that step now. Where a loss is no number
-        (in any process), nothing is learned and the loss returned is no number either.
+        share: weight of this loss in the step of the optimizer. last: take that step now. Where a loss or its
+        gradient is no number (in any process), nothing is learned and the loss returned is no number either.
         """
         alone, network = self.fabric.world_size == 1, cast(Any, self.network)
         with nullcontext() if alone else self.fabric.no_backward_sync(network, enabled=not last):
@@ -82,19 +83,25 @@ class Learner:
                 loss = loss + 0 * summed(self.fabric, loss)  # hands on what is no number
             if torch.isfinite(loss):
                 self.fabric.backward(loss if share == 1 else loss * share)
-                if last:
-                    self._learn()
+                if last and not self._learn():
+                    loss = torch.full_like(loss, math.nan)
         return logits.detach(), loss.detach()
 
-    def _learn(self) -> None:
+    def _learn(self) -> bool:
+        """False, and nothing is learned, where the gradients are no numbers: batch norm multiplies those of images
+        without any contrast, layer by layer."""
         if self.recipe.optimizer.clip_grad_norm:
             norm = self.recipe.optimizer.clip_grad_norm
-            self.fabric.clip_gradients(self.network, self.optimizer, max_norm=norm)
+            found = self.fabric.clip_gradients(self.network, self.optimizer, max_norm=norm, error_if_nonfinite=False)
+            # A scaler skips such a step by itself, and tries a smaller scale.
+            if found is not None and not torch.isfinite(found) and not _scaler(self.fabric):
+                return False
         self.optimizer.step()
         self.optimizer.zero_grad()
         if self.mean is not None:
             self.mean.update(self.classifier.network, step=self.steps)
         self.steps += 1
+        return True
 
     @contextmanager
     def scored(self) -> Iterator[Classifier]:
@@ -106,3 +113,8 @@ class Learner:
             yield self.classifier
         finally:
             self.classifier.network = learning
+
+
+def _scaler(fabric: Fabric) -> Any:
+    """Of the gradients, which 16 bits need; None without."""
+    return getattr(fabric.strategy.precision, "scaler", None)

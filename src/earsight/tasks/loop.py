@@ -303,7 +303,7 @@ def _kept(plan: Plan, done: Progressed) -> str:
 
 def _lost(plan: Plan, done: Progressed, epoch: int, step: int, clips: list[Path]) -> str:
     return (
-        f"the loss is no longer a number in epoch {epoch}, step {step}; {_kept(plan, done)}. "
+        f"the loss or its gradient is no longer a number in epoch {epoch}, step {step}; {_kept(plan, done)}. "
         f"Lower --optimizer.lr (now {plan.recipe.optimizer.lr:g}) or look at the clips of this batch: "
         + ", ".join(str(path) for path in clips)
     )

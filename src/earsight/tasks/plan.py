@@ -101,7 +101,7 @@ def check_recipe(recipe: Recipe) -> None:
         )
     check_banks(recipe.augment)
     if recipe.augment.pipeline is not None:
-        Pipeline.read(recipe.augment.pipeline)
+        Pipeline.read(recipe.augment.pipeline, recipe.audio)
 
 
 def read_training_data(

@@ -15,6 +15,7 @@ from earsight.dataset.leaks import Policy
 from earsight.dataset.split import check_kind
 from earsight.errors import DataError, DecodeError, EarsightError, SettingsError, TrainingError
 from earsight.files import remove_folder
+from earsight.mel.pipeline import Pipeline
 from earsight.settings import Settings
 from earsight.tasks.begun import check_begun, parts_digest, write_about
 from earsight.tasks.devices import Machine
@@ -170,6 +171,7 @@ def _check_splits(kinds: list[str]) -> list[str]:
 def _about(space: Space, plans: Sequence[Plan], prune: bool, machine: Machine) -> dict[str, Any]:
     """What makes a sweep the same one: nested, for JSON."""
     plan = plans[0]
+    pipe = plan.recipe.augment.pipeline
     return {
         "format": 1,
         "recipe": json.loads(plan.recipe.model_dump_json()),
@@ -184,6 +186,7 @@ def _about(space: Space, plans: Sequence[Plan], prune: bool, machine: Machine) -
         "names, labels and groups": plan.dataset.digest,
         "precision": machine.precision,
         "parts": parts_digest(one.split for one in plans),
+        "pipeline": [] if pipe is None else Pipeline.read(pipe, plan.recipe.audio).told,
     }
 
 

@@ -126,7 +126,8 @@ def run_plan(
         classifier = Classifier(
             plan.dataset.labels, recipe.audio, recipe.mel, recipe.network, multilabel=plan.multilabel
         )
-        pipeline = Pipeline.read(recipe.augment.pipeline) if recipe.augment.pipeline is not None else None
+        pipe = recipe.augment.pipeline
+        pipeline = Pipeline.read(pipe, recipe.audio) if pipe is not None else None
         state = read_state(plan, asdict(machine), pipeline)
         changed = fit_images(classifier, min(fewest, 2))
         shown.say(_opening(plan, tested))
