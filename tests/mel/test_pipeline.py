@@ -124,6 +124,11 @@ GAIN = '[[transforms]]\ntransform = "Gain"\n'
             "AdjustDuration made 10 samples of 8000",
         ),
         ("transforms = " + "[" * 5000, "recursion"),
+        (
+            '[[transforms]]\ntransform = "AddShortNoises"\nsounds_path = "."\n'
+            'noise_transform = [{transform = "Reverse"}]',
+            "noise_transform must be one table, such as .*, got",
+        ),
     ],
 )
 def test_a_file_that_says_something_else_is_refused_in_one_line(tmp_path: Path, text: str, message: str) -> None:

@@ -152,6 +152,8 @@ def _argument(key: str, value: Any) -> Any:
         return _all_built(value)
     if isinstance(value, dict):
         return _built(value)
+    if isinstance(value, list) and any(isinstance(one, dict) for one in value):
+        raise SettingsError(f'{key} must be one table, such as transform = "Compose" …, got {_short(value)}')
     return tuple(value) if isinstance(value, list) else value  # such as the (1, 3) of SomeOf
 
 
