@@ -34,7 +34,9 @@ NOISE = '[[transforms]]\ntransform = "AddGaussianSNR"\nmin_snr_db = 5.0\nmax_snr
 
 def read(folder: Path, text: str, name: str = "pipeline.toml", channels: int = 1) -> Pipeline:
     (folder / name).write_text(text)
-    return Pipeline.read(folder / name, AudioSettings(crop_s=0.5, channels=channels))
+    pipeline = Pipeline.read(folder / name)
+    pipeline.check(AudioSettings(crop_s=0.5, channels=channels))
+    return pipeline
 
 
 def test_transforms_are_applied_in_their_order_with_their_arguments(tmp_path: Path) -> None:
@@ -149,14 +151,14 @@ def test_deep_nesting_is_refused(tmp_path: Path) -> None:
 
 def test_a_file_that_is_not_there_or_no_text_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"can't read augment.pipeline .*none.toml \(No such file"):
-        Pipeline.read(tmp_path / "none.toml", AudioSettings())
+        Pipeline.read(tmp_path / "none.toml")
     with pytest.raises(SettingsError, match=r"augment\.pipeline is empty"):
-        Pipeline.read("", AudioSettings())
+        Pipeline.read("")
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(SettingsError, match="'utf-8' codec can't decode"):
-        Pipeline.read(tmp_path / "binary.toml", AudioSettings())
+        Pipeline.read(tmp_path / "binary.toml")
     (tmp_path / "marked.toml").write_text("\ufeff" + HALF_AND_TURNED, encoding="utf-8")
-    assert len(Pipeline.read(tmp_path / "marked.toml", AudioSettings(crop_s=0.5)).transforms) == 2
+    assert len(Pipeline.read(tmp_path / "marked.toml").transforms) == 2
 
 
 def test_a_transform_that_changes_the_length_or_takes_no_stereo_is_named_at_once(tmp_path: Path) -> None:

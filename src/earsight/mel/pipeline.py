@@ -27,20 +27,21 @@ Transform = Callable[[Samples, int], Samples]
 @dataclass(frozen=True)
 class Pipeline:
     """What is done to each crop in training, one transform after the other. place: the file that says so. told: what it
-    says, as JSON has it."""
+    says, as JSON has it. Empty where there is none."""
 
     place: Path
     told: list[Any]
     transforms: tuple[Transform, ...]
 
     @classmethod
-    def read(cls, place: str | Path, audio: AudioSettings) -> Self:
+    def read(cls, place: str | Path | None) -> Self:
         """A TOML file (or JSON, ``.json``) with a list ``transforms`` of tables: ``transform`` is the name of a class
-        of audiomentations, everything else its arguments, which may be such tables themselves, or lists of them.
-
-        Each transform is tried on a crop of noise. Raises SettingsError where the file can't be read, names what there
-        is not, or a transform fails there; MissingExtraError.
+        of audiomentations, everything else its arguments, which may be such tables themselves, or lists of them. None:
+        nothing is done. Raises SettingsError where the file can't be read, or names what there is not;
+        MissingExtraError.
         """
+        if place is None:
+            return cls(Path(), [], ())
         if not str(place).strip():
             raise SettingsError("augment.pipeline is empty; name a TOML or JSON file, or pass none")
         place = Path(place)
@@ -59,14 +60,19 @@ class Pipeline:
                 'transform = "AddGaussianSNR", p = 0.5'
             )
         try:
-            found = cls(place, listed, tuple(_all_built(listed)))
-            for table in _tables(listed):
-                _try(table, audio)
+            return cls(place, listed, tuple(_all_built(listed)))
         except SettingsError as error:
             raise SettingsError(f"augment.pipeline {place}: {error}") from error
         except RecursionError as error:
             raise SettingsError(f"augment.pipeline {place} is nested too deeply; mend it") from error
-        return found
+
+    def check(self, audio: AudioSettings) -> None:
+        """Try each transform on a crop of noise. Raises SettingsError where one fails there."""
+        for table in _tables(self.told):
+            try:
+                _try(table, audio)
+            except SettingsError as error:
+                raise SettingsError(f"augment.pipeline {self.place}: {error}") from error
 
     def apply(self, crop: Samples, rate_hz: int, seed: int) -> Samples:
         """crop: float32 [channels, samples]. seed: of everything that is drawn. Returns the same shape, and leaves
@@ -168,6 +174,9 @@ def _why(error: Exception) -> str:
         return first_line(error)[: 2 * _SHOWN]
     frames = traceback.extract_tb(error.__traceback__)
     return f"{type(error).__name__}: {frames[-1].line}" if frames else type(error).__name__
+
+
+NO_PIPELINE = Pipeline.read(None)
 
 
 @contextmanager

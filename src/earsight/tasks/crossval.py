@@ -133,7 +133,7 @@ def crossval(
 
 def _about(recipe: Recipe, folds: Sequence[_Fold], leaks: Policy, machine: Machine) -> dict[str, Any]:
     """What makes a cross-validation the same one, for JSON. The seed of the recipe is the first one. folds: of it."""
-    dataset, pipe = folds[0].plan.dataset, recipe.augment.pipeline
+    dataset = folds[0].plan.dataset
     return {
         "format": 1,
         "folds": ", ".join(fold.name for fold in folds),
@@ -143,7 +143,7 @@ def _about(recipe: Recipe, folds: Sequence[_Fold], leaks: Policy, machine: Machi
         "recipe": json.loads(recipe.model_dump_json()),
         "precision": machine.precision,
         "parts": parts_digest(fold.plan.split for fold in folds),
-        "pipeline": [] if pipe is None else Pipeline.read(pipe, recipe.audio).told,
+        "pipeline": Pipeline.read(recipe.augment.pipeline).told,
     }
 
 

@@ -14,7 +14,7 @@ from timm.layers import convert_sync_batchnorm
 from timm.utils import ModelEmaV3
 from torch import Tensor
 
-from earsight.mel.pipeline import Pipeline
+from earsight.mel.pipeline import NO_PIPELINE, Pipeline
 from earsight.mel.wave_augment import NO_BANKS, Banks
 from earsight.network.classifier import Classifier
 from earsight.network.optimizer import create_optimizer
@@ -32,7 +32,7 @@ class Learner:
     optimizer: torch.optim.Optimizer
     recipe: Recipe
     banks: Banks
-    pipeline: Pipeline | None
+    pipeline: Pipeline
     mean: ModelEmaV3 | None
     class_weights: Tensor | None
     steps: int = 0
@@ -46,7 +46,7 @@ class Learner:
         *,
         compiled: bool = False,
         banks: Banks = NO_BANKS,
-        pipeline: Pipeline | None = None,
+        pipeline: Pipeline = NO_PIPELINE,
         class_weights: npt.NDArray[np.float32] | None = None,
     ) -> Self:
         """banks: what ``augment`` mixes in. pipeline: what crops go through first. class_weights: of the loss,

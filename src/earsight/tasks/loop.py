@@ -126,7 +126,7 @@ def _batches(learner: Learner, store: Store, indices: Sequence[int], epoch: int)
     for number, chosen in enumerate(order):
         places = np.arange(len(chosen))
         drawn = draw(len(chosen), image, audio.crop_samples, recipe.augment, rng, learner.banks)
-        seeds = rng.integers(1 << 32, size=len(chosen)) if learner.pipeline else None
+        seeds = rng.integers(1 << 32, size=len(chosen)) if learner.pipeline.transforms else None
         sizes = drawn.warp.samples if drawn.warp else np.full(len(chosen), audio.crop_samples)
         starts = random_starts(store, chosen, rng, sizes, shift_samples)
         own = places[fabric.global_rank :: fabric.world_size]
@@ -139,7 +139,7 @@ def _batches(learner: Learner, store: Store, indices: Sequence[int], epoch: int)
         shape = (len(needed), audio.channels, int(sizes_here.max()))
         crops = torch.empty(shape, pin_memory=fabric.device.type == "cuda")
         store.crops(chosen_here, starts[needed], sizes_here, out=crops.numpy())
-        if learner.pipeline and seeds is not None:
+        if seeds is not None:
             for crop, size, seed in zip(crops.numpy(), sizes_here.tolist(), seeds[needed].tolist(), strict=True):
                 crop[:, :size] = learner.pipeline.apply(crop[:, :size], audio.rate_hz, seed)
         yield _Batch(
@@ -313,7 +313,7 @@ def _keep_state(plan: Plan, learner: Learner, done: Progressed, machine: Mapping
     state = {
         "machine": _shapes(machine),
         "recipe": plan.recipe.model_dump(),
-        "pipeline": learner.pipeline.told if learner.pipeline else [],
+        "pipeline": learner.pipeline.told,
         "split": plan.split.kind,
         "clips": len(plan.dataset.clips),
         "division": plan.division,
@@ -334,7 +334,7 @@ def _shapes(machine: Mapping[str, Any]) -> dict[str, Any]:
     return {name: machine[name] for name in ("precision", "devices", "nodes")}
 
 
-def read_state(plan: Plan, machine: Mapping[str, Any], pipeline: Pipeline | None) -> dict[str, Any] | None:
+def read_state(plan: Plan, machine: Mapping[str, Any], pipeline: Pipeline) -> dict[str, Any] | None:
     """What ``--resume`` goes on from; None where there is nothing yet, or nothing was asked for. machine: ``Machine``
     as a table. Raises TrainingError where the state is damaged or of another run."""
     path = plan.run / STATE_NAME
@@ -354,7 +354,7 @@ def read_state(plan: Plan, machine: Mapping[str, Any], pipeline: Pipeline | None
     changed += differences(_shapes(machine), before)
     changed += [f"split was {split}, is {plan.split.kind}"] if split != plan.split.kind else []
     changed += [f"there were {clips} clips, are {len(plan.dataset.clips)}"] if clips != len(plan.dataset.clips) else []
-    if not changed and pipeline and piped != pipeline.told:
+    if not changed and piped != pipeline.told:
         changed = [f"{pipeline.place} has other transforms"]
     if not changed and division != plan.division:
         changed = ["other names, labels, groups or parts of the clips"]

@@ -100,8 +100,7 @@ def check_recipe(recipe: Recipe) -> None:
             "or pass --no-pretrained"
         )
     check_banks(recipe.augment)
-    if recipe.augment.pipeline is not None:
-        Pipeline.read(recipe.augment.pipeline, recipe.audio)
+    Pipeline.read(recipe.augment.pipeline).check(recipe.audio)
 
 
 def read_training_data(

@@ -171,7 +171,6 @@ def _check_splits(kinds: list[str]) -> list[str]:
 def _about(space: Space, plans: Sequence[Plan], prune: bool, machine: Machine) -> dict[str, Any]:
     """What makes a sweep the same one: nested, for JSON."""
     plan = plans[0]
-    pipe = plan.recipe.augment.pipeline
     return {
         "format": 1,
         "recipe": json.loads(plan.recipe.model_dump_json()),
@@ -186,7 +185,7 @@ def _about(space: Space, plans: Sequence[Plan], prune: bool, machine: Machine) -
         "names, labels and groups": plan.dataset.digest,
         "precision": machine.precision,
         "parts": parts_digest(one.split for one in plans),
-        "pipeline": [] if pipe is None else Pipeline.read(pipe, plan.recipe.audio).told,
+        "pipeline": Pipeline.read(plan.recipe.augment.pipeline).told,
     }
 
 

@@ -126,8 +126,7 @@ def run_plan(
         classifier = Classifier(
             plan.dataset.labels, recipe.audio, recipe.mel, recipe.network, multilabel=plan.multilabel
         )
-        pipe = recipe.augment.pipeline
-        pipeline = Pipeline.read(pipe, recipe.audio) if pipe is not None else None
+        pipeline = Pipeline.read(recipe.augment.pipeline)
         state = read_state(plan, asdict(machine), pipeline)
         changed = fit_images(classifier, min(fewest, 2))
         shown.say(_opening(plan, tested))
@@ -140,7 +139,7 @@ def run_plan(
         decoded = decode_parts(plan, free, shown)
         store, parts = decoded.store, decoded.parts
         facts = {**model_facts(plan, decoded), "machine": asdict(machine)}
-        facts |= {"pipeline": pipeline.told} if pipeline else {}
+        facts |= {"pipeline": pipeline.told} if pipeline.told else {}
         # The other processes begin here, with the same command: what this one has decoded they find in the store.
         fabric = machine.fabric()
         fabric.launch()
