@@ -8,37 +8,49 @@ import argparse
 import json
 import math
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+from earsight.tasks.bench import spread
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clips", type=int, default=250, help="at 1×")
+    parser.add_argument("--rounds", type=int, default=3, help="of all three sizes; the medians of their ratios count")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
         print(json.dumps(child(Path(arguments.child[0]), int(arguments.child[1]))))
         return
-    rows = []
+    rounds = []
     print(f"{'clips':>8}{'first pass':>12}{'epoch':>10}{'resident':>12}{'disk':>10}")
-    for times in (1, 4, 16):
-        with tempfile.TemporaryDirectory() as folder:
-            command = [sys.executable, __file__, "--child", folder, str(times * arguments.clips)]
-            row = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-        rows.append(row)
-        print(
-            f"{row['clips']:8,}{row['build_s']:10.2f} s{row['epoch_s']:8.2f} s{row['resident_mb']:9.0f} MB"
-            f"{row['disk_mb']:7.0f} MB",
-            flush=True,
-        )
+    for _ in range(arguments.rounds):
+        rows = []
+        for times in (1, 4, 16):
+            with tempfile.TemporaryDirectory() as folder:
+                command = [sys.executable, __file__, "--child", folder, str(times * arguments.clips)]
+                rows.append(json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
+            print(line(rows[-1]), flush=True)
+        rounds.append(rows)
+    print("medians")
+    for same_size in zip(*rounds, strict=True):
+        print(line({what: statistics.median(row[what] for row in same_size) for what in same_size[0]}))
     for what in ("build_s", "epoch_s", "disk_mb"):
-        exponent = math.log(rows[-1][what] / rows[0][what]) / math.log(rows[-1]["clips"] / rows[0]["clips"])
-        print(f"{what}: grows as clips to the power of {exponent:.3f}")
-    print(f"resident, 16× over 1×: {rows[-1]['resident_mb'] / rows[0]['resident_mb']:.3f}")
+        exponents = [math.log(rows[-1][what] / rows[0][what], 16) for rows in rounds]
+        print(f"{what}: grows as clips to the power of {spread(exponents)}")
+    print(f"resident, 16× over 1×: {spread([rows[-1]['resident_mb'] / rows[0]['resident_mb'] for rows in rounds])}")
+
+
+def line(row: dict[str, float]) -> str:
+    return (
+        f"{row['clips']:8,.0f}{row['build_s']:10.2f} s{row['epoch_s']:8.2f} s{row['resident_mb']:9.0f} MB"
+        f"{row['disk_mb']:7.0f} MB"
+    )
 
 
 def child(folder: Path, clips: int) -> dict[str, float]:
