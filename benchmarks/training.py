@@ -7,6 +7,7 @@ compute its mel spectrogram, in every epoch, with the workers and threads that s
 
 import argparse
 import json
+import math
 import multiprocessing
 import statistics
 import tempfile
@@ -62,13 +63,24 @@ def one_thread(_worker: int) -> None:
     threadpool_limits(1)
 
 
+def tutorial_loader(data: Tutorial, workers: int) -> torch.utils.data.DataLoader[tuple[torch.Tensor, int]]:
+    return torch.utils.data.DataLoader(
+        data,
+        data.recipe.batch_size,
+        shuffle=True,
+        num_workers=workers,
+        worker_init_fn=one_thread,
+        persistent_workers=workers > 0,
+    )
+
+
 def tutorial_epoch(
-    network: torch.nn.Module, optimizer: torch.optim.Optimizer, data: Tutorial, workers: int, device: str
+    network: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    loader: torch.utils.data.DataLoader[tuple[torch.Tensor, int]],
+    device: str,
 ) -> None:
     network.train()
-    loader = torch.utils.data.DataLoader(
-        data, data.recipe.batch_size, shuffle=True, num_workers=workers, worker_init_fn=one_thread
-    )
     for images, targets in loader:
         loss = torch.nn.functional.cross_entropy(network(images.to(device)), targets.to(device))
         optimizer.zero_grad()
@@ -79,27 +91,33 @@ def tutorial_epoch(
 
 def tutorial_process(pipe: Connection, recipe: Recipe, paths: list[Path], device: str) -> None:
     """In a process of its own, which our settings of threads and memory do not reach: an epoch for every message, with
-    the workers and threads that suited it best of those tried; sends how long it took. On a GPU, where one worker
-    would be far too slow, half of the cores and all of them are tried."""
+    the workers and threads that suited it best of those tried, in their second epoch each; sends how long it took. On a
+    GPU, where one worker would be far too slow, half of the cores and all of them are tried."""
     recipe = recipe.model_copy(update={"batch_size": 8})  # its own
     data = Tutorial(paths, [n % 2 for n in range(len(paths))], recipe)
     network = timm.create_model(recipe.network.model, in_chans=1, num_classes=2).to(device)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.005)
 
-    def epoch(workers: int, threads: int) -> float:
+    def epoch(threads: int) -> float:
         torch.set_num_threads(threads)
-        return timed(lambda: tutorial_epoch(network, optimizer, data, workers, device), device)
+        return timed(lambda: tutorial_epoch(network, optimizer, loader, device), device)
 
-    data[0]  # librosa imports and compiles its parts when they are first used: here, not in every worker of every epoch
+    data[0]  # librosa imports and compiles its parts when they are first used: here, not in every worker
     cores = allowed_cores()
     counts = (0, 1, 2) if device == "cpu" else sorted({max(1, cores // 2), cores})
-    tried = [(workers, threads) for workers in counts for threads in sorted({1, cores} if device == "cpu" else {1})]
-    epoch(*tried[0])
-    seconds = {way: epoch(*way) for way in tried}
-    best = min(seconds, key=seconds.__getitem__)
-    pipe.send(f"tutorial's best of {len(tried)}: {best[0]} workers, {best[1]} threads")
+    best, fastest = (0, 1), math.inf
+    for workers in counts:
+        loader = tutorial_loader(data, workers)
+        for threads in sorted({1, cores} if device == "cpu" else {1}):
+            epoch(threads)
+            seconds = epoch(threads)
+            if seconds < fastest:
+                best, fastest = (workers, threads), seconds
+    pipe.send(f"tutorial's best: {best[0]} workers, {best[1]} threads ({len(paths) / fastest:.1f} clips/s)")
+    loader = tutorial_loader(data, best[0])
+    epoch(best[1])
     while pipe.recv():
-        pipe.send(epoch(*best))
+        pipe.send(epoch(best[1]))
 
 
 @contextmanager
@@ -109,7 +127,7 @@ def tutorial(subject: Subject) -> Iterator[Callable[[], None]]:
     paths = [clip.path for clip in subject.store.clips]
     process = context.Process(target=tutorial_process, args=(its, subject.learner.recipe, paths, subject.device.type))
     process.start()
-    print(ours.recv())
+    print(ours.recv(), flush=True)
 
     def epoch() -> None:
         ours.send(True)
