@@ -26,7 +26,7 @@ def fold_of_file(path: str, group: str) -> int:
     return int(Path(path).name.split("-")[0])
 
 
-LITE0 = "tf_efficientnet_lite0"
+LITE0, LITE2 = "tf_efficientnet_lite0", "tf_efficientnet_lite2"
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,20 @@ LITE0 = "tf_efficientnet_lite0"
             fold_of_emobox6,
             "1,440 clips, CPU",
         ),
-        ([f"emobox6-{LITE0}-seed0"], r"emobox6:(\d)", [1, 2, 3, 4, 5, 6], fold_of_emobox6, "1,440 clips"),
+        (
+            [f"emobox6-{LITE0}-seed{seed}" for seed in range(3)],
+            r"emobox6:(\d)",
+            [1, 2, 3, 4, 5, 6],
+            fold_of_emobox6,
+            "1,440 clips",
+        ),
+        (
+            [f"luna5-{LITE2}-seed{seed}" for seed in range(3)],
+            r"luna5:(\d), lite2",
+            [0, 1, 2, 3, 4],
+            fold_of_luna5,
+            "1,440 clips, lite2",
+        ),
         ([f"esc10-{LITE0}-seed0"], r"esc50:(\d)", [1, 2, 3, 4, 5], fold_of_file, "400 clips"),
     ],
 )
