@@ -23,6 +23,7 @@ from earsight.tasks.recipe import Recipe
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", action="append")
+    parser.add_argument("--recipe", default="default", help="whose images")
     parser.add_argument("--batch-size", type=int, action="append")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--device", default="cpu")
@@ -33,7 +34,7 @@ def main() -> None:
     for model in arguments.model or ["tf_efficientnet_lite0"]:
         for batch_size in arguments.batch_size or [8, 32]:
             network = {"model": model, "pretrained": False}
-            measure(Recipe.named("default", {"network": network, "batch_size": batch_size}), arguments)
+            measure(Recipe.named(arguments.recipe, {"network": network, "batch_size": batch_size}), arguments)
 
 
 def measure(recipe: Recipe, arguments: argparse.Namespace) -> None:
