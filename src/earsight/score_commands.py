@@ -108,7 +108,9 @@ def crossval(
     if result.scores is None:
         for fold, reason in result.failures.items():
             show(f"failed: {fold}: {plain(reason)}", to=sys.stderr)
-        show(f"earsight: {len(result.failures)} folds failed, the others are kept in {result.out}", to=sys.stderr)
+        count = len(result.failures)
+        again = f"the same command with --out {result.out} --resume trains what is not finished"
+        show(f"earsight: {count} training{'s' if count > 1 else ''} failed; {again}", to=sys.stderr)
         return 2
     show(*cross_lines(result.scores, result.sentence, result.caveat, result.group_name))
     show(f"report: {result.out / 'report.html'}")
