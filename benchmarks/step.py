@@ -11,6 +11,7 @@ import statistics
 import torch
 
 from earsight.network.classifier import Classifier
+from earsight.network.depthwise import Depthwise
 from earsight.network.optimizer import create_optimizer
 from earsight.tasks.bench import interleaved, ratios, spread
 from earsight.tasks.cores import allowed_cores
@@ -46,6 +47,10 @@ def measure(recipe: Recipe, arguments: argparse.Namespace) -> None:
     loop = learners["AdamW parameter by parameter"] = learner(recipe, Machine(arguments.device))
     plain = create_optimizer(loop.classifier.network, recipe.optimizer, fused=False)
     loop.optimizer = loop.fabric.setup_optimizers(plain)
+    slow = learners["depthwise gradients of torch"] = learner(recipe, Machine(arguments.device))
+    for module in slow.classifier.network.modules():
+        if isinstance(module, Depthwise):
+            module.__class__ = torch.nn.Conv2d
     learners["bf16"] = learner(recipe, Machine(arguments.device, precision="bf16-mixed"))
     if arguments.compile:
         learners["compiled"] = learner(recipe, Machine(arguments.device, compiled=True))

@@ -17,6 +17,7 @@ from torch import Tensor
 from earsight.mel.pipeline import NO_PIPELINE, Pipeline
 from earsight.mel.wave_augment import NO_BANKS, Banks
 from earsight.network.classifier import Classifier
+from earsight.network.depthwise import quicken
 from earsight.network.optimizer import create_optimizer
 from earsight.tasks.devices import summed
 from earsight.tasks.recipe import Recipe
@@ -52,6 +53,8 @@ class Learner:
         """banks: what ``augment`` mixes in. pipeline: what crops go through first. class_weights: of the loss,
         [classes]."""
         classifier.network.to(memory_format=torch.channels_last)
+        if fabric.device.type == "cpu" and not compiled:
+            quicken(classifier.network)
         if fabric.world_size > 1 and fabric.device.type == "cuda":  # torch has it for GPUs only
             classifier.network = convert_sync_batchnorm(classifier.network)  # type: ignore[no-untyped-call]
         # Fabric can't clip gradients that a fused optimizer unscales itself; MPS has no such kernel in older torch.
