@@ -47,6 +47,9 @@ def test_another_way_is_taken_below_the_kernels_height() -> None:
     assert names == {4: "_ConvolutionBackward", 5: "ConvolutionBackward0"}
     with torch.no_grad():
         assert conv(torch.zeros(1, 8, 4, 9)).grad_fn is None
+    with torch.autocast("cpu", torch.bfloat16):  # whose gradients have another type than what they belong to
+        mixed = conv(torch.zeros(1, 8, 4, 9))
+    assert (type(mixed.grad_fn).__name__, mixed.dtype) == ("ConvolutionBackward0", torch.bfloat16)
 
 
 def test_a_network_keeps_its_weights_and_its_answers() -> None:
