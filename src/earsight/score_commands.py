@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from earsight.plain import plain
+from earsight.plain import counted, plain
 from earsight.recipe_flags import Accelerator, Leaks, Precision, RecipeFlags, chosen_recipe
 from earsight.terminal import comparison_lines, cross_lines, json_line, metrics_lines, show
 
@@ -102,15 +102,14 @@ def crossval(
         machine=Machine(accelerator, 1, 1, precision, threads, compile_),
         progress=True,
     )
+    go_on = f"go on with the same command and --out {result.out} --resume"
     if result.interrupted:
-        show(f"stopped; go on with the same command and --out {result.out} --resume", to=sys.stderr)
+        show(f"stopped; {go_on}", to=sys.stderr)
         return 130
     if result.scores is None:
         for fold, reason in result.failures.items():
             show(f"failed: {fold}: {plain(reason)}", to=sys.stderr)
-        count = len(result.failures)
-        again = f"the same command with --out {result.out} --resume trains what is not finished"
-        show(f"earsight: {count} training{'s' if count > 1 else ''} failed; {again}", to=sys.stderr)
+        show(f"earsight: {counted(len(result.failures), 'training')} failed; {go_on}", to=sys.stderr)
         return 2
     show(*cross_lines(result.scores, result.sentence, result.caveat, result.group_name))
     show(f"report: {result.out / 'report.html'}")
