@@ -98,26 +98,25 @@ def tutorial_process(pipe: Connection, recipe: Recipe, paths: list[Path], device
     network = timm.create_model(recipe.network.model, in_chans=1, num_classes=2).to(device)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.005)
 
-    def epoch(threads: int) -> float:
+    def epoch(loader: torch.utils.data.DataLoader[tuple[torch.Tensor, int]], threads: int) -> float:
         torch.set_num_threads(threads)
         return timed(lambda: tutorial_epoch(network, optimizer, loader, device), device)
 
     data[0]  # librosa imports and compiles its parts when they are first used: here, not in every worker
     cores = allowed_cores()
-    counts = (0, 1, 2) if device == "cpu" else sorted({max(1, cores // 2), cores})
-    best, fastest = (0, 1), math.inf
-    for workers in counts:
+    fastest = math.inf
+    for workers in (0, 1, 2) if device == "cpu" else sorted({max(1, cores // 2), cores}):
         loader = tutorial_loader(data, workers)
         for threads in sorted({1, cores} if device == "cpu" else {1}):
-            epoch(threads)
-            seconds = epoch(threads)
+            epoch(loader, threads)
+            seconds = epoch(loader, threads)
             if seconds < fastest:
-                best, fastest = (workers, threads), seconds
-    pipe.send(f"tutorial's best: {best[0]} workers, {best[1]} threads ({len(paths) / fastest:.1f} clips/s)")
-    loader = tutorial_loader(data, best[0])
-    epoch(best[1])
+                fastest, best = seconds, (loader, threads)
+    del loader  # and its workers, where others were better
+    told = f"{best[0].num_workers} workers, {best[1]} threads"
+    pipe.send(f"tutorial's best: {told} ({len(paths) / fastest:.1f} clips/s)")
     while pipe.recv():
-        pipe.send(epoch(best[1]))
+        pipe.send(epoch(*best))
 
 
 @contextmanager
