@@ -363,22 +363,23 @@ def test_two_processes_train_the_network_that_one_trains(tones: Path, tmp_path: 
     (tmp_path / "noise.toml").write_text(NOISE)
     (tmp_path / "alike.toml").write_text(
         f"augment = {{pipeline = '{tmp_path / 'noise.toml'}'}}\n"
-        "epochs = 2\nbatch_size = 7\naudio = {crop_s = 0.5}\noptimizer = {name = 'sgd', lr = 0.05}\n"
+        "epochs = 2\nbatch_size = 7\nrefit = true\naudio = {crop_s = 0.5}\noptimizer = {name = 'sgd', lr = 0.05}\n"
         "network = {model = 'test_convnext', pretrained = false, drop_rate = 0.0, drop_path_rate = 0.0}\n"
     )
-    learned(tones, es.Recipe.named(tmp_path / "alike.toml"), tmp_path / "1")
+    train(tones, recipe=tmp_path / "alike.toml", out=tmp_path / "1", threads=1)
     command = [
         *(sys.executable, "-m", "earsight", "train", tones, "--out", tmp_path / "2", "--threads", "1"),
         *("--recipe", tmp_path / "alike.toml", "--accelerator", "cpu", "--devices", "2"),
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.count("accuracy") == 1  # one of them speaks
-    assert done.stderr.count("epoch   2/2") == 1
+    assert done.stderr.count("epoch   2/2") == done.stderr.count("now once more from the start") == 1
     one, two = weights(tmp_path / "1"), weights(tmp_path / "2")
     assert all(torch.allclose(one[key], two[key], atol=1e-6) for key in one)
-    histories = [(tmp_path / devices / "history.csv").read_text().splitlines()[1:] for devices in "12"]
-    for alone, together in zip(*histories, strict=True):  # every clip once: loss and accuracy of all of them
-        assert alone.split(",")[:7] == together.split(",")[:7]
+    for name in ("history.csv", "history-refit.csv"):
+        histories = [(tmp_path / devices / name).read_text().splitlines()[1:] for devices in "12"]
+        for alone, together in zip(*histories, strict=True):  # every clip once: loss and accuracy of all of them
+            assert alone.split(",")[:7] == together.split(",")[:7]
     assert json.loads((tmp_path / "2" / "metrics.json").read_text())["test"]["clips"] == 4
 
 

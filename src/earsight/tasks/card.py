@@ -183,6 +183,8 @@ def _settings(described: Mapping[str, Any]) -> Sequence[tuple[str, Any]]:
         trained["epochs kept, their mean"] = described["mean_of_epochs"]
     elif "epoch" in described:
         trained["epoch kept"] = described["epoch"]
+    if recipe.get("refit"):
+        trained["refit"] = "yes"
     return [*flat({**groups, **trained}).items()]
 
 

@@ -18,6 +18,7 @@ from earsight.scores.metrics import Metrics
 from earsight.scores.multilabel import MultiMetrics
 from earsight.tasks.begun import check_begun, parts_digest, write_about
 from earsight.tasks.cores import allowed_cores
+from earsight.tasks.decoded import REFIT_SENTENCE
 from earsight.tasks.devices import Machine
 from earsight.tasks.plan import STATE_NAME, Plan, check_recipe, check_run, new_run, plan_run, read_training_data
 from earsight.tasks.progress import Progress
@@ -238,4 +239,5 @@ def _sentence(work: list[_Fold], folds: str) -> str:
         who = f"each of {groups} {name}s scored once by a network that never heard them, its epoch chosen on others"
     else:
         who = "each clip scored once by a network that was not trained on it"
-    return f"{count} folds, {seeds} seed{'s' if seeds > 1 else ''}: {who}. Folds: {folds}."
+    refit = f" {REFIT_SENTENCE}" if first.recipe.refit else ""
+    return f"{count} folds, {seeds} seed{'s' if seeds > 1 else ''}: {who}. Folds: {folds}.{refit}"

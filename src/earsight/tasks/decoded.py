@@ -3,8 +3,9 @@
 import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import xxhash
 
@@ -19,6 +20,8 @@ from earsight.tasks.data import parts_csv
 from earsight.tasks.plan import CLIPS_NAME, Plan
 from earsight.tasks.progress import Progress
 
+REFIT_SENTENCE = "Refit: trained once more on training and validation clips together."
+
 
 @dataclass(frozen=True)
 class Decoded:
@@ -29,6 +32,17 @@ class Decoded:
     split: Split
     parts: dict[str, Sequence[int]]
     failures: tuple[Failure, ...]
+
+    @property
+    def validation(self) -> Sequence[int]:
+        """The clips that choose the epoch; none where nothing is held out from training."""
+        return () if self.split.training_score else self.parts["valid"]
+
+    def refitted(self) -> Self:
+        """With the validation clips among those that are trained on."""
+        train = sorted((*self.parts["train"], *self.validation))
+        split = replace(self.split, sentence=f"{self.split.sentence} {REFIT_SENTENCE}")
+        return replace(self, split=split, parts={**self.parts, "train": train, "valid": ()})
 
 
 def decode_parts(plan: Plan, cores: int, shown: Progress) -> Decoded:

@@ -1,6 +1,7 @@
 """A trained run → its scores, figures and report."""
 
 import json
+import math
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from earsight.dataset.split import Split
 from earsight.files import write_whole
 from earsight.network.checkpoint import keep_fitted
 from earsight.network.classifier import Classifier
+from earsight.plain import counted
 from earsight.scores.calibration import Reliability, fit_temperature, reliability, risk_coverage, with_temperature
 from earsight.scores.crossval import group_scores, resampled_scores
 from earsight.scores.figures import (
@@ -31,17 +33,24 @@ from earsight.tasks.explain import explain_waveform
 from earsight.tasks.finish_multilabel import draw_label_bars, draw_label_calibration
 from earsight.tasks.loop import Progressed
 from earsight.tasks.plan import Plan
+from earsight.tasks.refit import FOLDER_NAME, chosen_network, keep_refit
 from earsight.tasks.scoring import score
 from earsight.tasks.unknown import familiarity, fit_centres, fit_unknown, told
 
 
 def finish(
-    plan: Plan, decoded: Decoded, done: Progressed, facts: dict[str, Any], device: torch.device
+    plan: Plan,
+    decoded: Decoded,
+    done: Progressed,
+    again: Progressed | None,
+    facts: dict[str, Any],
+    device: torch.device,
 ) -> tuple[AnyMetrics, AnyMetrics | None]:
     """Fit the temperature (and the thresholds of several labels) on the validation clips; score the kept network, each
-    test clip once; write metrics.json, predictions.csv, figures and report.html."""
+    test clip once; write metrics.json, predictions.csv, figures and report.html. again: of the second training, whose
+    network takes what was fitted over from the first one; None without."""
     run, store, parts, split = plan.run, decoded.store, decoded.parts, decoded.split
-    classifier = Classifier.load(run, str(device))
+    classifier = Classifier.load(chosen_network(run) if again else run, str(device))
     classifier.temperature = 1.0  # where a run was stopped here before, model.json has one already
     valid, unknown = None, {}
     if not split.training_score:
@@ -54,7 +63,10 @@ def finish(
         fit_centres(classifier, store, parts["train"])
         near = familiarity(classifier, store, parts["valid"])
         classifier.unknown = fit_unknown(near, answers, plan.recipe.unknown)
-        keep_fitted(classifier, run)
+        if again:
+            classifier = _second_network(run, classifier, decoded)
+        else:
+            keep_fitted(classifier, run)
         valid = measure(answers)
         unknown = {**classifier.unknown.to_dict(), "valid": told(classifier.unknown, near, answers)}
     predictions = score(classifier, store, parts["test"])
@@ -88,13 +100,14 @@ def finish(
         "best_epoch": done.best_epoch,
         **({"mean_of_epochs": done.mean_of_epochs} if done.mean_of_epochs else {}),
         "epochs": len(done.history),
+        **({"refit": {"epochs": len(again.history), "clips": len(decoded.refitted().parts["train"])}} if again else {}),
         "split": facts["split"],
         "synthetic": plan.dataset.synthetic,
         "fingerprint": facts["data"]["fingerprint"],
         "clips": {name: len(indices) for name, indices in parts.items()},
     }
     write_whole(run / "metrics.json", json.dumps(numbers, indent=1, ensure_ascii=False) + "\n")
-    figures = [*_draw(run / "figures", done, test, split)]
+    figures = [*_draw(run / "figures", done, again, test, split)]
     if valid:
         figures[1:1] = draw_calibration(run / "figures", predictions, before, after)
     facts = {
@@ -103,8 +116,21 @@ def finish(
         **{"intervals": intervals, "groups": groups},
     }
     explained = _explain(classifier, decoded, predictions, run / "figures" / "mistakes.png")
-    _write_report(run / "report.html", plan, decoded, done, predictions, test, valid, tuple(figures), explained, facts)
+    trained = (done, again)
+    _write_report(
+        run / "report.html", plan, decoded, trained, predictions, test, valid, tuple(figures), explained, facts
+    )
     return test, valid
+
+
+def _second_network(run: Path, chosen: Classifier, decoded: Decoded) -> Classifier:
+    """With what was fitted on the validation clips before it had heard them; the run's from now on."""
+    again = Classifier.load(run / FOLDER_NAME, str(next(chosen.parameters()).device))
+    again.temperature, again.thresholds, again.unknown = chosen.temperature, chosen.thresholds, chosen.unknown
+    fit_centres(again, decoded.store, decoded.refitted().parts["train"])
+    keep_fitted(again, run / FOLDER_NAME)
+    keep_refit(run)
+    return again
 
 
 def _explain(classifier: Classifier, decoded: Decoded, predictions: AnyPredictions, path: Path) -> FigureEntry | None:
@@ -144,7 +170,9 @@ def draw_calibration(
     )
 
 
-def _draw(folder: Path, done: Progressed, test: AnyMetrics, split: Split) -> tuple[FigureEntry, ...]:
+def _draw(
+    folder: Path, done: Progressed, again: Progressed | None, test: AnyMetrics, split: Split
+) -> tuple[FigureEntry, ...]:
     folder.mkdir(exist_ok=True)
     epochs = [row.epoch for row in done.history]
     held_out = not split.training_score
@@ -156,6 +184,10 @@ def _draw(folder: Path, done: Progressed, test: AnyMetrics, split: Split) -> tup
         accuracies["validation"] = [row.valid_accuracy for row in done.history]
         if test.several:
             accuracies["mAP of validation"] = [row.valid_map for row in done.history]
+    if again:
+        after = [math.nan] * (len(epochs) - len(again.history))
+        losses["second training"] = [row.train_loss for row in again.history] + after
+        accuracies["second training"] = [row.train_accuracy for row in again.history] + after
     loss = draw_curve(
         folder / "loss.png",
         epochs,
@@ -209,6 +241,14 @@ def _why_kept(done: Progressed, test: AnyMetrics, held_out: bool) -> str:
     )
 
 
+def _refit(decoded: Decoded, again: Progressed) -> str:
+    clips, epochs = len(decoded.refitted().parts["train"]), counted(len(again.history), "epoch")
+    return (
+        f"trained once more from the start: {epochs} on {clips} clips, training and validation together; the "
+        "temperature and the limits of unknown are the first network's"
+    )
+
+
 def _unknown(numbers: dict[str, Any]) -> str:
     if not numbers:
         return "only silence: nothing was held out to fit more on"
@@ -221,7 +261,7 @@ def _write_report(
     path: Path,
     plan: Plan,
     decoded: Decoded,
-    done: Progressed,
+    trained: tuple[Progressed, Progressed | None],
     predictions: AnyPredictions,
     test: AnyMetrics,
     valid: AnyMetrics | None,
@@ -230,18 +270,20 @@ def _write_report(
     facts: dict[str, Any],
 ) -> None:
     store, parts, split = decoded.store, decoded.parts, decoded.split
+    done, again = trained
 
     def sound_of(row: int) -> bytes:
         heard = middle_crop(store.waveform(parts["test"][row]), store.settings)
         return wav_bytes(heard[0], store.settings.rate_hz)
 
     groups = {clip.group for clip in store.clips} - {""}
-    total_s = sum(row.seconds for row in done.history)
+    total_s = sum(row.seconds for one in trained if one for row in one.history)
     listed = (
         ("Clips", f"{len(store.clips)} from {plan.dataset.files} files, {store.duration_s / 60:.1f} min"),
         ("Train / valid / test", " / ".join(str(len(parts[part])) for part in ("train", "valid", "test"))),
         ("Groups", f"{len(groups)} {plan.dataset.group_name}s" if groups else "none known"),
         ("Epochs", f"{len(done.history)}, kept: {done.kept}"),
+        *([("Refit", _refit(decoded, again))] if again else []),
         (
             "Calibration error",
             f"{facts['calibration']['ece']:.3f} (before the temperature of {facts['calibration']['temperature']:.2f}: "
@@ -259,13 +301,13 @@ def _write_report(
         Report(
             title=plan.run.name,
             subtitle=f"{plan.recipe.network.model} on {plan.dataset.place.resolve().name}",
-            split_sentence=split.sentence,
+            split_sentence=facts["split"]["sentence"],
             caveat=split.caveat,
             training_score=split.training_score,
             synthetic=plan.dataset.synthetic,
             created=facts["created"],
             metrics=test,
-            extra_metrics={"validation": valid} if valid else {},
+            extra_metrics={"validation, before the refit" if again else "validation": valid} if valid else {},
             facts=listed,
             figures=figures,
             mistakes=worst_mistakes(predictions, sound_of),

@@ -184,11 +184,13 @@ def fit(
     facts: dict[str, Any],
     progress: Progress,
     *,
+    epochs: int | None = None,
     each_epoch: Callable[[Epoch], None] | None = None,
 ) -> Progressed:
     """Train, keeping the network of the chosen epoch (``kept_epoch``) in the run folder. state: of ``read_state``.
-    each_epoch: is told of each when it is over; what it raises ends the training. Raises TrainingError where the loss
-    is no number. Ctrl-C ends it early with a usable run, where an epoch was finished."""
+    epochs: end after so many of the recipe's. each_epoch: is told of each when it is over; what it raises ends the
+    training. Raises TrainingError where the loss is no number. Ctrl-C ends it early with a usable run, where an epoch
+    was finished."""
     recipe, run, store, parts, fabric = plan.recipe, plan.run, decoded.store, decoded.parts, learner.fabric
     done = _restore(state, learner, run) if state else Progressed()
     batches = steps_an_epoch(len(parts["train"]), recipe.batch_size)
@@ -198,7 +200,7 @@ def fit(
 
     try:
         with between_steps() as asked_to_stop:
-            for epoch in range(len(done.history) + 1, recipe.epochs + 1):
+            for epoch in range(len(done.history) + 1, (epochs or recipe.epochs) + 1):
                 began, sums, heard = time.perf_counter(), np.zeros(3), 0  # sums: clips, rightly answered, loss
                 rates = map(rate_at, range((epoch - 1) * steps, epoch * steps))
                 for number, step in enumerate(train_epoch(learner, store, parts["train"], rates, epoch), 1):
@@ -218,7 +220,7 @@ def fit(
                 with learner.scored() as scored:
                     if fabric.world_size > 1:
                         share_buffers(scored.network)
-                    valid = None if decoded.split.training_score else _validate(fabric, scored, decoded, plan, done)
+                    valid = _validate(fabric, scored, decoded, plan, done) if decoded.validation else None
                     chosen_by, error = of_choice(valid) if valid else (math.nan, math.nan)
                     done.history.append(
                         Epoch(
@@ -249,7 +251,7 @@ def fit(
                     if asked_to_stop():  # what it raises must not hide that
                         raise KeyboardInterrupt
                     each_epoch(done.history[-1])
-        if recipe.average_best > 1 and not decoded.split.training_score:
+        if recipe.average_best > 1 and decoded.validation:
             _average(learner, decoded, plan, done, facts, progress)
     except KeyboardInterrupt:
         done.interrupted = True
@@ -288,7 +290,7 @@ def share_buffers(network: torch.nn.Module) -> None:
 
 
 def _validate(fabric: Fabric, classifier: Classifier, decoded: Decoded, plan: Plan, done: Progressed) -> AnyMetrics:
-    predictions = score(classifier, decoded.store, decoded.parts["valid"], fabric=fabric)
+    predictions = score(classifier, decoded.store, decoded.validation, fabric=fabric)
     if not np.isfinite(predictions.probabilities).all():
         raise TrainingError(
             f"the network's answers are no longer numbers after epoch {len(done.history) + 1}; {_kept(plan, done)}. "

@@ -137,6 +137,10 @@ def plan_run(
         dataset.clips, drawn, lambda way: find_leaks(dataset.clips, way, dataset.group_name), leaks
     )
     plan = Plan(run, dataset, clean, recipe, recipe_name, leaks, tuple(left_out), strict, resume, store)
+    if recipe.refit and clean.training_score:
+        raise SettingsError(
+            f"refit trains once more with the validation clips, and split {clean.kind} holds none out; pass --no-refit"
+        )
     if plan.multilabel:
         check_labels(dataset.labels)
         for part in PARTS:

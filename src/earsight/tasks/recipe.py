@@ -32,6 +32,8 @@ class Recipe(Settings):
     """all: every clip once an epoch; balanced: as many clips, every class as often as any other."""
     average_best: int = Field(1, ge=1, le=100)
     """Keep the mean of the weights of so many of the best epochs, where it is no worse than the best one."""
+    refit: bool = False
+    """Train once more, on training and validation clips together, for the epochs that these chose."""
     task: Task = "auto"
     """One label a clip (single), or any number of them (multilabel); auto: what the data has."""
     audio: AudioSettings = AudioSettings()
@@ -45,6 +47,11 @@ class Recipe(Settings):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         """What two groups of settings say of each other."""
+        if self.refit and self.average_best > 1:
+            raise ValueError(
+                f"refit trains on the validation clips that average_best {self.average_best} chooses epochs by; set "
+                "average_best to 1, or refit to false"
+            )
         nyquist_hz, top_hz = self.audio.rate_hz / 2, self.mel.f_max_hz
         if top_hz is not None and top_hz > nyquist_hz:
             raise ValueError(

@@ -20,6 +20,7 @@ _UNSEARCHED = {
     "seed": "it would choose by luck, and other clips with it; pass --seed",
     "task": "the scores of two tasks can't be compared; pass --task",
     "average_best": "a trial is scored by the epoch that is kept, before weights are averaged; pass --average-best",
+    "refit": "a trial is scored by the clips that are refitted on; pass --refit to the training of the best recipe",
 }
 
 

@@ -1,10 +1,12 @@
 """train: recordings → a run folder with a model, its honest score and a report."""
 
+import copy
 import platform
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +17,7 @@ from earsight.dataset.store import Store
 from earsight.errors import SettingsError, TrainingError, first_line
 from earsight.files import held_folder
 from earsight.mel.pipeline import Pipeline
+from earsight.plain import counted
 from earsight.tasks.cores import free_cores, read_load
 from earsight.tasks.decoded import Decoded, decode_parts, fingerprint, write_clips
 from earsight.tasks.devices import Machine, first_process
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
 
     from earsight.mel.wave_augment import Banks
     from earsight.scores.kinds import AnyMetrics
-    from earsight.tasks.loop import Epoch
+    from earsight.tasks.loop import Epoch, Progressed
 
 _PACKAGES = ("torch", "timm", "lightning-fabric", "numpy", "soundfile", "soxr")
 
@@ -114,6 +117,7 @@ def run_plan(
     from earsight.network.fitting import fit_images
     from earsight.tasks.learner import Learner
     from earsight.tasks.loop import fit, read_state
+    from earsight.tasks.refit import begin_refit, forget_refit
 
     free = machine.threads or free_cores(before)
     torch.set_num_threads(max(1, free if machine.threads else free // machine.devices))
@@ -129,6 +133,7 @@ def run_plan(
         pipeline = Pipeline.read(recipe.augment.pipeline)
         state = read_state(plan, asdict(machine), pipeline)
         changed = fit_images(classifier, min(fewest, 2))
+        untrained = copy.deepcopy(classifier) if recipe.refit and tested else None
         shown.say(_opening(plan, tested))
         for warning in filter(None, (changed, machine.caution())):
             shown.say(f"warning: {warning}")
@@ -137,9 +142,9 @@ def run_plan(
                 f"warning: {empty} of {recipe.mel.n_mels} mel bins are empty; raise mel.n_fft or lower mel.n_mels"
             )
         decoded = decode_parts(plan, free, shown)
-        store, parts = decoded.store, decoded.parts
-        facts = {**model_facts(plan, decoded), "machine": asdict(machine)}
-        facts |= {"pipeline": pipeline.told} if pipeline.told else {}
+        store, parts, labels = decoded.store, decoded.parts, classifier.labels
+        beside = {"machine": asdict(machine), **({"pipeline": pipeline.told} if pipeline.told else {})}
+        facts = {**model_facts(plan, decoded), **beside}
         # The other processes begin here, with the same command: what this one has decoded they find in the store.
         fabric = machine.fabric()
         fabric.launch()
@@ -152,40 +157,43 @@ def run_plan(
                 write_clips(plan.run, decoded)
                 if tested:
                     _draw_first_batch(plan.run / "figures" / "images.png", classifier, store, parts["train"])
-        shown.start_training(recipe.epochs, -(-len(parts["train"]) // recipe.batch_size), 0)
         keep_freed_memory()  # now: the threads that decode are faster without it
-        learner = Learner.of(
-            fabric,
-            classifier,
-            recipe,
-            compiled=machine.compiled,
-            banks=_banks(recipe, shown),
-            pipeline=pipeline,
-            class_weights=_class_weights(decoded, classifier.labels) if recipe.loss.class_weights != "none" else None,
+        learner_of = partial(
+            Learner.of, fabric, recipe=recipe, compiled=machine.compiled, banks=_banks(recipe, shown), pipeline=pipeline
         )
+        again: Progressed | None = None
         try:
+            shown.start_training(recipe.epochs, steps_an_epoch(len(parts["train"]), recipe.batch_size), 0)
+            learner = learner_of(classifier, class_weights=_class_weights(decoded, labels, recipe))
             done = fit(learner, decoded, plan, state, facts, shown, each_epoch=each_epoch)
+            if untrained is not None and not done.interrupted:
+                del learner, classifier  # two networks and their optimizers need not fit in a GPU's memory
+                second, whole = begin_refit(plan, first_process=fabric.is_global_zero), decoded.refitted()
+                shown.say(_opening_again(done, whole))
+                shown.start_training(done.best_epoch, steps_an_epoch(len(whole.parts["train"]), recipe.batch_size), 0)
+                state = read_state(second, asdict(machine), pipeline)
+                facts = {**model_facts(plan, whole), **beside}
+                learner = learner_of(untrained, class_weights=_class_weights(whole, labels, recipe))
+                again = fit(learner, whole, second, state, facts, shown, epochs=done.best_epoch)
         except torch.cuda.OutOfMemoryError as error:
             raise TrainingError(
                 f"a batch of {recipe.batch_size} does not fit in the GPU's memory ({first_line(error)[:160]}); halve "
                 "--batch-size and double --accumulate, or take a smaller --model"
             ) from error
-        if done.interrupted and tested:
-            shown.say(
-                f"stopped after epoch {len(done.history)}; the run is usable: earsight evaluate {plan.run}; "
-                "go on with the same command and --resume"
-                if done.history
-                else "stopped before the first epoch was over: nothing is kept, the same command begins again"
-            )
-        if done.interrupted or not tested or not fabric.is_global_zero:
-            return TrainResult(plan.run, None, None, done.best_epoch, decoded.split, done.interrupted)
+        interrupted = done.interrupted or (again is not None and again.interrupted)
+        if interrupted and tested:
+            shown.say(_stopped(plan, done, again))
+        if interrupted or not tested or not fabric.is_global_zero:
+            return TrainResult(plan.run, None, None, done.best_epoch, decoded.split, interrupted)
         from earsight.tasks.averaging import forget_epochs
         from earsight.tasks.finish import finish
 
-        test, valid = finish(plan, decoded, done, facts, fabric.device)
+        test, valid = finish(plan, decoded, done, again, facts, fabric.device)
         (plan.run / STATE_NAME).unlink(missing_ok=True)
         forget_epochs(plan.run)
-        return TrainResult(plan.run, test, valid, done.best_epoch, decoded.split, False)
+        forget_refit(plan.run)
+        split = decoded.refitted().split if again else decoded.split
+        return TrainResult(plan.run, test, valid, done.best_epoch, split, False)
 
 
 def _banks(recipe: Recipe, shown: Progress) -> "Banks":
@@ -204,14 +212,17 @@ def _banks(recipe: Recipe, shown: Progress) -> "Banks":
     return Banks(*banks)
 
 
-def _class_weights(decoded: Decoded, labels: Sequence[str]) -> "npt.NDArray[np.float32]":
+def _class_weights(decoded: Decoded, labels: Sequence[str], recipe: Recipe) -> "npt.NDArray[np.float32] | None":
     """[classes]: all classes count the same in the loss, and a clip counts 1 on average. A class without a training
-    clip counts nothing."""
+    clip counts nothing. None where the recipe has none."""
+    if recipe.loss.class_weights == "none":
+        return None
     import numpy as np
 
     from earsight.dataset.loader import label_rows
 
-    counts = label_rows([decoded.store.clips[i] for i in decoded.parts["train"]], labels).sum(axis=0, dtype=np.float32)
+    clips = [decoded.store.clips[i] for i in decoded.parts["train"]]
+    counts = label_rows(clips, labels).sum(axis=0, dtype=np.float32)
     return np.divide(counts.sum() / (counts > 0).sum(), counts, out=np.zeros_like(counts), where=counts > 0)
 
 
@@ -225,6 +236,24 @@ def check_batches(plan: Plan, machine: Machine) -> int:
             f"{2 * machine.processes} or more, or lower --devices"
         )
     return smallest // machine.processes
+
+
+def _opening_again(done: "Progressed", whole: Decoded) -> str:
+    return (
+        f"epoch {done.best_epoch} is kept; now once more from the start, {counted(done.best_epoch, 'epoch')} on "
+        f"{len(whole.parts['train'])} clips: training and validation together"
+    )
+
+
+def _stopped(plan: Plan, done: "Progressed", again: "Progressed | None") -> str:
+    if not done.history:
+        return "stopped before the first epoch was over: nothing is kept, the same command begins again"
+    epochs = f"epoch {len(again.history)} of the second training" if again else f"epoch {len(done.history)}"
+    first = ", with the network of the first" if again else ""
+    return (
+        f"stopped after {epochs}; the run is usable{first}: earsight evaluate {plan.run}; "
+        "go on with the same command and --resume"
+    )
 
 
 def _opening(plan: Plan, tested: bool) -> str:
