@@ -46,9 +46,8 @@ def export(
         cost = f"what {quantize} costs is not known: the run's validation clips are gone"
         if done.accuracy:
             whole, smaller = done.accuracy
-            cost = (
-                f"accuracy on {done.validated} validation clips: {whole:.3f} in 32 bits, {smaller:.3f} with {quantize}"
-            )
+            kind = "clips that it was trained on, too" if done.heard else "validation clips"
+            cost = f"accuracy on {done.validated} {kind}: {whole:.3f} in 32 bits, {smaller:.3f} with {quantize}"
         show(cost + noise)
     return 0
 

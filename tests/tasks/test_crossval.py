@@ -148,6 +148,12 @@ def test_it_goes_on_with_the_same_speakers_only(tones: Path, tmp_path: Path, mon
         cross(tones, tmp_path / "out", resume=True, group_pattern=r"(\d\d)\.wav$")
     with pytest.raises(SettingsError, match="leaks was refuse, is allow"):
         cross(tones, tmp_path / "out", resume=True, leaks="allow")
+    about = json.loads((tmp_path / "out" / "crossval.json").read_text())
+    del about["recipe"]["refit"]  # as a version wrote it that had no such setting
+    (tmp_path / "out" / "crossval.json").write_text(json.dumps(about))
+    assert cross(tones, tmp_path / "out", resume=True).interrupted
+    with pytest.raises(SettingsError, match="refit was False, is True"):
+        cross(tones, tmp_path / "out", resume=True, recipe={"refit": True})
 
 
 def test_it_goes_on_with_the_same_parts_and_precision_only(

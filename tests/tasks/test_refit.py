@@ -2,6 +2,8 @@
 
 import csv
 import json
+import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +13,14 @@ import torch
 from safetensors.torch import load_file
 
 import earsight as es
-from earsight.errors import EarsightError, TrainingError
+from earsight.errors import EarsightError, SettingsError, TrainingError
 from earsight.scores.predictions import read_csv
 from earsight.tasks import finish, loop
+from earsight.tasks.devices import Machine
 from earsight.tasks.evaluate import evaluate
-from earsight.tasks.train import train
+from earsight.tasks.export import export
+from earsight.tasks.plan import plan_training
+from earsight.tasks.train import check_batches, train
 from tests.conftest import called, write_tones
 
 QUICK = {
@@ -99,7 +104,9 @@ def test_the_run_is_the_second_networks_and_says_so(root: Path) -> None:
     }
     told = json.loads((run / "model.json").read_text())
     assert told["data"]["trained_groups"] == ["0", "1", "2", "3"]
-    assert told["split"]["sentence"].endswith("Refit: trained once more on training and validation clips together.")
+    assert told["split"]["sentence"].endswith(
+        "Refit: when the epoch was chosen, trained once more on training and validation clips together."
+    )
     assert told["temperature"] == numbers(run)["calibration"]["temperature"]
     assert evaluate(run).sentence == told["split"]["sentence"] == numbers(run)["split"]["sentence"]
     scored = read_csv(run / "predictions.csv")
@@ -107,7 +114,7 @@ def test_the_run_is_the_second_networks_and_says_so(root: Path) -> None:
     assert np.allclose(evaluate(run).predictions.probabilities, scored.probabilities, atol=1e-5)
     report = (run / "report.html").read_text()
     assert "6 epochs on 16 clips, training and validation together" in report
-    assert "before the refit" in report
+    assert "(before the refit)" in report
     first, second = (list(csv.DictReader((run / name).open())) for name in ("history.csv", "history-refit.csv"))
     assert [len(first), len(second)] == [6, 6]
     assert all(row["valid_uar"] for row in first)
@@ -149,11 +156,64 @@ def test_it_goes_on_after_a_stop_in_the_second_training(
     monkeypatch.undo()
     with pytest.raises(TrainingError, match="refit was True, is False"):
         train(root / "data.csv", recipe=recipe(), **cut, resume=True)
+    aside = tmp_path / "aside"
+    (tmp_path / "cut" / "refit").rename(aside)  # the first network is nowhere then
+    with pytest.raises(TrainingError, match=r"has its second network already, and the first one, .*chosen, is gone"):
+        train(root / "data.csv", recipe=settings, **cut, resume=True)
+    aside.rename(tmp_path / "cut" / "refit")
     done = train(root / "data.csv", recipe=settings, **cut, resume=True)
     assert not done.interrupted
     assert same(tmp_path / "cut", root / "twice")
     for key in ("calibration", "unknown", "valid", "test", "refit", "split"):
         assert numbers(tmp_path / "cut")[key] == numbers(root / "twice")[key]
+
+
+def test_a_second_training_that_is_damaged_begins_again_and_the_first_stays(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, run = loop.train_epoch, tmp_path / "run"
+    settings: Any = {"recipe": recipe(refit=True), "split": "column:part", "out": run, "threads": 1}
+
+    def lost(*args: Any) -> object:
+        if len(args[2]) == 16 and args[-1] == 2:
+            return iter([loop.Step(np.array([0]), 1, 0, math.nan)])
+        return real(*args)
+
+    monkeypatch.setattr(loop, "train_epoch", lost)
+    with pytest.raises(TrainingError, match=rf"in epoch 2, step 1; that is the second training, {run} has the network"):
+        train(root / "data.csv", **settings)
+    monkeypatch.undo()
+    state = run / "refit" / "resume.pt"
+    state.write_bytes(b"half")
+    with pytest.raises(TrainingError, match=rf"{state} is damaged; remove the folder {run}/refit: the second training"):
+        train(root / "data.csv", **settings, resume=True)
+    shutil.rmtree(run / "refit")
+    older = torch.load(run / "resume.pt", weights_only=True)
+    del older["recipe"]["refit"]  # as a version kept it that had no such setting
+    torch.save(older, run / "resume.pt")
+    with pytest.raises(TrainingError, match="refit was False, is True"):
+        train(root / "data.csv", **settings, resume=True)
+    older["recipe"]["refit"] = True
+    torch.save(older, run / "resume.pt")
+    train(root / "data.csv", **settings, resume=True)
+    assert same(run, root / "twice")
+
+
+def test_batches_of_both_trainings_are_looked_at_before_the_first(root: Path, tmp_path: Path) -> None:
+    """12 clips are four batches of 3, 16 are six of 2 and 3."""
+    for refit, fewest in ((False, 3), (True, 2)):
+        plan = plan_training(root / "data.csv", recipe(refit=refit, batch_size=3), split_kind="column:part")
+        assert check_batches(plan, Machine()) == fewest
+    with pytest.raises(SettingsError, match="3 processes share a batch of 2 clips"):
+        check_batches(plan, Machine(devices=3))
+
+
+def test_a_smaller_file_is_not_measured_on_strangers_where_there_are_none(root: Path, tmp_path: Path) -> None:
+    for name, heard in (("once", False), ("twice", True)):
+        done = export(root / name, tmp_path / f"{name}.onnx", quantize="fp16")
+        assert (done.validated, done.heard) == (4, heard)
+    told = called("export", root / "twice", "--out", tmp_path / "told.onnx", "--quantize", "fp16").stdout
+    assert "accuracy on 4 clips that it was trained on, too: " in told
 
 
 def test_what_it_can_not_be_joined_with_is_refused(root: Path, tmp_path: Path) -> None:

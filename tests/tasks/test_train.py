@@ -373,7 +373,7 @@ def test_two_processes_train_the_network_that_one_trains(tones: Path, tmp_path: 
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.count("accuracy") == 1  # one of them speaks
-    assert done.stderr.count("epoch   2/2") == done.stderr.count("now once more from the start") == 1
+    assert done.stderr.count("epoch   2/2") == done.stderr.count("; once more from the start") == 1
     one, two = weights(tmp_path / "1"), weights(tmp_path / "2")
     assert all(torch.allclose(one[key], two[key], atol=1e-6) for key in one)
     for name in ("history.csv", "history-refit.csv"):

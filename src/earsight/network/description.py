@@ -11,6 +11,8 @@ WEIGHTS_NAME = "model.safetensors"
 SETTINGS_NAME = "model.json"
 CENTRES_KEY = "earsight.centres"
 """Beside the network's own tensors in model.safetensors: see ``Classifier.centres``."""
+REFIT_KEY = "refit"
+"""In model.json: the network was trained on the validation clips, too."""
 
 
 def read_description(folder: Path) -> dict[str, Any]:

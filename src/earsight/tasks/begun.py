@@ -11,6 +11,7 @@ from earsight.dataset.split import Split
 from earsight.errors import SettingsError
 from earsight.files import write_whole
 from earsight.settings import differences, flat
+from earsight.tasks.recipe import with_later_settings
 
 
 def check_begun(file: Path, about: Mapping[str, Any], what: str, *, resume: bool) -> bool:
@@ -26,8 +27,9 @@ def check_begun(file: Path, about: Mapping[str, Any], what: str, *, resume: bool
     if not resume:
         raise SettingsError(f"{place} is not empty; pass --resume to go on with it, or another --out")
     try:
-        then = flat(json.loads(file.read_text(encoding="utf-8")))
-    except (ValueError, AttributeError) as error:
+        told = json.loads(file.read_text(encoding="utf-8"))
+        then = flat({**told, "recipe": with_later_settings(told["recipe"])})
+    except (ValueError, AttributeError, KeyError, TypeError) as error:
         raise SettingsError(f"{file} is damaged; begin again with another --out") from error
     changed = differences(about, then)
     changed += [f"{name} was {value}, is not there" for name, value in then.items() if name not in flat(about)]

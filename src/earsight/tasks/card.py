@@ -8,6 +8,7 @@ from typing import Any
 from earsight import extras
 from earsight.dataset.sources import known_sources
 from earsight.dataset.sources.source import Source
+from earsight.network.description import REFIT_KEY
 from earsight.plain import plain
 from earsight.scores.metrics import Metrics
 from earsight.scores.multilabel import MultiMetrics
@@ -148,7 +149,8 @@ class Card:
 
     def _validation(self) -> str:
         valid = self.numbers.get("valid", {})
-        return ", ".join(f"{name} {valid[key]:.3f}" for key, name in self.names.items() if key in valid)
+        before = " (before the refit)" if REFIT_KEY in self.described and valid else ""
+        return ", ".join(f"{name} {valid[key]:.3f}" for key, name in self.names.items() if key in valid) + before
 
 
 def cell(text: object) -> str:
@@ -183,8 +185,8 @@ def _settings(described: Mapping[str, Any]) -> Sequence[tuple[str, Any]]:
         trained["epochs kept, their mean"] = described["mean_of_epochs"]
     elif "epoch" in described:
         trained["epoch kept"] = described["epoch"]
-    if recipe.get("refit"):
-        trained["refit"] = "yes"
+    if REFIT_KEY in described:
+        trained["refit, clips"] = described[REFIT_KEY]["clips"]
     return [*flat({**groups, **trained}).items()]
 
 

@@ -20,7 +20,7 @@ from earsight.tasks.data import parts_csv
 from earsight.tasks.plan import CLIPS_NAME, Plan
 from earsight.tasks.progress import Progress
 
-REFIT_SENTENCE = "Refit: trained once more on training and validation clips together."
+REFIT_SENTENCE = "Refit: when the epoch was chosen, trained once more on training and validation clips together."
 
 
 @dataclass(frozen=True)

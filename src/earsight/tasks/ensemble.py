@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from earsight import extras
 from earsight.errors import DataError, SettingsError
 from earsight.files import write_whole
-from earsight.network.description import read_description
+from earsight.network.description import REFIT_KEY, read_description
 from earsight.tasks.crossval import ABOUT_NAME
 from earsight.tasks.data import parts_csv
 from earsight.tasks.evaluate import Recorded, evaluate, read_clips
@@ -68,6 +68,7 @@ def ensemble(
     split = {**splits[0], "sentence": sentence, "kind": " ".join(sorted(kinds)), "caveat": caveat}
     kept = ("earsight", "recipe_name", "recipe", "data", "versions")
     facts: dict[str, Any] = {key: value for key, value in described.items() if key in kept}
+    facts |= next(({REFIT_KEY: one[REFIT_KEY]} for one in of_members if REFIT_KEY in one), {})
     of_data = [one.get("data", {}) for one in of_members]
     heard = {
         kind: sorted({group for data in of_data for group in data.get(kind, ())})
@@ -103,8 +104,8 @@ def _members(runs: Sequence[str | Path]) -> list[Path]:
 
 
 def _common(recorded: Sequence[Sequence[Recorded]]) -> tuple[Recorded, ...]:
-    """Every clip of every run, once: test where it is that in all runs, otherwise what it was in the first that heard
-    it. Raises DataError where a run scored what it was trained on."""
+    """Every clip of every run, once: test where it is that in all runs; train where it is that in one. Raises DataError
+    where a run scored what it was trained on."""
     rows_of: dict[Any, list[Recorded]] = defaultdict(list)
     for row in (row for rows in recorded for row in rows):
         if row.part == "all":
@@ -114,5 +115,5 @@ def _common(recorded: Sequence[Sequence[Recorded]]) -> tuple[Recorded, ...]:
     for rows in rows_of.values():
         heard = [row for row in rows if row.part != "test"]
         if heard or len(rows) == len(recorded):  # otherwise some runs left it out: nothing is known of it
-            found.append((heard or rows)[0])
+            found.append(min(heard or rows, key=lambda row: row.part != "train"))
     return tuple(found)

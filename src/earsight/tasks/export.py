@@ -16,7 +16,7 @@ from earsight.audio.decode import Samples, decode
 from earsight.audio.load import resample
 from earsight.errors import DecodeError, ModelError, SettingsError, first_line
 from earsight.files import check_place, write_whole
-from earsight.network.description import read_description
+from earsight.network.description import REFIT_KEY, read_description
 from earsight.network.exported import FORMAT, KEY
 from earsight.network.hub import is_hub_name, local_run
 from earsight.network.prediction import shares
@@ -40,7 +40,8 @@ half of the error of the logits comes from them (docs/deploy.md)."""
 class ExportResult:
     """clips: that were compared; real: whether they are recordings of the run. difference: the largest between the
     logits of file and run, before quantising. accuracy: of run and file on validation clips, for a file of fewer bits;
-    None otherwise. calibrated: of 8 bits, whether on recordings of the run, not on noise; None otherwise."""
+    None otherwise. validated: how many; heard: whether the network was trained on them, too. calibrated: of 8 bits,
+    whether on recordings of the run, not on noise; None otherwise."""
 
     path: Path
     bytes: int
@@ -49,6 +50,7 @@ class ExportResult:
     difference: float
     accuracy: tuple[float, float] | None = None
     validated: int = 0
+    heard: bool = False
     calibrated: bool | None = None
 
 
@@ -110,7 +112,10 @@ def export(
             accuracy, validated = _accuracies(classifier, answer, _session(smaller), valid), len(valid)
             made = smaller
         write_whole(place, made.read_bytes())
-    return ExportResult(place, place.stat().st_size, len(test), real, difference, accuracy, validated, calibrated)
+    heard = REFIT_KEY in described or any(row.part == "all" for row in recorded)
+    return ExportResult(
+        place, place.stat().st_size, len(test), real, difference, accuracy, validated, heard, calibrated
+    )
 
 
 Answer = Callable[[Samples], np.ndarray]

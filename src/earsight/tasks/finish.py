@@ -14,6 +14,7 @@ from earsight.dataset.split import Split
 from earsight.files import write_whole
 from earsight.network.checkpoint import keep_fitted
 from earsight.network.classifier import Classifier
+from earsight.network.description import REFIT_KEY
 from earsight.plain import counted
 from earsight.scores.calibration import Reliability, fit_temperature, reliability, risk_coverage, with_temperature
 from earsight.scores.crossval import group_scores, resampled_scores
@@ -100,7 +101,7 @@ def finish(
         "best_epoch": done.best_epoch,
         **({"mean_of_epochs": done.mean_of_epochs} if done.mean_of_epochs else {}),
         "epochs": len(done.history),
-        **({"refit": {"epochs": len(again.history), "clips": len(decoded.refitted().parts["train"])}} if again else {}),
+        **({"refit": facts[REFIT_KEY]} if again else {}),
         "split": facts["split"],
         "synthetic": plan.dataset.synthetic,
         "fingerprint": facts["data"]["fingerprint"],
@@ -241,11 +242,11 @@ def _why_kept(done: Progressed, test: AnyMetrics, held_out: bool) -> str:
     )
 
 
-def _refit(decoded: Decoded, again: Progressed) -> str:
-    clips, epochs = len(decoded.refitted().parts["train"]), counted(len(again.history), "epoch")
+def _refit(facts: dict[str, Any]) -> str:
+    told, thresholds = facts[REFIT_KEY], ", the thresholds" if facts["thresholds"] else ""
     return (
-        f"trained once more from the start: {epochs} on {clips} clips, training and validation together; the "
-        "temperature and the limits of unknown are the first network's"
+        f"trained once more from the start: {counted(told['epochs'], 'epoch')} on {told['clips']} clips, training and "
+        f"validation together; the temperature{thresholds} and the limits of unknown are the first network's"
     )
 
 
@@ -283,7 +284,7 @@ def _write_report(
         ("Train / valid / test", " / ".join(str(len(parts[part])) for part in ("train", "valid", "test"))),
         ("Groups", f"{len(groups)} {plan.dataset.group_name}s" if groups else "none known"),
         ("Epochs", f"{len(done.history)}, kept: {done.kept}"),
-        *([("Refit", _refit(decoded, again))] if again else []),
+        *([("Refit", _refit(facts))] if again else []),
         (
             "Calibration error",
             f"{facts['calibration']['ece']:.3f} (before the temperature of {facts['calibration']['temperature']:.2f}: "
@@ -307,7 +308,7 @@ def _write_report(
             synthetic=plan.dataset.synthetic,
             created=facts["created"],
             metrics=test,
-            extra_metrics={"validation, before the refit" if again else "validation": valid} if valid else {},
+            extra_metrics={"validation (before the refit)" if again else "validation": valid} if valid else {},
             facts=listed,
             figures=figures,
             mistakes=worst_mistakes(predictions, sound_of),

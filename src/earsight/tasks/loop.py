@@ -31,8 +31,9 @@ from earsight.tasks.decoded import Decoded
 from earsight.tasks.devices import any_of, summed
 from earsight.tasks.interrupt import between_steps
 from earsight.tasks.learner import Learner
-from earsight.tasks.plan import STATE_NAME, Plan, steps_an_epoch
+from earsight.tasks.plan import HISTORY_NAME, STATE_NAME, Plan, steps_an_epoch
 from earsight.tasks.progress import Progress
+from earsight.tasks.recipe import with_later_settings
 from earsight.tasks.scoring import score
 
 
@@ -192,7 +193,7 @@ def fit(
     training. Raises TrainingError where the loss is no number. Ctrl-C ends it early with a usable run, where an epoch
     was finished."""
     recipe, run, store, parts, fabric = plan.recipe, plan.run, decoded.store, decoded.parts, learner.fabric
-    done = _restore(state, learner, run) if state else Progressed()
+    done = _restore(state, learner, plan) if state else Progressed()
     batches = steps_an_epoch(len(parts["train"]), recipe.batch_size)
     steps = math.ceil(batches / recipe.accumulate)
     rate_at = learning_rate(recipe.optimizer, steps, recipe.epochs)
@@ -245,7 +246,7 @@ def fit(
                             keep_epoch(run, scored.network, _scores(done), recipe.average_best)
                 if fabric.is_global_zero:
                     _keep_state(plan, learner, done, facts["machine"])
-                    write_history(run / "history.csv", done.history)
+                    write_history(run / HISTORY_NAME, done.history)
                 progress.epoch(done.history[-1], kept=done.best_epoch == epoch)
                 if each_epoch is not None:
                     if asked_to_stop():  # what it raises must not hide that
@@ -300,6 +301,8 @@ def _validate(fabric: Fabric, classifier: Classifier, decoded: Decoded, plan: Pl
 
 
 def _kept(plan: Plan, done: Progressed) -> str:
+    if plan.first is not None:
+        return f"that is the second training, {plan.first} has the network of the first"
     return f"the network of epoch {done.best_epoch} is kept in {plan.run}" if done.best_epoch else "no epoch was kept"
 
 
@@ -349,10 +352,10 @@ def read_state(plan: Plan, machine: Mapping[str, Any], pipeline: Pipeline) -> di
         division, before, piped = state["division"], dict(state["machine"]), state["pipeline"]
         whole = bool(history) and isinstance(state["best_epoch"], int) and {"network", "optimizer"} <= state.keys()
     except Exception as error:  # a file of any content: whatever its reader raises
-        raise TrainingError(f"can't resume: {path} is damaged; begin again with another --out") from error
+        raise _damaged(plan) from error
     if not whole:
-        raise TrainingError(f"can't resume: {path} is damaged; begin again with another --out")
-    changed = differences(plan.recipe.model_dump(), recipe)
+        raise _damaged(plan)
+    changed = differences(plan.recipe.model_dump(), with_later_settings(recipe))
     changed += differences(_shapes(machine), before)
     changed += [f"split was {split}, is {plan.split.kind}"] if split != plan.split.kind else []
     changed += [f"there were {clips} clips, are {len(plan.dataset.clips)}"] if clips != len(plan.dataset.clips) else []
@@ -365,7 +368,14 @@ def read_state(plan: Plan, machine: Mapping[str, Any], pipeline: Pipeline) -> di
     return {**state, "history": history}
 
 
-def _restore(state: dict[str, Any], learner: Learner, run: Path) -> Progressed:
+def _damaged(plan: Plan) -> TrainingError:
+    advice = "begin again with another --out"
+    if plan.first:
+        advice = f"remove the folder {plan.run}: the second training begins again, the first is whole"
+    return TrainingError(f"can't resume: {plan.run / STATE_NAME} is damaged; {advice}")
+
+
+def _restore(state: dict[str, Any], learner: Learner, plan: Plan) -> Progressed:
     try:
         learner.classifier.network.load_state_dict(state["network"])
         learner.optimizer.load_state_dict(state["optimizer"])
@@ -373,7 +383,7 @@ def _restore(state: dict[str, Any], learner: Learner, run: Path) -> Progressed:
         if learner.mean is not None:
             learner.mean.module.load_state_dict(state["mean"])
     except (RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
-        raise TrainingError(f"can't resume: {run / STATE_NAME} is damaged; begin again with another --out") from error
+        raise _damaged(plan) from error
     return Progressed(state["history"], state["best_epoch"])
 
 

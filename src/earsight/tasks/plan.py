@@ -23,6 +23,7 @@ from earsight.tasks.recipe import Recipe, Task
 
 STATE_NAME = "resume.pt"
 CLIPS_NAME = "clips.csv"
+HISTORY_NAME = "history.csv"
 UNTRAINED_NAMES = {CLIPS_NAME, "figures"}
 """What a run folder holds before its first epoch has ended."""
 
@@ -31,7 +32,8 @@ UNTRAINED_NAMES = {CLIPS_NAME, "figures"}
 class Plan:
     """A checked training run. run: its folder, made when training starts. leaks: what to do with those that are found.
     left_out: clips that leaked by their names, groups or spans and were dropped. resume: whether it was asked to go on;
-    a run that was stopped before its first epoch ended begins again. store: keep what is decoded on the disk."""
+    a run that was stopped before its first epoch ended begins again. store: keep what is decoded on the disk. first: of
+    a second training, the run that is trained again (``refit``)."""
 
     run: Path
     dataset: DataSet
@@ -43,6 +45,7 @@ class Plan:
     strict: bool = False
     resume: bool = False
     store: bool = True
+    first: Path | None = None
 
     @cached_property
     def division(self) -> str:

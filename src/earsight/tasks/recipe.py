@@ -88,6 +88,14 @@ class Recipe(Settings):
             raise SettingsError(explain(cls, error)) from error
 
 
+def with_later_settings(values: dict[str, Any]) -> dict[str, Any]:
+    """A recipe as an older version kept it, and the settings that it did not know, as they were without them."""
+    try:
+        return Recipe.model_validate(values).model_dump()
+    except ValidationError:  # another difference, which is told
+        return values
+
+
 def recipe_names() -> tuple[str, ...]:
     """The recipes that come with earsight."""
     folder = importlib.resources.files("earsight.recipes")

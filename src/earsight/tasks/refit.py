@@ -1,25 +1,38 @@
 """The second training of a run: on training and validation clips together, for the epochs that these chose.
 docs/decisions/0011-refit.md"""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from earsight.errors import TrainingError
 from earsight.files import remove_folder, write_whole
-from earsight.network.description import SETTINGS_NAME, WEIGHTS_NAME
-from earsight.tasks.plan import STATE_NAME, Plan
+from earsight.network.description import REFIT_KEY, SETTINGS_NAME, WEIGHTS_NAME, read_description
+from earsight.tasks.decoded import Decoded
+from earsight.tasks.plan import HISTORY_NAME, Plan
 
 FOLDER_NAME = "refit"
-_HISTORY_NAME = "history.csv"
 
 
-def begin_refit(plan: Plan, *, first_process: bool) -> Plan:
-    """Of the second training, in a folder of its own: until it is over the run is the first one's. That one is kept
-    there, too, since its temperature and limits are wanted when the run has the second network already."""
-    again = replace(plan, run=plan.run / FOLDER_NAME)
-    if first_process and not (again.run / STATE_NAME).is_file():
-        chosen_network(plan.run).mkdir(parents=True, exist_ok=True)
-        copy_model(plan.run, chosen_network(plan.run))
-    return again
+def plan_refit(plan: Plan) -> Plan:
+    """In a folder of its own: until it is over the run is the first one's."""
+    return replace(plan, run=plan.run / FOLDER_NAME, first=plan.run)
+
+
+def keep_chosen(run: Path) -> None:
+    """Keep the first network beside the second one: its temperature and limits are fitted when the run may have the
+    second network already. Raises TrainingError."""
+    chosen = chosen_network(run)
+    if REFIT_KEY not in read_description(run):
+        chosen.mkdir(parents=True, exist_ok=True)
+        for name in (WEIGHTS_NAME, SETTINGS_NAME):
+            write_whole(chosen / name, (run / name).read_bytes())
+    elif not (chosen / SETTINGS_NAME).is_file():
+        raise TrainingError(
+            f"can't resume: {run} has its second network already, and the first one, {chosen}, is gone, without which "
+            "nothing can be fitted on validation clips; begin again with another --out"
+        )
 
 
 def chosen_network(run: Path) -> Path:
@@ -27,15 +40,24 @@ def chosen_network(run: Path) -> Path:
     return run / FOLDER_NAME / "chosen"
 
 
-def copy_model(source: Path, run: Path) -> None:
-    for name in (WEIGHTS_NAME, SETTINGS_NAME):
-        write_whole(run / name, (source / name).read_bytes())
+def facts_of_refit(facts: Mapping[str, Any], whole: Decoded, epochs: int) -> dict[str, Any]:
+    """What model.json tells of the second network. facts: of the first."""
+    trained = whole.parts["train"]
+    groups = sorted({whole.store.clips[i].group for i in trained} - {""})
+    return {
+        **facts,
+        "data": {**facts["data"], "trained_groups": groups},
+        "split": {**facts["split"], "sentence": whole.split.sentence},
+        REFIT_KEY: {"epochs": epochs, "clips": len(trained)},
+    }
 
 
 def keep_refit(run: Path) -> None:
     """The second network is the run's from now on."""
-    copy_model(run / FOLDER_NAME, run)
-    write_whole(run / "history-refit.csv", (run / FOLDER_NAME / _HISTORY_NAME).read_bytes())
+    write_whole(run / "history-refit.csv", (run / FOLDER_NAME / HISTORY_NAME).read_bytes())
+    # model.json first: where it stops here, ``keep_chosen`` must not take the second weights for the first ones.
+    for name in (SETTINGS_NAME, WEIGHTS_NAME):
+        write_whole(run / name, (run / FOLDER_NAME / name).read_bytes())
 
 
 def forget_refit(run: Path) -> None:

@@ -3,7 +3,7 @@
 import copy
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -117,7 +117,7 @@ def run_plan(
     from earsight.network.fitting import fit_images
     from earsight.tasks.learner import Learner
     from earsight.tasks.loop import fit, read_state
-    from earsight.tasks.refit import begin_refit, forget_refit
+    from earsight.tasks.refit import facts_of_refit, forget_refit, keep_chosen, plan_refit
 
     free = machine.threads or free_cores(before)
     torch.set_num_threads(max(1, free if machine.threads else free // machine.devices))
@@ -133,7 +133,9 @@ def run_plan(
         pipeline = Pipeline.read(recipe.augment.pipeline)
         state = read_state(plan, asdict(machine), pipeline)
         changed = fit_images(classifier, min(fewest, 2))
-        untrained = copy.deepcopy(classifier) if recipe.refit and tested else None
+        second = plan_refit(plan) if recipe.refit and tested else None
+        second_state = read_state(second, asdict(machine), pipeline) if second and state else None
+        untrained = copy.deepcopy(classifier) if second else classifier
         shown.say(_opening(plan, tested))
         for warning in filter(None, (changed, machine.caution())):
             shown.say(f"warning: {warning}")
@@ -143,8 +145,8 @@ def run_plan(
             )
         decoded = decode_parts(plan, free, shown)
         store, parts, labels = decoded.store, decoded.parts, classifier.labels
-        beside = {"machine": asdict(machine), **({"pipeline": pipeline.told} if pipeline.told else {})}
-        facts = {**model_facts(plan, decoded), **beside}
+        facts = {**model_facts(plan, decoded), "machine": asdict(machine)}
+        facts |= {"pipeline": pipeline.told} if pipeline.told else {}
         # The other processes begin here, with the same command: what this one has decoded they find in the store.
         fabric = machine.fabric()
         fabric.launch()
@@ -166,15 +168,17 @@ def run_plan(
             shown.start_training(recipe.epochs, steps_an_epoch(len(parts["train"]), recipe.batch_size), 0)
             learner = learner_of(classifier, class_weights=_class_weights(decoded, labels, recipe))
             done = fit(learner, decoded, plan, state, facts, shown, each_epoch=each_epoch)
-            if untrained is not None and not done.interrupted:
+            if second and not done.interrupted:
                 del learner, classifier  # two networks and their optimizers need not fit in a GPU's memory
-                second, whole = begin_refit(plan, first_process=fabric.is_global_zero), decoded.refitted()
-                shown.say(_opening_again(done, whole))
-                shown.start_training(done.best_epoch, steps_an_epoch(len(whole.parts["train"]), recipe.batch_size), 0)
-                state = read_state(second, asdict(machine), pipeline)
-                facts = {**model_facts(plan, whole), **beside}
+                whole = decoded.refitted()
+                if fabric.is_global_zero:
+                    keep_chosen(plan.run)
+                shown.say(_opening_again(done, whole, second_state))
+                batches = steps_an_epoch(len(whole.parts["train"]), recipe.batch_size)
+                shown.start_training(done.best_epoch, batches, 0)
+                facts = facts_of_refit(facts, whole, done.best_epoch)
                 learner = learner_of(untrained, class_weights=_class_weights(whole, labels, recipe))
-                again = fit(learner, whole, second, state, facts, shown, epochs=done.best_epoch)
+                again = fit(learner, whole, second, second_state, facts, shown, epochs=done.best_epoch)
         except torch.cuda.OutOfMemoryError as error:
             raise TrainingError(
                 f"a batch of {recipe.batch_size} does not fit in the GPU's memory ({first_line(error)[:160]}); halve "
@@ -228,8 +232,9 @@ def _class_weights(decoded: Decoded, labels: Sequence[str], recipe: Recipe) -> "
 
 def check_batches(plan: Plan, machine: Machine) -> int:
     """The fewest clips that a process has in one batch. Raises SettingsError where one would be left without."""
-    clips = len(plan.split.train)
-    smallest = clips // steps_an_epoch(clips, plan.recipe.batch_size)
+    learned = [len(plan.split.train)]
+    learned += [learned[0] + len(plan.split.valid)] if plan.recipe.refit else []
+    smallest = min(clips // steps_an_epoch(clips, plan.recipe.batch_size) for clips in learned)
     if smallest < machine.processes:
         raise SettingsError(
             f"{machine.processes} processes share a batch of {smallest} clips; raise --batch-size to "
@@ -238,22 +243,21 @@ def check_batches(plan: Plan, machine: Machine) -> int:
     return smallest // machine.processes
 
 
-def _opening_again(done: "Progressed", whole: Decoded) -> str:
-    return (
-        f"epoch {done.best_epoch} is kept; now once more from the start, {counted(done.best_epoch, 'epoch')} on "
-        f"{len(whole.parts['train'])} clips: training and validation together"
-    )
+def _opening_again(done: "Progressed", whole: Decoded, state: Mapping[str, Any] | None) -> str:
+    on = f"{len(whole.parts['train'])} clips, training and validation together"
+    if state:
+        return f"the second training, on {on}, goes on after epoch {len(state['history'])} of {done.best_epoch}"
+    return f"epoch {done.best_epoch} is kept; once more from the start: {counted(done.best_epoch, 'epoch')} on {on}"
 
 
 def _stopped(plan: Plan, done: "Progressed", again: "Progressed | None") -> str:
     if not done.history:
         return "stopped before the first epoch was over: nothing is kept, the same command begins again"
-    epochs = f"epoch {len(again.history)} of the second training" if again else f"epoch {len(done.history)}"
-    first = ", with the network of the first" if again else ""
-    return (
-        f"stopped after {epochs}; the run is usable{first}: earsight evaluate {plan.run}; "
-        "go on with the same command and --resume"
-    )
+    where = f"after epoch {len(done.history)}"
+    if again:
+        epochs = f"after epoch {len(again.history)}" if again.history else "before the first epoch"
+        where = f"in the second training, {epochs}; the first one's network is kept"
+    return f"stopped {where}; the run is usable: earsight evaluate {plan.run}; go on with the same command and --resume"
 
 
 def _opening(plan: Plan, tested: bool) -> str:
@@ -268,6 +272,7 @@ def _opening(plan: Plan, tested: bool) -> str:
     return (
         f"{len(data.clips)} clips from {data.files} files, {classes}{groups} ({sizes})\n"
         f"{sentence}\n{plan.recipe.network.model}, recipe {plan.recipe_name}, into {plan.run}"
+        + (", trained twice (refit)" if plan.recipe.refit and tested else "")
     )
 
 
