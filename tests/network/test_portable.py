@@ -104,11 +104,16 @@ def test_recordings_of_a_batch_are_prepared_each_by_itself() -> None:
     assert np.isfinite(ours).all()
 
 
+def some_directions(classifier: Classifier, seed: int) -> torch.Tensor:
+    rows = torch.randn(3, classifier.network.num_features, generator=torch.Generator().manual_seed(seed))
+    return torch.linalg.qr(rows.t()).Q.t().contiguous()
+
+
 @pytest.mark.parametrize("model", ["test_efficientnet", "test_vit"])
 def test_probabilities_are_those_of_the_classifier(model: str) -> None:
     classifier = tiny(model, audio=AudioSettings(crop_s=0.5, score_crops=2))
     classifier.temperature = 1.7
-    classifier.centres = torch.randn(3, classifier.network.num_features, generator=torch.Generator().manual_seed(1))
+    classifier.directions = some_directions(classifier, 1)
     crops = sounds(4, 1, 8000).numpy()
     clips = torch.from_numpy(marked(crops.reshape(2, 16000)))
     probabilities, logits, familiarity = Portable.of(classifier)(clips)
@@ -128,8 +133,7 @@ def test_an_ensemble_answers_as_its_members_together(multilabel: bool) -> None:
         ]
     for seed, (member, temperature) in enumerate(zip(members, (1.7, 0.6), strict=True)):
         member.temperature = temperature
-        shape = (3, member.network.num_features)
-        member.centres = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+        member.directions = some_directions(member, seed)
     whole = joined(members)
     clips = sounds(2, 1, whole.audio.crop_samples)
     expected = whole.answers(clips.numpy())

@@ -40,9 +40,9 @@ def test_stem_is_folded_as_timm_does_and_the_rest_taken(saved: Path, in_chans: i
 
 
 def test_a_run_of_earsight_is_a_file_of_weights(saved: Path, tmp_path: Path) -> None:
-    """One channel, and beside the network what its classes lie around."""
+    """One channel, and beside the network what its features lie along."""
     own = build(saved).state_dict()
-    save_file({**own, "earsight.centres": torch.ones(5, 8)}, tmp_path / "model.safetensors")
+    save_file({**own, "earsight.directions": torch.ones(5, 8)}, tmp_path / "model.safetensors")
     again = build(tmp_path / "model.safetensors").state_dict()
     assert again.keys() == own.keys()
     assert all(torch.equal(own[key], again[key]) for key in own if not key.startswith("classifier."))

@@ -41,9 +41,9 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
     return load_file(run / "model.safetensors")
 
 
-def same(one: Path, two: Path, *, centres: bool = True) -> bool:
+def same(one: Path, two: Path, *, directions: bool = True) -> bool:
     first, second = weights(one), weights(two)
-    return all(torch.equal(first[key], second[key]) for key in first if centres or "centres" not in key)
+    return all(torch.equal(first[key], second[key]) for key in first if directions or "directions" not in key)
 
 
 def numbers(run: Path) -> dict[str, Any]:
@@ -81,8 +81,8 @@ def test_it_is_the_training_on_both_parts(root: Path, tmp_path: Path) -> None:
     other = table(root, "other.csv", {**PARTS, "3": "train", "4": "valid"})
     train(other, recipe=recipe(), split="column:part", out=tmp_path / "joined", threads=1)
     assert numbers(tmp_path / "joined")["best_epoch"] == 6
-    assert same(root / "twice", tmp_path / "joined", centres=False)
-    assert not same(root / "twice", root / "once", centres=False)
+    assert same(root / "twice", tmp_path / "joined", directions=False)
+    assert not same(root / "twice", root / "once", directions=False)
 
 
 def test_what_validation_clips_told_is_of_the_network_that_had_not_heard_them(root: Path) -> None:
@@ -142,7 +142,7 @@ def test_it_goes_on_after_a_stop_in_the_second_training(
     cut: Any = {"split": "column:part", "out": tmp_path / "cut", "threads": 1}
     stopped = train(root / "data.csv", recipe=settings, **cut)
     assert (stopped.interrupted, stopped.test) == (True, None)
-    assert same(tmp_path / "cut", root / "once", centres=False)  # usable: the first network
+    assert same(tmp_path / "cut", root / "once", directions=False)  # usable: the first network
     assert "Refit" not in evaluate(tmp_path / "cut").sentence
     monkeypatch.undo()
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -11,10 +12,12 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from safetensors.torch import load_file, save_file
 
 import earsight as es
 from earsight.audio.load import fixed_crops, load_waveform
 from earsight.errors import ModelError
+from earsight.network.familiar import familiarity, main_directions
 from earsight.network.prediction import Answers, Unknown
 from earsight.network.settings import UnknownSettings
 from earsight.scores.predictions import Predictions
@@ -66,7 +69,7 @@ def test_the_limits_keep_what_was_asked_of_the_validation_clips() -> None:
     assert never.least_confidence == pytest.approx(0.9, abs=1e-4)
 
 
-def test_centres_are_measured_on_clips_of_every_class() -> None:
+def test_directions_are_measured_on_clips_of_every_class() -> None:
     """One of ten among three thousand of others each; and where clips have several classes, each clip once."""
     rare = np.repeat(np.eye(4, dtype=bool), [3000, 3000, 10, 3000], axis=0)
     chosen = spread(rare, 128)
@@ -93,7 +96,7 @@ def test_a_model_keeps_its_limits_and_says_unknown(trained: Path) -> None:
     classifier = es.Classifier.load(trained / "run")
     numbers = json.loads((trained / "run" / "metrics.json").read_text())["unknown"]
     assert classifier.unknown == Unknown(numbers["least_familiarity"], numbers["least_confidence"])
-    assert classifier.centres is not None
+    assert classifier.directions is not None
     assert 0 < classifier.unknown.least_familiarity < 1
     rows = list(csv.DictReader((trained / "run" / "clips.csv").open()))
     valid = [classifier.predict(row["path"]) for row in rows if row["part"] == "valid"]
@@ -108,19 +111,39 @@ def test_a_model_keeps_its_limits_and_says_unknown(trained: Path) -> None:
         assert said.label in {"high", "low"}
 
 
-def test_familiarity_is_the_cosine_to_the_nearest_class(trained: Path) -> None:
+def test_familiarity_is_the_cosine_to_what_training_clips_span(trained: Path) -> None:
+    """Against the angle to the nearest mixture of the directions, as least squares find it."""
     classifier = es.Classifier.load(trained / "run")
     rows = list(csv.DictReader((trained / "run" / "clips.csv").open()))
     train_paths = [row["path"] for row in rows if row["part"] == "train"]
     found = [one.familiarity for one in classifier.predict_many(train_paths)]
-    assert np.mean(found) > classifier.predict(trained / "noise.wav").familiarity + 0.1
-    assert max(found) <= 1 + 1e-6
-    assert classifier.centres is not None
-    assert classifier.centres.shape[0] == 2
-    sound = load_waveform(train_paths[0], classifier.audio)
-    features, _ = classifier.features_and_logits(fixed_crops(sound, classifier.audio))
-    cosines = torch.nn.functional.cosine_similarity(features, classifier.centres)
-    assert found[0] == pytest.approx(float(cosines.max()), abs=1e-5)
+    noise = classifier.predict(trained / "noise.wav").familiarity
+    assert np.mean(found) > noise + 0.1
+    assert max(found) <= 1
+    assert classifier.directions is not None
+    directions = classifier.directions.double().numpy()
+    assert len(directions) == len(train_paths) // 8
+    sound = fixed_crops(load_waveform(trained / "noise.wav", classifier.audio), classifier.audio)
+    features = classifier.features_and_logits(sound)[0].double().numpy()[0]
+    shares, *_ = np.linalg.lstsq(directions.T, features)
+    nearest = directions.T @ shares
+    assert noise == pytest.approx(features @ nearest / np.linalg.norm(features) / np.linalg.norm(nearest), abs=1e-5)
+
+
+def test_directions_are_those_along_which_features_lie() -> None:
+    rng = np.random.default_rng(0)
+    basis, _ = np.linalg.qr(rng.standard_normal((64, 3)))
+    of_clips = torch.from_numpy(rng.standard_normal((50, 3)) @ basis.T)
+    directions = main_directions(torch.nn.functional.normalize(of_clips, dim=1).float())
+    assert directions.shape == (3, 64)  # no fourth, which would be rounding
+    assert torch.allclose(directions @ directions.t(), torch.eye(3), atol=1e-5)
+    inside, outside = torch.from_numpy(basis[:, 0]).float(), torch.from_numpy(np.linalg.svd(basis.T)[2][-1]).float()
+    between = (inside + outside) / math.sqrt(2)
+    measured = familiarity(torch.stack([inside, outside, between]), directions)
+    assert measured.numpy() == pytest.approx([1, 0, math.sqrt(0.5)], abs=1e-5)
+    for clips, features, most in ((99, 16, 2), (16, 99, 2), (999, 512, 32), (3, 512, 1)):
+        every = torch.nn.functional.normalize(torch.from_numpy(rng.standard_normal((clips, features))), dim=1).float()
+        assert main_directions(every).shape == (most, features)
 
 
 def test_every_way_to_predict_says_the_same(trained: Path, tmp_path: Path) -> None:
@@ -147,14 +170,10 @@ def test_an_ensemble_measures_with_all_its_members(trained: Path, tmp_path: Path
     one, other, both = (es.Classifier.load(run) for run in (trained / "run", tmp_path / "other", tmp_path / "both"))
     for name in ("noise.wav", "tones/low/low03.wav"):
         crops = fixed_crops(load_waveform(trained / name, one.audio), one.audio)
-        cosines = [
-            torch.nn.functional.cosine_similarity(member.features_and_logits(crops)[0], member.centres)
-            for member in (one, other)
-        ]
-        nearest = float(torch.stack(cosines).mean(dim=0).max())
-        assert both.predict(trained / name).familiarity == pytest.approx(nearest, abs=1e-4)
-    limits = (one.unknown.least_familiarity + other.unknown.least_familiarity) / 2
-    assert both.unknown.least_familiarity == pytest.approx(limits)
+        alone = [float(member.answers(crops).familiarity[0]) for member in (one, other)]
+        assert both.predict(trained / name).familiarity == pytest.approx(np.sqrt(np.mean(np.square(alone))), abs=1e-4)
+    limits = [one.unknown.least_familiarity, other.unknown.least_familiarity]
+    assert both.unknown.least_familiarity == pytest.approx(np.sqrt(np.mean(np.square(limits))))
 
 
 def test_older_models_know_everything_and_damaged_ones_are_refused(trained: Path, tmp_path: Path) -> None:
@@ -163,6 +182,14 @@ def test_older_models_know_everything_and_damaged_ones_are_refused(trained: Path
     del described["unknown"]
     (tmp_path / "run" / "model.json").write_text(json.dumps(described))
     assert es.Classifier.load(tmp_path / "run").predict(trained / "noise.wav").unknown is False
+    (tmp_path / "run" / "model.json").write_text(
+        json.dumps({**described, "unknown": {"least_familiarity": 0.9, "least_confidence": 0.0}})
+    )
+    state = load_file(tmp_path / "run" / "model.safetensors")
+    state["earsight.centres"] = state.pop("earsight.directions")  # a limit of another measure
+    save_file(state, tmp_path / "run" / "model.safetensors")
+    older = es.Classifier.load(tmp_path / "run")
+    assert (older.directions, older.unknown) == (None, Unknown())
     for wrong in ("no", {"least_familiarity": "x", "least_confidence": 0.0}, {"least_familiarity": 0.5}, [1]):
         (tmp_path / "run" / "model.json").write_text(json.dumps({**described, "unknown": wrong}))
         with pytest.raises(ModelError, match="its limits of the unknown are"):

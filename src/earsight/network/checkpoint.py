@@ -17,7 +17,7 @@ from earsight.errors import ModelError
 from earsight.files import write_whole
 from earsight.mel.settings import MelSettings
 from earsight.network.classifier import Classifier
-from earsight.network.description import CENTRES_KEY, FORMAT, SETTINGS_NAME, WEIGHTS_NAME, read_description
+from earsight.network.description import DIRECTIONS_KEY, FORMAT, OLD_KEY, SETTINGS_NAME, WEIGHTS_NAME, read_description
 from earsight.network.ensemble import Ensemble, joined
 from earsight.network.prediction import Unknown
 from earsight.network.settings import NetworkSettings
@@ -68,8 +68,8 @@ def _fitted(classifier: Classifier) -> dict[str, Any]:
 
 def _write_weights(classifier: Classifier, folder: Path) -> None:
     state = state_to_save(classifier.network)
-    if classifier.centres is not None:
-        state[CENTRES_KEY] = classifier.centres.detach().cpu().contiguous()
+    if classifier.directions is not None:
+        state[DIRECTIONS_KEY] = classifier.directions.detach().cpu().contiguous()
     write_whole(folder / WEIGHTS_NAME, save(state))
 
 
@@ -131,7 +131,9 @@ def load_classifier(kind: type[C], folder: Path) -> C:
     whole.unknown = Unknown.of(described.get("unknown"), folder / SETTINGS_NAME)
     try:
         state = load_file(folder / WEIGHTS_NAME)
-        whole.centres = state.pop(CENTRES_KEY, None)
+        whole.directions = state.pop(DIRECTIONS_KEY, None)
+        if state.pop(OLD_KEY, None) is not None:
+            whole.unknown = Unknown()  # a limit of another measure
         whole.network.load_state_dict(state)
         lost = next((key for key, value in state.items() if not torch.isfinite(value).all()), None)
     except (SafetensorError, RuntimeError, OSError) as error:

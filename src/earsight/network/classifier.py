@@ -27,8 +27,8 @@ class Classifier(nn.Module):
 
     labels: class names in the order of the logits. temperature: what logits are divided by before they become
     probabilities, fitted on validation clips after training (``scores.calibration``); it changes no answer.
-    centres: float32 [classes, features], the mean features of each class's training clips: a clip is as familiar as the
-    nearest of them is near; None where they were not measured. unknown: when the answer is "unknown".
+    directions: float32 [directions, features], along which the features of training clips lie: a clip is as familiar as
+    its own do (``network.familiar``); None where they were not measured. unknown: when the answer is "unknown".
     multilabel: a clip can have several labels, or none. thresholds: of each label then, likewise fitted, or None.
     """
 
@@ -54,8 +54,8 @@ class Classifier(nn.Module):
             raise SettingsError(f"in_chans {in_chans} is not a multiple of {planes} ({of}); change one of them")
         self.temperature = 1.0
         self.unknown = Unknown()
-        self.centres: Tensor | None
-        self.register_buffer("centres", None)
+        self.directions: Tensor | None
+        self.register_buffer("directions", None)
         self.head: Head = AnyOf() if multilabel else OneOf()
         self.thresholds: tuple[float, ...] | None = (0.5,) * len(labels) if multilabel else None
         self.labels, self.audio, self.mel, self.network_settings = labels, audio, mel, settings
@@ -117,12 +117,12 @@ class Classifier(nn.Module):
     def answers(self, crops: Samples) -> Answers:
         """As ``probabilities``, with what else is said of each clip."""
         features, logits = self.features_and_logits(crops)
-        familiarity = torch.ones(len(logits))
-        if self.centres is not None:
-            familiarity = (features @ normalize(self.centres, dim=1).t()).amax(dim=1)
+        from earsight.network.familiar import familiarity
+
+        familiar = torch.ones(len(logits)) if self.directions is None else familiarity(features, self.directions)
         return Answers(
             self.head.probabilities(logits.double() / self.temperature).cpu().numpy(),
-            familiarity.double().cpu().numpy(),
+            familiar.double().cpu().numpy(),
             np.logical_not(crops.reshape(len(logits), -1).any(axis=1)),
         )
 

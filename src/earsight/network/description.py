@@ -9,8 +9,11 @@ from earsight.errors import ModelError
 FORMAT = 2
 WEIGHTS_NAME = "model.safetensors"
 SETTINGS_NAME = "model.json"
-CENTRES_KEY = "earsight.centres"
-"""Beside the network's own tensors in model.safetensors: see ``Classifier.centres``."""
+DIRECTIONS_KEY = "earsight.directions"
+"""Beside the network's own tensors in model.safetensors: see ``Classifier.directions``."""
+OLD_KEY = "earsight.centres"
+"""Likewise, of models that measured familiarity otherwise: they know everything but silence."""
+OWN_KEYS = (DIRECTIONS_KEY, OLD_KEY)
 REFIT_KEY = "refit"
 """In model.json: the network was trained on the validation clips, too."""
 

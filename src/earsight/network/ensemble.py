@@ -1,11 +1,11 @@
 """Several networks that answer as one."""
 
+import math
 from collections.abc import Sequence
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import normalize
 
 from earsight.errors import ModelError
 from earsight.network.classifier import Classifier
@@ -59,11 +59,13 @@ def joined(classifiers: Sequence[C]) -> C:
         [classifier.temperature for classifier in classifiers],
         multilabel=first.multilabel,
     )
-    centres = [normalize(one.centres, dim=1) for one in classifiers if one.centres is not None]
-    if len(centres) == len(classifiers):
-        whole.centres = normalize(torch.cat(centres, dim=1), dim=1)
+    directions = [one.directions for one in classifiers if one.directions is not None]
+    if len(directions) == len(classifiers):
+        # Of features side by side, each of the same length: familiarity is the root of the mean of its squares.
+        whole.directions = torch.block_diag(*directions)  # type: ignore[no-untyped-call]
+        limits = [max(0.0, one.unknown.least_familiarity) for one in classifiers]
         whole.unknown = Unknown(
-            sum(one.unknown.least_familiarity for one in classifiers) / len(classifiers),
+            math.sqrt(sum(limit**2 for limit in limits) / len(limits)),
             sum(one.unknown.least_confidence for one in classifiers) / len(classifiers),
         )
     if first.multilabel:

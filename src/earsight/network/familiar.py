@@ -1,4 +1,5 @@
-"""How familiar a sound is: how near its features lie to the training clips' (docs/decisions/0007-unknown.md)."""
+"""How familiar a sound is: how much of its features lies along those of the training clips.
+docs/decisions/0007-unknown.md"""
 
 from typing import Any
 
@@ -7,6 +8,27 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from earsight.network.ensemble import Ensemble
+
+DIRECTIONS = 32
+_SHARE = 8
+"""One direction to so many features, and to so many clips, at most: all features would span every sound, and as many
+directions as clips would be these clips' own."""
+_NOTHING = 1e-4
+"""What training clips hardly go along, beside the first direction, is no direction of theirs."""
+
+
+def main_directions(features: Tensor) -> Tensor:
+    """features: [clips, features] of length 1, of training clips → float32 [directions, features], rows of length 1 at
+    right angles, along which most of their squares lie: the first right singular vectors."""
+    most = max(1, min(DIRECTIONS, min(features.shape) // _SHARE))
+    _, along, vectors = torch.linalg.svd(features.double(), full_matrices=False)
+    return vectors[:most][along[:most] > _NOTHING * along[0]].float()
+
+
+def familiarity(features: Tensor, directions: Tensor) -> Tensor:
+    """features: [batch, features] of length 1; directions: of ``main_directions`` → [batch], in [0, 1]: the length of
+    the part of each clip's features that lies along them, the cosine of the angle to the space that they span."""
+    return torch.linalg.vector_norm(features @ directions.t(), dim=1).clamp(max=1.0)
 
 
 def features_and_logits(network: nn.Module, image: Tensor) -> tuple[Tensor, Tensor]:

@@ -26,7 +26,7 @@ from earsight.mel.image import MelImage
 from earsight.mel.settings import MelSettings
 from earsight.mel.spectrogram import Ints, MelSpectrogram, Warp, filter_bands
 from earsight.network.classifier import Classifier
-from earsight.network.familiar import features_and_logits
+from earsight.network.familiar import familiarity, features_and_logits
 from earsight.network.portable_sound import PortableSound
 
 Floats = npt.NDArray[np.float64]
@@ -144,9 +144,9 @@ class Portable(nn.Module):
     def __init__(self, classifier: Classifier) -> None:
         super().__init__()
         self.audio, self.temperature, self.head = classifier.audio, classifier.temperature, classifier.head
-        self.centres: Tensor | None
-        centres = classifier.centres
-        self.register_buffer("centres", None if centres is None else normalize(centres, dim=1).t().contiguous().cpu())
+        self.directions: Tensor | None
+        directions = classifier.directions
+        self.register_buffer("directions", None if directions is None else directions.cpu())
         self.plain = [classifier]  # in a list: not a part of what is exported
         self.network = copy.deepcopy(classifier.network).cpu().float().eval()
         for module in self.network.modules():
@@ -184,10 +184,10 @@ class Portable(nn.Module):
         features, logits = (
             part.reshape(-1, self.audio.score_crops, part.shape[1]).mean(dim=1) for part in (features, logits)
         )
-        familiarity = torch.ones_like(logits[:, 0])
-        if self.centres is not None:
-            familiarity = (normalize(features, dim=1) @ self.centres).amax(dim=1)
-        return self.head.probabilities(logits / self.temperature), logits, familiarity
+        familiar = torch.ones_like(logits[:, 0])
+        if self.directions is not None:
+            familiar = familiarity(normalize(features, dim=1), self.directions)
+        return self.head.probabilities(logits / self.temperature), logits, familiar
 
 
 def portable_image(image: MelImage, samples: int) -> MelImage:

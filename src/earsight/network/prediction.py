@@ -16,9 +16,9 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True)
 class Unknown:
-    """When a model does not know, fitted on validation clips. least_familiarity: in [−1, 1], the cosine between a
-    recording's features and the mean features of the nearest class. least_confidence: in [0, 1], the probability of the
-    likeliest class. As they stand here, everything is known."""
+    """When a model does not know, fitted on validation clips. least_familiarity: in [0, 1], how much of a recording's
+    features lies along those of training clips. least_confidence: in [0, 1], the probability of the likeliest class. As
+    they stand here, everything is known."""
 
     least_familiarity: float = -1.0
     least_confidence: float = 0.0
@@ -56,7 +56,7 @@ class Prediction:
     """label: the likeliest class. probabilities: class → [0, 1], in the order of the network, summing to 1.
 
     labels: where clips can have several, those at or above their thresholds, the likeliest first, perhaps none; the
-    probabilities are then each by themselves. None for a network that answers with one label. familiarity: in [−1, 1],
+    probabilities are then each by themselves. None for a network that answers with one label. familiarity: in [0, 1],
     1 for what is like the training clips. unknown: the model does not know, whatever is likeliest.
     """
 

@@ -11,7 +11,7 @@ from timm.models import adapt_input_conv, load_state_dict
 from torch import Tensor, nn
 
 from earsight.errors import ModelError, first_line
-from earsight.network.description import CENTRES_KEY
+from earsight.network.description import OWN_KEYS
 from earsight.network.hub import offline_where_unreachable
 from earsight.network.names import check_model_name
 from earsight.network.settings import NetworkSettings
@@ -75,7 +75,8 @@ def load_weights(network: nn.Module, model: str, path: Path, in_chans: int) -> N
         raise ModelError(
             f"can't read weights from {path} ({reason}); give a safetensors or pth file under timm's names"
         ) from error
-    loaded.pop(CENTRES_KEY, None)  # of a run of earsight
+    for key in OWN_KEYS:
+        loaded.pop(key, None)  # of a run of earsight
     if strange := [key for key, value in loaded.items() if not isinstance(value, Tensor)]:
         raise ModelError(f"can't use {path}: {strange[0]!r} is no tensor; save the network's state_dict alone")
     # Before the stem is folded: a sum of half-precision numbers would be rounded.

@@ -36,7 +36,7 @@ from earsight.tasks.loop import Progressed
 from earsight.tasks.plan import Plan
 from earsight.tasks.refit import FOLDER_NAME, chosen_network, keep_refit
 from earsight.tasks.scoring import score
-from earsight.tasks.unknown import familiarity, fit_centres, fit_unknown, told
+from earsight.tasks.unknown import familiarity, fit_directions, fit_unknown, told
 
 
 def finish(
@@ -61,7 +61,7 @@ def finish(
         if isinstance(answers, MultiPredictions):
             classifier.thresholds = fit_thresholds(answers)
             answers = replace(answers, predicted=answers.probabilities >= np.array(classifier.thresholds))
-        fit_centres(classifier, store, parts["train"])
+        fit_directions(classifier, store, parts["train"])
         near = familiarity(classifier, store, parts["valid"])
         classifier.unknown = fit_unknown(near, answers, plan.recipe.unknown)
         if again:
@@ -128,7 +128,7 @@ def _second_network(run: Path, chosen: Classifier, decoded: Decoded) -> Classifi
     """With what was fitted on the validation clips before it had heard them; the run's from now on."""
     again = Classifier.load(run / FOLDER_NAME, str(next(chosen.parameters()).device))
     again.temperature, again.thresholds, again.unknown = chosen.temperature, chosen.thresholds, chosen.unknown
-    fit_centres(again, decoded.store, decoded.refitted().parts["train"])
+    fit_directions(again, decoded.store, decoded.refitted().parts["train"])
     keep_fitted(again, run / FOLDER_NAME)
     keep_refit(run)
     return again

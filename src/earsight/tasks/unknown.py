@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.nn.functional import normalize
 
 from earsight.dataset.loader import fixed_batches, label_rows
 from earsight.dataset.store import Store
 from earsight.network.classifier import Classifier
+from earsight.network.familiar import main_directions
 from earsight.network.prediction import Unknown
 from earsight.network.settings import UnknownSettings
 from earsight.scores.calibration import risk_coverage
@@ -24,14 +24,12 @@ _ROUNDING = 1e-5
 Floats = npt.NDArray[np.float64]
 
 
-def fit_centres(classifier: Classifier, store: Store, train: Sequence[int]) -> None:
-    """Set ``classifier.centres`` to the mean features of each class, of training clips spread over all."""
+def fit_directions(classifier: Classifier, store: Store, train: Sequence[int]) -> None:
+    """Set ``classifier.directions`` to those of the features of training clips, spread over all classes."""
     has = label_rows([store.clips[i] for i in train], classifier.labels)
     chosen = [train[i] for i in spread(has, max(_OF_A_CLASS, _TRAINING_CLIPS // len(classifier.labels)))]
     found = [classifier.features_and_logits(crops)[0].cpu() for _, crops in fixed_batches(store, chosen, 32)]
-    of_class = torch.from_numpy(label_rows([store.clips[i] for i in chosen], classifier.labels)).float()
-    device = next(classifier.parameters()).device
-    classifier.centres = normalize(of_class.t() @ torch.cat(found), dim=1).to(device)
+    classifier.directions = main_directions(torch.cat(found)).to(next(classifier.parameters()).device)
 
 
 def spread(has: npt.NDArray[np.bool_], each: int) -> list[int]:
