@@ -133,8 +133,14 @@ def test_fewer_bits_are_smaller_and_say_what_they_cost(trained: Path, exported: 
     one, other = answers(exported, [sound])[0], answers(done.path, [sound])[0]
     assert not np.array_equal(one, other)
     assert np.allclose(one, other, atol=0.01 if bits == "fp16" else 0.3)
-    kinds = {node.op_type for node in onnx.load(done.path).graph.node}
-    assert ("QuantizeLinear" in kinds) == (bits == "int8")
+    graph = onnx.load(done.path).graph
+    made_by = {name: node for node in graph.node for name in node.output}
+    assert ("QuantizeLinear" in {node.op_type for node in graph.node}) == (bits == "int8")
+    # Familiarity, to which limits are fitted, is the length of a product that is not in 8 bits.
+    length = made_by[made_by["familiarity"].input[0]]
+    product = made_by[length.input[0]]
+    assert (length.op_type, product.op_type) == ("ReduceL2", "MatMul")
+    assert not {made_by[name].op_type for name in product.input if name in made_by} & {"DequantizeLinear"}
 
 
 def test_what_was_made_without_the_recordings_says_so(tmp_path: Path) -> None:

@@ -232,8 +232,8 @@ def _difference(answer: Answer, portable: "Portable", sounds: Sequence[Samples])
 
 def _int8(whole: Path, smaller: Path, sounds: Sequence[Samples]) -> None:
     """Static, of the network alone: the mel image spans too many powers of ten for 8 bits, and its first convolutions
-    stay in 32. Clip and Relu too: what they cut off would otherwise be part of the range that the 8 bits before them
-    are spread over."""
+    stay in 32; so does familiarity, a small product that limits are fitted to. Clip and Relu too: what they cut off
+    would otherwise be part of the range that the 8 bits before them are spread over."""
     import onnx
     from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -262,7 +262,7 @@ def _int8(whole: Path, smaller: Path, sounds: Sequence[Samples]) -> None:
         weight_type=QuantType.QInt8,
         calibrate_method=CalibrationMethod.MinMax,
         op_types_to_quantize=["Conv", "Gemm", "MatMul", "Clip", "Relu"],
-        nodes_to_exclude=[*front_end, *convolutions[:_KEPT_WHOLE]],
+        nodes_to_exclude=[*front_end, *convolutions[:_KEPT_WHOLE], *_of_familiarity(model)],
     )
 
 
@@ -292,10 +292,23 @@ _FEWER_BITS: dict[str, Callable[[Path, Path, Sequence[Samples]], None]] = {"int8
 
 def _front_end(model: Any) -> list[str]:
     """Names of the nodes that make the image: what the first node with a weight of the network needs."""
-    made_by = {name: node for node in model.graph.node for name in node.output}
     weights = {tensor.name for tensor in model.graph.initializer if tensor.name.startswith("network.")}
     first = next(node for node in model.graph.node if weights & set(node.input))
-    found, left = [], [name for name in first.input if name not in weights]
+    return _before(model, [name for name in first.input if name not in weights])
+
+
+def _of_familiarity(model: Any) -> list[str]:
+    """Names of the nodes that only familiarity needs."""
+    outputs = [output.name for output in model.graph.output]
+    others = set(_before(model, [name for name in outputs if name != "familiarity"]))
+    return [name for name in _before(model, ["familiarity"]) if name not in others]
+
+
+def _before(model: Any, left: list[str]) -> list[str]:
+    """Names of the nodes that these values come from."""
+    made_by = {name: node for node in model.graph.node for name in node.output}
+    found: list[str] = []
+    left = list(left)
     while left:
         node = made_by.get(left.pop())
         if node is not None and node.name not in found:
