@@ -34,6 +34,13 @@ LITE0, LITE2 = "tf_efficientnet_lite0", "tf_efficientnet_lite2"
     [
         ([f"luna5-{LITE0}-cpu-seed0"], r"luna5:(\d), CPU", [0, 1, 2, 3, 4], fold_of_luna5, "1,440 clips, CPU"),
         (
+            [f"luna5-{LITE0}-refit-cpu-seed0"],
+            r"luna5:(\d), refit, CPU",
+            [0, 1, 2, 3, 4],
+            fold_of_luna5,
+            "1,440 clips, refit, CPU",
+        ),
+        (
             [f"luna5-{LITE0}-seed{seed}" for seed in range(3)],
             r"luna5:(\d)",
             [0, 1, 2, 3, 4],

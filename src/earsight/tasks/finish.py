@@ -223,9 +223,7 @@ def _draw(
     ]
     if (folder / "images.png").is_file():
         entries.append(
-            FigureEntry(
-                "What the network sees", "Eight training clips as mel images.", folder / "images.png", wide=True
-            )
+            FigureEntry("What the network sees", "Training clips as mel images.", folder / "images.png", wide=True)
         )
     return tuple(entries)
 
