@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 
 import earsight as es
 from earsight.errors import EarsightError, SettingsError, TrainingError
@@ -22,6 +21,7 @@ from earsight.tasks.export import export
 from earsight.tasks.plan import plan_training
 from earsight.tasks.train import check_batches, train
 from tests.conftest import called, write_tones
+from tests.tasks.test_train import weights
 
 QUICK = {
     "epochs": 6,
@@ -35,10 +35,6 @@ QUICK = {
 
 def recipe(**changes: object) -> es.Recipe:
     return es.Recipe.named("default", {**QUICK, **changes})
-
-
-def weights(run: Path) -> dict[str, torch.Tensor]:
-    return load_file(run / "model.safetensors")
 
 
 def same(one: Path, two: Path, *, directions: bool = True) -> bool:

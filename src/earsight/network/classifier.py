@@ -116,9 +116,9 @@ class Classifier(nn.Module):
 
     def answers(self, crops: Samples) -> Answers:
         """As ``probabilities``, with what else is said of each clip."""
-        features, logits = self.features_and_logits(crops)
         from earsight.network.familiar import familiarity
 
+        features, logits = self.features_and_logits(crops)
         familiar = torch.ones(len(logits)) if self.directions is None else familiarity(features, self.directions)
         return Answers(
             self.head.probabilities(logits.double() / self.temperature).cpu().numpy(),

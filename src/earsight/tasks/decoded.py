@@ -38,6 +38,10 @@ class Decoded:
         """The clips that choose the epoch; none where nothing is held out from training."""
         return () if self.split.training_score else self.parts["valid"]
 
+    def groups_of(self, part: str) -> list[str]:
+        """Sorted; clips without a group have none."""
+        return sorted({self.store.clips[i].group for i in self.parts[part]} - {""})
+
     def refitted(self) -> Self:
         """With the validation clips among those that are trained on."""
         train = sorted((*self.parts["train"], *self.validation))

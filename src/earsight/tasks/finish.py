@@ -117,10 +117,8 @@ def finish(
         **{"intervals": intervals, "groups": groups},
     }
     explained = _explain(classifier, decoded, predictions, run / "figures" / "mistakes.png")
-    trained = (done, again)
-    _write_report(
-        run / "report.html", plan, decoded, trained, predictions, test, valid, tuple(figures), explained, facts
-    )
+    report = run / "report.html"
+    _write_report(report, plan, decoded, done, again, predictions, test, valid, tuple(figures), explained, facts)
     return test, valid
 
 
@@ -260,7 +258,8 @@ def _write_report(
     path: Path,
     plan: Plan,
     decoded: Decoded,
-    trained: tuple[Progressed, Progressed | None],
+    done: Progressed,
+    again: Progressed | None,
     predictions: AnyPredictions,
     test: AnyMetrics,
     valid: AnyMetrics | None,
@@ -269,14 +268,13 @@ def _write_report(
     facts: dict[str, Any],
 ) -> None:
     store, parts, split = decoded.store, decoded.parts, decoded.split
-    done, again = trained
 
     def sound_of(row: int) -> bytes:
         heard = middle_crop(store.waveform(parts["test"][row]), store.settings)
         return wav_bytes(heard[0], store.settings.rate_hz)
 
     groups = {clip.group for clip in store.clips} - {""}
-    total_s = sum(row.seconds for one in trained if one for row in one.history)
+    total_s = sum(row.seconds for row in (*done.history, *(again.history if again else ())))
     listed = (
         ("Clips", f"{len(store.clips)} from {plan.dataset.files} files, {store.duration_s / 60:.1f} min"),
         ("Train / valid / test", " / ".join(str(len(parts[part])) for part in ("train", "valid", "test"))),

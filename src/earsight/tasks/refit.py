@@ -26,8 +26,7 @@ def keep_chosen(run: Path) -> None:
     chosen = chosen_network(run)
     if REFIT_KEY not in read_description(run):
         chosen.mkdir(parents=True, exist_ok=True)
-        for name in (WEIGHTS_NAME, SETTINGS_NAME):
-            write_whole(chosen / name, (run / name).read_bytes())
+        _copy_model(run, chosen)
     elif not (chosen / SETTINGS_NAME).is_file():
         raise TrainingError(
             f"can't resume: {run} has its second network already, and the first one, {chosen}, is gone, without which "
@@ -42,22 +41,24 @@ def chosen_network(run: Path) -> Path:
 
 def facts_of_refit(facts: Mapping[str, Any], whole: Decoded, epochs: int) -> dict[str, Any]:
     """What model.json tells of the second network. facts: of the first."""
-    trained = whole.parts["train"]
-    groups = sorted({whole.store.clips[i].group for i in trained} - {""})
     return {
         **facts,
-        "data": {**facts["data"], "trained_groups": groups},
+        "data": {**facts["data"], "trained_groups": whole.groups_of("train")},
         "split": {**facts["split"], "sentence": whole.split.sentence},
-        REFIT_KEY: {"epochs": epochs, "clips": len(trained)},
+        REFIT_KEY: {"epochs": epochs, "clips": len(whole.parts["train"])},
     }
 
 
 def keep_refit(run: Path) -> None:
     """The second network is the run's from now on."""
     write_whole(run / "history-refit.csv", (run / FOLDER_NAME / HISTORY_NAME).read_bytes())
+    _copy_model(run / FOLDER_NAME, run)
+
+
+def _copy_model(source: Path, run: Path) -> None:
     # model.json first: where it stops here, ``keep_chosen`` must not take the second weights for the first ones.
     for name in (SETTINGS_NAME, WEIGHTS_NAME):
-        write_whole(run / name, (run / FOLDER_NAME / name).read_bytes())
+        write_whole(run / name, (source / name).read_bytes())
 
 
 def forget_refit(run: Path) -> None:

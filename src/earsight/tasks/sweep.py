@@ -20,7 +20,7 @@ from earsight.settings import Settings
 from earsight.tasks.begun import check_begun, parts_digest, write_about
 from earsight.tasks.devices import Machine
 from earsight.tasks.interrupt import between_steps
-from earsight.tasks.plan import Plan, check_recipe, new_run, plan_run, read_training_data
+from earsight.tasks.plan import HISTORY_NAME, Plan, check_recipe, new_run, plan_run, read_training_data
 from earsight.tasks.progress import Progress
 from earsight.tasks.recipe import Recipe
 from earsight.tasks.space import Space, check_corners, read_space, short, to_space, with_values
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 ABOUT_NAME = "sweep.json"
 TRIALS_NAME = "trials.db"
 _LOCK_NAME = ".lock"
-_KEPT_NAME = "history.csv"
 _ALIKE = 3
 """As many trials that fail for one reason, and none that does not, end a sweep."""
 
@@ -301,7 +300,7 @@ def _train(plan: Plan, work: _Work, each_epoch: "Callable[[Epoch], None]", *, in
         for path in plan.run.iterdir() if plan.run.is_dir() else ():
             if path.is_dir():
                 remove_folder(path)
-            elif path.name != _KEPT_NAME:  # networks of all trials would fill the disk
+            elif path.name != HISTORY_NAME:  # networks of all trials would fill the disk
                 path.unlink()
     if result.interrupted:
         raise KeyboardInterrupt

@@ -145,6 +145,7 @@ def run_plan(
             )
         decoded = decode_parts(plan, free, shown)
         store, parts, labels = decoded.store, decoded.parts, classifier.labels
+        whole = decoded.refitted() if second else decoded
         facts = {**model_facts(plan, decoded), "machine": asdict(machine)}
         facts |= {"pipeline": pipeline.told} if pipeline.told else {}
         # The other processes begin here, with the same command: what this one has decoded they find in the store.
@@ -170,7 +171,6 @@ def run_plan(
             done = fit(learner, decoded, plan, state, facts, shown, each_epoch=each_epoch)
             if second and not done.interrupted:
                 del learner, classifier  # two networks and their optimizers need not fit in a GPU's memory
-                whole = decoded.refitted()
                 if fabric.is_global_zero:
                     keep_chosen(plan.run)
                 shown.say(_opening_again(done, whole, second_state))
@@ -196,8 +196,7 @@ def run_plan(
         (plan.run / STATE_NAME).unlink(missing_ok=True)
         forget_epochs(plan.run)
         forget_refit(plan.run)
-        split = decoded.refitted().split if again else decoded.split
-        return TrainResult(plan.run, test, valid, done.best_epoch, split, False)
+        return TrainResult(plan.run, test, valid, done.best_epoch, whole.split, False)
 
 
 def _banks(recipe: Recipe, shown: Progress) -> "Banks":
@@ -294,8 +293,8 @@ def model_facts(plan: Plan, decoded: Decoded) -> dict[str, Any]:
             "clips": len(clips),
             "fingerprint": fingerprint(decoded.store),
             "group_name": plan.dataset.group_name,
-            "trained_groups": sorted({clips[i].group for i in decoded.parts["train"]} - {""}),
-            "validated_groups": sorted({clips[i].group for i in decoded.parts["valid"]} - {""}),
+            "trained_groups": decoded.groups_of("train"),
+            "validated_groups": decoded.groups_of("valid"),
             "failures": [[str(failure.path), failure.reason] for failure in decoded.failures],
         },
         "split": {
