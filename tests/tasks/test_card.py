@@ -4,6 +4,7 @@ from typing import Any
 
 import yaml
 
+from earsight.network.prediction import Unknown
 from earsight.tasks.card import Card, cell, hub_licence
 
 
@@ -82,6 +83,16 @@ def test_a_card_of_several_labels() -> None:
     assert "| mAP | 0.900 | not known |" in text
     assert "| dog | 0.900 | 1.000 | 0.500 | 0.667 | 0.350 | 30 |" in text
     assert "any number of 1 labels" in text
+
+
+def test_a_card_tells_no_limit_where_none_was_fitted() -> None:
+    def told(limits: dict[str, float]) -> str:
+        return Card("me/voices", described_as(unknown=limits), scored_as()).text()
+
+    assert "what is less familiar than 0.731, is answered" in told(Unknown(0.731, 0.0).to_dict())
+    none = told(Unknown().to_dict())
+    assert "no limit was fitted for sounds unlike the training's" in none
+    assert "less familiar than" not in none
 
 
 def test_words_of_the_data_are_no_markup() -> None:
