@@ -47,6 +47,18 @@ def test_folds_together_seeds_and_groups() -> None:
     ]
 
 
+def test_folds_that_each_seed_divides_anew_are_not_averaged() -> None:
+    found = {
+        (0, "f:0"): predictions(["a", "b"], [0, 1], [0, 1], ["s1", "s2"]),
+        (0, "f:1"): predictions(["c", "d"], [0, 1], [0, 0], ["s3", "s4"]),
+        (1, "f:0"): predictions(["a", "c"], [0, 0], [1, 1], ["s1", "s3"]),
+        (1, "f:1"): predictions(["b", "d"], [1, 1], [1, 1], ["s2", "s4"]),
+    }
+    accuracy = cross_scores(found, draws=200).scores["accuracy"]
+    assert accuracy.fold_mean == np.mean([1, 0.5, 0, 1])
+    assert accuracy.fold_sd == pytest.approx(np.std([1, 0.5, 0, 1], ddof=1))
+
+
 def test_a_clip_that_is_scored_twice_is_an_error() -> None:
     one = predictions(["a", "b"], [0, 1], [0, 1], ["s", "s"])
     with pytest.raises(DataError, match="2 clips are in the test part of two folds"):

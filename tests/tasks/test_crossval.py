@@ -15,9 +15,10 @@ import pytest
 import soundfile
 
 import earsight as es
-from earsight.errors import SettingsError, SplitError, TrainingError
+from earsight.errors import DataError, SettingsError, SplitError, TrainingError
+from earsight.scores.calibration import reliability
 from earsight.scores.compare import compare as compare_runs
-from earsight.scores.predictions import Predictions, read_csv
+from earsight.scores.predictions import Predictions, concatenated, read_csv
 from earsight.tasks import crossval as module
 from earsight.tasks import train as training
 from earsight.tasks.compare import compare
@@ -129,6 +130,7 @@ def test_seeds_are_scored_apart_and_told_together(whole: tuple[Path, CrossResult
     result = cross(tones, tmp_path / "out", seeds=2, resume=True)
     assert result.scores is not None
     assert "3 folds, 2 seeds: " in result.sentence
+    assert "Folds: group:3, divided anew for each seed." in result.sentence
     one, two = (read_csv(result.out / f"predictions-seed{seed}.csv") for seed in range(2))
     assert same(one, first.scores.runs[0] if first.scores else one)
     assert int((one.predicted != two.predicted).sum()) == 3
@@ -136,6 +138,44 @@ def test_seeds_are_scored_apart_and_told_together(whole: tuple[Path, CrossResult
     of_seeds = [float(np.mean(run.predicted == run.truth)) for run in (one, two)]
     assert told["accuracy"]["mean"] == pytest.approx(np.mean(of_seeds))
     assert told["accuracy"]["sd_over_seeds"] == pytest.approx(np.std(of_seeds, ddof=1))
+    assert told["calibration"]["ece"] == pytest.approx(reliability(concatenated([one, two])).error)
+    with pytest.raises(SettingsError, match="begun with seed 1 too; pass --seeds 2 to go on with it"):
+        cross(tones, tmp_path / "out", resume=True)
+    assert json.loads((result.out / "metrics.json").read_text()) == told
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        *(
+            ("metrics.json", text, r"metrics\.json or model\.json in .*seed0-fold1 is damaged; remove that folder")
+            for text in ("", "{", "{}", "[1]", '{"calibration": {}}')
+        ),
+        ("predictions.csv", 3, r"seed0-fold1/predictions\.csv has 2 of \d+ test clips; remove that folder"),
+        (
+            "model.json",
+            "b" * 32,
+            r"seed0-fold0 and seed0-fold1 of .* trained on other recordings \(data .*bbbbbbbb",
+        ),
+    ],
+)
+def test_a_finished_fold_that_was_changed_is_seen_before_anything_is_trained(
+    whole: tuple[Path, CrossResult], tmp_path: Path, name: str, text: str | int, message: str
+) -> None:
+    tones, first = whole
+    out = shutil.copytree(first.out, tmp_path / "out")
+    shutil.rmtree(out / "seed0-fold2")
+    file = out / "seed0-fold1" / name
+    if name == "model.json":
+        described = json.loads(file.read_text())
+        described["data"]["fingerprint"] = text
+        text = json.dumps(described)
+    elif isinstance(text, int):
+        text = "".join(file.read_text().splitlines(keepends=True)[:text])
+    file.write_text(text)
+    with pytest.raises(DataError, match=message):
+        cross(tones, out, resume=True)
+    assert not (out / "seed0-fold2").exists()
 
 
 def test_it_goes_on_with_the_same_speakers_only(tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -285,8 +325,12 @@ def test_a_fold_that_fails_does_not_end_the_others(
 
 
 def test_what_cannot_be_is_refused_before_anything_is_trained(tones: Path, tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="--seeds and --jobs must be 1 or more, got 0 and 1"):
+    with pytest.raises(SettingsError, match="--seeds must be from 1 to 1000, got 0"):
         cross(tones, tmp_path / "out", seeds=0)
+    with pytest.raises(SettingsError, match="--jobs must be from 1 to 1000, got 100000000000"):
+        cross(tones, tmp_path / "out", jobs=10**11)
+    with pytest.raises(SettingsError, match="2 seeds from 4294967295 on go beyond 4294967295; pass a smaller --seed"):
+        cross(tones, tmp_path / "out", seeds=2, recipe={"seed": 2**32 - 1})
     with pytest.raises(SplitError, match="unknown folds 'luna'"):
         cross(tones, tmp_path / "out", folds="luna")
     with pytest.raises(SplitError, match="RAVDESS's actors; not in this data"):

@@ -35,7 +35,7 @@ class GroupScore:
 class Spread:
     """mean over the seeds of the score of all clips together; sd: between seeds (n − 1), None for one seed. interval:
     95 %, from resampled groups; None where they are too few. fold_mean, fold_sd: of the folds' scores, each the mean
-    over its seeds."""
+    over its seeds where these score the same clips."""
 
     mean: float
     sd: float | None
@@ -98,16 +98,21 @@ def cross_scores(found: Mapping[tuple[int, str], AnyPredictions], *, draws: int 
     resampled = resampled_scores(runs, draws)
     whole = [measure(run) for run in runs]
     scored = {key: measure(predictions) for key, predictions in found.items()}
+    tested = {key: set(predictions.paths) for key, predictions in found.items()}
+    if all(tested[seed, fold] == tested[seeds[0], fold] for seed, fold in found):
+        alike = [[(seed, fold) for seed in seeds] for fold in folds]
+    else:  # divided anew for each seed
+        alike = [[key] for key in found]
     scores = {}
     for name in whole[0].NAMES:
         of_seeds = [getattr(one, name) for one in whole]
-        by_fold = [np.mean([getattr(scored[seed, fold], name) for seed in seeds]) for fold in folds]
+        by_fold = [np.mean([getattr(scored[key], name) for key in keys]) for keys in alike]
         scores[name] = Spread(
             mean=float(np.mean(of_seeds)),
             sd=float(np.std(of_seeds, ddof=1)) if len(seeds) > 1 else None,
             interval=resampled.interval(name),
             fold_mean=float(np.mean(by_fold)),
-            fold_sd=float(np.std(by_fold, ddof=1)) if len(folds) > 1 else 0.0,
+            fold_sd=float(np.std(by_fold, ddof=1)) if len(by_fold) > 1 else 0.0,
         )
     return CrossScores(
         seeds=tuple(seeds),

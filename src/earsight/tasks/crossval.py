@@ -22,12 +22,13 @@ from earsight.tasks.decoded import REFIT_SENTENCE
 from earsight.tasks.devices import Machine
 from earsight.tasks.plan import STATE_NAME, Plan, check_recipe, check_run, new_run, plan_run, read_training_data
 from earsight.tasks.progress import Progress
-from earsight.tasks.recipe import Recipe
+from earsight.tasks.recipe import LARGEST_SEED, Recipe
 
 if TYPE_CHECKING:
     from earsight.scores.crossval import CrossScores
 
 ABOUT_NAME = "crossval.json"
+_MOST = 1000
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,10 @@ class _Fold:
     def done(self) -> bool:
         run = self.plan.run
         return (run / "metrics.json").is_file() and not (run / STATE_NAME).is_file()
+
+    @property
+    def place(self) -> tuple[int, str, Path]:
+        return self.seed, self.name, self.plan.run
 
     def with_threads(self, threads: int) -> Self:
         """Where no number was asked for."""
@@ -85,14 +90,17 @@ def crossval(
     is not trained again. jobs: so many folds at once, on a GPU each where there are GPUs. The rest: see ``train``. A
     fold that can't be trained does not end the others. Raises EarsightError.
     """
-    if seeds < 1 or jobs < 1:
-        raise SettingsError(f"--seeds and --jobs must be 1 or more, got {seeds} and {jobs}")
+    for flag, number in (("--seeds", seeds), ("--jobs", jobs)):
+        if not 1 <= number <= _MOST:
+            raise SettingsError(f"{flag} must be from 1 to {_MOST}, got {number}")
     if resume and out is None:
         raise SettingsError("--resume needs to know what goes on; pass --out FOLDER")
     name = recipe_name or ("custom" if isinstance(recipe, Recipe) else str(recipe))
     settings = recipe if isinstance(recipe, Recipe) else Recipe.named(recipe)
     machine = machine or Machine()
     check_recipe(settings)
+    if settings.seed + seeds - 1 > LARGEST_SEED:
+        raise SettingsError(f"{seeds} seeds from {settings.seed} on go beyond {LARGEST_SEED}; pass a smaller --seed")
     dataset = read_training_data(
         data, settings.task, source=source, group_pattern=group_pattern, strict=strict, progress=progress
     )
@@ -108,6 +116,11 @@ def crossval(
             work.append(_Fold(plan, machine, kind, seed))
     about = _about(settings, work[: len(kinds)], leaks, machine)
     begun = check_begun(place / ABOUT_NAME, about, "cross-validation", resume=resume)
+    if begun:
+        _check_seeds(place, work)
+        from earsight.tasks.crossval_report import read_runs
+
+        read_runs([fold.place for fold in work if fold.done])  # now, and not after hours
     for fold in work:
         if not fold.done:
             check_run(fold.plan.run, fold.plan.resume)
@@ -127,8 +140,7 @@ def crossval(
         return CrossResult(place, None, sentence, caveat, dataset.group_name, failures, interrupted)
     from earsight.tasks.crossval_report import write_results
 
-    places = [(fold.seed, fold.name, fold.plan.run) for fold in work]
-    scores = write_results(place, places, work[0].plan, sentence, caveat)
+    scores = write_results(place, [fold.place for fold in work], work[0].plan, sentence, caveat)
     return CrossResult(place, scores, sentence, caveat, dataset.group_name, {}, False)
 
 
@@ -146,6 +158,18 @@ def _about(recipe: Recipe, folds: Sequence[_Fold], leaks: Policy, machine: Machi
         "parts": parts_digest(fold.plan.split for fold in folds),
         "pipeline": Pipeline.read(recipe.augment.pipeline).told,
     }
+
+
+def _check_seeds(place: Path, work: Sequence[_Fold]) -> None:
+    """Raise SettingsError where the folder has more seeds than are asked for: its page would lose them."""
+    asked = {fold.seed for fold in work}
+    found = {int(seed) for run in place.glob("seed*-fold*") if (seed := run.name[4:].partition("-")[0]).isdecimal()}
+    if more := sorted(found - asked):
+        count = max(*found, *asked) - min(asked) + 1
+        raise SettingsError(
+            f"{place} has been begun with seed {', '.join(map(str, more))} too; pass --seeds {count} to go on with it, "
+            "or remove these folders"
+        )
 
 
 def _train(work: list[_Fold], jobs: int, progress: bool) -> Iterator[tuple[_Fold, str]]:
@@ -240,4 +264,5 @@ def _sentence(work: list[_Fold], folds: str) -> str:
     else:
         who = "each clip scored once by a network that was not trained on it"
     refit = f" {REFIT_SENTENCE}" if first.recipe.refit else ""
-    return f"{count} folds, {seeds} seed{'s' if seeds > 1 else ''}: {who}. Folds: {folds}.{refit}"
+    anew = ", divided anew for each seed" if len({parts_digest([fold.plan.split]) for fold in work}) > count else ""
+    return f"{count} folds, {seeds} seed{'s' if seeds > 1 else ''}: {who}. Folds: {folds}{anew}.{refit}"

@@ -2,15 +2,15 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from earsight.audio.load import load_waveform, middle_crop
 from earsight.errors import DataError, DecodeError
 from earsight.files import write_whole
 from earsight.network.description import read_description
-from earsight.scores.calibration import Reliability, reliability, with_temperature
+from earsight.scores.calibration import reliability, with_temperature
 from earsight.scores.crossval import CrossScores, cross_scores
 from earsight.scores.figures import draw_bars, draw_confusion
 from earsight.scores.kinds import AnyPredictions, read_csv
@@ -24,20 +24,48 @@ from earsight.tasks.finish_multilabel import draw_label_bars
 from earsight.tasks.plan import Plan
 
 
+@dataclass(frozen=True)
+class Finished:
+    """What a training left in its folder. data: the fingerprint of what it heard."""
+
+    predictions: AnyPredictions
+    temperature: float
+    data: str
+    versions: Mapping[str, str]
+
+
+def read_runs(places: Sequence[tuple[int, str, Path]]) -> dict[tuple[int, str], Finished]:
+    """places: (seed, fold, run folder) of those that are finished → (seed, fold) → what they left. Raises DataError
+    where a run lacks something, or heard other recordings than the first."""
+    found = {(seed, fold): _read(run, fold, seed) for seed, fold, run in places}
+    heard = {run: found[seed, fold].data for seed, fold, run in places}
+    first = next(iter(heard), None)
+    other = next((run for run in heard if first and heard[run] != heard[first]), None)
+    if first and other:
+        raise DataError(
+            f"{first.name} and {other.name} of {first.parent} were trained on other recordings (data "
+            f"{heard[first][:8]}… and {heard[other][:8]}…): restore the recordings, or remove the folders that shall "
+            "be trained again; then --resume"
+        )
+    return found
+
+
 def write_results(
     out: Path, places: Sequence[tuple[int, str, Path]], plan: Plan, sentence: str, caveat: str
 ) -> CrossScores:
-    """places: (seed, fold, run folder) of every fold. plan: of one of them. Raises DataError where a run lacks its
-    predictions."""
-    found = {(seed, fold): _read(run, fold, seed) for seed, fold, run in places}
-    scores = cross_scores(found)
-    first = [(found[seed, fold], run) for seed, fold, run in places if seed == scores.seeds[0]]
-    before, after = _calibration(first)
+    """places: (seed, fold, run folder) of every fold. plan: of one of them. Raises DataError, see ``read_runs``."""
+    found = read_runs(places)
+    scores = cross_scores({which: one.predictions for which, one in found.items()})
+    every = concatenated([one.predictions for one in found.values()])
+    plain = [with_temperature(one.predictions, 1 / one.temperature) for one in found.values()]
+    before, after = reliability(concatenated(plain)), reliability(every)
+    one = next(iter(found.values()))
+    about = {"fingerprint": one.data, "versions": one.versions}
     for seed, run in zip(scores.seeds, scores.runs, strict=True):
         run.write_csv(out / f"predictions-seed{seed}.csv")
     beside = {"caveat": caveat} if caveat else {}
     calibration = {"ece": after.error, "ece_uncalibrated": before.error}
-    numbers = {"sentence": sentence, **beside, **scores.to_dict(), "calibration": calibration, **_about(places)}
+    numbers = {"sentence": sentence, **beside, **scores.to_dict(), "calibration": calibration, **about}
     write_whole(out / "metrics.json", json.dumps(numbers, indent=1, ensure_ascii=False) + "\n")
     write_page(
         out / "report.html",
@@ -52,36 +80,30 @@ def write_results(
         scores=scores,
         figures=[
             *_draw(out / "figures", scores, plan.dataset.group_name, caveat),
-            *draw_calibration(out / "figures", scores.runs[0], before, after),
+            *draw_calibration(out / "figures", every, before, after),
         ],
         calibration=calibration,
-        about=_about(places),
+        about=about,
         mistakes=_mistakes(scores.runs[0], plan),
         settings=flat(plan.recipe.model_dump()),
     )
     return scores
 
 
-def _calibration(folds: Sequence[tuple[AnyPredictions, Path]]) -> tuple[Reliability, Reliability]:
-    """Of all folds of one seed together, before and after the temperature of each."""
-    plain = []
-    for predictions, run in folds:
-        told = json.loads((run / "metrics.json").read_text(encoding="utf-8"))["calibration"]
-        plain.append(with_temperature(predictions, 1 / told["temperature"]))
-    return reliability(concatenated(plain)), reliability(concatenated([predictions for predictions, _ in folds]))
-
-
-def _about(places: Sequence[tuple[int, str, Path]]) -> dict[str, Any]:
-    """What the runs say of their data and libraries: the first, they are all of one command."""
-    described = read_description(places[0][2])
-    return {"fingerprint": described["data"]["fingerprint"], "versions": described["versions"]}
-
-
-def _read(run: Path, fold: str, seed: int) -> AnyPredictions:
-    path = run / "predictions.csv"
+def _read(run: Path, fold: str, seed: int) -> Finished:
+    path, again = run / "predictions.csv", "remove that folder, and --resume"
     if not path.is_file():
-        raise DataError(f"no predictions of {fold}, seed {seed} in {run}; remove that folder, and --resume")
-    return read_csv(path)
+        raise DataError(f"no predictions of {fold}, seed {seed} in {run}; {again}")
+    predictions, described = read_csv(path), read_description(run)
+    try:
+        numbers = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+        temperature, clips = float(numbers["calibration"]["temperature"]), int(numbers["clips"]["test"])
+        data, versions = str(described["data"]["fingerprint"]), dict(described["versions"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"metrics.json or model.json in {run} is damaged; {again}") from error
+    if len(predictions.paths) != clips:
+        raise DataError(f"{path} has {len(predictions.paths)} of {clips} test clips; {again}")
+    return Finished(predictions, temperature, data, versions)
 
 
 def _draw(folder: Path, scores: CrossScores, group_name: str, caveat: str) -> list[FigureEntry]:

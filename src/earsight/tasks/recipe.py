@@ -15,6 +15,7 @@ from earsight.mel.settings import AugmentSettings, MelSettings
 from earsight.network.settings import LossSettings, NetworkSettings, OptimizerSettings, UnknownSettings
 from earsight.settings import Settings
 
+LARGEST_SEED = 2**32 - 1
 _FEWEST_FRAMES = 8
 Task = Literal["auto", "single", "multilabel"]
 
@@ -26,7 +27,7 @@ class Recipe(Settings):
     """Clips in one batch."""
     accumulate: int = Field(1, ge=1, le=65_536)
     """Batches in one step of the optimizer: a larger batch in the memory of a small one (batch norm sees the small)."""
-    seed: int = Field(0, ge=0, le=2**32 - 1)
+    seed: int = Field(0, ge=0, le=LARGEST_SEED)
     """Of the split, the order, the crops, the augmentation and the network's own randomness."""
     sampling: Literal["all", "balanced"] = "all"
     """all: every clip once an epoch; balanced: as many clips, every class as often as any other."""
