@@ -84,6 +84,9 @@ def test_evaluate_prints_a_table_or_json(run: Path) -> None:
         (["train", "absent"], "no such data: absent"),
         (["train", "{data}", "--model", "efficientnet_bo"], "did you mean"),
         (["train", "{data}", "--weights", "absent.pth"], "no weights file: absent.pth"),
+        (["train", "{data}", "--weights", __file__, "--no-pretrained"], "these weights, or with random ones?"),
+        (["train", "{data}", "--threads", "1.5"], 'Invalid value for --threads: "1.5" is not a whole number'),
+        (["crossval", "{data}", "--folds", "loso", "--seeds", "1e3"], 'for --seeds: "1e3" is not a whole number'),
         (["train", "{data}", "--recipe", "articel"], "did you mean article"),
         (["train", "{data}", "--mel.n-mel", "64"], "--mel.n-mels"),
         (["train", "{data}", "--mel.n-mels", "1"], "setting mel.n_mels: input should be greater than or equal to 4"),
@@ -141,6 +144,17 @@ def test_every_setting_is_a_flag() -> None:
 
     text = earsight("train", "--help").stdout
     assert [name for name in setting_names(Recipe) if f"--{name.replace('_', '-')}" not in text] == []
+
+
+def test_the_lines_of_the_help_are_broken_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    text = called("crossval", "--help").stdout
+    whole = "Where both sides of a split share a speaker, a recording or a copied file: refuse, drop those clips, or"
+    assert whole in " ".join(text.split())
+    flags = text.partition("Parameters:\n")[2].splitlines()
+    first = next(n for n, line in enumerate(flags) if line.startswith("  --leaks"))
+    assert all(60 < len(line) <= 80 for line in flags[first : first + 2])
+    assert all(line.startswith(("  --", "      ")) for line in flags if line and not line.endswith(":"))
 
 
 def test_version() -> None:

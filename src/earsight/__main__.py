@@ -13,6 +13,7 @@ from pydantic import ValidationError
 import earsight
 from earsight import data_commands, export_commands, predict_commands, score_commands, sweep_commands
 from earsight.errors import EarsightError, SettingsError
+from earsight.flags import Whole, WrappedHelp
 from earsight.plain import counted, plain
 from earsight.recipe_flags import Accelerator, Leaks, Precision, RecipeFlags, chosen_recipe
 from earsight.tasks.recipe import Recipe, explain
@@ -95,7 +96,7 @@ def _one_line(error: cyclopts.CycloptsError) -> str:
     return f"{text} (earsight --help lists what there is)"
 
 
-@app.command(help_formatter="plain")
+@app.command(help_formatter=WrappedHelp())
 def train(
     data: Path,
     /,
@@ -106,7 +107,7 @@ def train(
     model: Annotated[str | None, Parameter(alias="-m")] = None,
     weights: Path | None = None,
     pretrained: bool | None = None,
-    in_chans: int | None = None,
+    in_chans: Whole | None = None,
     source: str | None = None,
     group_pattern: str | None = None,
     leaks: Leaks = "refuse",
@@ -114,11 +115,11 @@ def train(
     strict: Annotated[bool, Parameter(negative="")] = False,
     store: bool = True,
     accelerator: Accelerator = "auto",
-    devices: int = 1,
-    nodes: int = 1,
+    devices: Whole = 1,
+    nodes: Whole = 1,
     precision: Precision = "32-true",
     compile_: Annotated[bool, Parameter(name="--compile", negative="")] = False,
-    threads: int | None = None,
+    threads: Whole | None = None,
     settings: RecipeFlags = None,
 ) -> int:
     """Train a network on labelled recordings, score it on speakers it never heard, write a report.
@@ -201,7 +202,7 @@ def train(
     return 0
 
 
-@app.command(help_formatter="plain")
+@app.command(help_formatter=WrappedHelp())
 def evaluate(
     run: Path,
     data: Path | None = None,
@@ -211,7 +212,7 @@ def evaluate(
     group_pattern: str | None = None,
     leaks: Leaks = "refuse",
     device: str = "cpu",
-    threads: int | None = None,
+    threads: Whole | None = None,
     strict: Annotated[bool, Parameter(negative="")] = False,
     json_: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> int:
@@ -280,8 +281,8 @@ def evaluate(
     return 2 if done.failures else 0
 
 
-@app.command(help_formatter="plain")
-def demo(*, out: Annotated[Path, Parameter(alias="-o")] = Path("runs/demo"), seed: int = 0) -> int:
+@app.command(help_formatter=WrappedHelp())
+def demo(*, out: Annotated[Path, Parameter(alias="-o")] = Path("runs/demo"), seed: Whole = 0) -> int:
     """Write a synthetic corpus, train on it, score unseen synthetic speakers, predict a few files.
 
     Parameters
@@ -307,19 +308,19 @@ def demo(*, out: Annotated[Path, Parameter(alias="-o")] = Path("runs/demo"), see
     return 0
 
 
-@app.command(help_formatter="plain")
+@app.command(help_formatter=WrappedHelp())
 def bench(
     *,
     recipe: Annotated[str, Parameter(alias="-r")] = "default",
     model: Annotated[str | None, Parameter(alias="-m")] = None,
-    batch_size: int | None = None,
-    clips: int = 128,
-    rounds: int = 5,
+    batch_size: Whole | None = None,
+    clips: Whole = 128,
+    rounds: Whole = 5,
     find_batch_size: Annotated[bool, Parameter(negative="")] = False,
     device: Accelerator = "auto",
     precision: Precision = "32-true",
     compile_: Annotated[bool, Parameter(name="--compile", negative="")] = False,
-    threads: int | None = None,
+    threads: Whole | None = None,
     json_: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> int:
     """Measure how near a training epoch comes to the network alone on this machine, or which batch size is fastest.
@@ -374,7 +375,7 @@ def bench(
 
 app.command(data_commands.app)
 for command in (*score_commands.COMMANDS, sweep_commands.sweep, *predict_commands.COMMANDS, *export_commands.COMMANDS):
-    app.command(command, help_formatter="plain")
+    app.command(command, help_formatter=WrappedHelp())
 
 
 if __name__ == "__main__":

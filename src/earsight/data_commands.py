@@ -9,12 +9,13 @@ import cyclopts
 from cyclopts import Parameter
 
 from earsight.errors import SettingsError
+from earsight.flags import Whole, WrappedHelp
 from earsight.terminal import division_lines, inspection_lines, json_line, show, source_lines
 
 app = cyclopts.App(name="data", help="List, get, inspect and split data sets.", help_format="plaintext")
 
 
-@app.command(name="list", help_formatter="plain")
+@app.command(name="list", help_formatter=WrappedHelp())
 def list_(*, json_: Annotated[bool, Parameter(name="--json", negative="")] = False) -> int:
     """The data sets that are known by name.
 
@@ -37,7 +38,7 @@ def list_(*, json_: Annotated[bool, Parameter(name="--json", negative="")] = Fal
     return 0
 
 
-@app.command(help_formatter="plain")
+@app.command(help_formatter=WrappedHelp())
 def get(name: str, /) -> int:
     """Download a known data set, check it and unpack it into the cache.
 
@@ -55,7 +56,7 @@ def get(name: str, /) -> int:
     return 0
 
 
-@app.command(help_formatter="plain")
+@app.command(help_formatter=WrappedHelp())
 def inspect(
     place: Path,
     /,
@@ -63,7 +64,7 @@ def inspect(
     source: str | None = None,
     group_pattern: str | None = None,
     short_s: float = 0.5,
-    threads: int | None = None,
+    threads: Whole | None = None,
     html: Path | None = None,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
     json_: Annotated[bool, Parameter(name="--json", negative="")] = False,
@@ -110,13 +111,13 @@ def inspect(
     return 0
 
 
-@app.command(help_formatter="plain")
+@app.command(help_formatter=WrappedHelp())
 def split(
     place: Path,
     /,
     *,
     split: str = "auto",
-    seed: int = 0,
+    seed: Whole = 0,
     source: str | None = None,
     group_pattern: str | None = None,
     out: Annotated[Path | None, Parameter(alias="-o")] = None,
@@ -162,7 +163,7 @@ def split(
     return 0
 
 
-@app.command(help_formatter="plain")
+@app.command(help_formatter=WrappedHelp())
 def cache(
     *,
     clear: Annotated[bool, Parameter(negative="")] = False,

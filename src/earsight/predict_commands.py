@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from earsight.errors import SettingsError
+from earsight.flags import Whole
 from earsight.plain import counted, plain
 from earsight.terminal import answer_line, json_line, show, show_bars
 
@@ -40,7 +41,7 @@ def predict(
     resume: Annotated[bool, Parameter(negative="")] = False,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
     device: str = "cpu",
-    threads: int | None = None,
+    threads: Whole | None = None,
     unknown: bool = True,
     json_: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> int:
@@ -147,7 +148,7 @@ def listen(
     hop: float = 0.5,
     seconds: float | None = None,
     device: str = "cpu",
-    threads: int | None = None,
+    threads: Whole | None = None,
     unknown: bool = True,
     json_: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> int:
@@ -262,10 +263,10 @@ def serve(
     /,
     *,
     host: str = "127.0.0.1",
-    port: int = 8000,
+    port: Whole = 8000,
     most_mb: float = 200,
     device: str = "cpu",
-    threads: int | None = None,
+    threads: Whole | None = None,
     unknown: bool = True,
 ) -> int:
     """Serve a model: a page where recordings are dropped and the microphone is heard, and JSON for programs. Ctrl-C

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from earsight.flags import Whole
 from earsight.plain import counted, plain
 from earsight.recipe_flags import Accelerator, Leaks, Precision, RecipeFlags, chosen_recipe
 from earsight.terminal import comparison_lines, cross_lines, json_line, metrics_lines, show
@@ -16,24 +17,24 @@ def crossval(
     /,
     *,
     folds: str,
-    seeds: int = 1,
+    seeds: Whole = 1,
     recipe: Annotated[str, Parameter(alias="-r")] = "default",
     out: Annotated[Path | None, Parameter(alias="-o")] = None,
     model: Annotated[str | None, Parameter(alias="-m")] = None,
     weights: Path | None = None,
     pretrained: bool | None = None,
-    in_chans: int | None = None,
+    in_chans: Whole | None = None,
     source: str | None = None,
     group_pattern: str | None = None,
     leaks: Leaks = "refuse",
     resume: Annotated[bool, Parameter(negative="")] = False,
     strict: Annotated[bool, Parameter(negative="")] = False,
     store: bool = True,
-    jobs: int = 1,
+    jobs: Whole = 1,
     accelerator: Accelerator = "auto",
     precision: Precision = "32-true",
     compile_: Annotated[bool, Parameter(name="--compile", negative="")] = False,
-    threads: int | None = None,
+    threads: Whole | None = None,
     settings: RecipeFlags = None,
 ) -> int:
     """Train every fold of a protocol, so that each clip is scored once by a network that never heard its speaker.
@@ -139,7 +140,7 @@ def ensemble(
     *runs: Path,
     out: Annotated[Path, Parameter(alias="-o")],
     device: Annotated[str, Parameter(alias="-d")] = "cpu",
-    threads: int | None = None,
+    threads: Whole | None = None,
 ) -> int:
     """Save one model that averages the answers of several runs, and score it on the clips that no run heard.
 

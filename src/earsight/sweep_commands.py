@@ -8,6 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from earsight.errors import SettingsError
+from earsight.flags import Whole
 from earsight.recipe_flags import Accelerator, Leaks, Precision, RecipeFlags, chosen_recipe, given_values
 from earsight.settings import flat
 from earsight.tasks.space import read_space
@@ -19,7 +20,7 @@ def sweep(
     /,
     *,
     space: Path,
-    trials: int = 20,
+    trials: Whole = 20,
     recipe: Annotated[str, Parameter(alias="-r")] = "default",
     split: Annotated[list[str] | None, Parameter(negative="")] = None,
     out: Annotated[Path | None, Parameter(alias="-o")] = None,
@@ -27,7 +28,7 @@ def sweep(
     model: Annotated[str | None, Parameter(alias="-m")] = None,
     weights: Path | None = None,
     pretrained: bool | None = None,
-    in_chans: int | None = None,
+    in_chans: Whole | None = None,
     source: str | None = None,
     group_pattern: str | None = None,
     leaks: Leaks = "refuse",
@@ -37,7 +38,7 @@ def sweep(
     accelerator: Accelerator = "auto",
     precision: Precision = "32-true",
     compile_: Annotated[bool, Parameter(name="--compile", negative="")] = False,
-    threads: int | None = None,
+    threads: Whole | None = None,
     settings: RecipeFlags = None,
 ) -> int:
     """Search a space of settings for the recipe with the best validation score. No test clip is scored.

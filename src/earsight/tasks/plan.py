@@ -102,6 +102,10 @@ def check_recipe(recipe: Recipe) -> None:
             f"no weights file: {recipe.network.weights}; give a safetensors or pth file under timm's names, "
             "or pass --no-pretrained"
         )
+    if recipe.network.weights is not None and not recipe.network.pretrained:
+        raise SettingsError(
+            f"--weights {recipe.network.weights} with --no-pretrained: begin with these weights, or with random ones?"
+        )
     check_banks(recipe.augment)
     Pipeline.read(recipe.augment.pipeline).check(recipe.audio)
 
