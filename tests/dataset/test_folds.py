@@ -46,7 +46,7 @@ def test_folds_that_the_data_names() -> None:
         ("luna5:0", "unknown folds"),
         ("random", "unknown folds"),
         ("group:x", "unknown folds"),
-        ("group:1", "has 1 folds in this data"),
+        ("group:1", "has 1 fold in this data, and two or more are needed; choose other --folds, such as group:5"),
         ("fold", "fold has 0 folds in this data"),
     ],
 )

@@ -81,7 +81,7 @@ def test_the_numbers_are_those_of_the_two_runs() -> None:
 def test_only_common_clips_are_compared_and_their_truth_must_agree() -> None:
     one, two = predictions(np.ones(20, dtype=bool), 4), predictions(np.ones(10, dtype=bool), 4)
     assert compare([one], [two]).clips == 10
-    with pytest.raises(DataError, match="no clip in common"):
+    with pytest.raises(DataError, match=r"no clip in common: 20 clips, such as \S+, and 20 clips, such as d0\S*, were"):
         compare([one], [predictions(np.ones(20, dtype=bool), 4, names="d")])
     flipped = Predictions(one.labels, one.paths, 1 - one.truth, one.probabilities, one.groups)
     with pytest.raises(DataError, match="the same clips have different labels"):

@@ -73,6 +73,10 @@ def test_no_clips_come_back(tmp_path: Path) -> None:
         ("path,group,label,predicted,prob:a,prob:b\nx,,a,a,0.5,0.5\ny,,a,a,0.5\n", "row 3: 5 cells under 6 columns"),
         ("path,group,label,predicted,prob:a,prob:b\nx,,a,a,0.5,high\n", "row 2: a probability is not a number"),
         ("path,group,label,predicted,prob:a,prob:b\nx,,c,a,0.5,0.5\n", "label 'c' has no column prob:c"),
+        ("path,group,label,predicted,prob:a,prob:b\nx,,a,a,0.5,nan\n", "row 2: a probability of nan, not from 0 to 1"),
+        ("path,group,label,predicted,prob:a,prob:b\nx,,a,a,7.5,0.5\n", "row 2: a probability of 7.5, not from 0 to 1"),
+        ("path,group,label,predicted,prob:a,prob:b\nx,,a,a,0.5,0.2\n", "row 2: probabilities of 0.700 in sum, not 1"),
+        ("path,group,label,predicted,prob:a,prob:b\nx,,a,a,1,0\nx,,a,a,1,0\n", "row 3: x stands there twice"),
     ],
 )
 def test_a_broken_table_names_its_row(tmp_path: Path, text: str, message: str) -> None:

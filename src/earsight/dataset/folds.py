@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from earsight.dataset.clip import PARTS, Clip, fold_order
 from earsight.dataset.split import EMOBOX6, LUNA5, check_kind, column_cells
 from earsight.errors import SplitError
+from earsight.plain import counted
 
 KINDS = "luna5, emobox6, loso, group:K, esc50, urbansound8k, fold, column:NAME"
 
@@ -34,7 +35,11 @@ def every_fold(protocol: str, clips: Sequence[Clip]) -> tuple[str, ...]:
     else:
         raise SplitError(f"unknown folds {protocol!r}; use one of: {KINDS}")
     if len(kinds) < 2:
-        raise SplitError(f"{protocol} has {len(kinds)} folds in this data, and two or more are needed")
+        groups = "give groups by --group-pattern, or choose other --folds"
+        advice = groups if protocol == "loso" else "choose other --folds, such as group:5"
+        raise SplitError(
+            f"{protocol} has {counted(len(kinds), 'fold')} in this data, and two or more are needed; {advice}"
+        )
     for kind in kinds:
         check_kind(kind)
     return tuple(kinds)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from earsight.errors import DataError
+from earsight.plain import counted
 from earsight.scores.intervals import RATES, Floats, Interval, Resampled, drawn_again, per_group, rates
 from earsight.scores.predictions import Predictions
 
@@ -63,9 +64,14 @@ def compare(a: Sequence[Predictions], b: Sequence[Predictions], *, draws: int = 
     """
     common = sorted(set.intersection(*(set(run.paths) for run in (*a, *b))))
     if not common:
-        raise DataError(f"no clip in common: {a[0].paths[:1]} … and {b[0].paths[:1]} …; compare runs of one test set")
+        shown = " and ".join(
+            f"{counted(len(run.paths), 'clip')}, such as {next(iter(run.paths), 'none')}," for run in (a[0], b[0])
+        )
+        raise DataError(f"no clip in common: {shown} were scored; compare runs of one test set")
     if any(run.labels != a[0].labels for run in (*a, *b)):
-        raise DataError(f"different labels: {', '.join(a[0].labels)} and {', '.join(b[0].labels)}")
+        raise DataError(
+            f"different labels: {', '.join(a[0].labels)} and {', '.join(b[0].labels)}; compare networks of one task"
+        )
     a, b = ([_of(run, common) for run in runs] for runs in (a, b))
     if any(not np.array_equal(run.truth, a[0].truth) for run in (*a, *b)):
         raise DataError("the same clips have different labels in the two; score them with one list of labels")
