@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -174,6 +175,18 @@ def test_a_sweep_of_other_settings_is_not_gone_on_with(whole: tuple[Path, SweepR
     other = write_table(tmp_path / "other.csv", data.parent / "tones", swapped=True)
     with pytest.raises(SettingsError, match=r"names, labels and groups was [0-9a-f]+, is [0-9a-f]+; give the same"):
         searched(other, result.out, resume=True)
+
+
+def test_trials_that_were_lost_are_not_written_over(whole: tuple[Path, SweepResult], tmp_path: Path) -> None:
+    data, result = whole
+    out = shutil.copytree(result.out, tmp_path / "out")
+    before = (out / "sweep.csv").read_bytes()
+    (out / "trials.db").write_bytes(b"")
+    for _ in range(2):  # empty, and gone
+        with pytest.raises(SettingsError, match=r"the trials of .*out are gone: trials\.db is missing or empty"):
+            searched(data, out, resume=True)
+        (out / "trials.db").unlink(missing_ok=True)
+    assert (out / "sweep.csv").read_bytes() == before
 
 
 def test_a_trial_that_fails_is_recorded_and_the_others_go_on(whole: tuple[Path, SweepResult], tmp_path: Path) -> None:

@@ -767,7 +767,8 @@ def test_a_damaged_state_is_refused_before_anything_is_decoded(tones: Path, tmp_
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("clips.csv", "", "does not tell its test clips"),
+        ("clips.csv", "", r"clips\.csv is damaged \(cut off after 0 rows\); restore it, or remove it"),
+        ("clips.csv", 300, r"clips\.csv is damaged \(cut off after \d rows\)"),
         ("clips.csv", "a,b\n1,2\n", r"clips\.csv is damaged"),
         ("clips.csv", None, "does not tell its test clips"),
         ("model.json", "{", "is damaged"),
@@ -791,6 +792,8 @@ def test_a_damaged_run_folder_says_what_is_damaged(
     elif isinstance(content, dict):
         described = json.loads((damaged / name).read_text())
         (damaged / name).write_text(json.dumps({**described, **content}))
+    elif isinstance(content, int):
+        (damaged / name).write_text((damaged / name).read_text()[:content])
     else:
         (damaged / name).write_text(str(content))
     with pytest.raises(EarsightError, match=message):

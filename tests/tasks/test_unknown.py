@@ -65,8 +65,10 @@ def test_the_limits_keep_what_was_asked_of_the_validation_clips() -> None:
     found = told(limits, familiar, sure)
     assert found["risk"] <= 0.2
     assert found["coverage"] == pytest.approx(0.6)  # one of five or of six wrong; with seven it is two
-    never = fit_unknown(familiar, answers([0.9, 0.8], [False, False]), UnknownSettings(coverage=1.0, risk=0.1))
+    wrong = answers([0.9, 0.8], [False, False])
+    never = fit_unknown(familiar[:2], wrong, UnknownSettings(coverage=1.0, risk=0.1))
     assert never.least_confidence == pytest.approx(0.9, abs=1e-4)
+    assert told(never, familiar[:2], wrong) == {"coverage": 0.0, "risk": None}
 
 
 def test_directions_are_measured_on_clips_of_every_class() -> None:

@@ -50,8 +50,8 @@ class UnknownSettings(Settings):
     coverage: float = Field(0.98, gt=0, le=1)
     """Share of the validation clips that are to be answered; what is less familiar than the others is unknown."""
     risk: float | None = Field(None, ge=0, lt=1)
-    """Answer only what is confident enough that no larger share of wrong answers is left among the validation clips;
-    none: however unsure."""
+    """Answer only what is confident enough that no larger share of wrong answers is left among the validation clips,
+    or nothing where no confidence is enough; none: however unsure."""
 
 
 class LossSettings(Settings):

@@ -1,6 +1,7 @@
 """evaluate: a run folder and labelled recordings → scores."""
 
 import csv
+import io
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -146,23 +147,29 @@ def read_clips(run: Path) -> list[Recorded]:
 
     try:
         with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-            return [
-                Recorded(
-                    row["part"],
-                    Clip(
-                        Path(row["path"]),
-                        row["label"],
-                        row["group"],
-                        row["fold"],
-                        seconds(row["start"]),
-                        seconds(row["end"]),
-                    ),
-                    row["digest"],
-                )
-                for row in csv.DictReader(file)
-            ]
+            text = file.read()
+        rows = list(csv.DictReader(io.StringIO(text, newline="")))
+        if not rows or not text.endswith("\n") or any(None in row.values() for row in rows):
+            raise ValueError(f"cut off after {len(rows)} rows")
+        return [
+            Recorded(
+                row["part"],
+                Clip(
+                    Path(row["path"]),
+                    row["label"],
+                    row["group"],
+                    row["fold"],
+                    seconds(row["start"]),
+                    seconds(row["end"]),
+                ),
+                row["digest"],
+            )
+            for row in rows
+        ]
     except (KeyError, TypeError, ValueError, csv.Error) as error:
-        raise ModelError(f"{path} is damaged ({error}); restore it, or pass the recordings to score") from error
+        raise ModelError(
+            f"{path} is damaged ({error}); restore it, or remove it and pass the recordings to score"
+        ) from error
 
 
 def _own_test(run: Path, recorded: list[Recorded]) -> list[Clip]:

@@ -34,6 +34,7 @@ from earsight.tasks.explain import explain_waveform
 from earsight.tasks.finish_multilabel import draw_label_bars, draw_label_calibration
 from earsight.tasks.loop import Progressed
 from earsight.tasks.plan import Plan
+from earsight.tasks.progress import Progress
 from earsight.tasks.refit import FOLDER_NAME, chosen_network, keep_refit
 from earsight.tasks.scoring import score
 from earsight.tasks.unknown import familiarity, fit_directions, fit_unknown, told
@@ -46,6 +47,7 @@ def finish(
     again: Progressed | None,
     facts: dict[str, Any],
     device: torch.device,
+    shown: Progress,
 ) -> tuple[AnyMetrics, AnyMetrics | None]:
     """Fit the temperature (and the thresholds of several labels) on the validation clips; score the kept network, each
     test clip once; write metrics.json, predictions.csv, figures and report.html. again: of the second training, whose
@@ -69,7 +71,13 @@ def finish(
         else:
             keep_fitted(classifier, run)
         valid = measure(answers)
-        unknown = {**classifier.unknown.to_dict(), "valid": told(classifier.unknown, near, answers)}
+        answered = told(classifier.unknown, near, answers)
+        unknown = {**classifier.unknown.to_dict(), "valid": answered}
+        if (risk := plan.recipe.unknown.risk) is not None and not answered["coverage"]:
+            shown.say(
+                f"warning: no confidence keeps a risk of {risk:g} on the validation clips, so nearly all answers will "
+                "be unknown; raise --unknown.risk"
+            )
     predictions = score(classifier, store, parts["test"])
     test = measure(predictions)
     if unknown:

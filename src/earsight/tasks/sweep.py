@@ -16,6 +16,7 @@ from earsight.dataset.split import check_kind
 from earsight.errors import DataError, DecodeError, EarsightError, SettingsError, TrainingError
 from earsight.files import remove_folder
 from earsight.mel.pipeline import Pipeline
+from earsight.plain import counted
 from earsight.settings import Settings
 from earsight.tasks.begun import check_begun, parts_digest, write_about
 from earsight.tasks.devices import Machine
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from earsight.tasks.study import Asked, State, Study, Trial
 
 ABOUT_NAME = "sweep.json"
-TRIALS_NAME = "trials.db"
+TRIALS_NAME, TABLE_NAME = "trials.db", "sweep.csv"
 _LOCK_NAME = ".lock"
 _ALIKE = 3
 """As many trials that fail for one reason, and none that does not, end a sweep."""
@@ -127,6 +128,10 @@ def sweep(
     about = _about(read, plans, prune, machine)
     begun = check_begun(place / ABOUT_NAME, about, "sweep", resume=resume)
     machine.check()
+    if begun and (place / TABLE_NAME).is_file() and not _holds(place / TRIALS_NAME):
+        raise SettingsError(
+            f"the trials of {place} are gone: {TRIALS_NAME} is missing or empty; restore it, or pass another --out"
+        )
     if not begun:
         write_about(place / ABOUT_NAME, about)
     from earsight.tasks.study import Study
@@ -147,6 +152,10 @@ def sweep(
         write_table(result, read)
         write_page_of(result, read, plans)
     return result
+
+
+def _holds(file: Path) -> bool:
+    return file.is_file() and file.stat().st_size > 0
 
 
 def _of_files(recipe: Recipe) -> tuple[str | None, ...]:
@@ -206,7 +215,8 @@ def _run_trials(study: "Study", work: _Work, trials: int) -> None:
 
     shown = Progress(shown=work.progress)
     before = len(study.trials())
-    shown.say(f"{trials} trials" + (f", {before} of them before" if before else "") + f"; into {work.place}")
+    most = max(trials, before)
+    shown.say(f"{counted(most, 'trial')}" + (f", {before} of them before" if before else "") + f"; into {work.place}")
     with between_steps() as stopped:  # an interrupt in the middle of Optuna or of SQL might be lost
         while (done := len(study.trials())) < trials:
             if stopped():

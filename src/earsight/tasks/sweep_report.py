@@ -17,9 +17,8 @@ from earsight.tasks.plan import Plan
 from earsight.tasks.recipe import Recipe
 from earsight.tasks.space import Space, short
 from earsight.tasks.study import FEWEST_FOR_IMPORTANCE
-from earsight.tasks.sweep import SweepResult
+from earsight.tasks.sweep import TABLE_NAME, SweepResult
 
-TABLE_NAME = "sweep.csv"
 BEST_NAME = "best.toml"
 
 

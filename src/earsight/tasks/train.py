@@ -192,7 +192,7 @@ def run_plan(
         from earsight.tasks.averaging import forget_epochs
         from earsight.tasks.finish import finish
 
-        test, valid = finish(plan, decoded, done, again, facts, fabric.device)
+        test, valid = finish(plan, decoded, done, again, facts, fabric.device, shown)
         (plan.run / STATE_NAME).unlink(missing_ok=True)
         forget_epochs(plan.run)
         forget_refit(plan.run)

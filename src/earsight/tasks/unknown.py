@@ -47,14 +47,14 @@ def familiarity(classifier: Classifier, store: Store, indices: Sequence[int]) ->
 
 
 def fit_unknown(familiar: Floats, answers: AnyPredictions, settings: UnknownSettings) -> Unknown:
-    """familiar, answers: of the validation clips. Where no confidence keeps the risk that was asked for, only the most
-    confident validation clip would have been answered."""
+    """familiar, answers: of the validation clips. Where no confidence keeps the risk that was asked for, none of them
+    would have been answered."""
     ranked = np.sort(familiar)
     allowed = int(np.floor((1 - settings.coverage) * len(ranked) + 1e-9))  # clips that may be left unknown
     confidence = 0.0
     if settings.risk is not None and isinstance(answers, Predictions):
         found = risk_coverage(answers).for_risk(settings.risk)
-        confidence = float(answers.confidence.max()) if found is None else found
+        confidence = float(answers.confidence.max()) + 2 * _ROUNDING if found is None else found
     # another runtime rounds otherwise: a clip that is just known stays known there
     return Unknown(float(ranked[allowed]) - _ROUNDING, max(0.0, confidence - _ROUNDING))
 
