@@ -16,7 +16,7 @@ from earsight.network.settings import LossSettings, NetworkSettings, OptimizerSe
 from earsight.settings import Settings
 
 LARGEST_SEED = 2**32 - 1
-_FEWEST_FRAMES = 8
+_FEWEST_FRAMES, _FEWEST_FOURIER = 8, 4
 Task = Literal["auto", "single", "multilabel"]
 
 
@@ -60,6 +60,13 @@ class Recipe(Settings):
             )
         if self.mel.f_min_hz >= nyquist_hz:
             raise ValueError(f"mel.f_min_hz {self.mel.f_min_hz:g} is not below {nyquist_hz:g} Hz; lower it")
+        step_hz = self.audio.rate_hz / self.mel.n_fft
+        width_hz = (nyquist_hz if top_hz is None else top_hz) - self.mel.f_min_hz
+        if width_hz < _FEWEST_FOURIER * step_hz:
+            raise ValueError(
+                f"mel.f_min_hz and mel.f_max_hz are {width_hz:g} Hz apart, less than {_FEWEST_FOURIER} Fourier steps of "
+                f"{step_hz:g} Hz: the image would be as good as empty; widen them, or raise mel.n_fft"
+            )
         frames = self.mel.frames(self.audio.crop_samples)
         if frames < _FEWEST_FRAMES:
             raise ValueError(
