@@ -64,8 +64,8 @@ class Recipe(Settings):
         width_hz = (nyquist_hz if top_hz is None else top_hz) - self.mel.f_min_hz
         if width_hz < _FEWEST_FOURIER * step_hz:
             raise ValueError(
-                f"mel.f_min_hz and mel.f_max_hz are {width_hz:g} Hz apart, less than {_FEWEST_FOURIER} Fourier steps of "
-                f"{step_hz:g} Hz: the image would be as good as empty; widen them, or raise mel.n_fft"
+                f"mel.f_min_hz and mel.f_max_hz are {width_hz:g} Hz apart, less than {_FEWEST_FOURIER} Fourier steps "
+                f"of {step_hz:g} Hz: the image would be as good as empty; widen them, or raise mel.n_fft"
             )
         frames = self.mel.frames(self.audio.crop_samples)
         if frames < _FEWEST_FRAMES:
