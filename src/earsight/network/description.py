@@ -30,7 +30,7 @@ def read_description(folder: Path) -> dict[str, Any]:
     except (ValueError, OSError, RecursionError) as error:
         raise ModelError(f"{path} is damaged ({error}); train again, or restore the folder") from error
     if not isinstance(described, dict) or "format" not in described or "labels" not in described:
-        raise ModelError(f"{path} is not a model of earsight")
+        raise ModelError(f"{path} is not a model of earsight; give a folder that earsight train wrote")
     if described["format"] != FORMAT:
         newer = isinstance(described["format"], int) and described["format"] > FORMAT
         advice = "upgrade earsight" if newer else "train again, or use the earsight that wrote it"
