@@ -1,8 +1,10 @@
 """What docs/results.md says of a cross-validation is what its predictions, kept beside it, give."""
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -95,3 +97,33 @@ def test_a_table_is_that_of_its_predictions(
     line = text[told[-1].end() :].split(f"\n| all {whole} (", 1)[1].split("\n", 1)[0]
     stated.append([float(cell.split(" (")[0]) for cell in line.split("|")[1:4]])
     assert np.allclose(np.mean(found, axis=0), stated, atol=0.0005001)
+
+
+def last_four(file: str, rows: Callable[[dict[str, Any]], bool]) -> dict[str, list[float]]:
+    """Fold → the mean of the last four scores of each training."""
+    found: dict[str, list[float]] = {"A": [], "B": []}
+    for line in (DOCS / "results" / file).read_text().splitlines():
+        if rows(one := json.loads(line)):
+            found[one["fold"]].append(float(np.mean(one["valid_uar"][-4:])))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("row", "file", "rows"),
+    [
+        (
+            "14 speakers, all of their clips (seeds 0 and 1) | 840",
+            "settings-64-bins-cpu.jsonl",
+            lambda one: one["changes"] == {"mel.n_mels": 64},
+        ),
+        ("14 speakers, half of their clips | 420", "voices-cpu.jsonl", lambda one: len(one["actors"]) == 14),
+        ("7 speakers, all of their clips | 420", "voices-cpu.jsonl", lambda one: len(one["actors"]) == 7),
+    ],
+)
+def test_what_a_voice_is_worth_is_what_its_curves_give(
+    row: str, file: str, rows: Callable[[dict[str, Any]], bool]
+) -> None:
+    of_fold = last_four(file, rows)
+    told = [", ".join(f"{value:.3f}" for value in of_fold[fold]) for fold in "AB"]
+    mean = np.mean([*of_fold["A"], *of_fold["B"]])
+    assert f"| {row} | {' | '.join(told)} | {mean:.3f} |" in (DOCS / "results.md").read_text()
