@@ -178,6 +178,19 @@ def test_a_finished_fold_that_was_changed_is_seen_before_anything_is_trained(
     assert not (out / "seed0-fold2").exists()
 
 
+@pytest.mark.parametrize(("folds", "anew"), [("loso", ""), ("group:3", ", divided anew for each seed")])
+def test_only_folds_of_other_test_clips_are_said_to_be_divided_anew(
+    tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folds: str, anew: str
+) -> None:
+    """Validation groups are others with each seed in both."""
+
+    def stopping(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "run_plan", stopping)
+    assert cross(tones, tmp_path / "out", folds=folds, seeds=2).sentence.endswith(f"Folds: {folds}{anew}.")
+
+
 def test_it_goes_on_with_the_same_speakers_only(tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def stopping(*_: Any, **__: Any) -> Any:
         raise KeyboardInterrupt

@@ -164,13 +164,14 @@ def from_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]])
         raise DataError(f"{path} is not a table of predictions: its columns are {names}")
     labels, probabilities = cells_of(path, header, rows)
     number = {label: n for n, label in enumerate(labels)}
+    sums = probabilities.sum(axis=1)
+    for which in np.flatnonzero(np.abs(sums - 1) > _UNEVEN):
+        raise DataError(f"{path}, row {which + 2}: probabilities of {sums[which]:.3f} in sum, not 1; score them again")
     seen: set[str] = set()
     for n, row in enumerate(rows):
         where = f"{path}, row {n + 2}"
         if row[2] and row[2] not in number:
             raise DataError(f"{where}: label {row[2]!r} has no column prob:{row[2]}")
-        if abs(probabilities[n].sum() - 1) > _UNEVEN:
-            raise DataError(f"{where}: probabilities of {probabilities[n].sum():.3f} in sum, not 1; score them again")
         if row[0] in seen:
             raise DataError(f"{where}: {plain(row[0])} stands there twice; each clip must be scored once")
         seen.add(row[0])
@@ -207,7 +208,7 @@ def cells_of(
             probabilities[n] = [float(p) for p in row[4:]]
         except ValueError as error:
             raise DataError(f"{where}: a probability is not a number: {error}") from error
-        if not ((probabilities[n] >= 0) & (probabilities[n] <= 1)).all():
-            wrong = next(cell for cell, p in zip(row[4:], probabilities[n], strict=True) if not 0 <= p <= 1)
-            raise DataError(f"{where}: a probability of {plain(wrong, 40)}, not from 0 to 1; score the clips again")
+    for which, column in np.argwhere(~((probabilities >= 0) & (probabilities <= 1))):  # NaN too
+        wrong = plain(rows[which][4 + column], 40)
+        raise DataError(f"{path}, row {which + 2}: a probability of {wrong}, not from 0 to 1; score the clips again")
     return labels, probabilities

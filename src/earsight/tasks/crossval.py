@@ -165,10 +165,9 @@ def _check_seeds(place: Path, work: Sequence[_Fold]) -> None:
     asked = {fold.seed for fold in work}
     found = {int(seed) for run in place.glob("seed*-fold*") if (seed := run.name[4:].partition("-")[0]).isdecimal()}
     if more := sorted(found - asked):
-        count = max(*found, *asked) - min(asked) + 1
         raise SettingsError(
-            f"{place} has been begun with seed {', '.join(map(str, more))} too; pass --seeds {count} to go on with it, "
-            "or remove these folders"
+            f"{place} has been begun with seed {', '.join(map(str, more))} too; pass --seeds "
+            f"{more[-1] - min(asked) + 1} to go on with it, or remove these folders"
         )
 
 
@@ -264,5 +263,5 @@ def _sentence(work: list[_Fold], folds: str) -> str:
     else:
         who = "each clip scored once by a network that was not trained on it"
     refit = f" {REFIT_SENTENCE}" if first.recipe.refit else ""
-    anew = ", divided anew for each seed" if len({parts_digest([fold.plan.split]) for fold in work}) > count else ""
+    anew = ", divided anew for each seed" if len({fold.plan.split.test for fold in work}) > count else ""
     return f"{count} folds, {seeds} seed{'s' if seeds > 1 else ''}: {who}. Folds: {folds}{anew}.{refit}"

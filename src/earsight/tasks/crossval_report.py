@@ -38,15 +38,15 @@ def read_runs(places: Sequence[tuple[int, str, Path]]) -> dict[tuple[int, str], 
     """places: (seed, fold, run folder) of those that are finished → (seed, fold) → what they left. Raises DataError
     where a run lacks something, or heard other recordings than the first."""
     found = {(seed, fold): _read(run, fold, seed) for seed, fold, run in places}
-    heard = {run: found[seed, fold].data for seed, fold, run in places}
-    first = next(iter(heard), None)
-    other = next((run for run in heard if first and heard[run] != heard[first]), None)
-    if first and other:
-        raise DataError(
-            f"{first.name} and {other.name} of {first.parent} were trained on other recordings (data "
-            f"{heard[first][:8]}… and {heard[other][:8]}…): restore the recordings, or remove the folders that shall "
-            "be trained again; then --resume"
-        )
+    heard = [(run, found[seed, fold].data) for seed, fold, run in places]
+    for run, data in heard[1:]:
+        first, its = heard[0]
+        if data != its:
+            raise DataError(
+                f"{first.name} and {run.name} of {first.parent} were trained on other recordings (data {its[:8]}… and "
+                f"{data[:8]}…): restore the recordings, or remove the folders that shall be trained again; then "
+                "--resume"
+            )
     return found
 
 
