@@ -137,7 +137,9 @@ def compare(a: Path, b: Path, /, *, json_: Annotated[bool, Parameter(name="--jso
 
 
 def ensemble(
-    *runs: Path,
+    runs: list[Path],
+    /,
+    *,
     out: Annotated[Path, Parameter(alias="-o")],
     device: Annotated[str, Parameter(alias="-d")] = "cpu",
     threads: Whole | None = None,

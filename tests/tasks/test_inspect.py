@@ -102,6 +102,17 @@ def test_half_a_recording_is_listed_as_truncated(troubled: Path) -> None:
     assert "left out: 2 files" in lines
 
 
+def test_a_clip_too_short_for_training_is_no_clip(troubled: Path) -> None:
+    soundfile.write(troubled / "dog" / "click.wav", np.full(159, 0.5), 16000)
+    soundfile.write(troubled / "dog" / "longer.wav", np.full(160, 0.5), 16000)
+    done = inspect(troubled)
+    failed = {failure.path.name: failure.reason for failure in done.failures}
+    reason = f"shorter than 0.01 s, training leaves it out: {troubled / 'dog' / 'click.wav'}"
+    assert failed["click.wav"] == reason
+    assert "longer.wav" not in failed
+    assert "longer.wav" in {clip.path.name for clip in done.short}
+
+
 @pytest.mark.parametrize("short_s", [math.nan, math.inf, -1.0])
 def test_no_length_is_refused(troubled: Path, short_s: float) -> None:
     with pytest.raises(SettingsError, match=r"--short-s must be a number of seconds, 0 or more, got (nan|inf|-1)"):

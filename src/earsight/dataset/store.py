@@ -33,7 +33,8 @@ from earsight.dataset.walk import Advance
 from earsight.errors import DataError, DecodeError
 
 FORMAT = 4
-_SHORTEST_S = 0.01
+SHORTEST_S = 0.01
+"""Shorter clips are left out."""
 _SHARD_BYTES = 256 * 2**20
 _SYNC_BYTES = 32 * 2**20
 _AHEAD = 256
@@ -229,8 +230,8 @@ def _loaded(
             return error
         if shelf.name_of(clip) != name:
             keys = ()  # written to meanwhile: what was heard is not what will be found under this name
-        if pcm.samples.shape[1] < _SHORTEST_S * settings.rate_hz:
-            return DecodeError(f"shorter than {_SHORTEST_S} s: {clip.name}")
+        if pcm.samples.shape[1] < SHORTEST_S * settings.rate_hz:
+            return DecodeError(f"shorter than {SHORTEST_S} s: {clip.name}")
         return _Decoded(pcm, "" if pcm.silent else digest, keys)
 
     def load_several(several: Sequence[Clip]) -> list[_Found | _Decoded | DecodeError]:

@@ -12,7 +12,7 @@ from typing import Any
 from earsight.audio.facts import SoundFacts, examine
 from earsight.dataset.clip import Clip, DataSet, Failure, fold_order
 from earsight.dataset.sources import known_sources, read_dataset
-from earsight.dataset.store import cancelling
+from earsight.dataset.store import SHORTEST_S, cancelling
 from earsight.errors import DecodeError, SettingsError
 from earsight.tasks.cores import allowed_cores, check_threads
 from earsight.tasks.data import downloaded
@@ -23,8 +23,8 @@ SHORT_S = 0.5
 
 @dataclass(frozen=True)
 class Inspection:
-    """dataset: as it was read. clips: those that could be decoded, facts: of each of them. failures: the others, and
-    what the source left out. short_s: what counts as short."""
+    """dataset: as it was read. clips: those that training could use, facts: of each of them. failures: the others,
+    and what the source left out. short_s: what counts as short."""
 
     dataset: DataSet
     clips: tuple[Clip, ...]
@@ -129,9 +129,12 @@ def inspect(
 
     def look(clip: Clip) -> SoundFacts | DecodeError:
         try:
-            return examine(clip.path, clip.start_s or 0.0, clip.end_s)
+            facts = examine(clip.path, clip.start_s or 0.0, clip.end_s)
         except DecodeError as error:
             return error
+        if facts.duration_s < SHORTEST_S:
+            return DecodeError(f"shorter than {SHORTEST_S} s, training leaves it out: {clip.name}")
+        return facts
 
     clips: list[Clip] = []
     found: list[SoundFacts] = []
