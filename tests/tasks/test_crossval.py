@@ -191,6 +191,17 @@ def test_only_folds_of_other_test_clips_are_said_to_be_divided_anew(
     assert cross(tones, tmp_path / "out", folds=folds, seeds=2).sentence.endswith(f"Folds: {folds}{anew}.")
 
 
+def test_copies_that_are_heard_while_decoding_are_told_beside_all_folds(tones: Path, tmp_path: Path) -> None:
+    shutil.copy(tones / "low" / "low00.wav", tones / "low" / "copy01.wav")  # of group 0, under a name of group 1
+    result = cross(tones, tmp_path / "out", leaks="allow")
+    assert result.scores is not None
+    assert result.caveat == "with leaks"
+    assert "never heard" not in result.sentence
+    told = json.loads((result.out / "metrics.json").read_text())
+    assert (told["caveat"], told["sentence"]) == ("with leaks", result.sentence)
+    assert "with leaks" in (result.out / "report.html").read_text()
+
+
 def test_it_goes_on_with_the_same_speakers_only(tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def stopping(*_: Any, **__: Any) -> Any:
         raise KeyboardInterrupt

@@ -69,6 +69,24 @@ def test_what_any_member_warns_of_stands_beside_the_number(runs: Path, tmp_path:
     assert es.evaluate(tmp_path / "both", threads=1).caveat == "speaker-dependent, with leaks"
 
 
+def test_no_speaker_is_called_unheard_whom_one_member_may_have_heard(runs: Path, tmp_path: Path) -> None:
+    for seed, independent in enumerate((True, False)):
+        shutil.copytree(runs / f"seed{seed}", tmp_path / f"seed{seed}")
+        file = tmp_path / f"seed{seed}" / "model.json"
+        described = json.loads(file.read_text())
+        described["split"] |= {"speaker_independent": independent, "caveat": ""}
+        file.write_text(json.dumps(described))
+    made = ensemble([tmp_path / "seed0", tmp_path / "seed1"], tmp_path / "both", threads=1)
+    told = json.loads((tmp_path / "both" / "model.json").read_text())["split"]
+    assert told["speaker_independent"] is False
+    assert "whether their speakers or recordings were is not known for all members" in made.sentence
+    described["split"]["speaker_independent"] = True
+    file.write_text(json.dumps(described))
+    alike = ensemble([tmp_path / "seed0", tmp_path / "seed1"], tmp_path / "alike", threads=1)
+    assert json.loads((tmp_path / "alike" / "model.json").read_text())["split"]["speaker_independent"] is True
+    assert "not known" not in alike.sentence
+
+
 def test_the_folds_of_a_cross_validation_leave_no_test_clip(tones: Path, tmp_path: Path) -> None:
     crossval(tones, folds="group:2", recipe=recipe(epochs=1), out=tmp_path / "cv", group_pattern=r"(\d)\.wav")
     done = called("ensemble", tmp_path / "cv", "--out", tmp_path / "whole")

@@ -226,6 +226,18 @@ def test_several_splits_count_with_their_mean_and_shared_clips_are_told(tones: P
     assert result.caveat in (result.out / "best.toml").read_text()
 
 
+def test_copies_that_are_heard_while_decoding_are_told(whole: tuple[Path, SweepResult], tmp_path: Path) -> None:
+    data, _ = whole
+    rows = data.read_text().splitlines()
+    copy = shutil.copy(next(row for row in rows if row.endswith("low,test")).split(",")[0], tmp_path / "copy.wav")
+    leaking = tmp_path / "leaking.csv"
+    leaking.write_text("\n".join([*rows, f"{copy},low,train"]) + "\n")
+    assert searched(leaking, tmp_path / "out", leaks="allow", trials=1).caveat == "with leaks"
+    again = searched(leaking, tmp_path / "out", leaks="allow", trials=1, resume=True)  # nothing is left to train
+    assert again.caveat == "with leaks"
+    assert "with leaks" in (again.out / "best.toml").read_text()
+
+
 def test_clips_of_several_labels_are_searched_by_their_map(tones: Path, tmp_path: Path) -> None:
     result = searched(tones, tmp_path / "out", split="random:0.3", recipe={"task": "multilabel"}, trials=1)
     with (result.out / "trials" / "0001" / "split0" / "history.csv").open() as file:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from earsight.dataset.clip import PARTS, Clip, Failure
-from earsight.dataset.split import DEPENDENT, Split
+from earsight.dataset.split import DEPENDENT, Split, one_caveat
 from earsight.errors import DataError
 
 _SHOWN = 5
@@ -76,7 +76,7 @@ def settle(
         raise DataError(_refusal(clips, leaks))
     if leaks and policy == "allow":
         # Asked twice: of names, and of copies once the clips are decoded.
-        caveat = ", ".join(dict.fromkeys(filter(None, (*split.caveat.split(", "), "with leaks"))))
+        caveat = one_caveat((split.caveat, "with leaks"))
         sentence = f"{split.sentence} With leaks: {len(leaks)} found and allowed, such as {_pair(clips, leaks[0])}."
         return replace(split, sentence=sentence, caveat=caveat, speaker_independent=False), []
     failures: list[Failure] = []

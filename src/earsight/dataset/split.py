@@ -64,6 +64,11 @@ class Split:
     speaker_independent: bool = False
 
 
+def one_caveat(caveats: Iterable[str]) -> str:
+    """Those of several splits as one, each said once."""
+    return ", ".join(dict.fromkeys(part for caveat in caveats for part in caveat.split(", ") if part))
+
+
 def check_kind(kind: str) -> None:
     """Raise SplitError where ``kind`` is not one that ``split`` knows; needs no clips."""
     name, _, rest = kind.partition(":")

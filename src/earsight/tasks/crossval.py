@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from earsight.dataset.folds import every_fold
 from earsight.dataset.leaks import Policy
+from earsight.dataset.split import one_caveat
 from earsight.errors import EarsightError, SettingsError
 from earsight.mel.pipeline import Pipeline
 from earsight.scores.metrics import Metrics
@@ -134,13 +135,17 @@ def crossval(
         interrupted = False
     except KeyboardInterrupt:
         interrupted = True
-    sentence = _sentence(work, folds)
-    caveat = next((fold.plan.split.caveat for fold in work if fold.plan.split.caveat), "")
+    splits = [fold.plan.split for fold in work]
+    sentence = _sentence(work, folds, all(split.speaker_independent for split in splits))
+    caveat = one_caveat(split.caveat for split in splits)
     if interrupted or failures:
         return CrossResult(place, None, sentence, caveat, dataset.group_name, failures, interrupted)
-    from earsight.tasks.crossval_report import write_results
+    from earsight.tasks.crossval_report import read_runs, write_results
 
-    scores = write_results(place, [fold.place for fold in work], work[0].plan, sentence, caveat)
+    found = read_runs([fold.place for fold in work])
+    sentence = _sentence(work, folds, all(one.speaker_independent for one in found.values()))
+    caveat = one_caveat(one.caveat for one in found.values())
+    scores = write_results(place, found, work[0].plan, sentence, caveat)
     return CrossResult(place, scores, sentence, caveat, dataset.group_name, {}, False)
 
 
@@ -253,12 +258,12 @@ def _train_one(fold: _Fold, progress: bool = False) -> str:
     return ""
 
 
-def _sentence(work: list[_Fold], folds: str) -> str:
+def _sentence(work: list[_Fold], folds: str, speaker_independent: bool) -> str:
     first = work[0].plan
     seeds = len({fold.seed for fold in work})
     name, groups = first.dataset.group_name, len(first.dataset.groups)
     count = len({fold.name for fold in work})
-    if all(fold.plan.split.speaker_independent for fold in work):
+    if speaker_independent:
         who = f"each of {groups} {name}s scored once by a network that never heard them, its epoch chosen on others"
     else:
         who = "each clip scored once by a network that was not trained on it"

@@ -26,12 +26,15 @@ from earsight.tasks.plan import Plan
 
 @dataclass(frozen=True)
 class Finished:
-    """What a training left in its folder. data: the fingerprint of what it heard."""
+    """What a training left in its folder. data: the fingerprint of what it heard. caveat, speaker_independent: of the
+    split as it was carried out, copies that were heard looked for."""
 
     predictions: AnyPredictions
     temperature: float
     data: str
     versions: Mapping[str, str]
+    caveat: str
+    speaker_independent: bool
 
 
 def read_runs(places: Sequence[tuple[int, str, Path]]) -> dict[tuple[int, str], Finished]:
@@ -51,10 +54,9 @@ def read_runs(places: Sequence[tuple[int, str, Path]]) -> dict[tuple[int, str], 
 
 
 def write_results(
-    out: Path, places: Sequence[tuple[int, str, Path]], plan: Plan, sentence: str, caveat: str
+    out: Path, found: Mapping[tuple[int, str], Finished], plan: Plan, sentence: str, caveat: str
 ) -> CrossScores:
-    """places: (seed, fold, run folder) of every fold. plan: of one of them. Raises DataError, see ``read_runs``."""
-    found = read_runs(places)
+    """found: of every fold with every seed. plan: of one of them. Raises DataError where they don't fit together."""
     scores = cross_scores({which: one.predictions for which, one in found.items()})
     every = concatenated([one.predictions for one in found.values()])
     plain = [with_temperature(one.predictions, 1 / one.temperature) for one in found.values()]
@@ -99,11 +101,12 @@ def _read(run: Path, fold: str, seed: int) -> Finished:
         numbers = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
         temperature, clips = float(numbers["calibration"]["temperature"]), int(numbers["clips"]["test"])
         data, versions = str(described["data"]["fingerprint"]), dict(described["versions"])
+        caveat, independent = str(described["split"]["caveat"]), bool(described["split"]["speaker_independent"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"metrics.json or model.json in {run} is damaged; {again}") from error
     if len(predictions.paths) != clips:
         raise DataError(f"{path} has {len(predictions.paths)} of {clips} test clips; {again}")
-    return Finished(predictions, temperature, data, versions)
+    return Finished(predictions, temperature, data, versions, caveat, independent)
 
 
 def _draw(folder: Path, scores: CrossScores, group_name: str, caveat: str) -> list[FigureEntry]:

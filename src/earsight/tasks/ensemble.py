@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from earsight import extras
+from earsight.dataset.split import one_caveat
 from earsight.errors import DataError, SettingsError
 from earsight.files import write_whole
 from earsight.network.description import REFIT_KEY, read_description
@@ -58,14 +59,18 @@ def ensemble(
     of_members = [read_description(run) for run in members]
     splits = [one.get("split", {}) for one in of_members]
     kinds = {str(one.get("kind", "")) for one in splits}
-    caveats = [part for one in splits for part in str(one.get("caveat", "")).split(", ") if part]
-    caveat = ", ".join(dict.fromkeys(caveats))
-    what = "every clip was heard by one of them." if tested else "which clips they heard is not known."
-    sentence = f"{len(members)} networks whose answers are averaged; " + (
-        f"the {test} test clips were in no member's training." if test else what
-    )
+    caveat = one_caveat(str(one.get("caveat", "")) for one in splits)
+    # Each member's own test clips are by speakers whom it never heard, and those of the whole are among them.
+    independent = all(one.get("speaker_independent") is True for one in splits)
+    sentence = f"{len(members)} networks whose answers are averaged; {_heard(len(tested), test, independent, caveat)}."
     described = of_members[0]
-    split = {**splits[0], "sentence": sentence, "kind": " ".join(sorted(kinds)), "caveat": caveat}
+    split = {
+        "kind": " ".join(sorted(kinds)),
+        "sentence": sentence,
+        "caveat": caveat,
+        "training_score": any(one.get("training_score") for one in splits),
+        "speaker_independent": independent,
+    }
     kept = ("earsight", "recipe_name", "recipe", "data", "versions")
     facts: dict[str, Any] = {key: value for key, value in described.items() if key in kept}
     facts |= next(({REFIT_KEY: one[REFIT_KEY]} for one in of_members if REFIT_KEY in one), {})
@@ -92,6 +97,15 @@ def ensemble(
     return EnsembleResult(place, len(members), found.metrics, sentence, caveat)
 
 
+def _heard(clips: int, test: int, independent: bool, caveat: str) -> str:
+    if not clips:
+        return "which clips they heard is not known"
+    if not test:
+        return "every clip was heard by one of them"
+    unknown = "; whether their speakers or recordings were is not known for all members"
+    return f"the {test} test clips were in no member's training{'' if independent or caveat else unknown}"
+
+
 def _members(runs: Sequence[str | Path]) -> list[Path]:
     """A cross-validation stands for all its runs. Raises SettingsError."""
     found: list[Path] = []
@@ -115,5 +129,5 @@ def _common(recorded: Sequence[Sequence[Recorded]]) -> tuple[Recorded, ...]:
     for rows in rows_of.values():
         heard = [row for row in rows if row.part != "test"]
         if heard or len(rows) == len(recorded):  # otherwise some runs left it out: nothing is known of it
-            found.append(min(heard or rows, key=lambda row: row.part != "train"))
+            found.append(min(heard or rows, key=lambda row: (row.part != "train", not row.clip.group)))
     return tuple(found)

@@ -79,6 +79,17 @@ class Study:
             rows.append(Trial(len(rows) + 1, state, kept["value"], one.params, kept["seconds"], kept.get("reason", "")))
         return rows
 
+    @property
+    def caveat(self) -> str:
+        """What ``warn`` was told last."""
+        with self._file():
+            return str(self._study.user_attrs.get("caveat", ""))
+
+    def warn(self, caveat: str) -> None:
+        """Keep what must stand beside all numbers and was not known before a training: copies that were heard."""
+        with self._file():
+            self._study.set_user_attr("caveat", caveat)
+
     def ask(self) -> "Asked":
         """The settings of the next trial."""
         number = len(self.trials()) + 1

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from earsight import extras
 from earsight.dataset.leaks import Policy
-from earsight.dataset.split import check_kind
+from earsight.dataset.split import check_kind, one_caveat
 from earsight.errors import DataError, DecodeError, EarsightError, SettingsError, TrainingError
 from earsight.files import remove_folder
 from earsight.mel.pipeline import Pipeline
@@ -288,7 +288,11 @@ def _carry_out(study: "Study", asked: "Asked", work: _Work, *, in_full: bool) ->
                         study.report(asked, row.epoch, reached(0))
 
                 run = folder / f"split{number}"
-                _train(replace(plan, run=run, recipe=recipe), work, each_epoch, in_full=in_full and number == 0)
+                caveat = _train(
+                    replace(plan, run=run, recipe=recipe), work, each_epoch, in_full=in_full and number == 0
+                )
+                if caveat not in study.caveat:
+                    study.warn(one_caveat((study.caveat, caveat)))
         value: float | None = statistics.fmean(map(reached, range(len(histories))))
     except Pruned:
         state, value = "pruned", reached(0)
@@ -301,7 +305,8 @@ def _carry_out(study: "Study", asked: "Asked", work: _Work, *, in_full: bool) ->
     study.tell(asked, state, value, time.perf_counter() - began, reason)
 
 
-def _train(plan: Plan, work: _Work, each_epoch: "Callable[[Epoch], None]", *, in_full: bool) -> None:
+def _train(plan: Plan, work: _Work, each_epoch: "Callable[[Epoch], None]", *, in_full: bool) -> str:
+    """The caveat of the split as it was carried out."""
     from earsight.tasks.train import run_plan
 
     try:
@@ -314,6 +319,7 @@ def _train(plan: Plan, work: _Work, each_epoch: "Callable[[Epoch], None]", *, in
                 path.unlink()
     if result.interrupted:
         raise KeyboardInterrupt
+    return result.split.caveat
 
 
 def _reason(error: BaseException) -> str:
@@ -341,7 +347,7 @@ def _result(study: "Study", work: _Work) -> SweepResult:
         importance={},
         measure=work.measure,
         sentence=_sentence(found, work),
-        caveat=_caveat(work.plans),
+        caveat=_caveat(work.plans, study.caveat),
         interrupted=False,
     )
 
@@ -355,9 +361,10 @@ def _sentence(trials: "Sequence[Trial]", work: _Work) -> str:
     return f"{told}. Validation {work.measure} of the kept epoch, {which}; no test clip was scored."
 
 
-def _caveat(plans: Sequence[Plan]) -> str:
-    """What must stand beside the numbers: that the split is none by speakers, or that splits share clips."""
-    caveats = [plan.split.caveat for plan in plans if plan.split.caveat][:1]
+def _caveat(plans: Sequence[Plan], found: str) -> str:
+    """What must stand beside the numbers: that the split is none by speakers, or that splits share clips. found: while
+    training."""
+    caveats = list(filter(None, [one_caveat((*(plan.split.caveat for plan in plans), found))]))
     tested = {i for plan in plans for i in plan.split.test}
     chosen_on = {i for plan in plans for i in plan.split.valid}
     if tested & chosen_on:
