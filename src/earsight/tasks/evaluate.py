@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from earsight import extras
 from earsight.dataset.clip import Clip, DataSet, Failure
 from earsight.dataset.leaks import Policy, find_copies, find_leaks, settle
-from earsight.dataset.sources import read_dataset
+from earsight.dataset.sources import read_dataset, same_groups
 from earsight.dataset.split import Split
 from earsight.dataset.store import build_store
 from earsight.dataset.walk import store_folder
@@ -25,6 +25,8 @@ from earsight.tasks.plan import CLIPS_NAME
 
 if TYPE_CHECKING:
     from earsight.scores.kinds import AnyMetrics, AnyPredictions
+
+_UNKNOWN = "; whether the network heard their speakers or recordings is not known"
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,9 @@ def evaluate(
     if data is None:
         clips = _own_test(run, recorded)
     else:
-        dataset = read_dataset(downloaded(data), source=source, group_pattern=group_pattern, strict=strict)
+        dataset = read_dataset(
+            downloaded(data), source=source, group_pattern=group_pattern, strict=strict, fewest_classes=1
+        )
         clips = list(dataset.clips)
     import torch
 
@@ -118,8 +122,9 @@ def evaluate(
         changed = sum(was[i] != digest for i, digest in digests.items())
         warning = f"{changed} of {len(clips)} test clips are no longer what they were in training" if changed else ""
     else:
-        sentence = f"Scored on clips of {data}."
         scored, caveat, warning, left_out = _unheard(recorded, clips, digests, dataset, described, leaks)
+        unknown = "" if warning or caveat or _compared(recorded, dataset, described) else _UNKNOWN
+        sentence = f"Scored on clips of {data}{unknown}."
     place = store.place
     indices = [place[i] for i in scored if i in place]
     if not indices:
@@ -185,6 +190,20 @@ def _own_test(run: Path, recorded: list[Recorded]) -> list[Clip]:
     return clips
 
 
+def _same_groups(dataset: DataSet, described: dict[str, Any]) -> bool | None:
+    """Whether groups of one name are one group in training and here; None where that is not known."""
+    data = described.get("data", {})
+    alike = same_groups(str(data.get("source")), dataset.source)
+    return False if alike and bool(data.get("synthetic")) != dataset.synthetic else alike
+
+
+def _compared(recorded: list[Recorded], dataset: DataSet, described: dict[str, Any]) -> bool:
+    """Whether it is known that nobody here was heard in training, when nobody was found."""
+    alike = _same_groups(dataset, described)
+    heard = [row.clip for row in recorded if row.part != "test"]
+    return alike is False or (alike is True and all(clip.group for clip in (*heard, *dataset.clips)))
+
+
 def _unheard(
     recorded: list[Recorded],
     clips: list[Clip],
@@ -198,7 +217,7 @@ def _unheard(
     warning = "" if recorded else f"the run has no {CLIPS_NAME}: whether these clips were trained on is unknown"
     data = described.get("data", {})
     clips = [clip._replace(path=clip.path.resolve()) for clip in clips]  # as the run's own table has them
-    if data.get("source") != dataset.source:  # speaker 03 of another data set is another person
+    if not _same_groups(dataset, described):  # speaker 03 of another data set is another person
         clips = [clip._replace(group="") for clip in clips]
     elif not recorded and data.get("group_name") == dataset.group_name:
         name = dataset.group_name

@@ -92,6 +92,7 @@ SOURCES = (
         page=_PAGE,
         protocol=_PROTOCOL,
         matches=partial(_count, form=_ESC10, folder=_CLASS_FOLDER),
+        groups_of="esc50",
         read=_read_either,
         downloads=(_ARCHIVE,),
     ),

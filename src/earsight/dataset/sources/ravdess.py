@@ -103,6 +103,7 @@ SOURCES = (
         citation=_CITATION,
         page=_PAGE,
         protocol="none official; by actor (actor 18 has no song)",
+        groups_of="ravdess",
         matches=counting(_SONG, stem),
         read=partial(read, channel="song"),
         downloads=(

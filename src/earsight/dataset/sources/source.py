@@ -31,6 +31,8 @@ class Source:
     downloads: tuple[Download, ...] = ()
     how_to_get: str = ""
     """What to do by hand, where nothing can be downloaded."""
+    groups_of: str = ""
+    """The source whose speakers or recordings these are too; "" where they are its own."""
 
 
 class Parsed(NamedTuple):

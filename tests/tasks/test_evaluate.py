@@ -1,0 +1,79 @@
+"""What is said of other data that a run is scored on: whether its speakers were heard."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from earsight.dataset.sources import same_groups
+from earsight.dataset.synth import write_corpus
+from earsight.errors import DataError
+from earsight.tasks.evaluate import evaluate
+from earsight.tasks.train import train
+from tests.tasks.test_train import recipe
+
+_UNKNOWN = "whether the network heard their speakers or recordings is not known"
+
+
+@pytest.fixture(scope="module")
+def heard(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """corpus: synthetic speech; song: the same voices under the names of songs, without the emotions that these have
+    not; run: trained on the speech."""
+    root = tmp_path_factory.mktemp("evaluate")
+    write_corpus(root / "corpus", speakers=5, takes=1)
+    shutil.copytree(root / "corpus", root / "song")
+    for path in list((root / "song").rglob("*.wav")):
+        number = int(path.name.split("-")[2])
+        if number > 6:
+            path.unlink()
+        else:  # other samples, so that it is no copy
+            data = bytearray(path.read_bytes())
+            data[-1] ^= 1
+            path.with_name(path.name.replace("03-01-", "03-02-", 1)).write_bytes(data)
+            path.unlink()
+    train(root / "corpus", recipe=recipe(epochs=1), out=root / "run", threads=1)
+    return root
+
+
+def test_sources_of_the_same_people_or_recordings() -> None:
+    assert same_groups("ravdess", "ravdess_song") is True
+    assert same_groups("esc10", "esc50") is True
+    assert same_groups("folder", "folder") is True
+    assert same_groups("ravdess", "crema_d") is False
+    assert same_groups("ravdess", "table") is None
+
+
+def test_a_speaker_who_was_heard_speaking_is_known_when_he_sings(heard: Path) -> None:
+    data = json.loads((heard / "run" / "model.json").read_text())["data"]
+    speakers = {*data["trained_groups"], *data["validated_groups"]}
+    with pytest.raises(DataError, match="the same speaker"):
+        evaluate(heard / "run", heard / "song", threads=1)
+    strangers = evaluate(heard / "run", heard / "song", leaks="drop", threads=1)
+    assert strangers.predictions.groups
+    assert not speakers & set(strangers.predictions.groups)
+    assert _UNKNOWN not in strangers.sentence
+
+
+def test_where_speakers_cannot_be_compared_that_is_said(heard: Path, tmp_path: Path) -> None:
+    """A table may call them otherwise; the synthetic speaker 01 is not the actor 01."""
+    clips = sorted((heard / "song").rglob("*.wav"))
+    rows = [f"{path},{('neutral', 'calm', 'happy')[n % 3]},someone {n}" for n, path in enumerate(clips)]
+    table = tmp_path / "table.csv"
+    table.write_text("\n".join(["path,label,group", *rows]) + "\n")
+    assert _UNKNOWN in evaluate(heard / "run", table, threads=1).sentence
+    real = tmp_path / "song"
+    shutil.copytree(heard / "song", real, ignore=lambda _, names: [name for name in names if name.startswith(".")])
+    for path in real.iterdir():
+        if path.is_file():
+            path.unlink()  # what says that it is synthetic
+    assert _UNKNOWN not in evaluate(heard / "run", real, threads=1).sentence
+
+
+def test_recordings_of_one_class_can_be_scored(heard: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "data" / "calm"
+    folder.mkdir(parents=True)
+    for number, path in enumerate(sorted((heard / "song").rglob("*-02-02-*.wav"))[:3]):
+        shutil.copy(path, folder / f"{number}.wav")
+    found = evaluate(heard / "run", folder.parent, threads=1)
+    assert (found.metrics.clips, set(found.predictions.truth)) == (3, {found.predictions.labels.index("calm")})
