@@ -269,10 +269,12 @@ def test_the_report_plays_nobody(home: Path, tmp_path: Path) -> None:
     cell = '<td><audio controls preload="metadata" src="data:audio/wav;base64,UklGRg/+=="></audio></td>\n'
     at = f'<td class="long">{home}/tones/low/a &amp; b.wav</td>'
     odd = '<td class="long">/elsewhere/of/mine/w.safetensors</td><td class="long">16 / 4 / 4</td>'
-    found = Folders.of(home / "run", described).page(cell + at + odd)
+    words = f"<p>With leaks: 1 found, such as {home}/tones/low/a &amp; b.wav (train) and c.wav, AT&amp;T.</p>"
+    found = Folders.of(home / "run", described).page(cell + at + odd + words)
     assert found == (
         '<td></td>\n<td class="long">low/a &amp; b.wav</td>'
         '<td class="long">w.safetensors</td><td class="long">16 / 4 / 4</td>'
+        "<p>With leaks: 1 found, such as low/a &amp; b.wav (train) and c.wav, AT&amp;T.</p>"
     )
 
 

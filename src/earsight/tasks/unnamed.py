@@ -15,6 +15,7 @@ _KEPT = frozenset({"label", "labels", "group", "trained_groups", "validated_grou
 """Names from the data, which answers and scores are told by: they stay, whatever they look like."""
 _AUDIO = re.compile(r"<audio [^>]*></audio>")
 _CELL = re.compile(r'(<td class="long">)(.*?)(</td>)', re.DOTALL)
+_TEXT = re.compile(r"(?<=>)[^<>]+(?=<)")
 
 
 @dataclass(frozen=True)
@@ -67,13 +68,17 @@ class Folders:
         return found
 
     def page(self, text: str) -> str:
-        """report.html for others: it plays no recording, and its tables name no folder of the user's."""
+        """report.html for others: it plays no recording, and names no folder of the user's."""
 
         def shown(cell: re.Match[str]) -> str:
             before, inside, after = cell.groups()
             return before + html.escape(self.path(html.unescape(inside))) + after
 
-        return _CELL.sub(shown, _AUDIO.sub("", text))
+        def told(words: re.Match[str]) -> str:
+            said = html.unescape(words[0])
+            return words[0] if (cleaned := self.without(said)) == said else html.escape(cleaned)
+
+        return _TEXT.sub(told, _CELL.sub(shown, _AUDIO.sub("", text)))
 
     def _walked(self, value: Any, key: str = "") -> Any:
         if isinstance(value, Mapping):
