@@ -88,6 +88,11 @@ def part_of(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}.part")
 
 
+def parts_in(folder: Path) -> list[Path]:
+    """What a process that was killed left half written, in ``folder`` and below."""
+    return [path for path in folder.rglob(".*.part") if path.is_file()]
+
+
 def folder_bytes(root: Path) -> int:
     """Of all files below ``root``; 0 where it is not there."""
     return sum(path.stat().st_size for path in root.rglob("*") if path.is_file()) if root.is_dir() else 0

@@ -416,7 +416,8 @@ def test_what_is_wrong_with_a_pipeline_is_told_before_anything_is_decoded(tones:
     assert not (tmp_path / "run").exists()
 
 
-def test_gradients_that_are_no_numbers_end_training_in_one_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize("clip_grad_norm", [0, 1])
+def test_gradients_that_are_no_numbers_end_training_in_one_line(tmp_path: Path, clip_grad_norm: int) -> None:
     """Of silence: batch norm multiplies them, layer by layer."""
     for number in range(12):
         for label in ("a", "b"):
@@ -425,6 +426,7 @@ def test_gradients_that_are_no_numbers_end_training_in_one_line(tmp_path: Path) 
     done = called(
         *("train", tmp_path / "silent", "--split", "random", "--leaks", "allow", "--model", "test_efficientnet"),
         *("--no-pretrained", "--epochs", "1", "--batch-size", "8", "--threads", "1", "--out", tmp_path / "run"),
+        *("--optimizer.clip-grad-norm", clip_grad_norm),
     )
     assert done.returncode == 2
     assert "Traceback" not in done.stderr

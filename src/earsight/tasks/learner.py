@@ -93,12 +93,11 @@ class Learner:
     def _learn(self) -> bool:
         """False, and nothing is learned, where the gradients are no numbers: batch norm multiplies those of images
         without any contrast, layer by layer."""
-        if self.recipe.optimizer.clip_grad_norm:
-            norm = self.recipe.optimizer.clip_grad_norm
-            found = self.fabric.clip_gradients(self.network, self.optimizer, max_norm=norm, error_if_nonfinite=False)
-            # A scaler skips such a step by itself, and tries a smaller scale.
-            if found is not None and not torch.isfinite(found) and not _scaler(self.fabric):
-                return False
+        norm = self.recipe.optimizer.clip_grad_norm or math.inf  # which changes nothing, and is measured all the same
+        found = self.fabric.clip_gradients(self.network, self.optimizer, max_norm=norm, error_if_nonfinite=False)
+        # A scaler skips such a step by itself, and tries a smaller scale.
+        if found is not None and not torch.isfinite(found) and not _scaler(self.fabric):
+            return False
         self.optimizer.step()
         self.optimizer.zero_grad()
         if self.mean is not None:

@@ -23,6 +23,7 @@ from earsight.mel.augment import Augmentation, augmented_images, draw
 from earsight.mel.pipeline import Pipeline
 from earsight.network.checkpoint import save_classifier
 from earsight.network.classifier import Classifier
+from earsight.network.description import SETTINGS_NAME, WEIGHTS_NAME, read_description
 from earsight.network.optimizer import learning_rate
 from earsight.scores.kinds import AnyMetrics, measure, of_choice
 from earsight.settings import differences
@@ -194,6 +195,8 @@ def fit(
     was finished."""
     recipe, run, store, parts, fabric = plan.recipe, plan.run, decoded.store, decoded.parts, learner.fabric
     done = _restore(state, learner, plan) if state else Progressed()
+    if state and fabric.is_global_zero:
+        _keep_networks(plan, learner, done, facts)  # where it was stopped between the state and these
     batches = steps_an_epoch(len(parts["train"]), recipe.batch_size)
     steps = math.ceil(batches / recipe.accumulate)
     rate_at = learning_rate(recipe.optimizer, steps, recipe.epochs)
@@ -239,13 +242,9 @@ def fit(
                         )
                     )
                     done.best_epoch = kept_epoch(done.history)
-                    if fabric.is_global_zero:
-                        if done.best_epoch == epoch:
-                            save_classifier(scored, run, {**facts, "epoch": epoch})
-                        if recipe.average_best > 1 and valid:
-                            keep_epoch(run, scored.network, _scores(done), recipe.average_best)
                 if fabric.is_global_zero:
-                    _keep_state(plan, learner, done, facts["machine"])
+                    _keep_state(plan, learner, done, facts["machine"])  # first: it has what the others are made of
+                    _keep_networks(plan, learner, done, facts)
                     write_history(run / HISTORY_NAME, done.history)
                 progress.epoch(done.history[-1], kept=done.best_epoch == epoch)
                 if each_epoch is not None:
@@ -257,6 +256,25 @@ def fit(
     except KeyboardInterrupt:
         done.interrupted = True
     return done
+
+
+def _keep_networks(plan: Plan, learner: Learner, done: Progressed, facts: dict[str, Any]) -> None:
+    """Keep the network as it is after the last epoch, where that is the kept one or among the best, and is not kept
+    yet. Earlier ones were kept before this epoch began."""
+    epoch = len(done.history)
+    with learner.scored() as scored:
+        if done.best_epoch == epoch and _epoch_in(plan.run) != epoch:
+            save_classifier(scored, plan.run, {**facts, "epoch": epoch})
+        if plan.recipe.average_best > 1 and not math.isnan(done.history[-1].chosen_by):
+            keep_epoch(plan.run, scored.network, _scores(done), plan.recipe.average_best)
+
+
+def _epoch_in(run: Path) -> int | None:
+    """Whose network the run has, whole; None without one."""
+    if not (run / SETTINGS_NAME).is_file() or not (run / WEIGHTS_NAME).is_file():
+        return None
+    described = read_description(run)
+    return None if described.get("mean_of_epochs") else described.get("epoch")
 
 
 def _scores(done: Progressed) -> list[float]:
@@ -328,6 +346,7 @@ def _keep_state(plan: Plan, learner: Learner, done: Progressed, machine: Mapping
         "precision": learner.fabric.strategy.precision.state_dict(),
         "history": [asdict(row) for row in done.history],
         "best_epoch": done.best_epoch,
+        "threads": machine["threads"],
     }
     buffer = io.BytesIO()
     torch.save(state, buffer)

@@ -14,6 +14,7 @@ from earsight.dataset.leaks import Policy, find_leaks, settle
 from earsight.dataset.sources import read_dataset
 from earsight.dataset.split import Split, check_kind, split
 from earsight.errors import DataError, ModelError, SettingsError, SplitError
+from earsight.files import parts_in
 from earsight.mel.pipeline import Pipeline
 from earsight.network.names import check_model_name
 from earsight.scores.multilabel import check_labels
@@ -163,12 +164,13 @@ def new_run(recipe_name: str, model: str) -> Path:
 
 
 def check_run(run: Path, resume: bool) -> None:
-    """Raise SettingsError where the run can't be written to ``run``. What a run leaves that was stopped before its
-    first epoch ended is no hindrance."""
+    """Raise SettingsError where the run can't be written to ``run``. What a run leaves that was stopped or killed before
+    its first epoch ended is no hindrance."""
     try:
         if run.exists() and not run.is_dir():
             raise SettingsError(f"--out {run} is a file; name a folder")
         found = {path.name for path in run.iterdir()} if run.is_dir() else set()
+        found -= {path.name for path in parts_in(run)}
         if STATE_NAME in found:
             if not resume:
                 raise SettingsError(f"{run} is not empty; pass --resume to go on with it, or another --out")

@@ -15,7 +15,7 @@ from earsight.dataset.leaks import Policy
 from earsight.dataset.split import Split
 from earsight.dataset.store import Store
 from earsight.errors import SettingsError, TrainingError, first_line
-from earsight.files import held_folder
+from earsight.files import held_folder, parts_in
 from earsight.mel.pipeline import Pipeline
 from earsight.plain import counted
 from earsight.tasks.cores import free_cores, read_load
@@ -132,12 +132,13 @@ def run_plan(
         )
         pipeline = Pipeline.read(recipe.augment.pipeline)
         state = read_state(plan, asdict(machine), pipeline)
+        other_threads = _threads_of(state, machine) if state else ""
         changed = fit_images(classifier, min(fewest, 2))
         second = plan_refit(plan) if recipe.refit and tested else None
         second_state = read_state(second, asdict(machine), pipeline) if second and state else None
         untrained = copy.deepcopy(classifier) if second else classifier
         shown.say(_opening(plan, tested))
-        for warning in filter(None, (changed, machine.caution())):
+        for warning in filter(None, (changed, machine.caution(), other_threads)):
             shown.say(f"warning: {warning}")
         if empty := classifier.image.spectrogram.empty_bins():
             shown.say(
@@ -146,7 +147,7 @@ def run_plan(
         decoded = decode_parts(plan, free, shown)
         store, parts, labels = decoded.store, decoded.parts, classifier.labels
         whole = decoded.refitted() if second else decoded
-        facts = {**model_facts(plan, decoded), "machine": asdict(machine)}
+        facts = {**model_facts(plan, decoded), "machine": {**asdict(machine), "threads": torch.get_num_threads()}}
         facts |= {"pipeline": pipeline.told} if pipeline.told else {}
         # The other processes begin here, with the same command: what this one has decoded they find in the store.
         fabric = machine.fabric()
@@ -155,6 +156,8 @@ def run_plan(
             plan.run.mkdir(parents=True, exist_ok=True)
             busy = f"another process is training into {plan.run}; wait until it has ended, or pass another --out"
             stack.enter_context(held_folder(plan.run, busy))
+            for half in parts_in(plan.run):
+                half.unlink(missing_ok=True)
             if state is None:
                 check_run(plan.run, plan.resume)  # again: another training may have ended there meanwhile
                 write_clips(plan.run, decoded)
@@ -197,6 +200,19 @@ def run_plan(
         forget_epochs(plan.run)
         forget_refit(plan.run)
         return TrainResult(plan.run, test, valid, done.best_epoch, whole.split, False)
+
+
+def _threads_of(state: Mapping[str, Any], machine: Machine) -> str:
+    """Go on with as many threads as before the stop, where no number was asked for: another number adds in another
+    order. A warning where another one was."""
+    import torch
+
+    before = int(state.get("threads") or torch.get_num_threads())
+    if machine.threads is None:
+        torch.set_num_threads(before)
+    if torch.get_num_threads() == before:
+        return ""
+    return f"before the stop it had {counted(before, 'thread')}: the last digits of the weights will differ"
 
 
 def _banks(recipe: Recipe, shown: Progress) -> "Banks":

@@ -1,0 +1,111 @@
+"""Trainings that end at the worst moments: between two files that belong together. What a process that is killed there
+leaves is what one leaves that does nothing more; a real kill -9 is in ``test_train``."""
+
+import importlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from earsight.tasks.train import train
+from tests.conftest import write_tones
+from tests.tasks.test_train import recipe, same
+
+SETTINGS = recipe(epochs=3, average_best=2)
+
+
+class Death(BaseException):
+    """Nobody catches it."""
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """tones, and the run of a training that nothing stopped."""
+    root = tmp_path_factory.mktemp("killed")
+    train(write_tones(root / "tones"), recipe=SETTINGS, out=root / "run", threads=1)
+    return root
+
+
+def told(run: Path) -> tuple[Any, ...]:
+    numbers, described = (json.loads((run / name).read_text()) for name in ("metrics.json", "model.json"))
+    return numbers["best_epoch"], numbers["test"], described["epoch"], described.get("mean_of_epochs")
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "call", "there"),
+    [
+        ("loop", "_keep_state", 1, {"clips.csv", "figures"}),
+        ("loop", "save_classifier", 1, {"clips.csv", "figures", "resume.pt"}),
+        ("averaging", "write_whole", 2, {"best-epochs", "clips.csv", "figures", "history.csv", "model.json"}),
+        ("finish", "keep_fitted", 1, {"history.csv", "model.json", "model.safetensors", "resume.pt"}),
+    ],
+)
+def test_it_goes_on_to_the_same_network(
+    whole: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    module: str,
+    name: str,
+    call: int,
+    there: set[str],
+) -> None:
+    place: Any = importlib.import_module(f"earsight.tasks.{module}")
+    real, calls = getattr(place, name), []
+
+    def dies(*arguments: object, **named: object) -> object:
+        calls.append(1)
+        if len(calls) == call:
+            raise Death
+        return real(*arguments, **named)
+
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch, pytest.raises(Death):
+        patch.setattr(place, name, dies)
+        train(whole / "tones", recipe=SETTINGS, out=run, threads=1)
+    assert there <= {path.name for path in run.iterdir()}
+    assert ("model.json" in there) == (run / "model.json").is_file()
+    (run / ".model.json.1.part").write_text("half")
+    train(whole / "tones", recipe=SETTINGS, out=run, threads=1, resume=True)
+    assert same(whole / "run", run)
+    assert told(run) == told(whole / "run")
+    assert {path.name for path in run.iterdir()} == {path.name for path in (whole / "run").iterdir()}
+
+
+def test_the_network_of_another_epoch_is_not_taken_for_the_kept_one(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where its state was written, an epoch is over, whatever came of the files after it: it is not trained again,
+    which might end otherwise on a GPU."""
+    from earsight.tasks import loop
+
+    run, epochs, real = tmp_path / "run", list[object](), loop.train_epoch
+
+    def counted(*arguments: Any) -> Any:
+        epochs.append(arguments[-1])
+        return real(*arguments)
+
+    def dies(*arguments: object) -> None:
+        if len(epochs) == 2:
+            raise Death
+        keep(*arguments)
+
+    keep: Any = loop._keep_networks
+    monkeypatch.setattr(loop, "train_epoch", counted)
+    with monkeypatch.context() as patch, pytest.raises(Death):
+        patch.setattr(loop, "_keep_networks", dies)
+        train(whole / "tones", recipe=SETTINGS, out=run, threads=1)
+    train(whole / "tones", recipe=SETTINGS, out=run, threads=1, resume=True)
+    assert epochs == [1, 2, 3]
+    assert same(whole / "run", run)
+
+
+def test_it_goes_on_with_the_threads_that_it_had(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from earsight.tasks import loop
+
+    with monkeypatch.context() as patch, pytest.raises(Death):
+        patch.setattr(loop, "write_history", lambda *_: (_ for _ in ()).throw(Death))
+        train(whole / "tones", recipe=SETTINGS, out=tmp_path / "run", threads=1)
+    train(whole / "tones", recipe=SETTINGS, out=tmp_path / "run", resume=True)
+    assert json.loads((tmp_path / "run" / "model.json").read_text())["machine"]["threads"] == 1
+    assert same(whole / "run", tmp_path / "run")
