@@ -282,6 +282,9 @@ def comparison_lines(found: Comparison) -> Iterator[str]:
     sure = found.scores["accuracy"]
     few, groups = sure.interval is None, f"{found.groups} group{'' if found.groups == 1 else 's'}"
     yield f"{found.clips} clips that both have scored, {groups}{'' if few else ' drawn again for the intervals'}"
+    for name, caveat in (("A", found.caveat_a), ("B", found.caveat_b)):
+        if caveat:
+            yield f"note: {name} is no score on strangers: {caveat}"
     yield f"{'':<16}{'A':>7}{'B':>7}{'B − A':>8}{'' if few else '   95 %'}"
     rows = [
         (name, found.scores[key]) for name, key in (("accuracy", "accuracy"), ("UAR", "uar"), ("macro-F1", "macro_f1"))

@@ -213,6 +213,28 @@ def test_damaged_cut_encrypted_and_foreign_files_say_so(tmp_path: Path) -> None:
     assert leftovers() == []
 
 
+def test_a_tar_whose_headers_hold_no_numbers_is_damaged(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w", format=tarfile.PAX_FORMAT) as tar:
+        info = tarfile.TarInfo("a.wav")
+        info.pax_headers = {"GNU.sparse.map": "a,b", "GNU.sparse.realsize": "1"}
+        tar.addfile(info)
+    with pytest.raises(DataError, match=r"a\.tar is damaged \("):
+        unpack(tmp_path / "a.tar")
+    assert leftovers() == []
+
+
+def test_an_entry_without_a_name_is_damage(tmp_path: Path) -> None:
+    whole = make_zip(tmp_path / "a.zip", {"x": b"1", "a.wav": b"2"}).read_bytes()
+    place = whole.index(b"PK\x01\x02")
+    nameless = bytearray(whole[: place + 46] + whole[place + 47 :])  # of the first entry of the directory
+    nameless[place + 28] = 0
+    end = nameless.rindex(b"PK\x05\x06")
+    nameless[end + 12 : end + 16] = (int.from_bytes(nameless[end + 12 : end + 16], "little") - 1).to_bytes(4, "little")
+    (tmp_path / "a.zip").write_bytes(nameless)
+    with pytest.raises(DataError, match=r"a\.zip"):
+        unpack(tmp_path / "a.zip")
+
+
 def test_a_tar_that_breaks_off_between_files_or_has_a_damaged_header_is_not_taken_for_whole(tmp_path: Path) -> None:
     whole = make_tar(tmp_path / "a.tar", {f"{i}.wav": SOUND for i in range(4)}).read_bytes()
     member = 512 + 2048

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -79,7 +81,7 @@ def test_the_numbers_are_those_of_the_two_runs() -> None:
 
 
 def test_only_common_clips_are_compared_and_their_truth_must_agree() -> None:
-    one, two = predictions(np.ones(20, dtype=bool), 4), predictions(np.ones(10, dtype=bool), 4)
+    one, two = predictions(np.ones(20, dtype=bool), 4), predictions(np.ones(10, dtype=bool), 2)
     assert compare([one], [two]).clips == 10
     with pytest.raises(DataError, match=r"no clip in common: 20 clips, such as \S+, and 20 clips, such as d0\S*, were"):
         compare([one], [predictions(np.ones(20, dtype=bool), 4, names="d")])
@@ -88,3 +90,14 @@ def test_only_common_clips_are_compared_and_their_truth_must_agree() -> None:
         compare([one], [flipped])
     with pytest.raises(DataError, match="different labels: a, b and a, z"):
         compare([one], [Predictions(("a", "z"), one.paths, one.truth, one.probabilities, one.groups)])
+
+
+def test_groups_come_from_whichever_knows_them_and_must_agree() -> None:
+    rng = np.random.default_rng(2)
+    one, two = predictions(rng.random(120) < 0.5, 6), predictions(rng.random(120) < 0.6, 6)
+    nameless = replace(one, groups=("",) * 120)
+    found = compare([one], [two])
+    assert compare([nameless], [two]) == found == compare([one], [replace(two, groups=("",) * 120)])
+    assert (found.groups, compare([two], [nameless]).groups) == (6, 6)
+    with pytest.raises(DataError, match=r"c0000 is of group other and s0 in the two; score them with one list"):
+        compare([one], [replace(two, groups=("other", *two.groups[1:]))])

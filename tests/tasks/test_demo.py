@@ -26,7 +26,9 @@ def test_nothing_but_an_earlier_demo_is_replaced(tmp_path: Path) -> None:
     assert (tmp_path / "thesis.txt").read_text() == "precious"
 
 
-@pytest.mark.parametrize("name", ["corpus/anna/take.wav", "run/notes.txt", "corpus", "run"])
+@pytest.mark.parametrize(
+    "name", ["corpus/anna/take.wav", "run/notes.txt", "run/model.json", "run/clips.csv", "corpus", "run"]
+)
 def test_a_folder_of_the_same_name_is_not_replaced(tmp_path: Path, name: str) -> None:
     (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / name).write_text("precious")

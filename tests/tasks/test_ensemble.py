@@ -136,3 +136,20 @@ def test_members_may_be_other_networks(runs: Path) -> None:
     logs = np.log(one.probabilities(crops)) + np.log(other.probabilities(crops))
     expected = np.exp(logs / 2) / np.exp(logs / 2).sum(1, keepdims=True)
     assert np.allclose(both.probabilities(crops), expected, atol=1e-6)
+
+
+def test_a_comparison_says_what_belongs_beside_each_and_refuses_a_training_score(runs: Path, tmp_path: Path) -> None:
+    for seed, caveat in enumerate(("", "with leaks")):
+        shutil.copytree(runs / f"seed{seed}", tmp_path / f"seed{seed}")
+        file = tmp_path / f"seed{seed}" / "metrics.json"
+        numbers = json.loads(file.read_text())
+        numbers["test"]["caveat"] = caveat
+        file.write_text(json.dumps(numbers))
+    done = called("compare", tmp_path / "seed0", tmp_path / "seed1")
+    assert "note: B is no score on strangers: with leaks\n" in done.stdout
+    assert "note: A" not in done.stdout
+    file.write_text(json.dumps({"train": {**numbers["test"], "caveat": "training score"}}))
+    done = called("compare", tmp_path / "seed0", tmp_path / "seed1")
+    assert done.returncode == 2
+    assert "seed1 was scored on the clips that it was trained on, " in done.stderr
+    assert called("compare", tmp_path / "seed1", tmp_path / "seed1").returncode == 0

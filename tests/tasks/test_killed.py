@@ -60,9 +60,10 @@ def test_it_goes_on_to_the_same_network(
         return real(*arguments, **named)
 
     run = tmp_path / "run"
-    with monkeypatch.context() as patch, pytest.raises(Death):
-        patch.setattr(place, name, dies)
+    monkeypatch.setattr(place, name, dies)
+    with pytest.raises(Death):
         train(whole / "tones", recipe=SETTINGS, out=run, threads=1)
+    monkeypatch.undo()
     assert there <= {path.name for path in run.iterdir()}
     assert ("model.json" in there) == (run / "model.json").is_file()
     (run / ".model.json.1.part").write_text("half")
@@ -92,9 +93,10 @@ def test_the_network_of_another_epoch_is_not_taken_for_the_kept_one(
 
     keep: Any = loop._keep_networks
     monkeypatch.setattr(loop, "train_epoch", counted)
-    with monkeypatch.context() as patch, pytest.raises(Death):
-        patch.setattr(loop, "_keep_networks", dies)
+    monkeypatch.setattr(loop, "_keep_networks", dies)
+    with pytest.raises(Death):
         train(whole / "tones", recipe=SETTINGS, out=run, threads=1)
+    monkeypatch.setattr(loop, "_keep_networks", keep)
     train(whole / "tones", recipe=SETTINGS, out=run, threads=1, resume=True)
     assert epochs == [1, 2, 3]
     assert same(whole / "run", run)
@@ -103,9 +105,13 @@ def test_the_network_of_another_epoch_is_not_taken_for_the_kept_one(
 def test_it_goes_on_with_the_threads_that_it_had(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from earsight.tasks import loop
 
-    with monkeypatch.context() as patch, pytest.raises(Death):
-        patch.setattr(loop, "write_history", lambda *_: (_ for _ in ()).throw(Death))
+    def dies(*_: object) -> None:
+        raise Death
+
+    monkeypatch.setattr(loop, "write_history", dies)
+    with pytest.raises(Death):
         train(whole / "tones", recipe=SETTINGS, out=tmp_path / "run", threads=1)
+    monkeypatch.undo()
     train(whole / "tones", recipe=SETTINGS, out=tmp_path / "run", resume=True)
     assert json.loads((tmp_path / "run" / "model.json").read_text())["machine"]["threads"] == 1
     assert same(whole / "run", tmp_path / "run")

@@ -8,6 +8,7 @@ import secrets
 import shutil
 import socket
 import stat
+import struct
 import tarfile
 import time
 import zipfile
@@ -21,7 +22,7 @@ from lzma import LZMAError
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from earsight.dataset.walk import Advance, cache_folder, is_recording, why_unread
+from earsight.dataset.walk import Advance, cache_folder, is_hidden, is_recording, why_unread
 from earsight.errors import DataError, NoRoomError
 
 _LEFT_OUT_NAME = ".earsight-left-out.json"
@@ -32,7 +33,10 @@ _SUSPICIOUS_BYTES = 2**30
 _BLOCK_BYTES = 1 << 20
 _ABANDONED_S = 24 * 3600
 _DRIVE = re.compile(r"[A-Za-z]:")
-_DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, BadGzipFile, LZMAError, EOFError, UnicodeDecodeError)
+_DAMAGE = (
+    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, BadGzipFile, LZMAError, EOFError),
+    *(ValueError, OverflowError, IndexError, struct.error),  # of numbers and names in headers
+)
 
 
 @dataclass(frozen=True)
@@ -188,7 +192,7 @@ def _wanted(archive: Path, members: list[_Member]) -> tuple[dict[PurePosixPath, 
         inside = PurePosixPath(member.name.replace("\\", "/"))
         if inside.is_absolute() or "\0" in member.name or any(p == ".." or _DRIVE.match(p) for p in inside.parts):
             raise DataError(f"refused {archive}: the name {member.name!r} leads out of its folder")
-        hidden = any(part.startswith(".") or part == "__MACOSX" for part in inside.parts)
+        hidden = any(map(is_hidden, inside.parts))
         if hidden or not (is_recording(inside.name) or inside.name.lower().endswith(_TABLES)):
             if not hidden and why_unread(inside.name):
                 unread.append(str(inside))

@@ -57,6 +57,11 @@ def store_folder() -> Path:
     return cache_folder() / "store"
 
 
+def is_hidden(part: str) -> bool:
+    """Whether a file or folder of this name is no part of a data set: what tools keep beside it (.git, .Trash)."""
+    return part.startswith(".") or part == "__MACOSX"
+
+
 def is_recording(name: str) -> bool:
     """Whether a file name has the ending of a recording, and is not hidden."""
     _, dot, ending = name.rpartition(".")
@@ -78,8 +83,8 @@ def why_unread(name: str) -> str:
 
 
 def walk(place: Path, root: Path | None = None) -> Listing:
-    """List ``root`` (or ``place`` itself). Links to folders are followed, each folder once; hidden files are not
-    listed. Raises DataError where the root can't be read."""
+    """List ``root`` (or ``place`` itself). Links to folders are followed, each folder once; hidden files and folders
+    below it are not listed. Raises DataError where the root can't be read."""
     top = str(root or place)
     left_out: list[Failure] = []
 
@@ -97,7 +102,8 @@ def walk(place: Path, root: Path | None = None) -> Listing:
             folders.clear()
             continue
         seen.add((stat.st_dev, stat.st_ino))
-        folders.sort()  # of two links to one folder the same one is taken on every machine
+        # Sorted: of two links to one folder the same one is taken on every machine.
+        folders[:] = sorted(folder for folder in folders if not is_hidden(folder))
         inside = parent[len(top) :].lstrip(os.sep).replace(os.sep, "/")
         prefix = f"{inside}/" if inside else ""
         for name in files:

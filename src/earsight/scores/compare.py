@@ -36,7 +36,8 @@ class Difference:
 class Comparison:
     """clips: that both scored. groups: that were drawn again. scores: accuracy, uar, macro_f1. recall: of each class.
     only_a, only_b: clips that one alone answered rightly. p: of McNemar's exact test, two-sided, that these are as
-    many; it takes clips for independent, which clips of one speaker are not."""
+    many; it takes clips for independent, which clips of one speaker are not. caveat_a, caveat_b: what belongs beside
+    the scores of each, "" where nothing does or is known."""
 
     clips: int
     groups: int
@@ -45,6 +46,8 @@ class Comparison:
     only_a: int
     only_b: int
     p: float
+    caveat_a: str = ""
+    caveat_b: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON, under stable names."""
@@ -60,7 +63,8 @@ class Comparison:
 def compare(a: Sequence[Predictions], b: Sequence[Predictions], *, draws: int = 4000, seed: int = 0) -> Comparison:
     """a, b: predictions of each network, one a seed, whose scores are averaged; for McNemar's test their probabilities.
 
-    Only clips that all have scored are compared. Raises DataError where there are none, or where label or truth differ.
+    Only clips that all have scored are compared, in the groups that any of them names. Raises DataError where there are
+    none, or where label, truth or group differ.
     """
     common = sorted(set.intersection(*(set(run.paths) for run in (*a, *b))))
     if not common:
@@ -75,7 +79,8 @@ def compare(a: Sequence[Predictions], b: Sequence[Predictions], *, draws: int = 
     a, b = ([_of(run, common) for run in runs] for runs in (a, b))
     if any(not np.array_equal(run.truth, a[0].truth) for run in (*a, *b)):
         raise DataError("the same clips have different labels in the two; score them with one list of labels")
-    tables_a, tables_b = per_group(a), per_group([replace(run, groups=a[0].groups) for run in b])
+    groups = _groups([*a, *b])
+    tables_a, tables_b = (per_group([replace(run, groups=groups) for run in runs]) for runs in (a, b))
     whole_a, whole_b = tables_a.sum(axis=1), tables_b.sum(axis=1)
     drawn: dict[str, list[np.ndarray]] = {name: [] for name in (*RATES, "recall")}
     for one, other in zip(drawn_again(tables_a, draws, seed), drawn_again(tables_b, draws, seed), strict=True):
@@ -126,6 +131,19 @@ def _recall(tallies: Floats) -> Floats:
 def _right(runs: Sequence[Predictions]) -> np.ndarray:
     probabilities = np.mean([run.probabilities for run in runs], axis=0)
     return (probabilities.argmax(axis=1) == runs[0].truth) & (runs[0].truth >= 0)
+
+
+def _groups(runs: Sequence[Predictions]) -> tuple[str, ...]:
+    """Of each clip, from whichever run knows it. Raises DataError where two don't agree."""
+    found = []
+    for path, *named in zip(runs[0].paths, *(run.groups for run in runs), strict=True):
+        known = set(named) - {""}
+        if len(known) > 1:
+            raise DataError(
+                f"{path} is of group {' and '.join(sorted(known))} in the two; score them with one list of groups"
+            )
+        found.append(known.pop() if known else "")
+    return tuple(found)
 
 
 def _of(run: Predictions, paths: Sequence[str]) -> Predictions:

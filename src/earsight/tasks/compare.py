@@ -1,18 +1,43 @@
 """compare: two runs, or two cross-validations, on the clips that both have scored."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
-from earsight.errors import ModelError
+from earsight.errors import DataError, ModelError
 from earsight.scores.compare import Comparison
 from earsight.scores.compare import compare as compare_predictions
 from earsight.scores.kinds import only_one_label, read_csv
 from earsight.scores.predictions import Predictions
 
+_TRAINING_SCORE = "training score"
+
 
 def compare(a: str | Path, b: str | Path) -> Comparison:
     """a, b: folders that ``train`` or ``crossval`` wrote, or tables of predictions. The difference is b − a. Raises
-    EarsightError."""
-    return compare_predictions(_read(Path(a)), _read(Path(b)))
+    EarsightError, also where one of them alone was scored on the clips that it was trained on."""
+    found = compare_predictions(_read(Path(a)), _read(Path(b)))
+    beside = [_caveat(Path(place)) for place in (a, b)]
+    trained = [one == _TRAINING_SCORE for one in beside]
+    if any(trained) and not all(trained):
+        which, other = (a, b) if trained[0] else (b, a)
+        raise DataError(
+            f"{which} was scored on the clips that it was trained on, {other} was not; compare runs that held clips out"
+        )
+    return replace(found, caveat_a=beside[0], caveat_b=beside[1])
+
+
+def _caveat(place: Path) -> str:
+    """What the run or cross-validation says beside its own scores; "" of a table."""
+    file = place / "metrics.json"
+    if not file.is_file():
+        return ""
+    try:
+        numbers = json.loads(file.read_text(encoding="utf-8"))
+        whole = numbers if "caveat" in numbers else numbers.get("train") or numbers.get("test") or {}
+        return str(whole.get("caveat", ""))
+    except (ValueError, AttributeError) as error:
+        raise ModelError(f"{file} is damaged; restore it, or give the tables of predictions") from error
 
 
 def _read(place: Path) -> list[Predictions]:

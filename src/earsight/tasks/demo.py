@@ -34,10 +34,9 @@ def demo(out: str | Path = "runs/demo", *, seed: int = 0, progress: bool = False
     """
     out = Path(out)
     corpus, run = out / "corpus", out / "run"
-    strange = out.exists() and (not out.is_dir() or {path.name for path in out.iterdir()} - {"corpus", "run"})
-    if strange or not (_is_demos(corpus, MARKER_NAME) and _is_demos(run, SETTINGS_NAME, CLIPS_NAME)):
+    if not _is_demos(out):
         raise SettingsError(f"{out} holds something else than an earlier demo; name another --out")
-    for folder in (corpus, run):
+    for folder in (run, corpus):  # the corpus, which says that it is a demo's, to the last
         if folder.exists():
             shutil.rmtree(folder)
     with Progress(shown=progress) as shown:
@@ -52,8 +51,18 @@ def demo(out: str | Path = "runs/demo", *, seed: int = 0, progress: bool = False
     return DemoResult(corpus, result, plan.split.sentence, rows)
 
 
-def _is_demos(folder: Path, *names: str) -> bool:
-    """Whether nothing is there, or one of these files that a demo writes."""
-    if not folder.exists():
+def _is_demos(out: Path) -> bool:
+    """Whether nothing is there, or a corpus of synthetic voices and what was trained on it."""
+    if not out.exists():
         return True
-    return folder.is_dir() and (not any(folder.iterdir()) or any((folder / name).is_file() for name in names))
+    if not out.is_dir() or {path.name for path in out.iterdir()} - {"corpus", "run"}:
+        return False
+    corpus, run = out / "corpus", out / "run"
+    if not any(folder.is_dir() and any(folder.iterdir()) for folder in (corpus, run)):
+        return not (corpus.is_file() or run.is_file())
+    trained = not run.exists() or (run.is_dir() and (not any(run.iterdir()) or _has(run, SETTINGS_NAME, CLIPS_NAME)))
+    return _has(corpus, MARKER_NAME) and trained
+
+
+def _has(folder: Path, *names: str) -> bool:
+    return any((folder / name).is_file() for name in names)

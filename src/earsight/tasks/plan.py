@@ -164,8 +164,8 @@ def new_run(recipe_name: str, model: str) -> Path:
 
 
 def check_run(run: Path, resume: bool) -> None:
-    """Raise SettingsError where the run can't be written to ``run``. What a run leaves that was stopped or killed before
-    its first epoch ended is no hindrance."""
+    """Raise SettingsError where the run can't be written to ``run``. What a run leaves that ended before its first
+    epoch was over is no hindrance."""
     try:
         if run.exists() and not run.is_dir():
             raise SettingsError(f"--out {run} is a file; name a folder")

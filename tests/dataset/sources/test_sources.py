@@ -200,6 +200,13 @@ def test_a_linked_folder_is_followed_once(tmp_path: Path) -> None:
     assert [(clip.label, clip.path.name) for clip in dataset.clips] == [("cat", "b.wav"), ("dog", "a.wav")]
 
 
+def test_what_tools_keep_in_hidden_folders_is_no_class(tmp_path: Path) -> None:
+    lay(tmp_path, ".data/cat/a.wav", ".data/dog/b.wav", ".data/.git/annex/c.wav", ".data/dog/.Trash-1000/d.wav")
+    lay(tmp_path, ".data/__MACOSX/cat/e.wav")
+    dataset = read_dataset(tmp_path / ".data")
+    assert [(clip.label, clip.path.name) for clip in dataset.clips] == [("cat", "a.wav"), ("dog", "b.wav")]
+
+
 def test_song_beside_speech_and_alone(tmp_path: Path) -> None:
     lay(tmp_path, *(f"Actor_01/{ravdess_name(emotion, 1)}" for emotion in range(1, 5)))
     lay(tmp_path, *(f"Actor_01/{ravdess_name(emotion, 1, channel=2)}" for emotion in range(1, 4)))
