@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from earsight.audio.decode import decode
+from earsight.audio.decode import BLOCK_SAMPLES, decode
 from earsight.audio.facts import examine, sample_digest
-from earsight.errors import DecodeError
+from earsight.errors import DecodeError, TruncatedError
 from tests.conftest import tone
 
 
@@ -37,6 +37,12 @@ def test_clipping_is_a_run_at_full_scale_and_not_one_sample(tmp_path: Path) -> N
     once[100] = 1.0
     assert not examine(write(tmp_path / "once.wav", once)).clipped
     assert examine(write(tmp_path / "loud.wav", np.clip(tone(440, 0.1, gain=3.0), -1, 1))).clipped
+    for first in range(BLOCK_SAMPLES - 4, BLOCK_SAMPLES + 2):  # also where two blocks meet
+        run = 0.1 * np.ones(BLOCK_SAMPLES + 100)
+        run[first : first + 3] = 1.0
+        assert examine(write(tmp_path / "run.wav", run)).clipped
+        run[first + 1] = 0.1
+        assert not examine(write(tmp_path / "run.wav", run)).clipped
 
 
 def test_the_same_sound_in_any_container_has_one_digest(tmp_path: Path) -> None:
@@ -99,6 +105,10 @@ def test_a_span_is_examined_as_it_is_decoded(tmp_path: Path) -> None:
     for read in (examine, decode):
         with pytest.raises(DecodeError, match="no samples after 7 s"):
             read(path, 7.0, 8.0)
+        with pytest.raises(TruncatedError, match=r"ends after 6\.00 s, a span of it was to end at 9 s"):
+            read(path, 2.0, 9.0)
+    for end_s in (6.0, 6.09):  # tables of hand-made labels are rounded
+        assert examine(path, 2.0, end_s).duration_s == decode(path, 2.0, end_s).duration_s == 4.0
 
 
 def test_the_identical_pair_of_ravdess(ravdess: Path) -> None:

@@ -47,6 +47,13 @@ def test_silence_is_a_number(values: str) -> None:
     assert torch.equal(image, torch.zeros_like(image))
 
 
+@pytest.mark.parametrize("power", [1, 2])
+def test_quiet_sound_is_no_silence_in_linear_values_either(power: int) -> None:
+    sound = torch.randn(1, 1, 8000, generator=torch.Generator().manual_seed(0))
+    image = MelImage(MelSettings(values="linear", power=power), 16000)
+    assert torch.allclose(image(1e-4 * sound), image(sound), atol=1e-3)
+
+
 def test_channels_repeat_and_fixed_size() -> None:
     image = MelImage(MelSettings(), 16000, repeat_channels=3, size=(224, 96))(waveforms(2))
     assert image.shape == (2, 3, 224, 96)

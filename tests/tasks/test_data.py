@@ -17,7 +17,7 @@ from earsight.dataset.walk import cache_folder, store_folder
 from earsight.errors import DataError, SettingsError
 from earsight.tasks.data import check_output, divide, downloaded, get, kept_in_cache
 from earsight.terminal import division_lines
-from tests.conftest import called, lay, tone
+from tests.conftest import called, lay, tone, write_tones
 
 
 @pytest.fixture
@@ -178,6 +178,20 @@ def test_half_a_letter_from_json_is_refused_and_not_a_crash(tmp_path: Path) -> N
     (tmp_path / "table.jsonl").write_text("".join(rows))
     with pytest.raises(DataError, match=r"line 1 is not JSON .*surrogates not allowed"):
         divide(tmp_path / "table.jsonl", "random")
+
+
+def test_links_into_a_store_of_contents_keep_their_own_names(tmp_path: Path) -> None:
+    """As git-annex and DataLad lay a data set; two of them are one file."""
+    tones, links = write_tones(tmp_path / "contents"), tmp_path / "data"
+    for number, path in enumerate(sorted(tones.rglob("*.wav"))):
+        blob = path.rename(tones / f"{number:03}")
+        (links / path.parent.name).mkdir(parents=True, exist_ok=True)
+        (links / path.parent.name / path.name).symlink_to(blob)
+    (links / "low" / "again.wav").symlink_to((links / "low" / "low00.wav").resolve())
+    done = called("data", "split", links, "--split", "random", "--out", tmp_path / "split.csv")
+    assert done.returncode == 0, done.stderr
+    again = read_dataset(tmp_path / "split.csv")
+    assert {clip.path for clip in again.clips} == set(links.rglob("*.wav"))
 
 
 def test_the_next_command_is_told_where_it_works(tmp_path: Path) -> None:

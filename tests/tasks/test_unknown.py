@@ -66,6 +66,7 @@ def test_the_limits_keep_what_was_asked_of_the_validation_clips() -> None:
     assert found["risk"] <= 0.2
     assert found["coverage"] == pytest.approx(0.6)  # one of five or of six wrong; with seven it is two
     wrong = answers([0.9, 0.8], [False, False])
+    assert fit_unknown(familiar, sure, UnknownSettings(coverage=1e-12)).least_familiarity < familiar.max()
     never = fit_unknown(familiar[:2], wrong, UnknownSettings(coverage=1.0, risk=0.1))
     assert never.least_confidence == pytest.approx(0.9, abs=1e-4)
     assert told(never, familiar[:2], wrong) == {"coverage": 0.0, "risk": None}

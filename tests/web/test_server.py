@@ -5,6 +5,7 @@ import errno
 import io
 import itertools
 import json
+import math
 import os
 import signal
 import socket
@@ -25,7 +26,8 @@ import soundfile
 
 from earsight.network.exported import Exported
 from earsight.tasks.predict import predict
-from earsight.web.server import create_app
+from earsight.web import server
+from earsight.web.server import _LINES, create_app
 from tests.conftest import tone
 
 Process = subprocess.Popen[str]
@@ -181,8 +183,9 @@ def test_who_goes_away_leaves_nothing_behind_and_the_others_are_answered(
     assert list(tmp_path.glob("earsight-*")) == []
 
 
-def ask_app(app: Any, query: str, body: bytes, accept: str = "*/*") -> tuple[int, bytes]:
-    """Status and body of an application that is asked in this process, without a server."""
+def ask_app(app: Any, query: str, body: bytes, accept: str = "*/*", taken: float = math.inf) -> tuple[int, bytes]:
+    """Status and body of an application that is asked in this process, without a server. taken: so many messages of its
+    answer; the next ones wait, as for a client that does not read."""
     scope = {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.4"},
@@ -200,6 +203,8 @@ def ask_app(app: Any, query: str, body: bytes, accept: str = "*/*") -> tuple[int
             return parts.pop() if parts else await asyncio.sleep(60)
 
         async def send(message: Any) -> None:
+            if len(sent) == taken:
+                await asyncio.sleep(60)
             sent.append(message)
 
         await app(scope, receive, send)
@@ -217,6 +222,17 @@ def test_half_of_the_rows_are_not_taken_for_all_where_the_server_ends(home: Path
         *rows, last = [json.loads(line) for line in body.splitlines()]
         assert (status, len(rows)) == ((503, 0) if accept == "*/*" else (200, 3))
         assert last == {"error": "the server is ending; ask again when it is back"}
+
+
+def test_rows_that_nobody_takes_do_not_hold_a_place_for_ever(
+    home: Path, song: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "_STALLED_S", 0.2)
+    app = create_app(Exported.load(home / "model.onnx", 1), "m", folder=tmp_path)
+    asked = ["window=0.4&hop=0.1"] * 20  # more than may be answered at once
+    statuses = [ask_app(app, query, song.read_bytes(), _LINES, taken=3)[0] for query in asked]
+    assert statuses == [200] * 20
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_full_disk_is_told_in_one_line(home: Path, song: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from earsight.audio.truncated import Watched, check_whole
-from earsight.errors import DecodeError, first_line
+from earsight.errors import DecodeError, TruncatedError, first_line
 
 if TYPE_CHECKING:
     import soundfile
@@ -28,6 +28,8 @@ _PIECE_SAMPLES = 256
 _MOST_AT_ONCE = 1 << 31
 _UNKNOWN_SAMPLES = (1 << 36) - 1
 """All that a FLAC has room for; one that does not know its length has 2⁶³ − 1 for libsndfile."""
+_ROUNDED_S = 0.1
+"""By so much a span may end after its recording, as the tables of hand-made labels have it."""
 SILENT_PEAK = 1e-30
 """A recording without a larger sample is silent: no converter is so quiet, and its 32-bit arithmetic would overflow."""
 
@@ -52,9 +54,8 @@ def decode(source: str | Path | bytes | IO[bytes], start_s: float = 0.0, end_s: 
     """Decode a recording, or a span of it, with libsndfile.
 
     source: a path, the encoded bytes, or a binary file object open for reading. start_s, end_s: seconds; None: to the
-    end. Raises DecodeError where nothing readable, no sample, or a NaN or infinite sample is found, where the recording
-    ends before the span begins, and where it was cut off before its end, or that of the span. A zero is never negative:
-    the same sound has the same samples.
+    end. Raises DecodeError where nothing readable, no sample, or a NaN or infinite sample is found, and where the
+    recording was cut off, or ends before the span does. A zero is never negative: the same sound has the same samples.
     """
     with open_sound(source) as file:
         name = source_name(source)
@@ -79,7 +80,16 @@ def decode(source: str | Path | bytes | IO[bytes], start_s: float = 0.0, end_s: 
     finite = subtype.startswith("PCM_") or (math.isfinite(samples.max()) and math.isfinite(samples.min()))
     if not finite:  # max and min both hand on NaN
         raise DecodeError(f"NaN or infinite samples in: {name}")
+    check_span(name, rate_hz, first, frames - len(samples), len(samples), end_s)
     return Sound(np.ascontiguousarray(samples.T), rate_hz)
+
+
+def check_span(name: str, rate_hz: int, first: int, lacking: float, count: int, end_s: float | None) -> None:
+    """Raise TruncatedError where a recording ends before a span of it does, by more than a table may round. lacking: so
+    many samples after ``count`` from ``first`` on."""
+    if end_s is not None and lacking > _ROUNDED_S * rate_hz:
+        ended_s = (first + count) / rate_hz
+        raise TruncatedError(f"ends after {ended_s:.2f} s, a span of it was to end at {end_s:g} s: {name}")
 
 
 def length_s(file: "soundfile.SoundFile") -> float | None:

@@ -7,7 +7,15 @@ from pathlib import Path
 import numpy as np
 import xxhash
 
-from earsight.audio.decode import BLOCK_SAMPLES, SILENT_PEAK, Samples, float_blocks, open_sound, source_name
+from earsight.audio.decode import (
+    BLOCK_SAMPLES,
+    SILENT_PEAK,
+    Samples,
+    check_span,
+    float_blocks,
+    open_sound,
+    source_name,
+)
 from earsight.errors import DecodeError
 
 _FULL_SCALE = 0.999
@@ -75,13 +83,16 @@ def examine(path: Path, start_s: float = 0.0, end_s: float | None = None) -> Sou
             if first:
                 file.seek(first)
             left = math.inf if end_s is None else max(0, round(end_s * file.samplerate) - first)
+            edge = np.zeros((file.channels, 0), dtype=np.float32)
             for read in float_blocks(file, path, first, left):
                 block = read.T
                 digest.add(block)
                 level = np.abs(block)
                 peak = max(peak, float(level.max(initial=0.0)))
                 squares += float(np.square(block, dtype=np.float64).sum())
-                clipped = clipped or _has_run(level)
+                edge = np.concatenate([edge, level], axis=1)
+                clipped = clipped or _has_run(edge)
+                edge = edge[:, -_CLIPPED_RUN_SAMPLES + 1 :]
                 count += len(read)
         except (RuntimeError, OSError) as error:
             raise DecodeError(f"not readable as sound: {name} ({str(error).strip().rstrip('.')})") from error
@@ -90,6 +101,7 @@ def examine(path: Path, start_s: float = 0.0, end_s: float | None = None) -> Sou
         raise DecodeError(f"no samples{f' after {start_s:g} s' if start_s else ''} in: {name}")
     if not math.isfinite(squares):
         raise DecodeError(f"NaN or infinite samples in: {name}")
+    check_span(name, rate_hz, first, left - count, count, end_s)
     mean_square = squares / (count * channels)
     rms_dbfs = 10 * math.log10(mean_square) if mean_square > 0 else -math.inf
     return SoundFacts(count / rate_hz, rate_hz, channels, peak, rms_dbfs, clipped, digest.hexdigest())

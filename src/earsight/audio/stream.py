@@ -8,7 +8,7 @@ from typing import IO
 
 import numpy as np
 
-from earsight.audio.decode import Samples, Sound, float_blocks, open_sound, reason_of, source_name
+from earsight.audio.decode import Samples, Sound, check_span, float_blocks, open_sound, reason_of, source_name
 from earsight.audio.load import prepare, to_pcm
 from earsight.audio.resample import RateChange, to_channels
 from earsight.audio.segment import crop
@@ -16,8 +16,6 @@ from earsight.audio.settings import AudioSettings
 from earsight.errors import DecodeError, TruncatedError
 
 _USUAL_HZ = 48000
-_ROUNDED_S = 0.1
-"""By so much a span may end after its recording, as the tables of hand-made labels have it."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +58,7 @@ def read_blocks(
     if not count:
         late = f" after {start_s:g} s" if start_s else ""
         raise DecodeError(f"no samples{late} in: {name}")
-    if end_s is not None and left - count > _ROUNDED_S * rate_hz:
-        raise TruncatedError(
-            f"ends after {(first + count) / rate_hz:.2f} s, a span of it was to end at {end_s:g} s: {name}"
-        )
+    check_span(name, rate_hz, first, left - count, count, end_s)
 
 
 def read_waveform(

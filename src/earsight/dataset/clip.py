@@ -58,11 +58,15 @@ class Clip(NamedTuple):
         end = "" if self.end_s is None else f"{self.end_s:.12g}"
         return f"{self.path} [{self.start_s or 0:.12g}–{end} s]"
 
+    def from_the_root(self) -> "Clip":
+        """With its path from the root on, wherever it was typed. What the file itself links to is left out: two names
+        of one file are two clips."""
+        return self._replace(path=self.path.parent.resolve() / self.path.name)
+
     @property
     def full_name(self) -> str:
-        """The name from the root on, wherever it was typed. What the file itself links to is left out: two names of one
-        file are two clips."""
-        return self._replace(path=self.path.parent.resolve() / self.path.name).name
+        """The name ``from_the_root``."""
+        return self.from_the_root().name
 
 
 class Failure(NamedTuple):

@@ -321,7 +321,8 @@ def _draw_of_each_class(
 ) -> tuple[list[int], list[int]]:
     """The others, ``left`` of each class or more, and a share of each class, one or more. Raises SplitError where a
     class is too small for that. Where clips have several classes, the rarest class is divided first, and what is drawn
-    of it counts for the others (the idea of Sechidis et al. 2011), so that the shares are about these."""
+    of it counts for the others (the idea of Sechidis et al. 2011), so that the shares are about these, and one of a
+    class may be all that is left."""
     keys = clip_keys(clips)
     members: defaultdict[str, list[int]] = defaultdict(list)
     for i in indices:

@@ -83,13 +83,14 @@ class MelImage(nn.Module):
             return (plane - self.settings.fixed_mean) / self.settings.fixed_deviation
         return self._standardised(plane)
 
-    @staticmethod
-    def _standardised(plane: Tensor) -> Tensor:
+    def _standardised(self, plane: Tensor) -> Tensor:
         mean = plane.mean(dim=(1, 2, 3), keepdim=True)
         centred = plane - mean
         deviation = centred.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()  # std() takes five times as long
         # Silence becomes zeros: the last digits of the mean of many equal numbers must not count.
-        silent = deviation <= 1e-5 + 1e-5 * mean.abs()
+        # Those of logarithms are some −23; other values may be as small as the sound is quiet.
+        least = 1e-5 if self.settings.values == "log" else 0.0
+        silent = deviation <= least + 1e-5 * mean.abs()
         return centred / deviation.masked_fill(silent, math.inf)
 
 

@@ -54,7 +54,9 @@ class Exported:
             audio = AudioSettings.model_validate(about["audio"])
             labels = tuple(map(str, about["labels"]))
             size = session.get_outputs()[0].shape[-1]
-        except (KeyError, TypeError, IndexError, ValidationError) as error:
+            if about.get("task") == "multilabel" and len(tuple(map(float, about["thresholds"]))) != len(labels):
+                raise ValueError("thresholds")
+        except (KeyError, TypeError, ValueError, IndexError, ValidationError) as error:
             raise ModelError(f"{path} is damaged: what it tells of itself is not whole; export it again") from error
         if size != len(labels):
             raise ModelError(f"{path} is damaged: {len(labels)} labels for {size} answers; export it again")

@@ -106,7 +106,7 @@ def parts_csv(
             labels = ";".join(clip.labels) or ";"
             span = ("" if edge is None else edge for edge in (clip.start_s, clip.end_s))
             digest = () if digests is None else (digests[i],)
-            place = ("all" if whole else part, clip.path.resolve(), labels, clip.group, clip.fold)
+            place = ("all" if whole else part, clip.from_the_root().path, labels, clip.group, clip.fold)
             writer.writerow([*place, *span, *digest, *(clip.tags.get(tag, "") for tag in tags)])
     return text.getvalue()
 

@@ -216,7 +216,7 @@ def _unheard(
     heard = [row for row in recorded if row.part != "test"]
     warning = "" if recorded else f"the run has no {CLIPS_NAME}: whether these clips were trained on is unknown"
     data = described.get("data", {})
-    clips = [clip._replace(path=clip.path.resolve()) for clip in clips]  # as the run's own table has them
+    clips = [clip.from_the_root() for clip in clips]  # as the run's own table has them
     if not _same_groups(dataset, described):  # speaker 03 of another data set is another person
         clips = [clip._replace(group="") for clip in clips]
     elif not recorded and data.get("group_name") == dataset.group_name:

@@ -50,7 +50,8 @@ def fit_unknown(familiar: Floats, answers: AnyPredictions, settings: UnknownSett
     """familiar, answers: of the validation clips. Where no confidence keeps the risk that was asked for, none of them
     would have been answered."""
     ranked = np.sort(familiar)
-    allowed = int(np.floor((1 - settings.coverage) * len(ranked) + 1e-9))  # clips that may be left unknown
+    # Of the clips so many may be left unknown, and never all: the limit is the familiarity of one of them.
+    allowed = min(int(np.floor((1 - settings.coverage) * len(ranked) + 1e-9)), len(ranked) - 1)
     confidence = 0.0
     if settings.risk is not None and isinstance(answers, Predictions):
         found = risk_coverage(answers).for_risk(settings.risk)

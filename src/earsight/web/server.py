@@ -35,7 +35,7 @@ MOST_AT_ONCE = 16
 """Recordings that are received or answered at once; whoever comes then is told to come again."""
 _LONGEST_S = 600.0  # of a recording that is answered as a whole: 115 MB at 48 kHz
 _MOST_ROWS, _MOST_NUMBERS = 100_000, 2_000_000  # of one answer that is sent as a whole
-_STALLED_S = 30.0  # without a byte of a recording
+_STALLED_S = 30.0  # without a byte of a recording, or with a row that nobody takes
 _TYPES = {"html": "text/html", "js": "text/javascript", "css": "text/css"}
 _LINES = "application/x-ndjson"
 _HEADERS = {
@@ -148,8 +148,13 @@ def create_app(
             self._done = done
 
         async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            async def taken(message: Any) -> None:
+                await asyncio.wait_for(send(message), _STALLED_S)
+
             try:
-                await super().__call__(scope, receive, send)
+                await super().__call__(scope, receive, taken)
+            except (TimeoutError, ClientDisconnect):  # starlette's word for the first
+                pass  # nobody takes the rows; the connection ends in the middle of them
             finally:
                 await self._done()
 
