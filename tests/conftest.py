@@ -73,7 +73,7 @@ def lite0_weights() -> Path:
 
 def called(*arguments: object, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
     """The command in this process, which has torch imported: for what needs no process of its own."""
-    from earsight.__main__ import main
+    from earsight.command_line import main
 
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
     with contextlib.ExitStack() as stack:

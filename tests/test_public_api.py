@@ -49,7 +49,7 @@ def test_importing_is_light() -> None:
 
 
 def test_help_and_refusals_import_nothing_heavy(tmp_path: Path) -> None:
-    run = "from earsight.__main__ import main\ntry:\n    main({arguments})\nexcept SystemExit: pass"
+    run = "from earsight.command_line import main\ntry:\n    main({arguments})\nexcept SystemExit: pass"
     for arguments in (["--help"], ["train", "--help"], ["train", "absent"], ["train", "x", "--epochs", "0"]):
         assert not imported_by(run.format(arguments=arguments)) & (set(HEAVY) - {"numpy", "soundfile"})
     assert "numpy" not in imported_by(run.format(arguments=["--help"]))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from earsight.__main__ import app
+from earsight.command_line import app
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

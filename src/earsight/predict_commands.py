@@ -145,7 +145,7 @@ def listen(
     fast: Annotated[bool, Parameter(negative="")] = False,
     microphone: str | None = None,
     window: float | None = None,
-    hop: float = 0.5,
+    hop: float | None = None,
     seconds: float | None = None,
     device: str = "cpu",
     threads: Whole | None = None,
@@ -167,7 +167,7 @@ def listen(
     window
         Seconds that are answered together; otherwise all that the network hears at once.
     hop
-        Seconds from one answer to the next.
+        Seconds from one answer to the next; otherwise 0.5, or the window where that is shorter.
     seconds
         End after so many seconds of sound.
     device
@@ -181,6 +181,8 @@ def listen(
     """
     if fast and from_ is None:
         raise SettingsError("--fast is for a file; pass --from FILE too")
+    if microphone is not None and from_ is not None:
+        raise SettingsError("--from plays a file in the place of the microphone; leave out --microphone")
     if seconds is not None and not seconds > 0:
         raise SettingsError(f"--seconds must be above 0, got {seconds:g}")
     from earsight.tasks import listen as task

@@ -7,6 +7,7 @@ import cyclopts
 from cyclopts import Parameter
 from pydantic import BaseModel
 
+from earsight.errors import SettingsError
 from earsight.tasks.recipe import Recipe
 
 Accelerator = Literal["auto", "cpu", "cuda", "mps"]
@@ -39,7 +40,8 @@ def given_values(
     pretrained: bool | None,
     in_chans: int | None,
 ) -> dict[str, Any]:
-    """Those values of the recipe that were given as flags, nested."""
+    """Those values of the recipe that were given as flags, nested. Raises SettingsError where one was given twice, and
+    otherwise."""
     changes = _set_values(settings)
     shorts = {
         "model": model,
@@ -48,8 +50,15 @@ def given_values(
         "in_chans": in_chans,
     }
     given = {name: value for name, value in shorts.items() if value is not None}
+    network = changes.get("network", {})
+    for name in given.keys() & network.keys():
+        if given[name] != network[name]:
+            flag = name.replace("_", "-")
+            raise SettingsError(
+                f"--{flag} is short for --network.{flag}, and they say {given[name]} and {network[name]}; give one"
+            )
     if given:
-        changes["network"] = {**changes.get("network", {}), **given}
+        changes["network"] = {**network, **given}
     return changes
 
 

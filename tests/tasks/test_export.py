@@ -216,7 +216,7 @@ def test_predict_on_a_file_needs_no_torch(trained: Path, exported: Path) -> None
         "import sys\n"
         "for name in ('torch', 'timm', 'safetensors', 'lightning_fabric'):\n"
         "    sys.modules[name] = None\n"
-        "from earsight.__main__ import main\n"
+        "from earsight.command_line import main\n"
         "sys.argv[0] = 'earsight'\n"
         "main()\n"
     )

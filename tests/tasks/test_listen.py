@@ -139,6 +139,9 @@ def test_a_microphone_that_is_not_there_says_so(monkeypatch: pytest.MonkeyPatch)
         (["--seconds", "0"], "--seconds must be above 0"),
         (["--seconds", "0.3"], "--seconds 0.3 is less than a window of 0.4 s; pass more, or a shorter --window"),
         (["--hop", "0"], "--hop must be from 0.001 s"),
+        (["--hop", "0.5"], "to --window 0.4, so that all is heard, got 0.5"),
+        (["--hop", "inf", "--window", "0.2"], "to --window 0.2, so that all is heard, got inf"),
+        (["--from", "a.wav", "--microphone", "3"], "in the place of the microphone; leave out --microphone"),
     ],
 )
 def test_what_makes_no_sense_is_refused_in_one_line(home: Path, options: list[str], words: str) -> None:
@@ -148,6 +151,6 @@ def test_what_makes_no_sense_is_refused_in_one_line(home: Path, options: list[st
 
 
 def test_an_ear_hears_no_more_than_its_hop_apart(home: Path, song: Path) -> None:
-    ear = open_ear(home / "model.onnx", window_s=0.2, hop_s=0.5)
+    ear = open_ear(home / "model.onnx", window_s=0.2)
     rows = list(ear.hear(played(song, fast=True), song))
     assert [row.start_s for row in rows[:3]] == pytest.approx([0, 0.2, 0.4])

@@ -99,6 +99,19 @@ def test_windows_and_events_come_together_or_line_by_line(address: str, home: Pa
     assert rows.index(events[0]) < len(rows) - 10  # told when it is over, not at the end
 
 
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("windows=3", "nothing is called 'windows' here; did you mean window?"),
+        ("foo=3", "nothing is called 'foo' here; there is name, window, hop, events"),
+        ("window=0.4&window=0.2", "window stands twice; give it once"),
+    ],
+)
+def test_a_query_that_would_be_ignored_is_refused(address: str, query: str, words: str) -> None:
+    status, _, told = ask(f"{address}/api/predict?{query}", b"x")
+    assert (status, told["error"]) == (400, words)
+
+
 def test_what_was_cut_off_is_answered_and_marked(address: str, song: Path) -> None:
     whole = song.read_bytes()
     status, _, row = ask(f"{address}/api/predict?name=half.wav", whole[: len(whole) // 2])
@@ -295,10 +308,28 @@ def test_many_ask_at_once_and_nothing_is_left_behind(
     assert list(tmp_path.glob("earsight-*")) == []
 
 
+def test_a_server_that_is_told_to_end_leaves_no_recording(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As systemd and Docker do."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    process, address = begin(home / "model.onnx")
+    with connection(address) as client:
+        client.sendall(b"POST /api/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 90000\r\n\r\n" + bytes(40_000))
+        while not list(tmp_path.rglob("earsight-*/earsight-*")):
+            time.sleep(0.05)
+        process.terminate()
+        assert process.wait(timeout=20) == 143
+    assert list(tmp_path.glob("earsight-*")) == []
+
+
 def test_a_form_and_another_sites_page_are_refused(address: str) -> None:
     status, _, told = ask(f"{address}/api/predict", b"x", **{"Content-Type": "multipart/form-data; boundary=x"})
     assert (status, "curl --data-binary" in told["error"]) == (400, True)
-    assert ask(f"{address}/api/predict", b"x", **{"Sec-Fetch-Site": "cross-site"})[0] == 403
+    for headers in ({"Sec-Fetch-Site": "cross-site"}, {"Origin": "http://evil.example"}):
+        assert ask(f"{address}/api/predict", b"x", **headers)[0] == 403
+    for headers in ({"Sec-Fetch-Site": "same-origin", "Origin": "http://proxy.example"}, {"Origin": address}):
+        assert ask(f"{address}/api/predict", b"x", **headers)[0] == 422  # it is no sound
     with connection(address) as client:
         client.sendall(b"POST /api/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 300000000\r\n\r\n")
         assert client.recv(100).startswith(b"HTTP/1.1 413")  # before a byte of it has come

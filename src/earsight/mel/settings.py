@@ -68,7 +68,7 @@ class MelSettings(Settings):
 class AugmentSettings(Settings):
     """Every clip draws for itself; what is 0 is off."""
 
-    shift_s: float = Field(0.0, ge=0)
+    shift_s: float = Field(0.0, ge=0, le=3600)
     """Move the crop by up to this many seconds, beyond the ends of the clip too."""
     speed: float = Field(0.15, ge=0, le=1)
     """Play up to this share faster or slower, pitch and tempo together; 0.1: between 1/1.1 and 1.1."""
@@ -104,11 +104,11 @@ class AugmentSettings(Settings):
     """Mix pairs of waveforms likewise. Of several ways to mix that are on, each batch draws one."""
     cutmix_alpha: float = Field(0.0, ge=0)
     """Replace a stretch of frames by that of another image; its share from Beta(alpha, alpha)."""
-    time_masks: int = Field(2, ge=0)
+    time_masks: int = Field(2, ge=0, le=100)
     """Stretches of frames set to the image's mean (SpecAugment)."""
     time_mask_share: float = Field(0.1, ge=0, le=1)
     """Longest stretch, as a share of the frames."""
-    freq_masks: int = Field(2, ge=0)
+    freq_masks: int = Field(2, ge=0, le=100)
     """Bands of mel bins set to the image's mean."""
     freq_mask_share: float = Field(0.1, ge=0, le=1)
     """Widest band, as a share of the mel bins."""

@@ -1,4 +1,4 @@
-"""Ctrl-C between two steps, and not in the middle of one."""
+"""Ctrl-C between two steps, and not in the middle of one; SIGTERM so that what is open is closed."""
 
 import signal
 import threading
@@ -33,3 +33,21 @@ def between_steps() -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, before)
     if asked:  # after the last time that anybody looked
         raise KeyboardInterrupt
+
+
+@contextmanager
+def exit_on_sigterm() -> Iterator[None]:
+    """Inside, SIGTERM raises SystemExit(143), so that temporary folders are removed; by itself it ends Python at once.
+    In a thread other than the main one nothing changes."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from earsight.network.exported import Exported
 
 MICROPHONE = "microphone"
+_HOP_S = 0.5
 _WAITING_S = 5.0
 """Of sound that may wait for the network; what comes beyond that is left out."""
 
@@ -45,14 +46,20 @@ def open_ear(
     threads: int | None = None,
     unknown: bool = True,
     window_s: float | None = None,
-    hop_s: float = 0.5,
+    hop_s: float | None = None,
 ) -> Ear:
-    """window_s: otherwise all that the network hears at once. Raises EarsightError."""
+    """window_s: otherwise all that the network hears at once. hop_s: otherwise half a second, or the window where that
+    is shorter. Raises EarsightError."""
     check_model(run, device, threads)
-    asked = None if window_s is None else Sliding(window_s, min(hop_s, window_s))
+
+    def sliding(window_s: float) -> Sliding:
+        return Sliding(window_s, min(_HOP_S, window_s) if hop_s is None else hop_s)
+
+    if window_s is not None:
+        sliding(window_s)  # what makes no sense is refused before the model is loaded
     model = load_model(run, device, threads)
-    sliding = (asked or Sliding(model.audio.crop_s, min(hop_s, model.audio.crop_s))).of(model.audio)
-    return Ear(model, sliding, unknown=unknown)
+    asked = sliding(model.audio.crop_s if window_s is None else window_s).of(model.audio)
+    return Ear(model, asked, unknown=unknown)
 
 
 def played(path: Path, *, fast: bool = False, clock: Callable[[], float] = time.monotonic) -> Iterator[Sound]:

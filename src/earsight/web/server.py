@@ -1,6 +1,7 @@
 """A model behind HTTP: a page for people, JSON for programs. No torch here; an exported file needs none."""
 
 import asyncio
+import difflib
 import json
 import math
 import os
@@ -20,6 +21,7 @@ from earsight.network.prediction import Prediction
 from earsight.plain import plain
 from earsight.scores.events import Rule
 from earsight.tasks.heard import EventRows
+from earsight.tasks.interrupt import exit_on_sigterm
 from earsight.tasks.predict import Row, Sliding, answer, check_model, load_model
 from earsight.tasks.recordings import Recording
 
@@ -36,6 +38,7 @@ MOST_AT_ONCE = 16
 _LONGEST_S = 600.0  # of a recording that is answered as a whole: 115 MB at 48 kHz
 _MOST_ROWS, _MOST_NUMBERS = 100_000, 2_000_000  # of one answer that is sent as a whole
 _STALLED_S = 30.0  # without a byte of a recording, or with a row that nobody takes
+_QUERY = ("name", "window", "hop", "events")
 _TYPES = {"html": "text/html", "js": "text/javascript", "css": "text/css"}
 _LINES = "application/x-ndjson"
 _HEADERS = {
@@ -209,8 +212,9 @@ def create_app(
         """The answer to the recording in the body (WAV, FLAC, MP3, Ogg, Opus, AIFF, AU, CAF). window, hop: in seconds;
         answers to windows, and with events what was heard from when to when. With Accept: application/x-ndjson rows
         come one a line, while they are found."""
+        _check_query(request)
         sliding = _sliding(window, hop, events, model)
-        if request.headers.get("sec-fetch-site") == "cross-site":
+        if _is_of_another_site(request):
             raise Refused(403, "asked by a page of another site; open the page of this server")
         if len(busy) >= MOST_AT_ONCE:
             raise Refused(503, f"{MOST_AT_ONCE} recordings are being answered; try again")
@@ -286,6 +290,27 @@ async def _lines(first: dict[str, Any], found: Rows) -> AsyncIterator[str]:
         except Refused as error:  # the status has been sent
             yield json.dumps({"error": str(error)}) + "\n"
             return
+
+
+def _check_query(request: "Request") -> None:
+    """Raise SettingsError for a name that means nothing, or that stands twice: what was meant would not be done."""
+    names = [name for name, _ in request.query_params.multi_items()]
+    for name in names:
+        if name not in _QUERY:
+            near = difflib.get_close_matches(name, _QUERY, 1)
+            hint = f"did you mean {near[0]}?" if near else f"there is {', '.join(_QUERY)}"
+            raise SettingsError(f"nothing is called {plain(name, 40)!r} here; {hint}")
+        if names.count(name) > 1:
+            raise SettingsError(f"{name} stands twice; give it once")
+
+
+def _is_of_another_site(request: "Request") -> bool:
+    """Browsers say so by a header; to an address that is neither https nor of the same machine by the page's origin
+    alone."""
+    told, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
+    if told is not None or origin is None:
+        return told == "cross-site"
+    return origin.partition("://")[2] != request.headers.get("host")
 
 
 def _sliding(window: float | None, hop: float | None, events: bool, model: Any) -> Sliding | None:
@@ -370,15 +395,19 @@ def serve(
     most_mb: float = 200,
     ready: Callable[[str], None] = lambda address: None,
 ) -> None:
-    """Serve a model until Ctrl-C. port: 0 takes a free one. ready: is told the address once it can be asked. Raises
-    EarsightError."""
+    """Serve a model until Ctrl-C, or SIGTERM, which ends the process (SystemExit, 143). port: 0 takes a free one. ready:
+    is told the address once it can be asked. Raises EarsightError."""
     if not 0 < most_mb * 1e6 < math.inf:
         raise SettingsError(f"--most-mb must be above 0 and finite, got {most_mb:g}")
     if not 0 <= port <= 65535:
         raise SettingsError(f"--port must be from 0 to 65535, got {port}")
     extras.check("fastapi", "uvicorn")
     check_model(run, device, threads)
-    with _bound(host, port) as listening, tempfile.TemporaryDirectory(prefix="earsight-") as folder:
+    with (
+        exit_on_sigterm(),
+        _bound(host, port) as listening,
+        tempfile.TemporaryDirectory(prefix="earsight-") as folder,
+    ):
         shown = f"[{host}]" if ":" in host else host
         address = f"http://{shown}:{listening.getsockname()[1]}"
         app = create_app(

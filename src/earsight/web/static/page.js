@@ -96,7 +96,7 @@ async function take(files) {
         one.row = await whole(blob, file.name);
       } catch (reason) {
         if (reason.message.startsWith("longer than")) {
-          one.row = { label: "heard by windows", probabilities: {} }; // too long to be heard as a whole
+          one.row = { label: "heard by windows", probabilities: {}, long: true }; // too long to be heard as a whole
         } else if (!reason.message.startsWith("not readable as sound")) {
           throw reason;
         } else {
@@ -121,8 +121,9 @@ async function take(files) {
 
 /** In the list, and shown. */
 function told(one) {
-  one.entry.lastChild.textContent = one.row ? said(one.row) : "could not be heard";
-  one.entry.lastChild.className = one.row ? "" : "wrong";
+  const cut = one.row && (one.row.truncated ?? one.error);
+  one.entry.lastChild.textContent = one.row ? `${heard(one)}${cut ? " · cut off" : ""}` : "could not be heard";
+  one.entry.lastChild.className = one.row && !cut ? "" : "wrong";
   if (!live && (choice === null || choice === one)) show(one);
 }
 
@@ -131,6 +132,14 @@ function told(one) {
 function said(row) {
   if (row.unknown) return "unknown";
   return row.labels ? row.labels.join(" · ") || "none of them" : row.label;
+}
+
+/** In a word or two. Of a recording that is too long to be heard as a whole: what most of its windows say. */
+function heard(one) {
+  if (!one.row.long || !one.rows.length) return said(one.row);
+  const counts = new Map();
+  one.rows.forEach((row) => counts.set(said(row), (counts.get(said(row)) ?? 0) + 1));
+  return `mostly ${[...counts].reduce((most, each) => (each[1] > most[1] ? each : most))[0]}`;
 }
 
 function bars(probabilities) {
@@ -164,6 +173,7 @@ function show(one) {
   if (one.url) $("player").src = one.url;
   if (one.row) {
     answer(one.row, one.error);
+    $("label").textContent = heard(one);
   } else {
     $("label").textContent = one.error ? "could not be heard" : "…";
     $("label").classList.add("unknown");
@@ -186,7 +196,8 @@ function timeline() {
   const endS = rows.at(-1)?.end_s ?? 0;
   $("time").hidden = endS < 1.5 * model.crop_s; // of a short recording all is said above
   if ($("time").hidden) return;
-  $("who").textContent = `${shownOne.name}, in its middle; below, all of it`;
+  const what = shownOne.row?.long ? clock(endS) : "in its middle; below, all of it";
+  $("who").textContent = `${shownOne.name}, ${what}`;
   $("until").textContent = clock(endS);
   const labels = Object.keys(rows[0].probabilities);
   const canvas = $("heat"), wide = Math.min(rows.length, 4000);

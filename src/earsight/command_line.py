@@ -1,0 +1,380 @@
+"""The command line: parse, call one task, print, set the exit code."""
+
+import io
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import cyclopts
+from cyclopts import Parameter
+from pydantic import ValidationError
+
+import earsight
+from earsight import data_commands, export_commands, predict_commands, score_commands, sweep_commands
+from earsight.errors import EarsightError, SettingsError
+from earsight.flags import Whole, WrappedHelp
+from earsight.plain import counted, plain
+from earsight.recipe_flags import Accelerator, Leaks, Precision, RecipeFlags, chosen_recipe
+from earsight.tasks.recipe import Recipe, explain
+from earsight.terminal import (
+    batch_size_lines,
+    bench_lines,
+    json_line,
+    metrics_lines,
+    show,
+)
+
+app = cyclopts.App(
+    name="earsight",
+    help="Train image networks to hear: recordings → mel images → any timm network → an honest score.",
+    version=earsight.__version__,
+    help_format="plaintext",
+    suppress_keyboard_interrupt=False,  # main() answers it
+)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one command. Exit codes: 0 done · 2 refused, or some files could not be read · 130
+    stopped by Ctrl-C."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name that the terminal can't show must not end the program
+            stream.reconfigure(errors="backslashreplace")
+    if "" in (sys.argv[1:] if arguments is None else arguments):
+        _refuse("an argument is empty (an unset variable of the shell?); give it a value, or leave it out")
+    try:
+        code = app(
+            arguments,
+            exit_on_error=False,
+            print_error=False,
+            result_action="return_value",
+        )
+        if sys.stdout:
+            sys.stdout.flush()  # a full disk is met here, and not on the way out
+    except EarsightError as error:
+        _refuse(str(error))
+    except cyclopts.CycloptsError as error:
+        _refuse(_one_line(error))
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of our output went away, as `head` does
+        _silence()
+        sys.exit(0)
+    except SystemExit as end:  # rich, which prints the help, ends the program itself where its reader went away
+        sys.exit(0 if isinstance(end.__context__, BrokenPipeError) else end.code)
+    except OSError as error:
+        _refuse(_in_words(error))
+    except MemoryError as error:  # numpy says how much it was
+        _refuse(f"not enough memory ({str(error) or 'for what was asked'}); make it smaller, or close other programs")
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _refuse(message: str) -> None:
+    print(f"earsight: {plain(' '.join(message.split()), sys.maxsize)}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _silence() -> None:
+    """Where nobody takes standard output, the interpreter must not complain of it again on its way out."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _in_words(error: OSError) -> str:
+    reason = error.strerror or str(error) or type(error).__name__
+    if error.filename is not None:
+        return f"can't use {os.fsdecode(error.filename)}: {reason}; mend that, or name another"
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _silence()
+    return f"can't read or write: {reason}; is the disk full, or standard output?" if error.strerror else reason
+
+
+def _one_line(error: cyclopts.CycloptsError) -> str:
+    if isinstance(error.__cause__, ValidationError):
+        return explain(Recipe, error.__cause__)
+    text = str(error).strip() or type(error).__name__
+    return f"{text} (earsight --help lists what there is)"
+
+
+@app.command(help_formatter=WrappedHelp())
+def train(
+    data: Path,
+    /,
+    *,
+    recipe: Annotated[str, Parameter(alias="-r")] = "default",
+    split: str = "auto",
+    out: Annotated[Path | None, Parameter(alias="-o")] = None,
+    model: Annotated[str | None, Parameter(alias="-m")] = None,
+    weights: Path | None = None,
+    pretrained: bool | None = None,
+    in_chans: Whole | None = None,
+    source: str | None = None,
+    group_pattern: str | None = None,
+    leaks: Leaks = "refuse",
+    resume: Annotated[bool, Parameter(negative="")] = False,
+    strict: Annotated[bool, Parameter(negative="")] = False,
+    store: bool = True,
+    accelerator: Accelerator = "auto",
+    devices: Whole = 1,
+    nodes: Whole = 1,
+    precision: Precision = "32-true",
+    compile_: Annotated[bool, Parameter(name="--compile", negative="")] = False,
+    threads: Whole | None = None,
+    settings: RecipeFlags = None,
+) -> int:
+    """Train a network on labelled recordings, score it on speakers it never heard, write a report.
+
+    Parameters
+    ----------
+    data
+        A folder with one folder a class, or of a known data set; a zip or tar of either; a table (CSV, TSV, JSON Lines,
+        Parquet) with the columns path and label; or the name of a known data set (earsight data list), which is fetched
+        at its first use. Recordings end in wav, flac, mp3, ogg, oga, opus, aif, aiff, au, caf or w64.
+    recipe
+        default, article (the tutorial's way), demo, or a TOML file.
+    split
+        auto (the data's own, else by group where there are groups, else random), group:K, loso:GROUP, random:SHARE,
+        luna5:0 … luna5:4, emobox6:1 … emobox6:6, fold:NAME, column:NAME, none; docs/honest-evaluation.md has them all.
+    out
+        The run folder; otherwise runs/ with a name of its own.
+    model
+        Any timm network: short for --network.model.
+    weights
+        A safetensors or pth file under timm's names: short for --network.weights.
+    pretrained
+        Whether to start from ImageNet weights: short for --network.pretrained.
+    in_chans
+        Channels of the image: short for --network.in-chans.
+    source
+        The name of a known data set (earsight data list), folder, or table; otherwise recognised by the file names.
+    group_pattern
+        A regular expression that finds a clip's group (speaker, recording …) in its path.
+    leaks
+        Where both sides of the split share a speaker, a recording or a copied file: refuse, drop those clips, or allow
+        them and say so.
+    resume
+        Go on with the run in --out from its last whole epoch.
+    strict
+        Stop at the first bad file instead of leaving it out and saying so.
+    store
+        Keep decoded recordings in the cache for the next training; --no-store keeps them in memory.
+    accelerator
+        Where to train.
+    devices
+        How many devices, on each node.
+    nodes
+        How many machines; start the same command on each, by torchrun or with MASTER_ADDR and NODE_RANK.
+    precision
+        Of the network's arithmetic.
+    compile_
+        Let torch.compile make the network faster first; that takes minutes.
+    threads
+        Threads of the CPU; otherwise the cores that are free.
+    """
+    chosen = chosen_recipe(recipe, settings, model=model, weights=weights, pretrained=pretrained, in_chans=in_chans)
+    from earsight.tasks.plan import plan_training
+
+    plan = plan_training(
+        data,
+        chosen,
+        recipe_name=recipe,
+        split_kind=split,
+        out=out,
+        source=source,
+        group_pattern=group_pattern,
+        leaks=leaks,
+        strict=strict,
+        resume=resume,
+        store=store,
+        progress=True,
+    )
+    from earsight.tasks.devices import Machine
+    from earsight.tasks.train import run_plan
+
+    result = run_plan(plan, Machine(accelerator, devices, nodes, precision, threads, compile_), progress=True)
+    if result.interrupted:
+        return 130
+    if result.test is None:  # another process of the same run speaks
+        return 0
+    show(*metrics_lines(result.test, result.split.sentence, result.split.caveat))
+    print(f"report: {result.run / 'report.html'}")
+    print(f"try:    earsight predict {result.run} FILE…")
+    return 0
+
+
+@app.command(help_formatter=WrappedHelp())
+def evaluate(
+    run: Path,
+    data: Path | None = None,
+    /,
+    *,
+    source: str | None = None,
+    group_pattern: str | None = None,
+    leaks: Leaks = "refuse",
+    device: str = "cpu",
+    threads: Whole | None = None,
+    strict: Annotated[bool, Parameter(negative="")] = False,
+    json_: Annotated[bool, Parameter(name="--json", negative="")] = False,
+) -> int:
+    """Score a trained run: on its own test clips, or on all recordings of DATA.
+
+    Parameters
+    ----------
+    run
+        A run folder, or a model of the hub (user/name).
+    data
+        Labelled recordings, as for train; otherwise the run's own test clips.
+    source
+        The name of a known data set, folder, or table; otherwise recognised by the file names.
+    group_pattern
+        A regular expression that finds a clip's group in its path.
+    leaks
+        Where clips of DATA, copies of them, or their speakers were heard in training: refuse, drop them, or allow
+        them and say so.
+    device
+        cpu, cuda, mps.
+    threads
+        Threads of the CPU; otherwise the cores that are free.
+    strict
+        Stop at the first bad file.
+    json_
+        Print JSON instead of a table.
+    """
+    from earsight.tasks.evaluate import evaluate as task
+
+    done = task(
+        run,
+        data,
+        source=source,
+        group_pattern=group_pattern,
+        leaks=leaks,
+        device=device,
+        threads=threads,
+        strict=strict,
+    )
+    if json_:
+        failures, dropped = (
+            [{"path": str(failure.path), "reason": failure.reason} for failure in part]
+            for part in (done.failures, done.dropped)
+        )
+        show(
+            json_line(
+                {
+                    **done.metrics.to_dict(),
+                    "sentence": done.sentence,
+                    "caveat": done.caveat,
+                    "warning": done.warning,
+                    "failures": failures,
+                    "dropped": dropped,
+                }
+            )
+        )
+    else:
+        show(*metrics_lines(done.metrics, done.sentence, done.caveat, table=True))
+        if done.warning:
+            print(f"warning: {done.warning}", file=sys.stderr)
+        if done.dropped:
+            first = plain(done.dropped[0].reason)
+            print(f"{counted(len(done.dropped), 'clip')} left out; the first: {first}", file=sys.stderr)
+        for failure in done.failures:
+            print(f"left out: {plain(failure.path)}: {plain(failure.reason)}", file=sys.stderr)
+    return 2 if done.failures else 0
+
+
+@app.command(help_formatter=WrappedHelp())
+def demo(*, out: Annotated[Path, Parameter(alias="-o")] = Path("runs/demo"), seed: Whole = 0) -> int:
+    """Write a synthetic corpus, train on it, score unseen synthetic speakers, predict a few files.
+
+    Parameters
+    ----------
+    out
+        Where the corpus and the run go; an earlier demo there is replaced.
+    seed
+        Of the corpus and of the training.
+    """
+    from earsight.tasks.demo import demo as task
+
+    done = task(out, seed=seed, progress=True)
+    test = done.result.test
+    if test is None:
+        return 130
+    show(*metrics_lines(test, f"Synthetic voices. {done.sentence}", "synthetic"))
+    for row in done.rows:
+        probability = (row.probabilities or {}).get(row.label or "", 0.0)
+        print(f"  {plain(Path(row.path).name)}  →  {row.label} {probability:.2f}")
+    print(f"corpus: {done.corpus}\nrun:    {done.result.run}\nreport: {done.result.run / 'report.html'}")
+    print("next, on real recordings (a RAVDESS folder or zip, or a folder with one folder a class):")
+    print("        earsight train DATA")
+    return 0
+
+
+@app.command(help_formatter=WrappedHelp())
+def bench(
+    *,
+    recipe: Annotated[str, Parameter(alias="-r")] = "default",
+    model: Annotated[str | None, Parameter(alias="-m")] = None,
+    batch_size: Whole | None = None,
+    clips: Whole = 128,
+    rounds: Whole = 5,
+    find_batch_size: Annotated[bool, Parameter(negative="")] = False,
+    device: Accelerator = "auto",
+    precision: Precision = "32-true",
+    compile_: Annotated[bool, Parameter(name="--compile", negative="")] = False,
+    threads: Whole | None = None,
+    json_: Annotated[bool, Parameter(name="--json", negative="")] = False,
+) -> int:
+    """Measure how near a training epoch comes to the network alone on this machine, or which batch size is fastest.
+
+    Parameters
+    ----------
+    recipe
+        default, article, demo, or a TOML file.
+    model
+        Any timm network, instead of the recipe's.
+    batch_size
+        Instead of the recipe's.
+    clips
+        Clips of one epoch.
+    rounds
+        Epochs that are measured.
+    find_batch_size
+        Try 8, 16, 32 … instead, until memory ends or larger ones don't pay.
+    device
+        Where to measure.
+    precision
+        Of the network's arithmetic.
+    compile_
+        Let torch.compile make the network faster first; that takes minutes.
+    threads
+        Threads of the CPU; otherwise the cores that are free.
+    json_
+        Print JSON instead of text.
+    """
+    if clips < 2 or rounds < 1:
+        raise SettingsError(f"--clips must be 2 or more and --rounds 1 or more, got {clips} and {rounds}")
+    if find_batch_size and batch_size is not None:
+        raise SettingsError("--find-batch-size tries batch sizes of its own; leave out --batch-size")
+    changes: dict[str, Any] = {} if model is None else {"network": {"model": model}}
+    changes |= {} if batch_size is None else {"batch_size": batch_size}
+    settings = Recipe.named(recipe, changes)
+    from earsight.tasks.devices import Machine
+
+    machine = Machine(accelerator=device, precision=precision, threads=threads, compiled=compile_)
+    if find_batch_size:
+        from earsight.tasks.batch_size import find_batch_size as find
+
+        sizes = find(settings, machine, progress=True)
+        show(json_line(sizes.to_dict())) if json_ else show(*batch_size_lines(sizes))
+        return 0
+    from earsight.tasks.bench import bench as task
+
+    done = task(settings, clips=clips, rounds=rounds, machine=machine, progress=True)
+    show(json_line(done.to_dict())) if json_ else show(*bench_lines(done))
+    return 0
+
+
+app.command(data_commands.app)
+for command in (*score_commands.COMMANDS, sweep_commands.sweep, *predict_commands.COMMANDS, *export_commands.COMMANDS):
+    app.command(command, help_formatter=WrappedHelp())
