@@ -22,6 +22,7 @@ from earsight.terminal import (
     bench_lines,
     json_line,
     metrics_lines,
+    note_unfinished,
     show,
 )
 
@@ -244,6 +245,7 @@ def evaluate(
     """
     from earsight.tasks.evaluate import evaluate as task
 
+    note_unfinished(run)
     done = task(
         run,
         data,

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from earsight.plain import counted, plain
-from earsight.terminal import show
+from earsight.terminal import note_unfinished, show
 
 
 def export(
@@ -36,6 +36,7 @@ def export(
     """
     from earsight.tasks.export import export as task
 
+    note_unfinished(run)
     done = task(run, out, to=to, quantize=quantize, overwrite=overwrite)
     clips = f"{done.clips} clips" if done.real else f"{done.clips} clips of noise (the run's recordings are gone)"
     show(f"{plain(str(done.path))}: {done.bytes / 1e6:.1f} MB")
@@ -82,6 +83,7 @@ def explain(
     from earsight.tasks.explain import explain as task
 
     place = out or Path(f"{recording.stem}-explained.png")
+    note_unfinished(run)
     done = task(run, recording, place, label=label, device=device, overwrite=overwrite)
     seconds, hz = done.strongest
     where = f"most of it around {seconds:.2f} s and {hz:.0f} Hz ({done.method})"
@@ -123,6 +125,7 @@ def push(
     """
     from earsight.tasks.push import push as task
 
+    note_unfinished(run)
     done = task(run, name, private=private, licence=licence, onnx=onnx, out=out)
     show(f"{plain(done.place)}: {counted(len(done.names), 'file')}, {done.bytes / 1e6:.1f} MB: {', '.join(done.names)}")
     if out is None:

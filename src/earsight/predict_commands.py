@@ -14,7 +14,7 @@ from cyclopts import Parameter
 from earsight.errors import SettingsError
 from earsight.flags import Whole
 from earsight.plain import counted, plain
-from earsight.terminal import answer_line, json_line, show, show_bars
+from earsight.terminal import answer_line, json_line, note_unfinished, show, show_bars
 
 if TYPE_CHECKING:
     from earsight.tasks.heard import EventRow
@@ -91,6 +91,7 @@ def predict(
     from earsight.scores.events import Rule
     from earsight.tasks.predict_file import Job, predict_to
 
+    note_unfinished(run)
     _check_no_options(paths)
     if out is None and (resume or (overwrite and timelines is None)):
         raise SettingsError(f"--{'resume' if resume else 'overwrite'} is for a file; pass --out FILE too")
@@ -187,6 +188,7 @@ def listen(
         raise SettingsError(f"--seconds must be above 0, got {seconds:g}")
     from earsight.tasks import listen as task
 
+    note_unfinished(run)
     ear = task.open_ear(run, device=device, threads=threads, unknown=unknown, window_s=window, hop_s=hop)
     if seconds is not None and seconds < ear.window_s:
         raise SettingsError(
@@ -297,6 +299,7 @@ def serve(
         show(f"{plain(str(run))} at {address}, until Ctrl-C")
         sys.stdout.flush()
 
+    note_unfinished(run)
     with suppress(KeyboardInterrupt):  # the way to end it
         task(
             run,

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from earsight.flags import Whole
 from earsight.plain import counted, plain
 from earsight.recipe_flags import Accelerator, Leaks, Precision, RecipeFlags, chosen_recipe
-from earsight.terminal import comparison_lines, cross_lines, json_line, metrics_lines, show
+from earsight.terminal import comparison_lines, cross_lines, json_line, metrics_lines, note_unfinished, show
 
 
 def crossval(
@@ -159,6 +159,7 @@ def ensemble(
     """
     from earsight.tasks.ensemble import ensemble as task
 
+    note_unfinished(*runs)
     made = task(runs, out, device=device, threads=threads)
     show(f"{made.members} networks in {plain(str(made.out))}")
     show(*(metrics_lines(made.metrics, made.sentence, made.caveat) if made.metrics else [made.sentence]))

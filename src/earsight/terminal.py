@@ -9,11 +9,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from earsight.dataset.clip import PARTS
-from earsight.plain import plain
+from earsight.plain import counted, plain
 from earsight.tasks.row_formats import json_line as json_line
 from earsight.tasks.space import short
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from earsight.dataset.sources.source import Source
     from earsight.scores.compare import Comparison
     from earsight.scores.crossval import CrossScores
@@ -29,6 +31,13 @@ if TYPE_CHECKING:
 
 _LISTED = 10
 _BARS = 20
+
+
+def note_unfinished(*runs: str | Path) -> None:
+    """On standard error, of runs that are used though their training has not ended."""
+    from earsight.tasks.plan import unfinished
+
+    show(*(f"note: {plain(said)}" for said in map(unfinished, runs) if said), to=sys.stderr)
 
 
 def show(*lines: str, to: TextIO | None = None) -> None:
@@ -280,11 +289,15 @@ def sweep_lines(result: SweepResult) -> Iterator[str]:
 def comparison_lines(found: Comparison) -> Iterator[str]:
     """Scores, classes, and what would have to be so for them to be the same."""
     sure = found.scores["accuracy"]
-    few, groups = sure.interval is None, f"{found.groups} group{'' if found.groups == 1 else 's'}"
-    yield f"{found.clips} clips that both have scored, {groups}{'' if few else ' drawn again for the intervals'}"
+    few = sure.interval is None
+    what = "group" if found.named else "single clip" if found.groups == found.clips else "groups and single clip"
+    drawn = counted(found.groups, what)
+    yield f"{found.clips} clips that both have scored, {drawn}{'' if few else ' drawn again for the intervals'}"
     for name, caveat in (("A", found.caveat_a), ("B", found.caveat_b)):
         if caveat:
             yield f"note: {name} is no score on strangers: {caveat}"
+    if not found.named:
+        yield "note: the groups (speakers, recordings …) of some clips are not known: others might change this more"
     yield f"{'':<16}{'A':>7}{'B':>7}{'B − A':>8}{'' if few else '   95 %'}"
     rows = [
         (name, found.scores[key]) for name, key in (("accuracy", "accuracy"), ("UAR", "uar"), ("macro-F1", "macro_f1"))
@@ -294,15 +307,20 @@ def comparison_lines(found: Comparison) -> Iterator[str]:
         star = "  *" if one.sure else ""
         yield f"{name:<16}{one.a:7.3f}{one.b:7.3f}{one.difference:+8.3f}{interval}{star}"
     yield f"only A is right: {found.only_a} clips; only B: {found.only_b}; McNemar's exact test: p = {found.p:.3g}"
-    if few:
-        yield f"{groups} {'is' if found.groups == 1 else 'are'} too few to tell which is better."
-        return
+    yield _verdict(found)
+
+
+def _verdict(found: Comparison) -> str:
+    sure = found.scores["accuracy"]
+    what, others = ("group", "groups") if found.named else ("clip", "clips like these")
+    if found.only_a == found.only_b == 0 and sure.difference == 0:
+        return "Both are right on the same clips."
+    if sure.interval is None:
+        return f"{counted(found.groups, what)} {'is' if found.groups == 1 else 'are'} too few to tell which is better."
     better = "B" if sure.difference > 0 else "A"
-    yield (
-        f"{better} is better in accuracy, with other groups too."
-        if sure.sure
-        else "Which is better in accuracy is not settled: with other groups it might be either."
-    )
+    if sure.sure:
+        return f"{better} is better in accuracy, with other {others} too."
+    return f"Which is better in accuracy is not settled: with other {others} it might be either."
 
 
 def _listed(

@@ -98,6 +98,12 @@ def test_groups_come_from_whichever_knows_them_and_must_agree() -> None:
     nameless = replace(one, groups=("",) * 120)
     found = compare([one], [two])
     assert compare([nameless], [two]) == found == compare([one], [replace(two, groups=("",) * 120)])
+    assert found.named
+    lines = list(comparison_lines(compare([nameless], [replace(two, groups=("",) * 120)])))
+    assert lines[0] == "120 clips that both have scored, 120 single clips drawn again for the intervals"
+    assert lines[1].startswith("note: the groups (speakers, recordings …) of some clips are not known")
+    assert "with other clips like these" in lines[-1]
+    assert list(comparison_lines(compare([one], [one])))[-1] == "Both are right on the same clips."
     assert (found.groups, compare([two], [nameless]).groups) == (6, 6)
     with pytest.raises(DataError, match=r"c0000 is of group other and s0 in the two; score them with one list"):
         compare([one], [replace(two, groups=("other", *two.groups[1:]))])

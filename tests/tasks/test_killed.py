@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from earsight.tasks.plan import unfinished
 from earsight.tasks.train import train
-from tests.conftest import write_tones
+from tests.conftest import called, stop_in_epoch, write_tones
 from tests.tasks.test_train import recipe, same
 
 SETTINGS = recipe(epochs=3, average_best=2)
@@ -115,3 +116,27 @@ def test_it_goes_on_with_the_threads_that_it_had(whole: Path, tmp_path: Path, mo
     train(whole / "tones", recipe=SETTINGS, out=tmp_path / "run", resume=True)
     assert json.loads((tmp_path / "run" / "model.json").read_text())["machine"]["threads"] == 1
     assert same(whole / "run", tmp_path / "run")
+
+
+def test_a_run_that_was_stopped_is_said_to_be_wherever_it_is_used(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    stop_in_epoch(monkeypatch, 3)
+    assert train(whole / "tones", recipe=SETTINGS, out=run, threads=1).interrupted
+    monkeypatch.undo()
+    said = f"the training of {run} stopped after epoch 2 of 3; train with --resume goes on"
+    assert unfinished(run) == said
+    for command in (
+        ["predict", run, whole / "tones" / "low" / "low00.wav"],
+        ["push", run, "me/x", "--out", tmp_path / "x"],
+    ):
+        done = called(*command)
+        assert done.returncode == 0, done.stderr
+        assert f"note: {said}" in done.stderr
+    card = (tmp_path / "x" / "README.md").read_text()
+    assert "The run has no score" in card
+    assert "measured" not in card
+    assert "Scored on" not in card
+    train(whole / "tones", recipe=SETTINGS, out=run, threads=1, resume=True)
+    assert unfinished(run) == unfinished(tmp_path / "none") == ""

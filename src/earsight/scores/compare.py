@@ -34,13 +34,15 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """clips: that both scored. groups: that were drawn again. scores: accuracy, uar, macro_f1. recall: of each class.
+    """clips: that both scored. groups: that were drawn again; a clip whose group nobody names is one by itself. named:
+    whether all have a name. scores: accuracy, uar, macro_f1. recall: of each class.
     only_a, only_b: clips that one alone answered rightly. p: of McNemar's exact test, two-sided, that these are as
     many; it takes clips for independent, which clips of one speaker are not. caveat_a, caveat_b: what belongs beside
     the scores of each, "" where nothing does or is known."""
 
     clips: int
     groups: int
+    named: bool
     scores: dict[str, Difference]
     recall: dict[str, Difference]
     only_a: int
@@ -98,6 +100,7 @@ def compare(a: Sequence[Predictions], b: Sequence[Predictions], *, draws: int = 
     return Comparison(
         clips=int((a[0].truth >= 0).sum()),
         groups=tables_a.shape[1],
+        named=all(groups),
         scores={
             name: Difference(float(point_a[name].mean()), float(point_b[name].mean()), resampled.interval(name))
             for name in RATES

@@ -1,5 +1,6 @@
 """What a training run will do, checked as far as it can be without torch: a typo is answered within a second."""
 
+import json
 import math
 import time
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from earsight.dataset.split import Split, check_kind, split
 from earsight.errors import DataError, ModelError, SettingsError, SplitError
 from earsight.files import parts_in
 from earsight.mel.pipeline import Pipeline
+from earsight.network.description import SETTINGS_NAME
 from earsight.network.names import check_model_name
 from earsight.scores.multilabel import check_labels
 from earsight.tasks.banks import check_banks
@@ -183,6 +185,20 @@ def check_run(run: Path, resume: bool) -> None:
             run.rmdir()  # made for good when there is something to write
     except OSError as error:
         raise SettingsError(f"can't write to --out {run} ({error.strerror}); name another folder") from error
+
+
+def unfinished(run: str | Path) -> str:
+    """What is to be said of a run whose training was not carried to its end; "" of all others."""
+    place = Path(run)
+    if not (place / STATE_NAME).is_file():
+        return ""
+    try:
+        done = max(0, len((place / HISTORY_NAME).read_text(encoding="utf-8").splitlines()) - 1)
+        epochs = json.loads((place / SETTINGS_NAME).read_text(encoding="utf-8"))["recipe"]["epochs"]
+        how_far = f"after epoch {done} of {epochs}"
+    except (OSError, ValueError, KeyError, TypeError):
+        how_far = "before its end"
+    return f"the training of {run} stopped {how_far}; train with --resume goes on"
 
 
 def steps_an_epoch(clips: int, batch_size: int) -> int:

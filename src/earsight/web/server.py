@@ -395,8 +395,8 @@ def serve(
     most_mb: float = 200,
     ready: Callable[[str], None] = lambda address: None,
 ) -> None:
-    """Serve a model until Ctrl-C, or SIGTERM, which ends the process (SystemExit, 143). port: 0 takes a free one. ready:
-    is told the address once it can be asked. Raises EarsightError."""
+    """Serve a model until Ctrl-C, or SIGTERM, which ends the process (SystemExit, 143). port: 0 takes a free one.
+    ready: is told the address once it can be asked. Raises EarsightError."""
     if not 0 < most_mb * 1e6 < math.inf:
         raise SettingsError(f"--most-mb must be above 0 and finite, got {most_mb:g}")
     if not 0 <= port <= 65535:
