@@ -144,7 +144,9 @@ def inspection_lines(inspection: Inspection, about: Mapping[str, str]) -> Iterat
     dataset = inspection.dataset
     groups, folds = values["groups"], values["folds"]
     yield f"{dataset.place}: {about.get('title') or f'read as {dataset.source}'}"
-    parts = [f"{len(dataset.clips)} clips from {dataset.files} files", f"{len(dataset.labels)} classes"]
+    lost = len(dataset.clips) - len(inspection.clips)
+    unusable = f" ({lost} of them can't be used)" if lost else ""
+    parts = [f"{len(dataset.clips)} clips from {dataset.files} files{unusable}", f"{len(dataset.labels)} classes"]
     parts += [f"{len(groups)} {dataset.group_name}s"] if groups else ["no groups known"]
     parts += [f"{len(folds)} folds"] if folds else []
     yield " · ".join(parts)

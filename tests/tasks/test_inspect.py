@@ -64,7 +64,7 @@ def test_every_kind_of_trouble_is_found_by_name(troubled: Path) -> None:
 
 def test_text_names_what_was_found(troubled: Path) -> None:
     lines = list(inspection_lines(inspect(troubled), {}))
-    assert lines[1] == "8 clips from 8 files · 2 classes · no groups known"
+    assert lines[1] == "8 clips from 8 files (1 of them can't be used) · 2 classes · no groups known"
     assert "silent: 1 file" in lines
     assert f"  {troubled / 'dog/silent.wav'}" in lines
     assert "identical audio with different labels: 1 set" in lines

@@ -27,13 +27,15 @@ _UNOPENED = frozenset({".7z", ".rar", ".zst"})
 class Listing:
     """place: what the user gave. root: the folder where the files lie. names: of the recordings below root, with
     ``/`` between their parts, sorted. archives: likewise, the archives beside them. left_out: folders that
-    can't be read, and files that hold sound, or may, and are not read."""
+    can't be read, and files that hold sound, or may, and are not read. barren: folders without a recording or a folder
+    in them, sorted."""
 
     place: Path
     root: Path
     names: tuple[str, ...]
     archives: tuple[str, ...] = ()
     left_out: tuple[Failure, ...] = ()
+    barren: tuple[str, ...] = ()
 
     def path(self, name: str) -> Path:
         return Path(f"{self._root}/{name}")
@@ -95,6 +97,7 @@ def walk(place: Path, root: Path | None = None) -> Listing:
 
     names: list[str] = []
     archives: list[str] = []
+    barren: list[str] = []
     seen: set[tuple[int, int]] = set()
     for parent, folders, files in os.walk(top, onerror=unreadable, followlinks=True):
         stat = os.stat(parent)  # noqa: PTH116
@@ -106,6 +109,8 @@ def walk(place: Path, root: Path | None = None) -> Listing:
         folders[:] = sorted(folder for folder in folders if not is_hidden(folder))
         inside = parent[len(top) :].lstrip(os.sep).replace(os.sep, "/")
         prefix = f"{inside}/" if inside else ""
+        if inside and not folders and not any(map(is_recording, files)):
+            barren.append(inside)
         for name in files:
             if is_recording(name):
                 names.append(prefix + name)
@@ -116,4 +121,6 @@ def walk(place: Path, root: Path | None = None) -> Listing:
     if names:
         left_out += [Failure(Path(top, name), why_unread(PurePath(name).name)) for name in archives]
     left_out.sort(key=lambda failure: str(failure.path))
-    return Listing(place, Path(top), tuple(sorted(names)), tuple(sorted(archives)), tuple(left_out))
+    return Listing(
+        place, Path(top), tuple(sorted(names)), tuple(sorted(archives)), tuple(left_out), tuple(sorted(barren))
+    )

@@ -137,9 +137,11 @@ def load_classifier(kind: type[C], folder: Path) -> C:
         whole.network.load_state_dict(state)
         lost = next((key for key, value in state.items() if not torch.isfinite(value).all()), None)
     except (SafetensorError, RuntimeError, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = " ".join(str(error).split())
+        if "Error(s) in loading state_dict" in reason:  # torch lists all names
+            reason = "they are of two networks"
         raise ModelError(
-            f"{folder / WEIGHTS_NAME} does not fit {SETTINGS_NAME} ({reason}); restore it or train again"
+            f"{folder / WEIGHTS_NAME} does not fit {SETTINGS_NAME} ({reason[:200]}); restore it or train again"
         ) from error
     if lost is not None:
         raise ModelError(

@@ -51,4 +51,4 @@ def no_run_folder(place: Path) -> ModelError:
     """What is said of a place that is no folder."""
     if place.is_file():
         return ModelError(f"{place} is a file, and this takes a run folder; name the run that it was made of")
-    return ModelError(f"no such run folder: {place}")
+    return ModelError(f"no such run folder: {place}; give one of earsight train")

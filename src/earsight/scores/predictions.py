@@ -161,7 +161,7 @@ def from_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]])
         raise DataError(f"{path} is empty, not a table of predictions; score the clips again")
     if list(header[:4]) != ["path", "group", "label", "predicted"]:
         names = ", ".join(plain(name, 40) for name in header[:6])
-        raise DataError(f"{path} is not a table of predictions: its columns are {names}")
+        raise DataError(f"{path} is not a table of predictions: its columns are {names}; give predictions.csv of a run")
     labels, probabilities = cells_of(path, header, rows)
     number = {label: n for n, label in enumerate(labels)}
     sums = probabilities.sum(axis=1)

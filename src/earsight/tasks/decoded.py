@@ -1,7 +1,7 @@
 """A plan → its clips decoded, checked for copies, and divided; and the table of them in the run folder."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -62,6 +62,7 @@ def decode_parts(plan: Plan, cores: int, shown: Progress) -> Decoded:
         raise DataError(f"none of {len(dataset.clips)} clips could be read; the first: {store.failures[0].reason}")
     digests = {i: digest for i, digest in store.digest_of.items() if digest}
     split, dropped = settle(dataset.clips, plan.split, lambda way: find_copies(way, digests), plan.leaks)
+    unusable, leaking = (*dataset.failures, *store.failures), (*plan.left_out, *dropped)
     failures = (*dataset.failures, *plan.left_out, *store.failures, *dropped)
     place = store.place
     parts: dict[str, Sequence[int]] = {part: [place[i] for i in getattr(split, part) if i in place] for part in PARTS}
@@ -74,11 +75,17 @@ def decode_parts(plan: Plan, cores: int, shown: Progress) -> Decoded:
         raise DataError(f"no readable training clip is left of: {', '.join(sorted(lost))}")
     shown.say(
         f"{len(store.clips)} clips, {store.duration_s / 60:.1f} min, {store.decoded} decoded now"
-        + (f"; {len(failures)} left out, the first: {_short(failures[0])}" if failures else "")
+        + (f"; {len(unusable)} left out, the first: {_short(unusable[0])}" if unusable else "")
+        + (f"; {len(leaking)} dropped for leaks, the first: {_short(leaking[0])}" if leaking else "")
         + (f"; {store.silent} silent" if store.silent else "")
+        + (f"; now {_sizes(parts)}" if store.failures or dropped else "")
         + ("" if split.sentence == plan.split.sentence else f"\n{split.sentence}")
     )
     return Decoded(store, split, parts, failures)
+
+
+def _sizes(parts: Mapping[str, Sequence[int]]) -> str:
+    return " / ".join(f"{len(indices)} {part}" for part, indices in parts.items())
 
 
 def fingerprint(store: Store) -> str:

@@ -60,7 +60,7 @@ def explain(
     check_device_name(device)
     place = Path(out)
     if place.suffix != ".png":
-        raise SettingsError(f"--out {place} must end in .png")
+        raise SettingsError(f"--out {place} must end in .png; name such a file")
     check_place(place, overwrite=overwrite)
     extras.check("torch", "timm", "safetensors", "captum", "matplotlib")
     from earsight.network.classifier import Classifier

@@ -77,9 +77,9 @@ def export(
     place = Path(out) if out is not None else named.with_name(whole.name + ending)
     if quantize != "none" and to != "onnx":
         raise SettingsError(f"--quantize {quantize} is for ONNX files; leave out --to {to}")
-    check_place(place, overwrite=overwrite)
     if place.suffix != ending:
-        raise SettingsError(f"--out {place} must end in {ending}")
+        raise SettingsError(f"--out {place} must end in {ending}; name such a file")
+    check_place(place, overwrite=overwrite)
     extras.check("torch", "timm", "safetensors", *(("onnx", "onnxscript", "onnxruntime") if to == "onnx" else ()))
     from earsight.network.classifier import Classifier
     from earsight.network.portable import Portable

@@ -121,7 +121,8 @@ def _read(name: str | Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise SettingsError(f"no recipe file: {path}") from error
+        own = ", ".join(recipe_names())
+        raise SettingsError(f"no recipe file: {path}; give one, or one of earsight's own: {own}") from error
     except (ValueError, RecursionError, OSError) as error:  # tomllib's own error is a ValueError
         raise SettingsError(f"can't read the recipe {path}: {error}; it must be TOML in UTF-8") from error
 

@@ -93,8 +93,10 @@ def read_space(file: Path) -> Space:
     try:
         values = tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise SettingsError(f"no space file: {file}") from error
-    except (ValueError, RecursionError, OSError) as error:  # tomllib's own error is a ValueError
+        raise SettingsError(f"no space file: {file}; give a TOML file (docs/sweep.md)") from error
+    except OSError as error:
+        raise SettingsError(f"can't read the space {file} ({error.strerror}); give a TOML file") from error
+    except (ValueError, RecursionError) as error:  # tomllib's own error is a ValueError
         raise SettingsError(f"can't read the space {file}: {error}; it must be TOML in UTF-8") from error
     return to_space(values)
 

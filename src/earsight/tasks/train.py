@@ -138,6 +138,8 @@ def run_plan(
         second_state = read_state(second, asdict(machine), pipeline) if second and state else None
         untrained = copy.deepcopy(classifier) if second else classifier
         shown.say(_opening(plan, tested))
+        if plan.resume and state is None:
+            shown.say(f"nothing to go on with in {plan.run} yet: it begins")
         for warning in filter(None, (changed, machine.caution(), other_threads)):
             shown.say(f"warning: {warning}")
         if empty := classifier.image.spectrogram.empty_bins():

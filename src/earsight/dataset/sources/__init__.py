@@ -15,6 +15,7 @@ from earsight.dataset.archive import left_out, unpack
 from earsight.dataset.clip import DataSet, Failure
 from earsight.dataset.sources import folder, table
 from earsight.dataset.sources.pattern import regroup
+from earsight.dataset.sources.rows import SUFFIXES as TABLES
 from earsight.dataset.sources.rows import find_table, is_table
 from earsight.dataset.sources.source import Source
 from earsight.dataset.walk import ARCHIVES, Listing, cache_folder, is_archive, walk, why_unread
@@ -48,8 +49,8 @@ def known_source(name: str) -> Source:
     sources = known_sources()
     if name in sources:
         return sources[name]
-    near = difflib.get_close_matches(name, sources, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(sources)}"
+    near = difflib.get_close_matches(name, [*sources, "folder", "table"], n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]}?" if near else f"known: {', '.join([*sources, 'folder', 'table'])}"
     raise SettingsError(f"no source is called {name!r}; {hint}")
 
 
@@ -113,7 +114,10 @@ def list_recordings(place: Path) -> Listing:
     """The recordings of a folder or archive; archives are unpacked into the cache. Raises DataError."""
     if not place.is_dir():
         if not place.is_file() or not is_archive(place.name):
-            raise DataError(f"not a folder, an archive or a table: {place}; archives end in {', '.join(ARCHIVES)}")
+            raise DataError(
+                f"not a folder, an archive or a table: {place}; archives end in "
+                f"{', '.join(ARCHIVES)}, tables in {', '.join(TABLES)}"
+            )
         return _unpacked(place)
     listing = walk(place)
     if not listing.names and listing.archives:  # as they were downloaded: archives in a folder

@@ -36,7 +36,8 @@ def regroup(dataset: DataSet, root: Path, pattern: str) -> DataSet:
     if missed:
         shown = ", ".join(missed[:10]) + (" …" if len(missed) > 10 else "")
         raise DataError(
-            f"--group-pattern {pattern!r} finds no group in {len(missed)} of {len(dataset.clips)} names: {shown}"
+            f"--group-pattern {pattern!r} finds no group in {len(missed)} of {len(dataset.clips)} names: {shown}; "
+            "mend the pattern"
         )
     return replace(dataset, clips=tuple(clips), group_name="group")
 
