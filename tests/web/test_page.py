@@ -102,6 +102,31 @@ def test_a_long_recording_has_a_map_and_events(page: Any, song: Path) -> None:
     assert page.evaluate("document.getElementById('player').currentTime") == pytest.approx(2, abs=0.3)
 
 
+def test_what_was_cut_off_is_marked_and_numbers_are_whole(page: Any, song: Path, tmp_path: Path) -> None:
+    whole = song.read_bytes()
+    (tmp_path / "half.wav").write_bytes(whole[: len(whole) // 2])
+    page.set_input_files("#files", tmp_path / "half.wav")
+    page.locator("#list button", has_text="half.wav").get_by_text("cut off").wait_for()
+    assert page.evaluate("[0, 9.96, 59.94, 59.97, 119.99].map(clock)") == [
+        "0:00.0",
+        "0:10.0",
+        "0:59.9",
+        "1:00.0",
+        "2:00.0",
+    ]
+    page.evaluate("bars({low: 1, high: 0})")
+    numbers = page.locator(".bar span:last-child")
+    assert numbers.all_inner_texts() == ["100 %", "0 %"]
+    assert numbers.first.evaluate("(one) => one.scrollWidth <= one.clientWidth")
+
+
+def test_what_is_too_long_to_be_heard_as_a_whole_is_told_by_its_windows(page: Any) -> None:
+    told = "(labels) => heard({row: {long: true, label: 'heard by windows'}, rows: labels.map((label) => ({label}))})"
+    assert page.evaluate(told, ["low", "high", "low"]) == "mostly low"
+    assert page.evaluate(told, ["low", "high", "owl", "owl"]) == "owl · low · high"
+    assert page.evaluate(told, []) == "heard by windows"
+
+
 def test_what_the_reader_has_chosen_stays(page: Any, home: Path, song: Path) -> None:
     low, high = (home / "tones" / label / f"{label}00.wav" for label in ("low", "high"))
     page.set_input_files("#files", low)

@@ -7,7 +7,10 @@ let choice = null; // of the list, by the reader, while files are being answered
 let live = null; // while the microphone is on, or asked for
 
 const percent = (share) => `${(100 * share).toFixed(share > 0.0995 || share === 0 ? 0 : 1)} %`;
-const clock = (s) => `${Math.floor(s / 60)}:${(s % 60).toFixed(1).padStart(4, "0")}`;
+const clock = (s) => {
+  const tenths = Math.round(10 * s); // first: 59.97 s is 1:00.0, not 0:60.0
+  return `${Math.floor(tenths / 600)}:${(tenths % 600 / 10).toFixed(1).padStart(4, "0")}`;
+};
 const say = (text) => { $("status").textContent = text; };
 
 function element(kind, text, ...inside) {
@@ -134,12 +137,14 @@ function said(row) {
   return row.labels ? row.labels.join(" · ") || "none of them" : row.label;
 }
 
-/** In a word or two. Of a recording that is too long to be heard as a whole: what most of its windows say. */
+/** In a word or two. Of a recording that is too long to be heard as a whole: what most of its windows say, or the three
+ * commonest of their answers. */
 function heard(one) {
   if (!one.row.long || !one.rows.length) return said(one.row);
   const counts = new Map();
   one.rows.forEach((row) => counts.set(said(row), (counts.get(said(row)) ?? 0) + 1));
-  return `mostly ${[...counts].reduce((most, each) => (each[1] > most[1] ? each : most))[0]}`;
+  const common = [...counts].sort((a, b) => b[1] - a[1]);
+  return 2 * common[0][1] > one.rows.length ? `mostly ${common[0][0]}` : common.slice(0, 3).map(([label]) => label).join(" · ");
 }
 
 function bars(probabilities) {
