@@ -16,8 +16,8 @@ from earsight.mel.image import MelImage
 from earsight.mel.settings import AugmentSettings, MelSettings
 from earsight.mel.wave_augment import Banks
 from earsight.tasks.bench import interleaved
-from earsight.tasks.cores import allowed_cores
-from earsight.tasks.memory import keep_freed_memory
+from earsight.tasks.machine.cores import allowed_cores
+from earsight.tasks.machine.memory import keep_freed_memory
 
 RATE_HZ, CROP_SAMPLES = 16000, 48000
 OFF = {"mixup_alpha": 0.0, "time_masks": 0, "freq_masks": 0}

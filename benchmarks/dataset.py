@@ -100,8 +100,8 @@ def exponent(medians: dict[int, float]) -> float:
 def check(folder: Path, rounds: int) -> None:
     import soundfile
 
-    from earsight.tasks.cores import allowed_cores
     from earsight.tasks.inspect import inspect
+    from earsight.tasks.machine.cores import allowed_cores
 
     files = [str(path) for path in sorted(folder.rglob("*.flac"))] or [str(p) for p in sorted(folder.rglob("*.wav"))]
 

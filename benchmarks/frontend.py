@@ -23,8 +23,8 @@ from earsight.dataset.store import build_store
 from earsight.mel.settings import MelSettings
 from earsight.mel.spectrogram import MelSpectrogram
 from earsight.tasks.bench import interleaved, ratios, spread
-from earsight.tasks.cores import allowed_cores
-from earsight.tasks.memory import keep_freed_memory
+from earsight.tasks.machine.cores import allowed_cores
+from earsight.tasks.machine.memory import keep_freed_memory
 
 
 def main() -> None:

@@ -17,9 +17,9 @@ import torch
 from earsight.network.classifier import Classifier
 from earsight.network.portable import Portable
 from earsight.tasks.bench import interleaved, ratios, spread
-from earsight.tasks.cores import allowed_cores
 from earsight.tasks.export import export
-from earsight.tasks.memory import keep_freed_memory
+from earsight.tasks.machine.cores import allowed_cores
+from earsight.tasks.machine.memory import keep_freed_memory
 
 
 def main() -> None:

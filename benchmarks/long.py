@@ -25,12 +25,12 @@ from earsight.audio.decode import decode
 from earsight.audio.stream import windows
 from earsight.network.exported import Exported
 from earsight.scores.events import Rule
+from earsight.tasks.answers.predict_file import Job
 from earsight.tasks.bench import interleaved, ratios, spread
-from earsight.tasks.cores import allowed_cores
-from earsight.tasks.evaluate import read_clips
+from earsight.tasks.clips_table import read_clips
 from earsight.tasks.export import export
+from earsight.tasks.machine.cores import allowed_cores
 from earsight.tasks.predict import Sliding, answer
-from earsight.tasks.predict_file import Job
 from earsight.tasks.recordings import Recording
 
 _BATCH = 16

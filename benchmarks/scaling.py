@@ -60,9 +60,9 @@ def child(folder: Path, clips: int) -> dict[str, float]:
     from earsight.files import folder_bytes
     from earsight.network.classifier import Classifier
     from earsight.tasks.bench import write_noise
-    from earsight.tasks.learner import Learner
-    from earsight.tasks.loop import train_epoch
     from earsight.tasks.recipe import Recipe
+    from earsight.tasks.training.learner import Learner
+    from earsight.tasks.training.loop import train_epoch
 
     network = {"model": "test_efficientnet", "pretrained": False}
     recipe = Recipe.named("default", {"network": network, "mel": {"n_mels": 64, "hop_length": 320}})

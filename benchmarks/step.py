@@ -14,11 +14,11 @@ from earsight.network.classifier import Classifier
 from earsight.network.depthwise import Depthwise
 from earsight.network.optimizer import create_optimizer
 from earsight.tasks.bench import interleaved, ratios, spread
-from earsight.tasks.cores import allowed_cores
-from earsight.tasks.devices import Machine
-from earsight.tasks.learner import Learner
-from earsight.tasks.memory import keep_freed_memory
+from earsight.tasks.machine.cores import allowed_cores
+from earsight.tasks.machine.devices import Machine
+from earsight.tasks.machine.memory import keep_freed_memory
 from earsight.tasks.recipe import Recipe
+from earsight.tasks.training.learner import Learner
 
 
 def main() -> None:

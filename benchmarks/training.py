@@ -23,9 +23,9 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from earsight.tasks.bench import Subject, against_network, peak_memory_mb, ratios, spread, stage_seconds, timed
-from earsight.tasks.cores import allowed_cores
-from earsight.tasks.devices import Machine
-from earsight.tasks.memory import keep_freed_memory
+from earsight.tasks.machine.cores import allowed_cores
+from earsight.tasks.machine.devices import Machine
+from earsight.tasks.machine.memory import keep_freed_memory
 from earsight.tasks.recipe import Recipe
 
 

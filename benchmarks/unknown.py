@@ -16,7 +16,7 @@ from earsight.audio.decode import Samples, Sound
 from earsight.audio.load import fixed_crops, load_waveform, prepare
 from earsight.dataset.walk import walk
 from earsight.network.classifier import Classifier
-from earsight.tasks.evaluate import read_clips
+from earsight.tasks.clips_table import read_clips
 
 Floats = npt.NDArray[np.float64]
 LENGTH_S = 3.5

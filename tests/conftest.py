@@ -89,9 +89,9 @@ def learned(
     data: Path, settings: "Recipe", out: Path, *, split: str = "auto", resume: bool = False, **machine: object
 ) -> Path:
     """The run folder of a training that is not scored: for tests of the weights alone. machine: see ``Machine``."""
-    from earsight.tasks.devices import Machine
-    from earsight.tasks.plan import plan_training
+    from earsight.tasks.machine.devices import Machine
     from earsight.tasks.train import run_plan
+    from earsight.tasks.training.plan import plan_training
 
     plan = plan_training(data, settings, split_kind=split, out=out, resume=resume)
     return run_plan(plan, Machine(**{"threads": 1, **machine}), tested=False).run  # type: ignore[arg-type]
@@ -99,7 +99,7 @@ def learned(
 
 def stop_in_epoch(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     """Trainings are interrupted when that epoch begins, until the patch is undone."""
-    from earsight.tasks import loop
+    from earsight.tasks.training import loop
 
     real = loop.train_epoch
 

@@ -175,7 +175,7 @@ def train(
         Threads of the CPU; otherwise the cores that are free.
     """
     chosen = chosen_recipe(recipe, settings, model=model, weights=weights, pretrained=pretrained, in_chans=in_chans)
-    from earsight.tasks.plan import plan_training
+    from earsight.tasks.training.plan import plan_training
 
     plan = plan_training(
         data,
@@ -191,7 +191,7 @@ def train(
         store=store,
         progress=True,
     )
-    from earsight.tasks.devices import Machine
+    from earsight.tasks.machine.devices import Machine
     from earsight.tasks.train import run_plan
 
     result = run_plan(plan, Machine(accelerator, devices, nodes, precision, threads, compile_), progress=True)
@@ -361,11 +361,11 @@ def bench(
     changes: dict[str, Any] = {} if model is None else {"network": {"model": model}}
     changes |= {} if batch_size is None else {"batch_size": batch_size}
     settings = Recipe.named(recipe, changes)
-    from earsight.tasks.devices import Machine
+    from earsight.tasks.machine.devices import Machine
 
     machine = Machine(accelerator=device, precision=precision, threads=threads, compiled=compile_)
     if find_batch_size:
-        from earsight.tasks.batch_size import find_batch_size as find
+        from earsight.tasks.training.batch_size import find_batch_size as find
 
         sizes = find(settings, machine, progress=True)
         show(json_line(sizes.to_dict())) if json_ else show(*batch_size_lines(sizes))

@@ -17,9 +17,9 @@ from earsight.plain import counted, plain
 from earsight.terminal import answer_line, json_line, note_unfinished, show, show_bars
 
 if TYPE_CHECKING:
-    from earsight.tasks.heard import EventRow
+    from earsight.tasks.answers.heard import EventRow
+    from earsight.tasks.answers.predict_file import Job
     from earsight.tasks.predict import Row
-    from earsight.tasks.predict_file import Job
 
 
 def predict(
@@ -89,7 +89,7 @@ def predict(
         JSON Lines on a terminal too, and in --out, whatever it is called: short for --format jsonl.
     """
     from earsight.scores.events import Rule
-    from earsight.tasks.predict_file import Job, predict_to
+    from earsight.tasks.answers.predict_file import Job, predict_to
 
     note_unfinished(run)
     _check_no_options(paths)
@@ -219,7 +219,7 @@ def listen(
 
 
 def _print(job: "Job", format_name: str | None, longest: int, *, overwrite: bool) -> int:
-    from earsight.tasks.predict_file import check_out
+    from earsight.tasks.answers.predict_file import check_out
 
     wanted = check_out(job, None, format_name, overwrite=overwrite)
     failures: list[str] = []

@@ -84,7 +84,7 @@ def crossval(
         Threads of the CPU for each fold; otherwise the cores that are free.
     """
     from earsight.tasks.crossval import crossval as task
-    from earsight.tasks.devices import Machine
+    from earsight.tasks.machine.devices import Machine
 
     result = task(
         data,

@@ -11,7 +11,7 @@ from earsight.errors import SettingsError
 from earsight.flags import Whole
 from earsight.recipe_flags import Accelerator, Leaks, Precision, RecipeFlags, chosen_recipe, given_values
 from earsight.settings import flat
-from earsight.tasks.space import read_space
+from earsight.tasks.sweeping.space import read_space
 from earsight.terminal import show, sweep_lines
 
 
@@ -93,7 +93,7 @@ def sweep(
     given = flat(given_values(settings, model=model, weights=weights, pretrained=pretrained, in_chans=in_chans))
     if twice := [name for name in read_space(space) if name in given]:
         raise SettingsError(f"{', '.join(twice)}: searched by {space} and given as a flag; drop one of them")
-    from earsight.tasks.devices import Machine
+    from earsight.tasks.machine.devices import Machine
     from earsight.tasks.sweep import sweep as task
 
     result = task(

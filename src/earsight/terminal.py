@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from earsight.dataset.clip import PARTS
 from earsight.plain import counted, plain
-from earsight.tasks.row_formats import json_line as json_line
-from earsight.tasks.space import short
+from earsight.tasks.answers.row_formats import json_line as json_line
+from earsight.tasks.sweeping.space import short
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from earsight.scores.crossval import CrossScores
     from earsight.scores.kinds import AnyMetrics
     from earsight.scores.multilabel import MultiMetrics
-    from earsight.tasks.batch_size import BatchSizes
+    from earsight.tasks.answers.heard import EventRow
     from earsight.tasks.bench import Bench
     from earsight.tasks.data import Divided
-    from earsight.tasks.heard import EventRow
     from earsight.tasks.inspect import Inspection
     from earsight.tasks.predict import Row
     from earsight.tasks.sweep import SweepResult
+    from earsight.tasks.training.batch_size import BatchSizes
 
 _LISTED = 10
 _BARS = 20
@@ -35,7 +35,7 @@ _BARS = 20
 
 def note_unfinished(*runs: str | Path) -> None:
     """On standard error, of runs that are used though their training has not ended."""
-    from earsight.tasks.plan import unfinished
+    from earsight.tasks.training.plan import unfinished
 
     show(*(f"note: {plain(said)}" for said in map(unfinished, runs) if said), to=sys.stderr)
 
@@ -84,7 +84,7 @@ def _label_lines(metrics: MultiMetrics) -> Iterator[str]:
 def answer_line(row: Row | EventRow, width: int) -> str:
     """One recording, or one window of it: its label, or all those over their thresholds, and what else comes near; or
     an event."""
-    from earsight.tasks.heard import EventRow
+    from earsight.tasks.answers.heard import EventRow
 
     name = plain(row.path)
     if row.start_s is not None:

@@ -14,10 +14,11 @@ import soundfile
 
 from earsight.audio.load import load_waveform
 from earsight.audio.settings import AudioSettings
-from earsight.dataset import store as module
+from earsight.dataset import shelf, store
 from earsight.dataset.clip import Clip
 from earsight.dataset.loader import training_batches
-from earsight.dataset.store import Store, build_store, store_key
+from earsight.dataset.shelf import store_key
+from earsight.dataset.store import Store, build_store
 from earsight.errors import DataError
 from earsight.files import folder_bytes, remove_folder
 from tests.conftest import tone
@@ -110,7 +111,7 @@ def test_several_channels(tmp_path: Path) -> None:
 
 
 def test_shards_are_of_bounded_size(tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_SHARD_BYTES", 60_000)
+    monkeypatch.setattr(shelf, "_SHARD_BYTES", 60_000)
     store = build(tones, tmp_path / "store")
     sizes = [path.stat().st_size for path in shards(tmp_path)]
     assert len(sizes) > 5
@@ -161,12 +162,12 @@ def test_a_killed_build_goes_on_where_it_was(tmp_path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(path, rng.uniform(-1, 1, 16000 * 4), 16000)
     code = (
-        "import sys, time; from pathlib import Path; from earsight.dataset import store as m\n"
+        "import sys, time; from pathlib import Path; from earsight.dataset import shelf as m, store\n"
         "from earsight.audio.settings import AudioSettings; from earsight.dataset.clip import Clip\n"
         "m._SYNC_BYTES = 100_000\n"
         "def slow(done, total): print(done, flush=True); time.sleep(0.02)\n"
         "clips = [Clip(p, 'x') for p in sorted(Path(sys.argv[1]).rglob('*.wav'))]\n"
-        "m.build_store(clips, AudioSettings(crop_s=0.4, trim_db=None), folder=Path(sys.argv[2]), progress=slow)\n"
+        "store.build_store(clips, AudioSettings(crop_s=0.4, trim_db=None), folder=Path(sys.argv[2]), progress=slow)\n"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "data"), str(tmp_path / "store")]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -224,7 +225,7 @@ def test_size_and_clearing(tones: Path, tmp_path: Path) -> None:
 def test_a_file_that_changes_while_it_is_decoded_is_not_found_again(
     tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    changing, real = tones / "low" / "low05.wav", module.decode
+    changing, real = tones / "low" / "low05.wav", store.decode
 
     def decode(source: Path, *span: float | None) -> object:
         sound = real(source, *span)
@@ -232,7 +233,7 @@ def test_a_file_that_changes_while_it_is_decoded_is_not_found_again(
             soundfile.write(source, tone(350, 0.7), 16000)
         return sound
 
-    monkeypatch.setattr(module, "decode", decode)
+    monkeypatch.setattr(store, "decode", decode)
     build(tones, tmp_path / "store")
     monkeypatch.undo()
     again = build(tones, tmp_path / "store")

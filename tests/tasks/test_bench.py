@@ -8,7 +8,7 @@ import pytest
 from earsight.errors import ModelError, SettingsError
 from earsight.tasks import bench as measuring
 from earsight.tasks.bench import bench, in_turns
-from earsight.tasks.devices import Machine
+from earsight.tasks.machine.devices import Machine
 from earsight.tasks.recipe import Recipe
 from earsight.terminal import bench_lines
 
@@ -56,6 +56,6 @@ def test_what_cannot_be_measured_is_refused() -> None:
 
 
 def test_fabric_writes_no_notes_of_its_own() -> None:
-    code = "from earsight.tasks.devices import Machine; Machine('cpu', precision='bf16-mixed').fabric()"
+    code = "from earsight.tasks.machine.devices import Machine; Machine('cpu', precision='bf16-mixed').fabric()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

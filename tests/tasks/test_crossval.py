@@ -23,7 +23,7 @@ from earsight.tasks import crossval as module
 from earsight.tasks import train as training
 from earsight.tasks.compare import compare
 from earsight.tasks.crossval import CrossResult, _Fold, _take_gpu, _train, crossval
-from earsight.tasks.devices import Machine
+from earsight.tasks.machine.devices import Machine
 
 QUICK = {
     "epochs": 1,

@@ -22,8 +22,8 @@ from earsight.network.settings import NetworkSettings
 from earsight.tasks.evaluate import evaluate
 from earsight.tasks.explain import explain
 from earsight.tasks.export import LARGEST_DIFFERENCE, export
-from earsight.tasks.learner import Learner
 from earsight.tasks.train import train
+from earsight.tasks.training.learner import Learner
 from tests.tasks.test_train import recipe
 
 AUDIO, MEL = AudioSettings(crop_s=0.8), MelSettings(n_mels=80)

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from earsight.tasks.plan import unfinished
 from earsight.tasks.train import train
+from earsight.tasks.training.plan import unfinished
 from tests.conftest import called, stop_in_epoch, write_tones
 from tests.tasks.test_train import recipe, same
 
@@ -36,8 +36,8 @@ def told(run: Path) -> tuple[Any, ...]:
 @pytest.mark.parametrize(
     ("module", "name", "call", "there"),
     [
-        ("loop", "_keep_state", 1, {"clips.csv", "figures"}),
-        ("loop", "save_classifier", 1, {"clips.csv", "figures", "resume.pt"}),
+        ("loop", "keep_state", 1, {"clips.csv", "figures"}),
+        ("state", "save_classifier", 1, {"clips.csv", "figures", "resume.pt"}),
         ("averaging", "write_whole", 2, {"best-epochs", "clips.csv", "figures", "history.csv", "model.json"}),
         ("finish", "keep_fitted", 1, {"history.csv", "model.json", "model.safetensors", "resume.pt"}),
     ],
@@ -51,7 +51,7 @@ def test_it_goes_on_to_the_same_network(
     call: int,
     there: set[str],
 ) -> None:
-    place: Any = importlib.import_module(f"earsight.tasks.{module}")
+    place: Any = importlib.import_module(f"earsight.tasks.training.{module}")
     real, calls = getattr(place, name), []
 
     def dies(*arguments: object, **named: object) -> object:
@@ -79,7 +79,7 @@ def test_the_network_of_another_epoch_is_not_taken_for_the_kept_one(
 ) -> None:
     """Where its state was written, an epoch is over, whatever came of the files after it: it is not trained again,
     which might end otherwise on a GPU."""
-    from earsight.tasks import loop
+    from earsight.tasks.training import loop
 
     run, epochs, real = tmp_path / "run", list[object](), loop.train_epoch
 
@@ -92,19 +92,19 @@ def test_the_network_of_another_epoch_is_not_taken_for_the_kept_one(
             raise Death
         keep(*arguments)
 
-    keep: Any = loop._keep_networks
+    keep: Any = loop.keep_networks
     monkeypatch.setattr(loop, "train_epoch", counted)
-    monkeypatch.setattr(loop, "_keep_networks", dies)
+    monkeypatch.setattr(loop, "keep_networks", dies)
     with pytest.raises(Death):
         train(whole / "tones", recipe=SETTINGS, out=run, threads=1)
-    monkeypatch.setattr(loop, "_keep_networks", keep)
+    monkeypatch.setattr(loop, "keep_networks", keep)
     train(whole / "tones", recipe=SETTINGS, out=run, threads=1, resume=True)
     assert epochs == [1, 2, 3]
     assert same(whole / "run", run)
 
 
 def test_it_goes_on_with_the_threads_that_it_had(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from earsight.tasks import loop
+    from earsight.tasks.training import loop
 
     def dies(*_: object) -> None:
         raise Death

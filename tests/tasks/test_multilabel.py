@@ -18,12 +18,12 @@ from earsight.scores.kinds import read_csv
 from earsight.scores.multilabel import MultiMetrics, MultiPredictions
 from earsight.tasks.compare import compare
 from earsight.tasks.crossval import crossval
-from earsight.tasks.devices import Machine
 from earsight.tasks.evaluate import evaluate
 from earsight.tasks.export import export
-from earsight.tasks.plan import plan_training
+from earsight.tasks.machine.devices import Machine
 from earsight.tasks.predict import predict
 from earsight.tasks.train import train
+from earsight.tasks.training.plan import plan_training
 from earsight.terminal import answer_line
 from tests.conftest import called, learned, tone, write_mixtures, write_tones
 

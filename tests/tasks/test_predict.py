@@ -26,9 +26,9 @@ from earsight.audio.settings import AudioSettings
 from earsight.errors import DataError, EarsightError, SettingsError
 from earsight.scores.events import Rule
 from earsight.tasks import predict as module
-from earsight.tasks.journal import Journal
+from earsight.tasks.answers.journal import Journal
+from earsight.tasks.answers.predict_file import Job, own_names, predict_to
 from earsight.tasks.predict import Sliding, predict
-from earsight.tasks.predict_file import Job, own_names, predict_to
 from earsight.tasks.recordings import Recording, list_recordings
 from tests.conftest import called, learned, tone, write_tones
 from tests.tasks.test_train import recipe
@@ -143,7 +143,7 @@ def test_audacity_gets_a_file_for_each_recording(home: Path, song: Path, tmp_pat
 
 
 def test_a_folder_that_was_being_written_is_gone_on_with(home: Path, song: Path, tmp_path: Path) -> None:
-    from earsight.tasks import predict_file
+    from earsight.tasks.answers import predict_file
 
     job = Job.of(home / "model.onnx", [song, home / "tones"], window_s=0.2, rule=Rule())
     write, folder = predict_file.write_rows, tmp_path / "labels"
@@ -265,7 +265,7 @@ def test_other_work_is_not_gone_on_with(home: Path, song: Path, tmp_path: Path) 
 
     job = Job.of(home / "model.onnx", [song], window_s=0.4)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("earsight.tasks.predict_file.answer", interrupted)
+        patch.setattr("earsight.tasks.answers.predict_file.answer", interrupted)
         with pytest.raises(KeyboardInterrupt):
             predict_to(job, tmp_path / "x.jsonl")
     assert part.exists()
@@ -321,6 +321,20 @@ def test_names_that_break_lines_stay_one_cell(home: Path, song: Path, tmp_path: 
     rows = list(csv.reader(io.StringIO((tmp_path / "x.csv").read_bytes().decode(), newline="")))
     assert [row[0] for row in rows[1:]] == [str(tmp_path / name) for name in names]
     assert {len(row) for row in rows} == {len(rows[0])}
+
+
+@pytest.mark.parametrize("content", [b"my notes", b"my notes\n", b'{"earsight journal": 1}\n'])
+def test_a_file_of_that_name_that_is_no_journal_stays_as_it_is(tmp_path: Path, content: bytes) -> None:
+    part = tmp_path / "x.csv.part"
+    part.write_bytes(content)
+    with pytest.raises(DataError, match="is of other work"):
+        Journal(part, {"work": 1}, resume=True)
+    assert part.read_bytes() == content
+    for cut in (b"", b'{"earsight journal": 1, "wo'):
+        part.write_bytes(cut)
+        with Journal(part, {"work": 1}, resume=True) as journal:
+            assert journal.done == 0
+        assert part.read_bytes() == b'{"earsight journal": 1, "work": 1}\n'
 
 
 def test_recordings_of_one_name_are_told_apart_in_rttm(home: Path, song: Path, tmp_path: Path) -> None:

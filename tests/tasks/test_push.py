@@ -20,9 +20,9 @@ from earsight.errors import MissingExtraError, ModelError, SettingsError
 from earsight.network.hub import check_hub_name, fetch, is_hub_name, local_run
 from earsight.tasks.export import export
 from earsight.tasks.push import push
-from earsight.tasks.unnamed import Folders, last_part
+from earsight.tasks.sharing.unnamed import Folders, last_part
 from tests.hub import TOKEN, Hub, Repo, stand_in
-from tests.tasks.test_card import front_matter
+from tests.tasks.sharing.test_card import front_matter
 
 FILES = ["README.md", "metrics.json", "model.json", "model.safetensors", "report.html"]
 

@@ -14,13 +14,13 @@ import pytest
 
 import earsight as es
 from earsight.errors import DataError, MissingExtraError, SettingsError, TrainingError
-from earsight.tasks import loop
-from earsight.tasks.devices import Machine
-from earsight.tasks.space import to_space
-from earsight.tasks.study import Study
+from earsight.tasks.machine.devices import Machine
 from earsight.tasks.sweep import SweepResult, sweep
-from earsight.tasks.sweep_report import to_toml
+from earsight.tasks.sweeping.space import to_space
+from earsight.tasks.sweeping.study import Study
+from earsight.tasks.sweeping.sweep_report import to_toml
 from earsight.tasks.train import train
+from earsight.tasks.training import loop
 
 QUICK = {
     "epochs": 2,

@@ -24,12 +24,12 @@ from earsight.dataset.synth import write_corpus
 from earsight.errors import DataError, EarsightError, ModelError, SettingsError, TrainingError
 from earsight.scores.calibration import fit_temperature, reliability, with_temperature
 from earsight.scores.predictions import Predictions, read_csv
-from earsight.tasks import finish, loop
-from earsight.tasks.devices import Machine
 from earsight.tasks.evaluate import evaluate
-from earsight.tasks.plan import plan_training
+from earsight.tasks.machine.devices import Machine
 from earsight.tasks.predict import predict
 from earsight.tasks.train import check_batches, train
+from earsight.tasks.training import finish, loop, state
+from earsight.tasks.training.plan import plan_training
 from tests.conftest import called, learned, stop_in_epoch, tone, write_tones
 
 QUICK = {
@@ -212,7 +212,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(tones: Path, 
 def test_a_resumed_run_equals_one_never_stopped(tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with_mixup = recipe(augment={"mixup_alpha": 0.3})
     learned(tones, with_mixup, tmp_path / "whole", split="none")
-    real_save = loop.save_classifier
+    real_save = state.save_classifier
 
     def stop_in_the_third_epoch(classifier: object, run: Path, facts: dict[str, int]) -> None:
         real_save(classifier, run, facts)  # type: ignore[arg-type]
@@ -222,7 +222,7 @@ def test_a_resumed_run_equals_one_never_stopped(tones: Path, tmp_path: Path, mon
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(loop, "save_classifier", stop_in_the_third_epoch)
+    monkeypatch.setattr(state, "save_classifier", stop_in_the_third_epoch)
     stopped = train(tones, recipe=with_mixup, out=tmp_path / "cut", split="none", threads=1)
     assert (stopped.interrupted, stopped.test) == (True, None)
     assert es.Classifier.load(tmp_path / "cut").labels == ("high", "low")  # usable

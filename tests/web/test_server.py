@@ -26,7 +26,7 @@ import soundfile
 
 from earsight.network.exported import Exported
 from earsight.tasks.predict import predict
-from earsight.web import server
+from earsight.web import asked
 from earsight.web.server import _LINES, create_app
 from tests.conftest import tone
 
@@ -240,10 +240,10 @@ def test_half_of_the_rows_are_not_taken_for_all_where_the_server_ends(home: Path
 def test_rows_that_nobody_takes_do_not_hold_a_place_for_ever(
     home: Path, song: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "_STALLED_S", 0.2)
+    monkeypatch.setattr(asked, "STALLED_S", 0.2)
     app = create_app(Exported.load(home / "model.onnx", 1), "m", folder=tmp_path)
-    asked = ["window=0.4&hop=0.1"] * 20  # more than may be answered at once
-    statuses = [ask_app(app, query, song.read_bytes(), _LINES, taken=3)[0] for query in asked]
+    queries = ["window=0.4&hop=0.1"] * 20  # more than may be answered at once
+    statuses = [ask_app(app, query, song.read_bytes(), _LINES, taken=3)[0] for query in queries]
     assert statuses == [200] * 20
     assert list(tmp_path.iterdir()) == []
 

@@ -16,9 +16,9 @@ from earsight import extras
 from earsight.dataset.clip import Clip
 from earsight.dataset.store import Store, build_store
 from earsight.network.names import check_model_name
-from earsight.tasks.cores import free_cores, read_load
-from earsight.tasks.devices import Machine
-from earsight.tasks.memory import keep_freed_memory
+from earsight.tasks.machine.cores import free_cores, read_load
+from earsight.tasks.machine.devices import Machine
+from earsight.tasks.machine.memory import keep_freed_memory
 from earsight.tasks.progress import Progress
 from earsight.tasks.recipe import Recipe
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from earsight.audio.decode import Samples
     from earsight.dataset.loader import Ints
-    from earsight.tasks.learner import Learner
-    from earsight.tasks.loop import Step
+    from earsight.tasks.training.learner import Learner
+    from earsight.tasks.training.loop import Step
 
 _CPU = Machine(accelerator="cpu")
 _REST_S = 0.1  # threads of the last way (OpenBLAS's) spin for a while, in the way of the next
@@ -120,7 +120,7 @@ class Subject:
         from earsight.dataset.loader import training_batches
         from earsight.network.classifier import Classifier
         from earsight.network.fitting import fit_images
-        from earsight.tasks.learner import Learner
+        from earsight.tasks.training.learner import Learner
 
         store = write_noise(folder, recipe, clips)
         network = recipe.network.model_copy(update={"pretrained": False, "weights": None})
@@ -149,7 +149,7 @@ class Subject:
 
     def epoch(self) -> "Iterator[Step]":
         """Every clip once, as in training, step by step."""
-        from earsight.tasks.loop import train_epoch
+        from earsight.tasks.training.loop import train_epoch
 
         self.epochs += 1
         rates = iter([self.learner.recipe.optimizer.lr] * len(self.ready))

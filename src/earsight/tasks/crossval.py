@@ -18,12 +18,20 @@ from earsight.mel.pipeline import Pipeline
 from earsight.scores.metrics import Metrics
 from earsight.scores.multilabel import MultiMetrics
 from earsight.tasks.begun import check_begun, parts_digest, write_about
-from earsight.tasks.cores import allowed_cores
-from earsight.tasks.decoded import REFIT_SENTENCE
-from earsight.tasks.devices import Machine
-from earsight.tasks.plan import STATE_NAME, Plan, check_recipe, check_run, new_run, plan_run, read_training_data
+from earsight.tasks.machine.cores import allowed_cores
+from earsight.tasks.machine.devices import Machine
 from earsight.tasks.progress import Progress
 from earsight.tasks.recipe import LARGEST_SEED, Recipe
+from earsight.tasks.training.decoded import REFIT_SENTENCE
+from earsight.tasks.training.plan import (
+    STATE_NAME,
+    Plan,
+    check_recipe,
+    check_run,
+    new_run,
+    plan_run,
+    read_training_data,
+)
 
 if TYPE_CHECKING:
     from earsight.scores.crossval import CrossScores

@@ -19,9 +19,9 @@ from earsight.scores.page import write_page
 from earsight.scores.predictions import concatenated
 from earsight.scores.report import FigureEntry, Mistake, wav_bytes, worst_mistakes
 from earsight.settings import flat
-from earsight.tasks.finish import draw_calibration
-from earsight.tasks.finish_multilabel import draw_label_bars
-from earsight.tasks.plan import Plan
+from earsight.tasks.training.finish import draw_calibration
+from earsight.tasks.training.finish_multilabel import draw_label_bars
+from earsight.tasks.training.plan import Plan
 
 
 @dataclass(frozen=True)

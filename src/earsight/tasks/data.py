@@ -1,8 +1,6 @@
 """data: list what is known, get it, show how it would be split, and what is kept of it."""
 
-import csv
-import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,9 +13,8 @@ from earsight.dataset.split import Split, split
 from earsight.dataset.walk import cache_folder, is_archive, is_recording, store_folder
 from earsight.errors import DataError, NoRoomError, SettingsError
 from earsight.files import folder_bytes, part_of, remove_folder
+from earsight.tasks.clips_table import parts_csv
 from earsight.tasks.progress import Progress
-
-_COLUMNS = ("part", "path", "label", "group", "fold", "start", "end")
 
 
 def get(name: str, *, progress: bool = False) -> Path:
@@ -83,32 +80,6 @@ class Divided:
         if self.split.caveat and not self.split.training_score:
             return "column:part --leaks allow"  # what a random split shares was asked for once, and must be again
         return "none" if self.split.training_score else "column:part"
-
-
-def parts_csv(
-    clips: Sequence[Clip],
-    parts: Mapping[str, Sequence[int]],
-    *,
-    whole: bool,
-    digests: Sequence[str] | None = None,
-) -> str:
-    """A table of clips that earsight reads as data. parts: name → indices; whole: they are no parts, train has all of
-    them. digests: of the samples of each clip. The tags become columns; where the clips came from such a table, its
-    part and digest give way to these."""
-    columns = [*_COLUMNS, *(() if digests is None else ("digest",))]
-    tags = [tag for tag in dict.fromkeys(tag for clip in clips for tag in clip.tags) if tag not in columns]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*columns, *tags])
-    for part in PARTS[:1] if whole else PARTS:
-        for i in parts[part]:
-            clip = clips[i]
-            labels = ";".join(clip.labels) or ";"
-            span = ("" if edge is None else edge for edge in (clip.start_s, clip.end_s))
-            digest = () if digests is None else (digests[i],)
-            place = ("all" if whole else part, clip.from_the_root().path, labels, clip.group, clip.fold)
-            writer.writerow([*place, *span, *digest, *(clip.tags.get(tag, "") for tag in tags)])
-    return text.getvalue()
 
 
 def _check_texts(clips: Sequence[Clip]) -> None:

@@ -7,12 +7,13 @@ from pathlib import Path
 from earsight.dataset.synth import MARKER_NAME, write_corpus
 from earsight.errors import SettingsError
 from earsight.network.description import SETTINGS_NAME
-from earsight.tasks.devices import Machine
-from earsight.tasks.plan import CLIPS_NAME, plan_training
+from earsight.tasks.clips_table import CLIPS_NAME
+from earsight.tasks.machine.devices import Machine
 from earsight.tasks.predict import Row, predict
 from earsight.tasks.progress import Progress
 from earsight.tasks.recipe import Recipe
 from earsight.tasks.train import TrainResult, run_plan
+from earsight.tasks.training.plan import plan_training
 
 _SPEAKERS = 12
 

@@ -13,10 +13,9 @@ from earsight.dataset.split import one_caveat
 from earsight.errors import DataError, SettingsError
 from earsight.files import write_whole
 from earsight.network.description import REFIT_KEY, read_description
+from earsight.tasks.clips_table import CLIPS_NAME, Recorded, parts_csv, read_clips
 from earsight.tasks.crossval import ABOUT_NAME
-from earsight.tasks.data import parts_csv
-from earsight.tasks.evaluate import Recorded, evaluate, read_clips
-from earsight.tasks.plan import CLIPS_NAME
+from earsight.tasks.evaluate import evaluate
 
 if TYPE_CHECKING:
     from earsight.scores.kinds import AnyMetrics

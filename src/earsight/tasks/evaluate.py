@@ -1,7 +1,5 @@
 """evaluate: a run folder and labelled recordings → scores."""
 
-import csv
-import io
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,14 +12,14 @@ from earsight.dataset.sources import read_dataset, same_groups
 from earsight.dataset.split import Split
 from earsight.dataset.store import build_store
 from earsight.dataset.walk import store_folder
-from earsight.errors import DataError, ModelError
+from earsight.errors import DataError
 from earsight.network.description import no_run_folder, read_description
 from earsight.network.hub import local_run
-from earsight.tasks.cores import check_threads, free_cores, read_load
+from earsight.tasks.clips_table import CLIPS_NAME, Recorded, read_clips, with_several
 from earsight.tasks.data import downloaded
-from earsight.tasks.devices import check_device_name, find_device
-from earsight.tasks.memory import keep_freed_memory
-from earsight.tasks.plan import CLIPS_NAME
+from earsight.tasks.machine.cores import check_threads, free_cores, read_load
+from earsight.tasks.machine.devices import check_device_name, find_device
+from earsight.tasks.machine.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from earsight.scores.kinds import AnyMetrics, AnyPredictions
@@ -42,15 +40,6 @@ class Evaluation:
     warning: str
     failures: tuple[Failure, ...]
     dropped: tuple[Failure, ...]
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """One row of a run's table of clips. part: train, valid, test, or all."""
-
-    part: str
-    clip: Clip
-    digest: str
 
 
 def evaluate(
@@ -91,7 +80,7 @@ def evaluate(
 
     from earsight.network.classifier import Classifier
     from earsight.scores.kinds import measure
-    from earsight.tasks.scoring import score
+    from earsight.tasks.training.scoring import score
 
     described = read_description(run)
     several = described.get("task") == "multilabel"
@@ -132,49 +121,6 @@ def evaluate(
     predictions = score(classifier, store, indices)
     failures = (*(dataset.failures if dataset else ()), *store.failures)
     return Evaluation(measure(predictions), predictions, sentence, caveat, warning, failures, left_out)
-
-
-def with_several(clip: Clip) -> Clip:
-    """A recorded clip with its labels taken apart."""
-    label, *more = [label for label in clip.label.split(";") if label] or [""]
-    return clip._replace(label=label, more_labels=tuple(more))
-
-
-def read_clips(run: Path) -> list[Recorded]:
-    """The clips that a run was trained, validated and tested on; none where the model was moved without them. Several
-    labels stand in one text, with ``;`` between them. Raises ModelError where the table is damaged."""
-    path = run / CLIPS_NAME
-    if not path.is_file():
-        return []
-
-    def seconds(text: str | None) -> float | None:
-        return float(text) if text else None
-
-    try:
-        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-            text = file.read()
-        rows = list(csv.DictReader(io.StringIO(text, newline="")))
-        if not rows or not text.endswith("\n") or any(None in row.values() for row in rows):
-            raise ValueError(f"cut off after {len(rows)} rows")
-        return [
-            Recorded(
-                row["part"],
-                Clip(
-                    Path(row["path"]),
-                    row["label"],
-                    row["group"],
-                    row["fold"],
-                    seconds(row["start"]),
-                    seconds(row["end"]),
-                ),
-                row["digest"],
-            )
-            for row in rows
-        ]
-    except (KeyError, TypeError, ValueError, csv.Error) as error:
-        raise ModelError(
-            f"{path} is damaged ({error}); restore it, or remove it and pass the recordings to score"
-        ) from error
 
 
 def _own_test(run: Path, recorded: list[Recorded]) -> list[Clip]:

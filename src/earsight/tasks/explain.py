@@ -14,7 +14,7 @@ from earsight.errors import SettingsError
 from earsight.files import check_place
 from earsight.network.hub import local_run
 from earsight.scores.figures import Explained, draw_explanations
-from earsight.tasks.devices import check_device_name, find_device
+from earsight.tasks.machine.devices import check_device_name, find_device
 from earsight.tasks.predict import LONGEST_S
 
 if TYPE_CHECKING:

@@ -20,8 +20,8 @@ from earsight.network.description import REFIT_KEY, read_description
 from earsight.network.exported import FORMAT, KEY
 from earsight.network.hub import is_hub_name, local_run
 from earsight.network.prediction import shares
-from earsight.tasks.evaluate import Recorded, read_clips, with_several
-from earsight.tasks.unnamed import Folders
+from earsight.tasks.clips_table import Recorded, read_clips, with_several
+from earsight.tasks.sharing.unnamed import Folders
 
 if TYPE_CHECKING:
     from earsight.network.classifier import Classifier

@@ -14,8 +14,8 @@ from earsight.dataset.clip import Clip, DataSet, Failure, fold_order
 from earsight.dataset.sources import known_sources, read_dataset
 from earsight.dataset.store import SHORTEST_S, cancelling
 from earsight.errors import DecodeError, SettingsError
-from earsight.tasks.cores import allowed_cores, check_threads
 from earsight.tasks.data import downloaded
+from earsight.tasks.machine.cores import allowed_cores, check_threads
 from earsight.tasks.progress import Progress
 
 SHORT_S = 0.5

@@ -20,9 +20,9 @@ from earsight.network.description import read_description
 from earsight.network.exported import Exported
 from earsight.network.hub import is_hub_name, local_run
 from earsight.network.prediction import Prediction
-from earsight.tasks.cores import check_threads, free_cores, read_load
-from earsight.tasks.devices import check_device_name, find_device
-from earsight.tasks.memory import keep_freed_memory
+from earsight.tasks.machine.cores import check_threads, free_cores, read_load
+from earsight.tasks.machine.devices import check_device_name, find_device
+from earsight.tasks.machine.memory import keep_freed_memory
 from earsight.tasks.recordings import Recording, list_recordings
 
 if TYPE_CHECKING:

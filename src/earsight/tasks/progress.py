@@ -22,7 +22,7 @@ from rich.progress import (
 from earsight.plain import plain
 
 if TYPE_CHECKING:
-    from earsight.tasks.loop import Epoch
+    from earsight.tasks.training.history import Epoch
 
 
 class Progress:

@@ -14,8 +14,8 @@ from earsight.files import write_whole
 from earsight.network.description import SETTINGS_NAME, WEIGHTS_NAME, read_description
 from earsight.network.exported import KEY
 from earsight.network.hub import check_hub_name, check_token, client, hub_error
-from earsight.tasks.card import Card
-from earsight.tasks.unnamed import Folders
+from earsight.tasks.sharing.card import Card
+from earsight.tasks.sharing.unnamed import Folders
 
 METRICS_NAME, REPORT_NAME, CARD_NAME, ONNX_NAME = "metrics.json", "report.html", "README.md", "model.onnx"
 _ENCODING: dict[str, str] = {"encoding": "utf-8", "errors": "surrogateescape"}
@@ -44,10 +44,10 @@ def push(
     there already becomes an earlier commit of the same model.
 
     Recordings, predictions, the table of clips and the state for --resume stay here, and no file names a folder of the
-    user's (``tasks.unnamed``). private: for a model that is new there: only its owner sees it. licence: of the weights,
-    as the hub spells it (cc-by-4.0); None: that of the data, where it is known. onnx: a file of ``export`` of this run,
-    to lie beside. out: a folder, new or empty, that is written in place of anything being sent. Raises SettingsError,
-    ModelError, MissingExtraError.
+    user's (``sharing.unnamed``). private: for a model that is new there: only its owner sees it. licence: of the
+    weights, as the hub spells it (cc-by-4.0); None: that of the data, where it is known. onnx: a file of ``export`` of
+    this run, to lie beside. out: a folder, new or empty, that is written in place of anything being sent. Raises
+    SettingsError, ModelError, MissingExtraError.
     """
     check_hub_name(name)
     run = Path(run)

@@ -19,16 +19,16 @@ from earsight.mel.pipeline import Pipeline
 from earsight.plain import counted
 from earsight.settings import Settings
 from earsight.tasks.begun import check_begun, parts_digest, write_about
-from earsight.tasks.devices import Machine
-from earsight.tasks.interrupt import between_steps
-from earsight.tasks.plan import HISTORY_NAME, Plan, check_recipe, new_run, plan_run, read_training_data
+from earsight.tasks.machine.devices import Machine
+from earsight.tasks.machine.interrupt import between_steps
 from earsight.tasks.progress import Progress
 from earsight.tasks.recipe import Recipe
-from earsight.tasks.space import Space, check_corners, read_space, short, to_space, with_values
+from earsight.tasks.sweeping.space import Space, check_corners, read_space, short, to_space, with_values
+from earsight.tasks.training.plan import HISTORY_NAME, Plan, check_recipe, new_run, plan_run, read_training_data
 
 if TYPE_CHECKING:
-    from earsight.tasks.loop import Epoch
-    from earsight.tasks.study import Asked, State, Study, Trial
+    from earsight.tasks.sweeping.study import Asked, State, Study, Trial
+    from earsight.tasks.training.history import Epoch
 
 ABOUT_NAME = "sweep.json"
 TRIALS_NAME, TABLE_NAME = "trials.db", "sweep.csv"
@@ -134,7 +134,7 @@ def sweep(
         )
     if not begun:
         write_about(place / ABOUT_NAME, about)
-    from earsight.tasks.study import Study
+    from earsight.tasks.sweeping.study import Study
 
     with _alone(place):
         study = Study(
@@ -147,7 +147,7 @@ def sweep(
         except KeyboardInterrupt:
             interrupted = True
         result = replace(_result(study, work), importance=study.importance(), interrupted=interrupted)
-        from earsight.tasks.sweep_report import write_page_of, write_table
+        from earsight.tasks.sweeping.sweep_report import write_page_of, write_table
 
         write_table(result, read)
         write_page_of(result, read, plans)
@@ -211,7 +211,7 @@ def _alone(place: Path) -> Iterator[None]:
 
 def _run_trials(study: "Study", work: _Work, trials: int) -> None:
     """Until there are so many. Raises KeyboardInterrupt where it was stopped."""
-    from earsight.tasks.sweep_report import write_table
+    from earsight.tasks.sweeping.sweep_report import write_table
 
     shown = Progress(shown=work.progress)
     before = len(study.trials())
@@ -256,8 +256,8 @@ def _outcome(result: SweepResult) -> str:
 def _carry_out(study: "Study", asked: "Asked", work: _Work, *, in_full: bool) -> None:
     """Train with the settings of a trial on each split, and tell the study how it went. in_full: show what a training
     shows, otherwise a bar alone."""
-    from earsight.tasks.loop import kept_epoch
-    from earsight.tasks.study import Pruned
+    from earsight.tasks.sweeping.study import Pruned
+    from earsight.tasks.training.history import kept_epoch
 
     began = time.perf_counter()
     histories: list[list[Epoch]] = [[] for _ in work.plans]

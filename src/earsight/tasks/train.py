@@ -18,13 +18,13 @@ from earsight.errors import SettingsError, TrainingError, first_line
 from earsight.files import held_folder, parts_in
 from earsight.mel.pipeline import Pipeline
 from earsight.plain import counted
-from earsight.tasks.cores import free_cores, read_load
-from earsight.tasks.decoded import Decoded, decode_parts, fingerprint, write_clips
-from earsight.tasks.devices import Machine, first_process
-from earsight.tasks.memory import keep_freed_memory
-from earsight.tasks.plan import STATE_NAME, Plan, check_run, plan_training, steps_an_epoch
+from earsight.tasks.machine.cores import free_cores, read_load
+from earsight.tasks.machine.devices import Machine, first_process
+from earsight.tasks.machine.memory import keep_freed_memory
 from earsight.tasks.progress import Progress
 from earsight.tasks.recipe import Recipe
+from earsight.tasks.training.decoded import Decoded, decode_parts, fingerprint, write_clips
+from earsight.tasks.training.plan import STATE_NAME, Plan, check_run, plan_training, steps_an_epoch
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from earsight.mel.wave_augment import Banks
     from earsight.scores.kinds import AnyMetrics
-    from earsight.tasks.loop import Epoch, Progressed
+    from earsight.tasks.training.history import Epoch, Progressed
 
 _PACKAGES = ("torch", "timm", "lightning-fabric", "numpy", "soundfile", "soxr")
 
@@ -40,7 +40,7 @@ _PACKAGES = ("torch", "timm", "lightning-fabric", "numpy", "soundfile", "soxr")
 @dataclass(frozen=True)
 class TrainResult:
     """run: the folder. test: the score that counts; None where training was stopped. best_epoch: the one that is kept
-    (``loop.kept_epoch``). split: as it was carried out. interrupted: by Ctrl-C."""
+    (``history.kept_epoch``). split: as it was carried out. interrupted: by Ctrl-C."""
 
     run: Path
     test: "AnyMetrics | None"
@@ -115,9 +115,10 @@ def run_plan(
 
     from earsight.network.classifier import Classifier
     from earsight.network.fitting import fit_images
-    from earsight.tasks.learner import Learner
-    from earsight.tasks.loop import fit, read_state
-    from earsight.tasks.refit import facts_of_refit, forget_refit, keep_chosen, plan_refit
+    from earsight.tasks.training.learner import Learner
+    from earsight.tasks.training.loop import fit
+    from earsight.tasks.training.refit import facts_of_refit, forget_refit, keep_chosen, plan_refit
+    from earsight.tasks.training.state import read_state
 
     free = machine.threads or free_cores(before)
     torch.set_num_threads(max(1, free if machine.threads else free // machine.devices))
@@ -194,8 +195,8 @@ def run_plan(
             shown.say(_stopped(plan, done, again))
         if interrupted or not tested or not fabric.is_global_zero:
             return TrainResult(plan.run, None, None, done.best_epoch, decoded.split, interrupted)
-        from earsight.tasks.averaging import forget_epochs
-        from earsight.tasks.finish import finish
+        from earsight.tasks.training.averaging import forget_epochs
+        from earsight.tasks.training.finish import finish
 
         test, valid = finish(plan, decoded, done, again, facts, fabric.device, shown)
         (plan.run / STATE_NAME).unlink(missing_ok=True)
@@ -222,7 +223,7 @@ def _banks(recipe: Recipe, shown: Progress) -> "Banks":
     import torch
 
     from earsight.mel.wave_augment import Banks
-    from earsight.tasks.banks import read_bank
+    from earsight.tasks.training.banks import read_bank
 
     banks = []
     for folder in (recipe.augment.reverb, recipe.augment.background):

@@ -1,7 +1,6 @@
 """A model behind HTTP: a page for people, JSON for programs. No torch here; an exported file needs none."""
 
 import asyncio
-import difflib
 import json
 import math
 import os
@@ -20,13 +19,15 @@ from earsight.errors import EarsightError, SettingsError
 from earsight.network.prediction import Prediction
 from earsight.plain import plain
 from earsight.scores.events import Rule
-from earsight.tasks.heard import EventRows
-from earsight.tasks.interrupt import exit_on_sigterm
+from earsight.tasks.answers.heard import EventRows
+from earsight.tasks.machine.interrupt import exit_on_sigterm
 from earsight.tasks.predict import Row, Sliding, answer, check_model, load_model
 from earsight.tasks.recordings import Recording
+from earsight.web import asked
+from earsight.web.asked import Refused, check_query, is_of_another_site, received, sliding_of
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI, Request
+    from fastapi import FastAPI
     from starlette.responses import Response
 
     from earsight.audio.decode import Samples
@@ -37,8 +38,6 @@ MOST_AT_ONCE = 16
 """Recordings that are received or answered at once; whoever comes then is told to come again."""
 _LONGEST_S = 600.0  # of a recording that is answered as a whole: 115 MB at 48 kHz
 _MOST_ROWS, _MOST_NUMBERS = 100_000, 2_000_000  # of one answer that is sent as a whole
-_STALLED_S = 30.0  # without a byte of a recording, or with a row that nobody takes
-_QUERY = ("name", "window", "hop", "events")
 _TYPES = {"html": "text/html", "js": "text/javascript", "css": "text/css"}
 _LINES = "application/x-ndjson"
 _HEADERS = {
@@ -49,14 +48,6 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
-
-
-class Refused(EarsightError):
-    """What a request can't have. status: of HTTP."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 class OneAtATime:
@@ -152,7 +143,7 @@ def create_app(
 
         async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
             async def taken(message: Any) -> None:
-                await asyncio.wait_for(send(message), _STALLED_S)
+                await asyncio.wait_for(send(message), asked.STALLED_S)
 
             try:
                 await super().__call__(scope, receive, taken)
@@ -178,8 +169,8 @@ def create_app(
     @app.exception_handler(HTTPException)
     async def absent(request: fastapi.Request, error: Exception) -> JSONResponse:
         code = error.status_code if isinstance(error, HTTPException) else 500
-        asked = plain(f"{request.method} {request.url.path}", 100)
-        said = f"{asked}: there is GET /, GET /api/model and POST /api/predict" if code in {404, 405} else str(error)
+        what = plain(f"{request.method} {request.url.path}", 100)
+        said = f"{what}: there is GET /, GET /api/model and POST /api/predict" if code in {404, 405} else str(error)
         return refusal(code, said, getattr(error, "headers", None))
 
     @app.api_route("/health", methods=["GET", "HEAD"])
@@ -212,9 +203,9 @@ def create_app(
         """The answer to the recording in the body (WAV, FLAC, MP3, Ogg, Opus, AIFF, AU, CAF). window, hop: in seconds;
         answers to windows, and with events what was heard from when to when. With Accept: application/x-ndjson rows
         come one a line, while they are found."""
-        _check_query(request)
-        sliding = _sliding(window, hop, events, model)
-        if _is_of_another_site(request):
+        check_query(request)
+        sliding = sliding_of(window, hop, events, model)
+        if is_of_another_site(request):
             raise Refused(403, "asked by a page of another site; open the page of this server")
         if len(busy) >= MOST_AT_ONCE:
             raise Refused(503, f"{MOST_AT_ONCE} recordings are being answered; try again")
@@ -231,7 +222,7 @@ def create_app(
                 await found.close()
 
         try:
-            place = await _received(request, most_bytes, folder)
+            place = await received(request, most_bytes, folder)
             found = Rows(place, _rows(shared, place, plain(name), unknown, sliding, events), gone)
             first = await found.step() or {}
             if first.get("error"):  # nothing of it could be heard
@@ -290,76 +281,6 @@ async def _lines(first: dict[str, Any], found: Rows) -> AsyncIterator[str]:
         except Refused as error:  # the status has been sent
             yield json.dumps({"error": str(error)}) + "\n"
             return
-
-
-def _check_query(request: "Request") -> None:
-    """Raise SettingsError for a name that means nothing, or that stands twice: what was meant would not be done."""
-    names = [name for name, _ in request.query_params.multi_items()]
-    for name in names:
-        if name not in _QUERY:
-            near = difflib.get_close_matches(name, _QUERY, 1)
-            hint = f"did you mean {near[0]}?" if near else f"there is {', '.join(_QUERY)}"
-            raise SettingsError(f"nothing is called {plain(name, 40)!r} here; {hint}")
-        if names.count(name) > 1:
-            raise SettingsError(f"{name} stands twice; give it once")
-
-
-def _is_of_another_site(request: "Request") -> bool:
-    """Browsers say so by a header; to an address that is neither https nor of the same machine by the page's origin
-    alone."""
-    told, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
-    if told is not None or origin is None:
-        return told == "cross-site"
-    return origin.partition("://")[2] != request.headers.get("host")
-
-
-def _sliding(window: float | None, hop: float | None, events: bool, model: Any) -> Sliding | None:
-    """Raises SettingsError."""
-    if window is None:
-        if hop is not None or events:
-            raise SettingsError("hop and events are for windows; give window, in seconds, too")
-        return None
-    return Sliding.every(window, hop).of(model.audio)
-
-
-async def _received(request: "Request", most_bytes: int, folder: Path | None) -> Path:
-    """The body, in a file. Raises EarsightError, and ClientDisconnect."""
-    too_large = Refused(413, f"more than {most_bytes / 1e6:g} MB, which is the most here; send a part of it")
-    if request.headers.get("content-type", "").startswith("multipart/"):
-        raise SettingsError("the body is a form; send the bytes of the recording alone (curl --data-binary @a.wav)")
-    length = request.headers.get("content-length", "")
-    if length.isdigit() and int(length) > most_bytes:
-        raise too_large
-    try:
-        handle, name = tempfile.mkstemp(prefix="earsight-", dir=folder)
-    except OSError as error:
-        raise _no_room(error) from error
-    size, parts = 0, aiter(request.stream())
-    try:
-        with os.fdopen(handle, "wb") as file:
-            while True:
-                try:
-                    part = await asyncio.wait_for(anext(parts), _STALLED_S)
-                except StopAsyncIteration:
-                    break
-                except TimeoutError:
-                    raise Refused(408, f"no byte came for {_STALLED_S:g} s") from None
-                size += len(part)
-                if size > most_bytes:
-                    raise too_large
-                file.write(part)
-        if not size:
-            raise SettingsError("the body is empty; send the bytes of a recording")
-    except BaseException as error:  # a request may be cancelled, too
-        Path(name).unlink()
-        if isinstance(error, OSError):
-            raise _no_room(error) from error
-        raise
-    return Path(name)
-
-
-def _no_room(error: OSError) -> Refused:
-    return Refused(507, f"the server can't keep the recording ({error.strerror}); ask again later")
 
 
 def _rows(

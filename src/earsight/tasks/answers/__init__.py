@@ -1,0 +1,1 @@
+"""What becomes of the answers of ``predict``: events, and files that a stopped run goes on with."""

@@ -1,0 +1,298 @@
+"""predict with all that belongs to it: windows, events, timelines, and a file that a stopped run goes on with."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import xxhash
+
+from earsight import extras
+from earsight.audio.decode import length_s, open_sound
+from earsight.errors import DecodeError, SettingsError
+from earsight.files import check_place
+from earsight.network.exported import Exported
+from earsight.scores.events import Rule
+from earsight.tasks.answers.heard import EventRow, EventRows, Heard
+from earsight.tasks.answers.journal import Journal
+from earsight.tasks.answers.row_formats import Cells, Facts, Format, find_format, write_rows
+from earsight.tasks.predict import Row, Sliding, answer, prepared
+from earsight.tasks.progress import Progress
+from earsight.tasks.recordings import STANDARD_INPUT, Recording
+
+if TYPE_CHECKING:
+    from earsight.network.classifier import Classifier
+
+_MOST_LOOKED_UP = 10_000
+"""Recordings whose lengths are looked up beforehand, for the progress bar."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is asked for, checked, with the model loaded. sources: what was named. rule: of events; None: rows are
+    answers. timelines: a folder for one picture a recording."""
+
+    run: Path
+    model: "Classifier | Exported"
+    sources: tuple[str, ...]
+    recordings: tuple[Recording, ...]
+    unknown: bool
+    sliding: Sliding | None
+    rule: Rule | None
+    timelines: Path | None
+
+    @classmethod
+    def of(
+        cls,
+        run: str | Path,
+        sources: Sequence[str | Path],
+        *,
+        device: str = "cpu",
+        threads: int | None = None,
+        unknown: bool = True,
+        window_s: float | None = None,
+        hop_s: float | None = None,
+        rule: Rule | None = None,
+        timelines: Path | None = None,
+    ) -> "Job":
+        """Arguments as those of ``predict``. Raises EarsightError."""
+        if window_s is None and hop_s is not None:
+            raise SettingsError(f"--hop {hop_s:g} is for windows; pass --window too")
+        if window_s is None and (rule is not None or timelines is not None):
+            raise SettingsError("events and timelines come of windows; pass --window SECONDS too")
+        if timelines is not None:
+            extras.check("matplotlib")
+            if timelines.exists() and not timelines.is_dir():
+                raise SettingsError(f"--timelines {timelines} is a file; name a folder")
+        model, recordings, sliding, place = prepared(run, sources, device, threads, window_s, hop_s)
+        if rule is not None:
+            rule.starts(model.labels, model.thresholds)
+        named = tuple(map(str, sources))
+        return cls(place, model, named, tuple(recordings), unknown, sliding, rule, timelines)
+
+    @property
+    def facts(self) -> Facts:
+        low_hz, high_hz = _band_hz(self.model)
+        return Facts(self.model.labels, low_hz, high_hz, self.rule is not None)
+
+    def answers(self, skip: int = 0) -> Iterator[tuple[Row, list[Row | EventRow]]]:
+        """Each answer, and the rows that are to be written then; skip: so many recordings."""
+        events = None
+        if self.sliding is not None and (self.rule is not None or self.timelines is not None):
+            keep = self.timelines is not None
+            events = EventRows.of(self.model, self.sliding.hop_s, self.rule or Rule(), keep=keep)
+        pictures = iter(self.pictures()[skip:])
+        for row in answer(self.model, self.recordings[skip:], unknown=self.unknown, sliding=self.sliding):
+            heard: list[Row | EventRow] = [] if events is None else list(events.push(row))
+            # Before its rows are handed on: a run that is stopped between the two draws it again when it is resumed.
+            if row.last and self.timelines is not None and events is not None and events.heard is not None:
+                self._draw(events.heard, next(pictures))
+            yield row, [row] if self.rule is None else heard
+
+    def pictures(self) -> list[Path]:
+        """Where the timeline of each recording goes; nothing where none is asked for."""
+        if self.timelines is None:
+            return []
+        return [self.timelines / f"{name}.png" for name in own_names(recording.path for recording in self.recordings)]
+
+    def _draw(self, heard: Heard, place: Path) -> None:
+        from earsight.scores.timeline import draw_timeline
+
+        if heard.steps:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            draw_timeline(place, self.model.labels, heard.steps, heard.events, str(heard.path))
+
+
+@dataclass(frozen=True)
+class Written:
+    """places: the files. recordings: all; resumed: of them those that were done before. failures: what could not be
+    read, or not to its end, one text each. unheard_s: of recordings answered now of which much was not heard."""
+
+    places: tuple[Path, ...]
+    rows: int
+    recordings: int
+    resumed: int
+    failures: tuple[str, ...]
+    unheard_s: tuple[float, ...]
+
+
+def predict_to(
+    job: Job,
+    out: Path,
+    *,
+    format_name: str | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: bool = False,
+) -> Written:
+    """Write the rows of a job to a file, or to a folder where a format holds one recording a file.
+
+    Until it is whole, what is done lies in OUT.part; resume: go on with it. Raises EarsightError, OSError.
+    """
+    wanted = check_out(job, out, format_name, resume=resume, overwrite=overwrite)
+    _check_not_read(job, out)
+    if resume and any(recording.name == STANDARD_INPUT for recording in job.recordings):
+        raise SettingsError('what was read from standard input ("-") can\'t be gone on with; leave out --resume')
+    with Journal(part_of(out), _head(job), resume=resume) as journal, Progress(shown=progress) as bar:
+        resumed, unheard_s = journal.done, list[float]()
+        lengths_s = _lengths_s(job) if progress else []
+        total_s = sum(lengths_s)
+        bar.start("seconds heard" if total_s else "classifying", round(total_s) or len(job.recordings))
+        past_s = sum(lengths_s[:resumed])
+        for row, told in job.answers(skip=resumed):
+            if row.much_unheard(job.model.audio):
+                unheard_s.append(row.unheard_s)
+            for one in told:
+                journal.write(one.to_dict())
+            if row.last:
+                past_s += lengths_s[journal.done] if lengths_s else 0.0
+                journal.finish_item()
+            reached_s = past_s + (0.0 if row.last else row.end_s or 0.0)
+            if total_s:
+                bar.advance(round(min(reached_s, total_s)), round(total_s))
+            else:
+                bar.advance(journal.done, len(job.recordings))
+        counted = _Counted(journal.rows())
+        places = _write(counted, out, wanted, job)
+    journal.remove()
+    return Written(tuple(places), counted.rows, len(job.recordings), resumed, tuple(counted.failures), tuple(unheard_s))
+
+
+def part_of(out: Path) -> Path:
+    """Where that lies which is done, until ``out`` is whole."""
+    whole = out if out.name else out.absolute()  # of "." too
+    return whole.parent / f"{whole.name}.part"
+
+
+def check_out(
+    job: Job, out: Path | None, format_name: str | None, *, resume: bool = False, overwrite: bool = False
+) -> Format:
+    """Raises SettingsError, MissingExtraError."""
+    if not (resume or overwrite):
+        for picture in job.pictures():
+            if picture.exists():
+                raise SettingsError(f"{picture} exists; pass --overwrite, or another --timelines")
+    wanted = find_format(format_name, out)
+    if wanted.events and job.rule is None:
+        raise SettingsError(f"--format {wanted.name} holds events; pass --events, and --window SECONDS")
+    if wanted.lines is None:
+        extras.check("pyarrow")
+        if out is None:
+            raise SettingsError(f"--format {wanted.name} is no text; pass --out FILE{wanted.suffix}")
+    several = wanted.alone and len(job.recordings) > 1
+    if out is None:
+        if several:
+            raise SettingsError(f"--format {wanted.name} holds one recording a file; pass --out FOLDER")
+        return wanted
+    if several and out.is_file():
+        raise SettingsError(f"--format {wanted.name} holds one recording a file, and {out} is one; give a folder")
+    if not several and out.is_dir():
+        raise SettingsError(f"--out {out} is a folder; give the name of a file")
+    begun = resume and part_of(out).exists()
+    free = several and out.is_dir() and (begun or not any(out.iterdir()))
+    check_place(out, overwrite=overwrite or free)
+    return wanted
+
+
+def _check_not_read(job: Job, out: Path) -> None:
+    """Raises SettingsError where what is to be replaced is the model, or a recording or table that is to be
+    answered."""
+    if not out.is_file():
+        return
+    read = dict.fromkeys(job.sources, "a table of what is to be answered")
+    read |= dict.fromkeys((one.name for one in job.recordings), "a recording that is to be answered")
+    for name, what in {**read, str(job.run): "the model"}.items():
+        try:
+            same = out.samefile(name)
+        except (OSError, ValueError):
+            continue  # no file of this name
+        if same:
+            raise SettingsError(f"--out {out} is {what}; name another file")
+
+
+class _Counted:
+    """The same rows, once. rows: how many there were; failures: what went wrong in them."""
+
+    def __init__(self, rows: Iterator[Cells]) -> None:
+        self._rows, self.rows, self.failures = rows, 0, list[str]()
+
+    def __iter__(self) -> Iterator[Cells]:
+        for row in self._rows:
+            self.rows += 1
+            if (wrong := row.get("error", row.get("truncated"))) is not None:
+                self.failures.append(wrong)
+            yield row
+
+
+def _write(rows: Iterable[Cells], out: Path, wanted: Format, job: Job) -> list[Path]:
+    if not (wanted.alone and len(job.recordings) > 1):
+        write_rows(out, rows, wanted, job.facts)
+        return [out]
+    out.mkdir(exist_ok=True)
+    of: dict[str, list[Any]] = {str(recording.path): [] for recording in job.recordings}
+    for row in rows:
+        of[row["path"]].append(row)
+    places = [out / f"{name}{wanted.suffix}" for name in own_names(of)]
+    for place, own in zip(places, of.values(), strict=True):
+        write_rows(place, own, wanted, job.facts)
+    return places
+
+
+def own_names(paths: Iterable[str | Path]) -> list[str]:
+    """For what belongs to each recording, a file name without its ending that no other has."""
+    names: dict[str, None] = {}
+    for path in paths:
+        stem = str(path).replace("\\", "/").rstrip("/").rpartition("/")[2].rpartition(".")[0] or "recording"
+        name, number = stem, 1
+        while name in names:
+            number += 1
+            name = f"{stem}-{number}"
+        names[name] = None
+    return list(names)
+
+
+def _head(job: Job) -> dict[str, Any]:
+    names = xxhash.xxh3_128()
+    for recording in job.recordings:
+        names.update(f"{recording.name}\n{recording.start_s}\n{recording.end_s}\n".encode(errors="surrogateescape"))
+    sliding, rule = job.sliding, job.rule
+    return {
+        "model": _model_digest(job.run),
+        "recordings": names.hexdigest(),
+        "windows": None if sliding is None else [sliding.window_s, sliding.hop_s],
+        "events": None if rule is None else [rule.start_at, rule.stay_at, rule.shortest_s],
+        "unknown": job.unknown,
+    }
+
+
+def _model_digest(run: Path) -> str:
+    digest = xxhash.xxh3_128()
+    for path in [run] if run.is_file() else [run / "model.json", run / "model.safetensors"]:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _lengths_s(job: Job) -> list[float]:
+    """Of each recording, by its header; nothing where windows are not asked for, or where it would take long."""
+    if job.sliding is None or len(job.recordings) > _MOST_LOOKED_UP or any(one.remote for one in job.recordings):
+        return []
+    return [_length_s(recording) for recording in job.recordings]
+
+
+def _length_s(recording: Recording) -> float:
+    if recording.name == STANDARD_INPUT:
+        return 0.0
+    try:
+        with open_sound(recording.name) as file:
+            end_s = length_s(file)
+    except DecodeError:
+        return 0.0
+    ends = [end for end in (end_s, recording.end_s) if end is not None]
+    return max(0.0, min(ends) - recording.start_s) if ends else 0.0
+
+
+def _band_hz(model: "Classifier | Exported") -> tuple[float, float]:
+    """The lowest and the highest frequency that it hears."""
+    mel = model.about.get("mel", {}) if isinstance(model, Exported) else model.mel.model_dump()
+    nyquist_hz = model.audio.rate_hz / 2
+    return float(mel.get("f_min_hz", 0.0)), float(mel.get("f_max_hz") or nyquist_hz)

@@ -1,0 +1,94 @@
+"""clips.csv: the table of the clips that a run was trained, validated and tested on; written, and read again."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from earsight.dataset.clip import PARTS, Clip
+from earsight.errors import ModelError
+
+CLIPS_NAME = "clips.csv"
+COLUMNS = ("part", "path", "label", "group", "fold", "start", "end")
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """One row of a run's table of clips. part: train, valid, test, or all."""
+
+    part: str
+    clip: Clip
+    digest: str
+
+
+def parts_csv(
+    clips: Sequence[Clip],
+    parts: Mapping[str, Sequence[int]],
+    *,
+    whole: bool,
+    digests: Sequence[str] | None = None,
+) -> str:
+    """A table of clips that earsight reads as data. parts: name → indices; whole: they are no parts, train has all of
+    them. digests: of the samples of each clip. The tags become columns; where the clips came from such a table, its
+    part and digest give way to these."""
+    columns = [*COLUMNS, *(() if digests is None else ("digest",))]
+    tags = [tag for tag in dict.fromkeys(tag for clip in clips for tag in clip.tags) if tag not in columns]
+    text = io.StringIO()
+    unquoted = csv.writer(text, lineterminator="\n")
+    quoted = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    unquoted.writerow([*columns, *tags])
+    for part in PARTS[:1] if whole else PARTS:
+        for i in parts[part]:
+            clip = clips[i]
+            labels = ";".join(clip.labels) or ";"
+            span = ("" if edge is None else edge for edge in (clip.start_s, clip.end_s))
+            digest = () if digests is None else (digests[i],)
+            place = ("all" if whole else part, clip.from_the_root().path, labels, clip.group, clip.fold)
+            row = [*map(str, (*place, *span, *digest)), *(clip.tags.get(tag, "") for tag in tags)]
+            # Python 3.11 leaves a lone \r unquoted, and its reader then ends the row there.
+            (quoted if any("\r" in cell for cell in row) else unquoted).writerow(row)
+    return text.getvalue()
+
+
+def with_several(clip: Clip) -> Clip:
+    """A recorded clip with its labels taken apart."""
+    label, *more = [label for label in clip.label.split(";") if label] or [""]
+    return clip._replace(label=label, more_labels=tuple(more))
+
+
+def read_clips(run: Path) -> list[Recorded]:
+    """The clips that a run was trained, validated and tested on; none where the model was moved without them. Several
+    labels stand in one text, with ``;`` between them. Raises ModelError where the table is damaged."""
+    path = run / CLIPS_NAME
+    if not path.is_file():
+        return []
+
+    def seconds(text: str | None) -> float | None:
+        return float(text) if text else None
+
+    try:
+        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+            text = file.read()
+        rows = list(csv.DictReader(io.StringIO(text, newline="")))
+        if not rows or not text.endswith("\n") or any(None in row.values() for row in rows):
+            raise ValueError(f"cut off after {len(rows)} rows")
+        return [
+            Recorded(
+                row["part"],
+                Clip(
+                    Path(row["path"]),
+                    row["label"],
+                    row["group"],
+                    row["fold"],
+                    seconds(row["start"]),
+                    seconds(row["end"]),
+                ),
+                row["digest"],
+            )
+            for row in rows
+        ]
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        raise ModelError(
+            f"{path} is damaged ({error}); restore it, or remove it and pass the recordings to score"
+        ) from error

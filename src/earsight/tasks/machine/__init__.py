@@ -1,0 +1,1 @@
+"""The machine that a task runs on: cores, devices, memory, signals."""

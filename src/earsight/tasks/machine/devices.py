@@ -1,0 +1,143 @@
+"""Where torch computes: what was asked for, checked against what is there."""
+
+import logging
+import os
+import platform
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from earsight.errors import SettingsError
+from earsight.tasks.machine.cores import allowed_cores, check_threads
+
+if TYPE_CHECKING:
+    import torch
+    from lightning_fabric import Fabric
+    from torch import Tensor
+
+_DEVICE = re.compile(r"cpu|mps|cuda(:\d+)?")
+
+
+def check_device_name(device: str) -> str:
+    """Raises SettingsError where ``device`` is not cpu, cuda, cuda:N or mps; needs no torch."""
+    if not _DEVICE.fullmatch(device):
+        raise SettingsError(f"no device {device!r}; use cpu, cuda, cuda:0 … or mps")
+    return device
+
+
+def find_device(device: str) -> "torch.device":
+    """The device of this name. Raises SettingsError where this machine has none."""
+    import torch
+
+    kind, _, number = check_device_name(device).partition(":")
+    there = {"cpu": 1, "mps": int(torch.backends.mps.is_available()), "cuda": torch.cuda.device_count()}[kind]
+    if int(number or 0) >= there:
+        raise SettingsError(f"this machine has no {device}; pass --device cpu")
+    return torch.device(device)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where and how a network is trained. accelerator, devices (of each node), nodes, precision: of lightning-fabric.
+    threads: of torch on the CPU; None takes the cores that are free. compiled: by torch.compile."""
+
+    accelerator: str = "auto"
+    devices: int = 1
+    nodes: int = 1
+    precision: str = "32-true"
+    threads: int | None = None
+    compiled: bool = False
+
+    def check(self) -> None:
+        """Raises SettingsError where it asks for more than there is."""
+        check_threads(self.threads)
+        if self.devices < 1:
+            raise SettingsError(f"--devices must be 1 or more, got {self.devices}")
+        if self.nodes < 1:
+            raise SettingsError(f"--nodes must be 1 or more, got {self.nodes}")
+        import torch
+
+        gpus = torch.cuda.device_count()
+        if self.accelerator == "cuda" and not gpus:
+            raise SettingsError("this machine has no cuda; choose cpu")
+        if self.accelerator == "mps" and not torch.backends.mps.is_available():
+            raise SettingsError("this machine has no mps; choose cpu")
+        on_gpus = self.accelerator in {"auto", "cuda"} and gpus > 0
+        there, what = (gpus, "GPUs") if on_gpus else (max(2, allowed_cores()), "cores")
+        on_mps = self.accelerator in {"auto", "mps"} and torch.backends.mps.is_available()
+        if self.precision == "16-mixed" and not (on_gpus or on_mps):
+            raise SettingsError("--precision 16-mixed is for GPUs; pass bf16-mixed or 32-true")
+        if self.nodes > 1 and not any(name in os.environ for name in ("MASTER_ADDR", "SLURM_JOB_ID")):
+            raise SettingsError(
+                f"--nodes {self.nodes} needs to know where the others are: set MASTER_ADDR, MASTER_PORT and NODE_RANK "
+                "on each, or start it by torchrun"
+            )
+        if self.devices > there:
+            raise SettingsError(f"--devices {self.devices} is more than the {there} {what} of this machine; pass fewer")
+        if self.compiled:
+            _check_compiler("cuda" if on_gpus else "cpu")
+
+    def caution(self) -> str | None:
+        """What is allowed and hardly meant."""
+        import torch
+
+        on_cpu = self.accelerator == "cpu" or not (torch.cuda.is_available() or torch.backends.mps.is_available())
+        bare = (
+            platform.machine().lower() in {"x86_64", "amd64"} and "512" not in torch.backends.cpu.get_cpu_capability()
+        )
+        if self.precision == "bf16-mixed" and on_cpu and bare:
+            return "bf16 takes many times as long on a processor without AVX-512; leave --precision out"
+        return None
+
+    @property
+    def processes(self) -> int:
+        """That train together."""
+        return self.devices * self.nodes
+
+    def fabric(self) -> "Fabric":
+        """Not launched yet."""
+        from lightning_fabric import Fabric
+
+        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # its notes repeat what was asked for
+        return Fabric(
+            accelerator=self.accelerator,
+            devices=self.devices,
+            num_nodes=self.nodes,
+            precision=self.precision,  # type: ignore[arg-type]
+        )
+
+
+def summed(fabric: "Fabric", values: "Tensor") -> "Tensor":
+    """The sum over all processes, on the fabric's device; ``values`` stay as they are."""
+    own = values.detach().clone().to(fabric.device)
+    total: Any = fabric.all_reduce(own, reduce_op="sum") if fabric.world_size > 1 else own
+    return total
+
+
+def any_of(fabric: "Fabric", own: bool) -> bool:
+    """Whether it is true in any process."""
+    import torch
+
+    return own if fabric.world_size == 1 else bool(summed(fabric, torch.tensor(float(own))) > 0)
+
+
+def first_process() -> bool:
+    """Whether this process speaks for all that train together, as far as the environment tells."""
+    return not any(int(os.environ.get(name) or 0) for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
+
+
+def _check_compiler(device: str) -> None:
+    """A compiler may be missing, or the headers of Python: only trying tells."""
+    import torch
+
+    def small(x: torch.Tensor) -> torch.Tensor:
+        return (x * 2 + 1).sin()
+
+    try:
+        torch.compile(small)(torch.ones(8, device=device))
+    except Exception as error:  # of torch's many layers
+        reason = " ".join(str(error).split())[:200]
+        raise SettingsError(
+            f"torch can't compile here ({reason}); --compile needs a C++ compiler with Python's headers (and Triton on "
+            "a GPU); leave it out"
+        ) from error

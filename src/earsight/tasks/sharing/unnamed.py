@@ -1,0 +1,95 @@
+"""What a run's files tell of the user's folders, taken out: JSON and pages that others may read."""
+
+import html
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any, Self
+
+from earsight.tasks.clips_table import read_clips
+
+_PATHS = frozenset({"weights", "background", "reverb", "pipeline", "recipe_name"})
+"""Settings that may name a file or folder of the user's: the last part of it stays."""
+_KEPT = frozenset({"label", "labels", "group", "trained_groups", "validated_groups"})
+"""Names from the data, which answers and scores are told by: they stay, whatever they look like."""
+_AUDIO = re.compile(r"<audio [^>]*></audio>")
+_CELL = re.compile(r'(<td class="long">)(.*?)(</td>)', re.DOTALL)
+_TEXT = re.compile(r"(?<=>)[^<>]+(?=<)")
+
+
+@dataclass(frozen=True)
+class Folders:
+    """The folders that a run names, the longest first: what lies below one is told from there on."""
+
+    known: tuple[str, ...]
+
+    @classmethod
+    def of(cls, run: Path, described: Mapping[str, Any]) -> Self:
+        """described: model.json. Raises ModelError where the run's table of clips is damaged."""
+        data = described.get("data", {})
+        place = Path(str(data.get("place") or "."))
+        folders = {place, place.resolve(), Path.cwd(), Path.home(), run.absolute().parent, run.resolve().parent}
+        named = [row.clip.path for row in read_clips(run)]
+        named += [Path(str(failure[0])) for failure in data.get("failures", [])]
+        folders |= {path.parent for path in named if not path.is_relative_to(place)}
+        # A folder of one letter, such as / or ., stands for none: it would be found everywhere.
+        return cls(tuple(sorted((str(one) for one in folders if len(str(one)) > 1), key=len, reverse=True)))
+
+    def without(self, text: str) -> str:
+        """A text in which none of the folders is named: of a path below one the rest, of itself the last part."""
+        for folder in self.known:
+            begin = "" if Path(folder).is_absolute() else r"(?<![\w./\\-])"
+            text = re.sub(begin + re.escape(folder) + r"[/\\]", "", text)
+            if not begin:
+                text = text.replace(folder, "~" if folder == str(Path.home()) else last_part(folder))
+        return text
+
+    def path(self, text: str) -> str:
+        """As ``without``, of what may be a path as a whole: of one that leads elsewhere the last part."""
+        text = self.without(text)
+        elsewhere = text.startswith(("..", "~")) or any(
+            kind(text).is_absolute() for kind in (PurePosixPath, PureWindowsPath)
+        )
+        return last_part(text) if elsewhere else text
+
+    def description(self, described: Mapping[str, Any]) -> dict[str, Any]:
+        """model.json for others. What answers are made of stays as it is."""
+        found: dict[str, Any] = self._walked(described)
+        if isinstance(data := found.get("data"), dict):
+            data["place"] = last_part(str(described["data"].get("place", "")))
+        return found
+
+    def metrics(self, numbers: Mapping[str, Any]) -> dict[str, Any]:
+        """metrics.json for others. members: of an ensemble, the names of its runs."""
+        found: dict[str, Any] = self._walked(numbers)
+        if "members" in found:
+            found["members"] = [last_part(str(member)) for member in numbers["members"]]
+        return found
+
+    def page(self, text: str) -> str:
+        """report.html for others: it plays no recording, and names no folder of the user's."""
+
+        def shown(cell: re.Match[str]) -> str:
+            before, inside, after = cell.groups()
+            return before + html.escape(self.path(html.unescape(inside))) + after
+
+        def told(words: re.Match[str]) -> str:
+            said = html.unescape(words[0])
+            return words[0] if (cleaned := self.without(said)) == said else html.escape(cleaned)
+
+        return _TEXT.sub(told, _CELL.sub(shown, _AUDIO.sub("", text)))
+
+    def _walked(self, value: Any, key: str = "") -> Any:
+        if isinstance(value, Mapping):
+            return {name: self._walked(inside, name) for name, inside in value.items()}
+        if isinstance(value, list):
+            return [self._walked(inside, key) for inside in value]
+        if not isinstance(value, str) or key in _KEPT:
+            return value
+        return last_part(value) if key in _PATHS else self.path(value)
+
+
+def last_part(path: str) -> str:
+    """Of a path of any system."""
+    return next((part for part in reversed(re.split(r"[/\\]", path)) if part), "")

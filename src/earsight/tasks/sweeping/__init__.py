@@ -1,0 +1,1 @@
+"""The parts of a sweep: the space of recipes, its trials, its page."""

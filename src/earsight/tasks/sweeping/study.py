@@ -1,0 +1,158 @@
+"""The trials of a sweep: drawn, pruned and kept by Optuna, in one SQLite file."""
+
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import optuna
+import sqlalchemy
+from optuna.trial import TrialState
+
+from earsight.errors import SettingsError
+from earsight.tasks.sweeping.space import Choice, Range, Space, WholeRange
+
+_NAME = "sweep"
+_FEWEST_FOR_MEDIAN = 5
+FEWEST_FOR_IMPORTANCE, _FEWEST_VALUES = 10, 5
+State = Literal["complete", "pruned", "failed"]
+_STATES: dict[State, TrialState] = {
+    "complete": TrialState.COMPLETE,
+    "pruned": TrialState.PRUNED,
+    "failed": TrialState.FAIL,
+}
+
+
+class Pruned(Exception):
+    """Of a trial that is no better than the median of those before it."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One recipe that was tried. number: from 1. value: validation score in [0, 1], of a pruned one what it had
+    reached; None where it failed. values: settings by their dotted names. reason: why it failed."""
+
+    number: int
+    state: State
+    value: float | None
+    values: Mapping[str, Any]
+    seconds: float
+    reason: str = ""
+
+
+class Study:
+    """What was tried, and what to try next.
+
+    A trial that was cut off is as if it had never begun: the next one has its number and its settings, since each draws
+    from a generator of its own, seeded with (seed, number).
+    """
+
+    def __init__(self, path: Path, space: Space, seed: int, *, pruned_from_epoch: int | None) -> None:
+        """path: of the SQLite file, new or of the same space. pruned_from_epoch: no trial is pruned before it; None:
+        none at all. Raises SettingsError where the file can't be used, as all methods do."""
+        optuna.logging.disable_default_handler()  # what it tells, a sweep tells in its own words
+        self._path, self._space, self._seed = path, space, seed
+        pruner: optuna.pruners.BasePruner = optuna.pruners.NopPruner()
+        if pruned_from_epoch is not None:
+            pruner = optuna.pruners.MedianPruner(_FEWEST_FOR_MEDIAN, pruned_from_epoch)
+        url = sqlalchemy.URL.create("sqlite", database=str(path)).render_as_string()
+        with self._file():
+            storage = optuna.storages.RDBStorage(url)
+            self._study = optuna.create_study(
+                storage=storage, study_name=_NAME, direction="maximize", pruner=pruner, load_if_exists=True
+            )
+            for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+                self._study.tell(trial.number, state=TrialState.FAIL)
+
+    def trials(self) -> list[Trial]:
+        """Those that have ended, in their order."""
+        with self._file():
+            found = self._study.get_trials(deepcopy=False)
+        rows: list[Trial] = []
+        for one in found:
+            kept, state = one.user_attrs, next((name for name, which in _STATES.items() if which is one.state), None)
+            if state is None or (state == "failed" and "reason" not in kept):  # cut off
+                continue
+            rows.append(Trial(len(rows) + 1, state, kept["value"], one.params, kept["seconds"], kept.get("reason", "")))
+        return rows
+
+    @property
+    def caveat(self) -> str:
+        """What ``warn`` was told last."""
+        with self._file():
+            return str(self._study.user_attrs.get("caveat", ""))
+
+    def warn(self, caveat: str) -> None:
+        """Keep what must stand beside all numbers and was not known before a training: copies that were heard."""
+        with self._file():
+            self._study.set_user_attr("caveat", caveat)
+
+    def ask(self) -> "Asked":
+        """The settings of the next trial."""
+        number = len(self.trials()) + 1
+        seed = int(np.random.SeedSequence([self._seed, number]).generate_state(1)[0])
+        self._study.sampler = optuna.samplers.TPESampler(seed=seed)
+        with self._file():
+            trial = self._study.ask()
+            return Asked(number, {name: _drawn(trial, name, one) for name, one in self._space.items()}, trial)
+
+    def tell(self, asked: "Asked", state: State, value: float | None, seconds: float, reason: str = "") -> None:
+        """How it ended; see ``Trial``."""
+        with self._file():
+            asked.drawn.set_user_attr("seconds", seconds)
+            asked.drawn.set_user_attr("value", value)
+            if state == "failed":
+                asked.drawn.set_user_attr("reason", reason)
+            self._study.tell(asked.drawn, value if state == "complete" else None, _STATES[state])
+
+    def report(self, asked: "Asked", epoch: int, value: float) -> None:
+        """value: of the epoch that would be kept now. Raises Pruned where it is below the median of the others at this
+        epoch."""
+        with self._file():
+            asked.drawn.report(value, epoch)
+            if asked.drawn.should_prune():
+                raise Pruned
+
+    def cut_off(self, asked: "Asked") -> None:
+        """Forget that it began, unless it has ended."""
+        with self._file():
+            self._study.tell(asked.drawn, state=TrialState.FAIL, skip_if_finished=True)
+
+    def importance(self) -> dict[str, float]:
+        """The share of each setting in what tells the better complete trials from the others, the largest first, in sum
+        1; empty where there are too few to tell."""
+        complete = [trial for trial in self.trials() if trial.state == "complete"]
+        if len(complete) < FEWEST_FOR_IMPORTANCE or len({trial.value for trial in complete}) < _FEWEST_VALUES:
+            return {}
+        with self._file(), warnings.catch_warnings(action="ignore"):
+            return dict(optuna.importance.get_param_importances(self._study))
+
+    @contextmanager
+    def _file(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+            reason = " ".join(str(error.__cause__ or error).split())[:200]
+            raise SettingsError(
+                f"can't read or write the trials in {self._path} ({reason}); mend that, or pass another --out"
+            ) from error
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A trial to carry out. number: from 1. values: settings by their dotted names."""
+
+    number: int
+    values: Mapping[str, Any]
+    drawn: optuna.Trial
+
+
+def _drawn(trial: optuna.Trial, name: str, one: Choice | Range) -> Any:
+    if isinstance(one, Choice):
+        return trial.suggest_categorical(name, one.values)
+    if isinstance(one, WholeRange):
+        return trial.suggest_int(name, one.low, one.high, step=one.step or 1, log=one.log)
+    return trial.suggest_float(name, one.low, one.high, step=one.step, log=one.log)

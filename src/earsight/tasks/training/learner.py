@@ -1,0 +1,122 @@
+"""A network that is being trained: forward, backward, the optimizer, and the mean of the weights."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Self, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from lightning_fabric import Fabric
+from timm.layers import convert_sync_batchnorm
+from timm.utils import ModelEmaV3
+from torch import Tensor
+
+from earsight.mel.pipeline import NO_PIPELINE, Pipeline
+from earsight.mel.wave_augment import NO_BANKS, Banks
+from earsight.network.classifier import Classifier
+from earsight.network.depthwise import quicken
+from earsight.network.optimizer import create_optimizer
+from earsight.tasks.machine.devices import summed
+from earsight.tasks.recipe import Recipe
+
+
+@dataclass
+class Learner:
+    """A network that is being trained, and what trains it."""
+
+    fabric: Fabric
+    classifier: Classifier
+    network: torch.nn.Module
+    optimizer: torch.optim.Optimizer
+    recipe: Recipe
+    banks: Banks
+    pipeline: Pipeline
+    mean: ModelEmaV3 | None
+    class_weights: Tensor | None
+    steps: int = 0
+
+    @classmethod
+    def of(
+        cls,
+        fabric: Fabric,
+        classifier: Classifier,
+        recipe: Recipe,
+        *,
+        compiled: bool = False,
+        banks: Banks = NO_BANKS,
+        pipeline: Pipeline = NO_PIPELINE,
+        class_weights: npt.NDArray[np.float32] | None = None,
+    ) -> Self:
+        """banks: what ``augment`` mixes in. pipeline: what crops go through first. class_weights: of the loss,
+        [classes]."""
+        classifier.network.to(memory_format=torch.channels_last)
+        if fabric.device.type == "cpu" and not compiled:
+            quicken(classifier.network)
+        if fabric.world_size > 1 and fabric.device.type == "cuda":  # torch has it for GPUs only
+            classifier.network = convert_sync_batchnorm(classifier.network)  # type: ignore[no-untyped-call]
+        # Fabric can't clip gradients that a fused optimizer unscales itself; MPS has no such kernel in older torch.
+        fused = fabric.device.type in {"cpu", "cuda"} and _scaler(fabric) is None
+        optimizer = create_optimizer(classifier.network, recipe.optimizer, fused=fused)
+        mean = None
+        if recipe.optimizer.ema_decay:
+            # It begins with the untrained layer of the classifier; the warm-up lets it forget that in a few steps.
+            mean = ModelEmaV3(classifier.network, recipe.optimizer.ema_decay, use_warmup=True).to(fabric.device)
+        weights = None if class_weights is None else torch.from_numpy(class_weights).to(fabric.device)
+        # Batches of an epoch have two sizes; each is compiled by itself and is faster than one for all.
+        network: Any = torch.compile(classifier.network, dynamic=False) if compiled else classifier.network
+        network, optimizer = fabric.setup(network, optimizer)
+        classifier.image.to(fabric.device)
+        return cls(fabric, classifier, network, optimizer, recipe, banks.to(fabric.device), pipeline, mean, weights)
+
+    def step(self, images: Tensor, targets: Tensor, *, share: float = 1.0, last: bool = True) -> tuple[Tensor, Tensor]:
+        """Forward and backward; returns logits [batch, classes] and the loss, the mean of these clips.
+
+        share: weight of this loss in the step of the optimizer. last: take that step now. Where a loss or its
+        gradient is no number (in any process), nothing is learned and the loss returned is no number either.
+        """
+        alone, network = self.fabric.world_size == 1, cast(Any, self.network)
+        with nullcontext() if alone else self.fabric.no_backward_sync(network, enabled=not last):
+            logits = self.network(images.contiguous(memory_format=torch.channels_last)).float()
+            smoothing = self.recipe.loss.label_smoothing
+            loss = self.classifier.head.loss(logits, targets, self.class_weights, smoothing)
+            if not alone:
+                loss = loss + 0 * summed(self.fabric, loss)  # hands on what is no number
+            if torch.isfinite(loss):
+                self.fabric.backward(loss if share == 1 else loss * share)
+                if last and not self._learn():
+                    loss = torch.full_like(loss, math.nan)
+        return logits.detach(), loss.detach()
+
+    def _learn(self) -> bool:
+        """False, and nothing is learned, where the gradients are no numbers: batch norm multiplies those of images
+        without any contrast, layer by layer."""
+        norm = self.recipe.optimizer.clip_grad_norm or math.inf  # which changes nothing, and is measured all the same
+        found = self.fabric.clip_gradients(self.network, self.optimizer, max_norm=norm, error_if_nonfinite=False)
+        # A scaler skips such a step by itself, and tries a smaller scale.
+        if found is not None and not torch.isfinite(found) and not _scaler(self.fabric):
+            return False
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        if self.mean is not None:
+            self.mean.update(self.classifier.network, step=self.steps)
+        self.steps += 1
+        return True
+
+    @contextmanager
+    def scored(self) -> Iterator[Classifier]:
+        """The classifier as it is scored and kept: with the mean of the weights, where there is one."""
+        learning = self.classifier.network
+        if self.mean is not None:
+            self.classifier.network = self.mean.module
+        try:
+            yield self.classifier
+        finally:
+            self.classifier.network = learning
+
+
+def _scaler(fabric: Fabric) -> Any:
+    """Of the gradients, which 16 bits need; None without."""
+    return getattr(fabric.strategy.precision, "scaler", None)

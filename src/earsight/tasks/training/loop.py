@@ -1,0 +1,251 @@
+"""The training loop: reads top to bottom, on lightning-fabric."""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from earsight.dataset.loader import ahead, label_rows, random_starts, training_order
+from earsight.dataset.store import Store
+from earsight.errors import TrainingError
+from earsight.mel.augment import Augmentation, augmented_images, draw
+from earsight.network.checkpoint import save_classifier
+from earsight.network.classifier import Classifier
+from earsight.network.optimizer import learning_rate
+from earsight.scores.kinds import AnyMetrics, measure, of_choice
+from earsight.tasks.machine.devices import any_of, summed
+from earsight.tasks.machine.interrupt import between_steps
+from earsight.tasks.progress import Progress
+from earsight.tasks.training.averaging import best_epochs, mean_of_epochs
+from earsight.tasks.training.decoded import Decoded
+from earsight.tasks.training.history import Epoch, Progressed, kept_epoch, write_history
+from earsight.tasks.training.learner import Learner
+from earsight.tasks.training.plan import HISTORY_NAME, Plan, steps_an_epoch
+from earsight.tasks.training.scoring import score
+from earsight.tasks.training.state import keep_networks, keep_state, restore
+
+
+@dataclass(frozen=True)
+class Step:
+    """One batch of an epoch. indices: of all of it, into the store. seen: clips of this process's part. right: of
+    these, those answered rightly. loss: their mean, in nats."""
+
+    indices: npt.NDArray[np.int64]
+    seen: int
+    right: int
+    loss: float
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """indices: of the whole batch, into the store. crops: float32 [needed, channels, samples]; targets: float32
+    [needed, classes], 1 for each class of a clip; needed are the clips that this process trains on and those that are
+    mixed into them. first, last: of the batches that make one step of the optimizer. share: weight of its loss in that
+    step."""
+
+    indices: npt.NDArray[np.int64]
+    crops: Tensor
+    targets: Tensor
+    drawn: Augmentation
+    first: bool
+    last: bool
+    share: float
+
+
+def _batches(learner: Learner, store: Store, indices: Sequence[int], epoch: int) -> Iterator[_Batch]:
+    """Every process draws for the whole batch and takes its part: the draws don't depend on how many they are."""
+    fabric, recipe, image = learner.fabric, learner.recipe, learner.classifier.image
+    rng = np.random.default_rng([recipe.seed, epoch])
+    labels, audio = learner.classifier.labels, store.settings
+    shift_samples = round(recipe.augment.shift_s * audio.rate_hz)
+    order = list(training_order(store, indices, recipe.batch_size, rng, balanced=recipe.sampling == "balanced"))
+    for number, chosen in enumerate(order):
+        places = np.arange(len(chosen))
+        drawn = draw(len(chosen), image, audio.crop_samples, recipe.augment, rng, learner.banks)
+        seeds = rng.integers(1 << 32, size=len(chosen)) if learner.pipeline.transforms else None
+        sizes = drawn.warp.samples if drawn.warp else np.full(len(chosen), audio.crop_samples)
+        starts = random_starts(store, chosen, rng, sizes, shift_samples)
+        own = places[fabric.global_rank :: fabric.world_size]
+        needed = places
+        if fabric.world_size > 1:
+            needed, drawn = drawn.of(own)
+        first = number - number % recipe.accumulate
+        together = order[first : first + recipe.accumulate]  # the batches of this step of the optimizer
+        chosen_here, sizes_here = chosen[needed], sizes[needed]
+        shape = (len(needed), audio.channels, int(sizes_here.max()))
+        crops = torch.empty(shape, pin_memory=fabric.device.type == "cuda")
+        store.crops(chosen_here, starts[needed], sizes_here, out=crops.numpy())
+        if seeds is not None:
+            for crop, size, seed in zip(crops.numpy(), sizes_here.tolist(), seeds[needed].tolist(), strict=True):
+                crop[:, :size] = learner.pipeline.apply(crop[:, :size], audio.rate_hz, seed)
+        yield _Batch(
+            indices=chosen,
+            crops=crops,
+            targets=torch.from_numpy(label_rows([store.clips[i] for i in chosen_here], labels)).float(),
+            drawn=drawn,
+            first=number == first,
+            last=number + 1 == first + len(together),
+            share=fabric.world_size * len(own) / sum(map(len, together)),
+        )
+
+
+def train_epoch(
+    learner: Learner, store: Store, indices: Sequence[int], rates: Iterator[float], epoch: int
+) -> Iterator[Step]:
+    """Every clip once. rates: learning rate of each step of the optimizer. Stops after a loss that is no number."""
+    fabric, recipe, classifier = learner.fabric, learner.recipe, learner.classifier
+    # By epoch, so that a resumed run draws what an unbroken one draws. Torch's own generator is for dropout and
+    # stochastic depth; each process has its own.
+    torch.manual_seed(recipe.seed * 100003 + epoch + 7919 * fabric.global_rank)
+    classifier.train()
+    batches = _batches(learner, store, indices, epoch)
+    for batch in ahead(batches) if fabric.device.type != "cpu" else batches:
+        if batch.first:
+            rate = next(rates)
+            for group in learner.optimizer.param_groups:
+                group["lr"] = rate * group.get("lr_scale", 1.0)
+        with torch.no_grad():
+            crops, targets = (part.to(fabric.device, non_blocking=True) for part in (batch.crops, batch.targets))
+            images, targets = augmented_images(classifier.image, crops, targets, batch.drawn, learner.banks)
+        logits, loss = learner.step(images, targets, share=batch.share, last=batch.last)
+        right = int(classifier.head.right(logits, targets).sum())
+        yield Step(batch.indices, len(targets), right, float(loss))
+
+
+def fit(
+    learner: Learner,
+    decoded: Decoded,
+    plan: Plan,
+    state: dict[str, Any] | None,
+    facts: dict[str, Any],
+    progress: Progress,
+    *,
+    epochs: int | None = None,
+    each_epoch: Callable[[Epoch], None] | None = None,
+) -> Progressed:
+    """Train, keeping the network of the chosen epoch (``kept_epoch``) in the run folder. state: of ``read_state``.
+    epochs: end after so many of the recipe's. each_epoch: is told of each when it is over; what it raises ends the
+    training. Raises TrainingError where the loss is no number. Ctrl-C ends it early with a usable run, where an epoch
+    was finished."""
+    recipe, run, store, parts, fabric = plan.recipe, plan.run, decoded.store, decoded.parts, learner.fabric
+    done = restore(state, learner, plan) if state else Progressed()
+    if state and fabric.is_global_zero:
+        keep_networks(plan, learner, done, facts)  # where it was stopped between the state and these
+    batches = steps_an_epoch(len(parts["train"]), recipe.batch_size)
+    steps = math.ceil(batches / recipe.accumulate)
+    rate_at = learning_rate(recipe.optimizer, steps, recipe.epochs)
+    learner.steps = len(done.history) * steps
+
+    try:
+        with between_steps() as asked_to_stop:
+            for epoch in range(len(done.history) + 1, (epochs or recipe.epochs) + 1):
+                began, sums, heard = time.perf_counter(), np.zeros(3), 0  # sums: clips, rightly answered, loss
+                rates = map(rate_at, range((epoch - 1) * steps, epoch * steps))
+                for number, step in enumerate(train_epoch(learner, store, parts["train"], rates, epoch), 1):
+                    if not math.isfinite(step.loss):
+                        raise TrainingError(
+                            _lost(plan, done, epoch, number, [store.clips[i].path for i in step.indices])
+                        )
+                    sums += (step.seen, step.right, step.loss * step.seen)
+                    heard += len(step.indices)
+                    clips_per_s = heard / (time.perf_counter() - began)
+                    if any_of(fabric, asked_to_stop()):
+                        raise KeyboardInterrupt
+                    progress.step(epoch, number, batches, sums[2] / sums[0], sums[1] / sums[0], clips_per_s)
+
+                if fabric.world_size > 1:
+                    sums = summed(fabric, torch.from_numpy(sums)).cpu().numpy()
+                with learner.scored() as scored:
+                    if fabric.world_size > 1:
+                        share_buffers(scored.network)
+                    valid = _validate(fabric, scored, decoded, plan, done) if decoded.validation else None
+                    chosen_by, error = of_choice(valid) if valid else (math.nan, math.nan)
+                    done.history.append(
+                        Epoch(
+                            epoch=epoch,
+                            lr=rate_at(epoch * steps - 1),
+                            train_loss=float(sums[2] / sums[0]),
+                            train_accuracy=float(sums[1] / sums[0]),
+                            valid_loss=valid.cross_entropy if valid else float("nan"),
+                            valid_accuracy=valid.accuracy if valid else float("nan"),
+                            valid_uar=math.nan if plan.multilabel else chosen_by,
+                            valid_map=chosen_by if plan.multilabel else math.nan,
+                            valid_error=error,
+                            seconds=time.perf_counter() - began,
+                            clips_per_s=clips_per_s,
+                        )
+                    )
+                    done.best_epoch = kept_epoch(done.history)
+                if fabric.is_global_zero:
+                    keep_state(plan, learner, done, facts["machine"])  # first: it has what the others are made of
+                    keep_networks(plan, learner, done, facts)
+                    write_history(run / HISTORY_NAME, done.history)
+                progress.epoch(done.history[-1], kept=done.best_epoch == epoch)
+                if each_epoch is not None:
+                    if asked_to_stop():  # what it raises must not hide that
+                        raise KeyboardInterrupt
+                    each_epoch(done.history[-1])
+        if recipe.average_best > 1 and decoded.validation:
+            _average(learner, decoded, plan, done, facts, progress)
+    except KeyboardInterrupt:
+        done.interrupted = True
+    return done
+
+
+def _average(
+    learner: Learner, decoded: Decoded, plan: Plan, done: Progressed, facts: dict[str, Any], progress: Progress
+) -> None:
+    """Keep the mean of the best epochs, where it is no worse on the validation clips than the best of them; otherwise
+    the epoch of ``kept_epoch`` stays."""
+    epochs = best_epochs(done.scores, plan.recipe.average_best)
+    run = Path(learner.fabric.broadcast(str(plan.run)))  # of the first process, which has written them
+    with learner.scored() as scored:
+        scored.network.load_state_dict(mean_of_epochs(run, epochs))
+        valid, best = _validate(learner.fabric, scored, decoded, plan, done), max(done.scores)
+        reached, _ = of_choice(valid)
+        better = reached >= best
+        progress.say(
+            f"mean of epochs {', '.join(map(str, epochs))}: {reached:.3f}, the best of them alone {best:.3f}; "
+            f"{'the mean' if better else f'epoch {done.best_epoch}'} is kept"
+        )
+        done.mean_of_epochs = epochs if better else []
+        if better and learner.fabric.is_global_zero:
+            save_classifier(scored, plan.run, {**facts, "epoch": epochs[-1], "mean_of_epochs": epochs})
+
+
+def share_buffers(network: torch.nn.Module) -> None:
+    """The first process's running statistics for all: each has seen its own clips, one network is scored and kept."""
+    for buffer in network.buffers():
+        torch.distributed.broadcast(buffer, src=0)
+
+
+def _validate(fabric: Fabric, classifier: Classifier, decoded: Decoded, plan: Plan, done: Progressed) -> AnyMetrics:
+    predictions = score(classifier, decoded.store, decoded.validation, fabric=fabric)
+    if not np.isfinite(predictions.probabilities).all():
+        raise TrainingError(
+            f"the network's answers are no longer numbers after epoch {len(done.history) + 1}; {_kept(plan, done)}. "
+            f"Lower --optimizer.lr (now {plan.recipe.optimizer.lr:g})"
+        )
+    return measure(predictions)
+
+
+def _kept(plan: Plan, done: Progressed) -> str:
+    if plan.first is not None:
+        return f"that is the second training, {plan.first} has the network of the first"
+    return f"the network of epoch {done.best_epoch} is kept in {plan.run}" if done.best_epoch else "no epoch was kept"
+
+
+def _lost(plan: Plan, done: Progressed, epoch: int, step: int, clips: list[Path]) -> str:
+    return (
+        f"the loss or its gradient is no longer a number in epoch {epoch}, step {step}; {_kept(plan, done)}. "
+        f"Lower --optimizer.lr (now {plan.recipe.optimizer.lr:g}) or look at the clips of this batch: "
+        + ", ".join(str(path) for path in clips)
+    )

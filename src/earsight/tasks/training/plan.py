@@ -1,0 +1,205 @@
+"""What a training run will do, checked as far as it can be without torch: a typo is answered within a second."""
+
+import json
+import math
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import xxhash
+
+from earsight import extras
+from earsight.dataset.clip import PARTS, DataSet, Failure
+from earsight.dataset.leaks import Policy, find_leaks, settle
+from earsight.dataset.sources import read_dataset
+from earsight.dataset.split import Split, check_kind, split
+from earsight.errors import DataError, ModelError, SettingsError, SplitError
+from earsight.files import parts_in
+from earsight.mel.pipeline import Pipeline
+from earsight.network.description import SETTINGS_NAME
+from earsight.network.names import check_model_name
+from earsight.scores.multilabel import check_labels
+from earsight.tasks.clips_table import CLIPS_NAME
+from earsight.tasks.data import downloaded
+from earsight.tasks.recipe import Recipe, Task
+from earsight.tasks.training.banks import check_banks
+
+STATE_NAME = "resume.pt"
+HISTORY_NAME = "history.csv"
+UNTRAINED_NAMES = {CLIPS_NAME, "figures"}
+"""What a run folder holds before its first epoch has ended."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A checked training run. run: its folder, made when training starts. leaks: what to do with those that are found.
+    left_out: clips that leaked by their names, groups or spans and were dropped. resume: whether it was asked to go on;
+    a run that was stopped before its first epoch ended begins again. store: keep what is decoded on the disk. first: of
+    a second training, the run that is trained again (``refit``)."""
+
+    run: Path
+    dataset: DataSet
+    split: Split
+    recipe: Recipe
+    recipe_name: str
+    leaks: Policy = "refuse"
+    left_out: tuple[Failure, ...] = ()
+    strict: bool = False
+    resume: bool = False
+    store: bool = True
+    first: Path | None = None
+
+    @cached_property
+    def division(self) -> str:
+        """A digest of the clips, their labels and groups, and of the part that each is in."""
+        parts = [getattr(self.split, part) for part in PARTS]
+        return xxhash.xxh3_64(f"{self.dataset.digest} {parts}".encode()).hexdigest()
+
+    @property
+    def multilabel(self) -> bool:
+        """Whether a clip can have several labels: asked for, or found in the data."""
+        return self.recipe.task == "multilabel" or self.dataset.multilabel
+
+
+def plan_training(
+    data: str | Path,
+    recipe: Recipe,
+    *,
+    recipe_name: str = "default",
+    split_kind: str = "auto",
+    out: str | Path | None = None,
+    source: str | None = None,
+    group_pattern: str | None = None,
+    leaks: Policy = "refuse",
+    strict: bool = False,
+    resume: bool = False,
+    store: bool = True,
+    progress: bool = False,
+) -> Plan:
+    """Check everything that needs no torch: packages, model name, weights file, data, labels, split, leaks, run folder.
+
+    A data set that is known by name and not there yet is downloaded. progress: show it.
+    """
+    check_recipe(recipe)
+    check_kind(split_kind)
+    if resume and out is None:
+        raise SettingsError("--resume needs to know which run goes on; pass --out RUN")
+    if out is not None and not str(out).strip():
+        raise SettingsError("--out is empty; name a folder")
+    dataset = read_training_data(
+        data, recipe.task, source=source, group_pattern=group_pattern, strict=strict, progress=progress
+    )
+    run = Path(out) if out is not None else new_run(recipe_name, recipe.network.model)
+    plan = plan_run(dataset, recipe, split_kind, run, recipe_name, leaks, strict=strict, resume=resume, store=store)
+    check_run(run, resume)
+    return plan
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Packages, model name, weights file and folders of sounds. Raises EarsightError."""
+    extras.check("torch", "timm", "lightning_fabric", "safetensors", "matplotlib", "jinja2")
+    check_model_name(recipe.network.model)
+    if recipe.network.weights is not None and not Path(recipe.network.weights).is_file():
+        raise ModelError(
+            f"no weights file: {recipe.network.weights}; give a safetensors or pth file under timm's names, "
+            "or pass --no-pretrained"
+        )
+    if recipe.network.weights is not None and not recipe.network.pretrained:
+        raise SettingsError(
+            f"--weights {recipe.network.weights} with --no-pretrained: begin with these weights, or with random ones?"
+        )
+    check_banks(recipe.augment)
+    Pipeline.read(recipe.augment.pipeline).check(recipe.audio)
+
+
+def read_training_data(
+    data: str | Path, task: Task, *, source: str | None, group_pattern: str | None, strict: bool, progress: bool
+) -> DataSet:
+    """Download what is known by name, read it, and refuse what can't be trained on. Raises EarsightError."""
+    dataset = read_dataset(
+        downloaded(data, progress=progress), source=source, group_pattern=group_pattern, strict=strict
+    )
+    if task == "single" and dataset.multilabel:
+        other = [clip.name for clip in dataset.clips if len(clip.labels) != 1]
+        raise DataError(
+            f"--task single takes one label a clip; {len(other)} of {len(dataset.clips)} have several or none, such as "
+            f"{other[0]}; pass --task multilabel, or mend the table"
+        )
+    return dataset
+
+
+def plan_run(
+    dataset: DataSet,
+    recipe: Recipe,
+    split_kind: str,
+    run: Path,
+    recipe_name: str,
+    leaks: Policy,
+    *,
+    strict: bool,
+    resume: bool,
+    store: bool,
+) -> Plan:
+    """Divide the clips and look for leaks. Raises EarsightError."""
+    drawn = split(dataset.clips, split_kind, seed=recipe.seed, group_name=dataset.group_name, official=dataset.split)
+    clean, left_out = settle(
+        dataset.clips, drawn, lambda way: find_leaks(dataset.clips, way, dataset.group_name), leaks
+    )
+    plan = Plan(run, dataset, clean, recipe, recipe_name, leaks, tuple(left_out), strict, resume, store)
+    if recipe.refit and clean.training_score:
+        raise SettingsError(
+            f"refit trains once more with the validation clips, and split {clean.kind} holds none out; pass --no-refit"
+        )
+    if plan.multilabel:
+        check_labels(dataset.labels)
+        for part in PARTS:
+            if not any(dataset.clips[i].label for i in getattr(clean, part)):
+                raise SplitError(f"no clip of {part} has a label: nothing to learn or score; choose another --split")
+    return plan
+
+
+def new_run(recipe_name: str, model: str) -> Path:
+    """A name below runs/ that tells what and when."""
+    stem = Path(recipe_name).stem
+    return Path("runs") / f"{stem}-{model.replace('/', '-').replace(':', '-')}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+def check_run(run: Path, resume: bool) -> None:
+    """Raise SettingsError where the run can't be written to ``run``. What a run leaves that ended before its first
+    epoch was over is no hindrance."""
+    try:
+        if run.exists() and not run.is_dir():
+            raise SettingsError(f"--out {run} is a file; name a folder")
+        found = {path.name for path in run.iterdir()} if run.is_dir() else set()
+        found -= {path.name for path in parts_in(run)}
+        if STATE_NAME in found:
+            if not resume:
+                raise SettingsError(f"{run} is not empty; pass --resume to go on with it, or another --out")
+        elif found - UNTRAINED_NAMES:
+            state = f"has no {STATE_NAME}, so it is finished or not a run" if resume else "is not empty"
+            raise SettingsError(f"{run} {state}; pass another --out")
+        new = not run.exists()
+        run.mkdir(parents=True, exist_ok=True)
+        if new:
+            run.rmdir()  # made for good when there is something to write
+    except OSError as error:
+        raise SettingsError(f"can't write to --out {run} ({error.strerror}); name another folder") from error
+
+
+def unfinished(run: str | Path) -> str:
+    """What is to be said of a run whose training was not carried to its end; "" of all others."""
+    place = Path(run)
+    if not (place / STATE_NAME).is_file():
+        return ""
+    try:
+        done = max(0, len((place / HISTORY_NAME).read_text(encoding="utf-8").splitlines()) - 1)
+        epochs = json.loads((place / SETTINGS_NAME).read_text(encoding="utf-8"))["recipe"]["epochs"]
+        how_far = f"after epoch {done} of {epochs}"
+    except (OSError, ValueError, KeyError, TypeError):
+        how_far = "before its end"
+    return f"the training of {run} stopped {how_far}; train with --resume goes on"
+
+
+def steps_an_epoch(clips: int, batch_size: int) -> int:
+    return max(1, math.ceil(clips / batch_size))

@@ -1,0 +1,48 @@
+"""A classifier and clips → predictions."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from earsight.dataset.loader import fixed_batches, label_rows
+from earsight.dataset.store import Store
+from earsight.network.classifier import Classifier
+from earsight.scores.kinds import AnyPredictions
+from earsight.scores.multilabel import MultiPredictions
+from earsight.scores.predictions import Predictions
+from earsight.tasks.machine.devices import summed
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+
+def score(
+    classifier: Classifier,
+    store: Store,
+    indices: Sequence[int],
+    batch_size: int = 32,
+    *,
+    fabric: "Fabric | None" = None,
+) -> AnyPredictions:
+    """Score the fixed crop of every clip, in the order given. fabric: its processes share the clips, each is scored by
+    one of them, and all get the whole result."""
+    was_training = classifier.training
+    classifier.eval()
+    probabilities = np.zeros((len(indices), len(classifier.labels)))
+    own = slice(None) if fabric is None else slice(fabric.global_rank, None, fabric.world_size)
+    rows = [classifier.probabilities(crops) for _, crops in fixed_batches(store, indices[own], batch_size)]
+    if rows:
+        probabilities[own] = np.concatenate(rows)
+    if fabric is not None and fabric.world_size > 1:
+        probabilities = summed(fabric, torch.from_numpy(probabilities)).cpu().numpy()
+    classifier.train(was_training)
+    clips = [store.clips[i] for i in indices]
+    labels, truth = classifier.labels, label_rows(clips, classifier.labels)
+    paths, groups = tuple(clip.name for clip in clips), tuple(clip.group for clip in clips)
+    if classifier.multilabel:
+        predicted = probabilities >= np.array(classifier.thresholds)
+        return MultiPredictions(labels, paths, truth, probabilities, predicted, groups)
+    number = np.where(truth.any(axis=1), truth.argmax(axis=1), -1)
+    return Predictions(labels, paths, number, probabilities, groups)

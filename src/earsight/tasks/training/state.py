@@ -1,0 +1,120 @@
+"""What a stopped training goes on from: the state after its last epoch, and the networks that are kept beside it.
+
+The state is written first: what is missing of the networks after it, where the process ends there, is made from it.
+"""
+
+import io
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from earsight.errors import TrainingError
+from earsight.files import write_whole
+from earsight.mel.pipeline import Pipeline
+from earsight.network.checkpoint import save_classifier
+from earsight.network.description import SETTINGS_NAME, WEIGHTS_NAME, read_description
+from earsight.settings import differences
+from earsight.tasks.recipe import with_later_settings
+from earsight.tasks.training.averaging import keep_epoch
+from earsight.tasks.training.history import Epoch, Progressed
+from earsight.tasks.training.learner import Learner
+from earsight.tasks.training.plan import STATE_NAME, Plan
+
+
+def keep_state(plan: Plan, learner: Learner, done: Progressed, machine: Mapping[str, Any]) -> None:
+    """Write it. machine: ``Machine`` as a table, with the threads that are used."""
+    state = {
+        "machine": _shapes(machine),
+        "recipe": plan.recipe.model_dump(),
+        "pipeline": learner.pipeline.told,
+        "split": plan.split.kind,
+        "clips": len(plan.dataset.clips),
+        "division": plan.division,
+        "network": learner.classifier.network.state_dict(),
+        "mean": learner.mean.module.state_dict() if learner.mean else {},
+        "optimizer": learner.optimizer.state_dict(),
+        "precision": learner.fabric.strategy.precision.state_dict(),
+        "history": [asdict(row) for row in done.history],
+        "best_epoch": done.best_epoch,
+        "threads": machine["threads"],
+    }
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write_whole(plan.run / STATE_NAME, buffer.getvalue())
+
+
+def _shapes(machine: Mapping[str, Any]) -> dict[str, Any]:
+    """What of ``Machine`` changes the weights beyond their last digits."""
+    return {name: machine[name] for name in ("precision", "devices", "nodes")}
+
+
+def read_state(plan: Plan, machine: Mapping[str, Any], pipeline: Pipeline) -> dict[str, Any] | None:
+    """What ``--resume`` goes on from; None where there is nothing yet, or nothing was asked for. machine: ``Machine``
+    as a table. Raises TrainingError where the state is damaged or of another run."""
+    path = plan.run / STATE_NAME
+    if not plan.resume or not path.is_file():
+        return None
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        history = [Epoch(**row) for row in state["history"]]
+        recipe, split, clips = dict(state["recipe"]), state["split"], state["clips"]
+        division, before, piped = state["division"], dict(state["machine"]), state["pipeline"]
+        whole = bool(history) and isinstance(state["best_epoch"], int) and {"network", "optimizer"} <= state.keys()
+    except Exception as error:  # a file of any content: whatever its reader raises
+        raise _damaged(plan) from error
+    if not whole:
+        raise _damaged(plan)
+    changed = differences(plan.recipe.model_dump(), with_later_settings(recipe))
+    changed += differences(_shapes(machine), before)
+    changed += [f"split was {split}, is {plan.split.kind}"] if split != plan.split.kind else []
+    changed += [f"there were {clips} clips, are {len(plan.dataset.clips)}"] if clips != len(plan.dataset.clips) else []
+    if not changed and piped != pipeline.told:
+        changed = [f"{pipeline.place} has other transforms"]
+    if not changed and division != plan.division:
+        changed = ["other names, labels, groups or parts of the clips"]
+    if changed:
+        raise TrainingError(f"can't resume {plan.run} with other settings: {'; '.join(changed)}; give the same ones")
+    return {**state, "history": history}
+
+
+def _damaged(plan: Plan) -> TrainingError:
+    advice = "begin again with another --out"
+    if plan.first:
+        advice = f"remove the folder {plan.run}: the second training begins again, the first is whole"
+    return TrainingError(f"can't resume: {plan.run / STATE_NAME} is damaged; {advice}")
+
+
+def restore(state: dict[str, Any], learner: Learner, plan: Plan) -> Progressed:
+    """Go on from what ``read_state`` gave. Raises TrainingError where it does not fit."""
+    try:
+        learner.classifier.network.load_state_dict(state["network"])
+        learner.optimizer.load_state_dict(state["optimizer"])
+        learner.fabric.strategy.precision.load_state_dict(state["precision"])
+        if learner.mean is not None:
+            learner.mean.module.load_state_dict(state["mean"])
+    except (RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
+        raise _damaged(plan) from error
+    return Progressed(state["history"], state["best_epoch"])
+
+
+def keep_networks(plan: Plan, learner: Learner, done: Progressed, facts: dict[str, Any]) -> None:
+    """Keep the network as it is after the last epoch, where that is the kept one or among the best, and is not kept
+    yet. Earlier ones were kept before this epoch began."""
+    epoch = len(done.history)
+    with learner.scored() as scored:
+        if done.best_epoch == epoch and _epoch_in(plan.run) != epoch:
+            save_classifier(scored, plan.run, {**facts, "epoch": epoch})
+        if plan.recipe.average_best > 1 and not math.isnan(done.history[-1].chosen_by):
+            keep_epoch(plan.run, scored.network, done.scores, plan.recipe.average_best)
+
+
+def _epoch_in(run: Path) -> int | None:
+    """Whose network the run has, whole; None without one."""
+    if not (run / SETTINGS_NAME).is_file() or not (run / WEIGHTS_NAME).is_file():
+        return None
+    described = read_description(run)
+    return None if described.get("mean_of_epochs") else described.get("epoch")

@@ -1,0 +1,97 @@
+"""What is asked of the server: whether it makes sense, who asks, and the recording in the body."""
+
+import asyncio
+import difflib
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from earsight.errors import EarsightError, SettingsError
+from earsight.plain import plain
+from earsight.tasks.predict import Sliding
+
+if TYPE_CHECKING:
+    from fastapi import Request
+
+STALLED_S = 30.0
+"""Without a byte of a recording, or with a row that nobody takes."""
+_QUERY = ("name", "window", "hop", "events")
+
+
+class Refused(EarsightError):
+    """What a request can't have. status: of HTTP."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def check_query(request: "Request") -> None:
+    """Raise SettingsError for a name that means nothing, or that stands twice: what was meant would not be done."""
+    names = [name for name, _ in request.query_params.multi_items()]
+    for name in names:
+        if name not in _QUERY:
+            near = difflib.get_close_matches(name, _QUERY, 1)
+            hint = f"did you mean {near[0]}?" if near else f"there is {', '.join(_QUERY)}"
+            raise SettingsError(f"nothing is called {plain(name, 40)!r} here; {hint}")
+        if names.count(name) > 1:
+            raise SettingsError(f"{name} stands twice; give it once")
+
+
+def is_of_another_site(request: "Request") -> bool:
+    """Browsers say so by a header; to an address that is neither https nor of the same machine by the page's origin
+    alone."""
+    told, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
+    if told is not None or origin is None:
+        return told == "cross-site"
+    return origin.partition("://")[2] != request.headers.get("host")
+
+
+def sliding_of(window: float | None, hop: float | None, events: bool, model: Any) -> Sliding | None:
+    """Raises SettingsError."""
+    if window is None:
+        if hop is not None or events:
+            raise SettingsError("hop and events are for windows; give window, in seconds, too")
+        return None
+    return Sliding.every(window, hop).of(model.audio)
+
+
+async def received(request: "Request", most_bytes: int, folder: Path | None) -> Path:
+    """The body, in a file. Raises EarsightError, and ClientDisconnect."""
+    too_large = Refused(413, f"more than {most_bytes / 1e6:g} MB, which is the most here; send a part of it")
+    if request.headers.get("content-type", "").startswith("multipart/"):
+        raise SettingsError("the body is a form; send the bytes of the recording alone (curl --data-binary @a.wav)")
+    length = request.headers.get("content-length", "")
+    if length.isdigit() and int(length) > most_bytes:
+        raise too_large
+    try:
+        handle, name = tempfile.mkstemp(prefix="earsight-", dir=folder)
+    except OSError as error:
+        raise _no_room(error) from error
+    size, parts = 0, aiter(request.stream())
+    try:
+        with os.fdopen(handle, "wb") as file:
+            while True:
+                try:
+                    part = await asyncio.wait_for(anext(parts), STALLED_S)
+                except StopAsyncIteration:
+                    break
+                except TimeoutError:
+                    raise Refused(408, f"no byte came for {STALLED_S:g} s") from None
+                size += len(part)
+                if size > most_bytes:
+                    raise too_large
+                file.write(part)
+        if not size:
+            raise SettingsError("the body is empty; send the bytes of a recording")
+    except BaseException as error:  # a request may be cancelled, too
+        Path(name).unlink()
+        if isinstance(error, OSError):
+            raise _no_room(error) from error
+        raise
+    return Path(name)
+
+
+def _no_room(error: OSError) -> Refused:
+    return Refused(507, f"the server can't keep the recording ({error.strerror}); ask again later")

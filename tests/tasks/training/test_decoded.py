@@ -1,0 +1,84 @@
+"""What is decoded, divided and written down before training; without torch."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from earsight.dataset.leaks import Policy
+from earsight.dataset.sources import read_dataset
+from earsight.errors import DataError
+from earsight.tasks.clips_table import read_clips
+from earsight.tasks.progress import Progress
+from earsight.tasks.recipe import Recipe
+from earsight.tasks.training.decoded import Decoded, decode_parts, write_clips
+from earsight.tasks.training.plan import plan_training
+
+
+def decoded(data: Path, *, split: str, leaks: Policy = "refuse") -> Decoded:
+    recipe = Recipe.named("default", {"network": {"model": "test_efficientnet", "pretrained": False}})
+    plan = plan_training(data, recipe, split_kind=split, leaks=leaks, store=False, out=data.parent / "run")
+    return decode_parts(plan, 1, Progress(shown=False))
+
+
+def table(folder: Path, *, copied: str = "") -> Path:
+    """Four clips each of a and b in train, valid and test; those of the classes ``copied`` are the same everywhere."""
+    rows = ["path,label,part,where"]
+    for place, part in enumerate(("train", "valid", "test")):
+        for number in range(8):
+            label = "ab"[number % 2]
+            seed = number if label in copied else 10 * place + number
+            name = f"{part}{number}.wav"
+            soundfile.write(folder / name, 0.1 * np.random.default_rng(seed).standard_normal(8000), 16000)
+            rows.append(f"{name},{label},{part},room {number}")
+    (folder / "table.csv").write_text("\n".join([*rows, ""]))
+    return folder / "table.csv"
+
+
+def test_a_part_that_drop_leaves_empty_is_not_called_unreadable(tmp_path: Path) -> None:
+    data = table(tmp_path, copied="ab")
+    with pytest.raises(
+        DataError, match=r"^no clip is left for train: \d+ clips were left out by --leaks drop, the first: "
+    ):
+        decoded(data, split="column:part", leaks="drop")
+
+
+def test_a_class_that_drop_leaves_empty_is_not_called_unreadable(tmp_path: Path) -> None:
+    data = table(tmp_path, copied="b")
+    message = r"^no training clip is left of b: \d+ were left out by --leaks drop, .*identical audio, as .*; give other"
+    with pytest.raises(DataError, match=message):
+        decoded(data, split="column:part", leaks="drop")
+
+
+def test_a_class_that_cannot_be_read_is_called_unreadable(tmp_path: Path) -> None:
+    data = table(tmp_path)
+    for number in range(1, 8, 2):
+        (tmp_path / f"train{number}.wav").write_text("no sound")
+    with pytest.raises(DataError, match=r"^no readable training clip is left of: b"):
+        decoded(data, split="column:part")
+
+
+def test_half_a_recording_is_left_out_by_name(tmp_path: Path) -> None:
+    data = table(tmp_path)
+    half = tmp_path / "train0.wav"
+    half.write_bytes(half.read_bytes()[:8044])
+    done = decoded(data, split="column:part")
+    assert [tuple(failure) for failure in done.failures] == [
+        (half, f"truncated: 0.25 s of 0.50 s are there: {half}; get it again")
+    ]
+    assert len(done.parts["train"]) == 7
+
+
+def test_the_written_table_is_the_same_split_again_with_all_columns(tmp_path: Path) -> None:
+    done = decoded(table(tmp_path), split="column:part")
+    (tmp_path / "run").mkdir()
+    write_clips(tmp_path / "run", done)
+    read = read_dataset(tmp_path / "run" / "clips.csv")
+    assert {clip.path.name: (clip.label, clip.tags["part"], clip.tags["where"]) for clip in read.clips} == {
+        clip.path.name: (clip.label, part, clip.tags["where"])
+        for part in ("train", "valid", "test")
+        for clip in (done.store.clips[i] for i in done.parts[part])
+    }
+    recorded = read_clips(tmp_path / "run")
+    assert [row.digest for row in recorded if row.part == "test"] == [done.store.digests[i] for i in done.parts["test"]]
