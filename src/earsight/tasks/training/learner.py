@@ -93,8 +93,7 @@ class Learner:
     def _learn(self) -> bool:
         """False, and nothing is learned, where the gradients are no numbers: batch norm multiplies those of images
         without any contrast, layer by layer."""
-        norm = self.recipe.optimizer.clip_grad_norm or math.inf  # which changes nothing, and is measured all the same
-        found = self.fabric.clip_gradients(self.network, self.optimizer, max_norm=norm, error_if_nonfinite=False)
+        found = self._clipped()
         # A scaler skips such a step by itself, and tries a smaller scale.
         if found is not None and not torch.isfinite(found) and not _scaler(self.fabric):
             return False
@@ -104,6 +103,17 @@ class Learner:
             self.mean.update(self.classifier.network, step=self.steps)
         self.steps += 1
         return True
+
+    def _clipped(self) -> Tensor | None:
+        """Clip the gradients; their norm before, where it is known."""
+        norm = self.recipe.optimizer.clip_grad_norm
+        if not norm and hasattr(torch.nn.utils, "get_total_norm"):  # of torch 2.6: takes half the time of clipping
+            return torch.nn.utils.get_total_norm(
+                [one.grad for one in self.network.parameters() if one.grad is not None]
+            )
+        return self.fabric.clip_gradients(
+            self.network, self.optimizer, max_norm=norm or math.inf, error_if_nonfinite=False
+        )
 
     @contextmanager
     def scored(self) -> Iterator[Classifier]:
