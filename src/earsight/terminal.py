@@ -179,6 +179,8 @@ def inspection_lines(inspection: Inspection, about: Mapping[str, str]) -> Iterat
     contradicting = [_contradiction(clips) for clips in values["contradicting"]]
     yield from _listed("identical audio with different labels", contradicting, "set")
     yield from _listed("truncated", [failure["path"] for failure in values["truncated"]])
+    if values["unfilled"]:
+        yield from _listed("without a recording, so no class", values["unfilled"], "folder")
     yield from _listed("left out", [f"{failure['path']}: {failure['reason']}" for failure in values["failures"]])
     for key in ("licence", "citation", "protocol", "page"):
         if key in about:

@@ -231,7 +231,7 @@ def test_an_entry_without_a_name_is_damage(tmp_path: Path) -> None:
     end = nameless.rindex(b"PK\x05\x06")
     nameless[end + 12 : end + 16] = (int.from_bytes(nameless[end + 12 : end + 16], "little") - 1).to_bytes(4, "little")
     (tmp_path / "a.zip").write_bytes(nameless)
-    with pytest.raises(DataError, match=r"a\.zip"):
+    with pytest.raises(DataError, match=r"a\.zip is damaged"):
         unpack(tmp_path / "a.zip")
 
 

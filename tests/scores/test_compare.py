@@ -105,5 +105,7 @@ def test_groups_come_from_whichever_knows_them_and_must_agree() -> None:
     assert "with other clips like these" in lines[-1]
     assert list(comparison_lines(compare([one], [one])))[-1] == "Both are right on the same clips."
     assert (found.groups, compare([two], [nameless]).groups) == (6, 6)
+    renamed = replace(two, groups=tuple(f"speaker {group}" for group in two.groups))
+    assert compare([one], [renamed]) == found
     with pytest.raises(DataError, match=r"c0000 is of group other and s0 in the two; score them with one list"):
         compare([one], [replace(two, groups=("other", *two.groups[1:]))])

@@ -37,11 +37,10 @@ def heard(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_sources_of_the_same_people_or_recordings() -> None:
-    assert same_groups("ravdess", "ravdess_song") is True
-    assert same_groups("esc10", "esc50") is True
-    assert same_groups("folder", "folder") is True
-    assert same_groups("ravdess", "crema_d") is False
-    assert same_groups("ravdess", "table") is None
+    for one, two in (("ravdess", "ravdess_song"), ("esc10", "esc50"), ("esc50", "urbansound8k"), ("table", "table")):
+        assert same_groups(one, two)
+    for one, two in (("ravdess", "crema_d"), ("ravdess", "table"), ("esc50", "fsdd")):
+        assert not same_groups(one, two)
 
 
 def test_a_speaker_who_was_heard_speaking_is_known_when_he_sings(heard: Path) -> None:
@@ -62,6 +61,8 @@ def test_where_speakers_cannot_be_compared_that_is_said(heard: Path, tmp_path: P
     table = tmp_path / "table.csv"
     table.write_text("\n".join(["path,label,group", *rows]) + "\n")
     assert _UNKNOWN in evaluate(heard / "run", table, threads=1).sentence
+    by_take = evaluate(heard / "run", heard / "song", group_pattern=r"Actor_(\d+)", threads=1)  # of another kind
+    assert _UNKNOWN in by_take.sentence
     real = tmp_path / "song"
     shutil.copytree(heard / "song", real, ignore=lambda _, names: [name for name in names if name.startswith(".")])
     for path in real.iterdir():

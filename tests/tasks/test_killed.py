@@ -39,6 +39,7 @@ def told(run: Path) -> tuple[Any, ...]:
         ("loop", "keep_state", 1, {"clips.csv", "figures"}),
         ("state", "save_classifier", 1, {"clips.csv", "figures", "resume.pt"}),
         ("averaging", "write_whole", 2, {"best-epochs", "clips.csv", "figures", "history.csv", "model.json"}),
+        ("loop", "write_history", 3, {"model.json", "resume.pt", "history.csv"}),
         ("finish", "keep_fitted", 1, {"history.csv", "model.json", "model.safetensors", "resume.pt"}),
     ],
 )
@@ -72,6 +73,30 @@ def test_it_goes_on_to_the_same_network(
     assert same(whole / "run", run)
     assert told(run) == told(whole / "run")
     assert {path.name for path in run.iterdir()} == {path.name for path in (whole / "run").iterdir()}
+    rows = [(path / "history.csv").read_text().count("\n") for path in (run, whole / "run")]
+    assert rows == [4, 4]
+
+
+@pytest.mark.parametrize("call", [1, 2])
+def test_a_refit_that_ends_before_its_history_is_written_goes_on(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: int
+) -> None:
+    from earsight.tasks.training import loop
+
+    once, calls, real = recipe(epochs=1, refit=True), list[int](), loop.write_history
+
+    def dies(*arguments: Any) -> None:
+        calls.append(1)
+        if len(calls) == call:
+            raise Death
+        real(*arguments)
+
+    monkeypatch.setattr(loop, "write_history", dies)
+    with pytest.raises(Death):
+        train(whole / "tones", recipe=once, out=tmp_path / "run", threads=1)
+    train(whole / "tones", recipe=once, out=tmp_path / "run", threads=1, resume=True)
+    for name in ("history.csv", "history-refit.csv"):
+        assert (tmp_path / "run" / name).read_text().count("\n") == 2
 
 
 def test_the_network_of_another_epoch_is_not_taken_for_the_kept_one(
@@ -104,15 +129,19 @@ def test_the_network_of_another_epoch_is_not_taken_for_the_kept_one(
 
 
 def test_it_goes_on_with_the_threads_that_it_had(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from earsight.tasks import train as training
     from earsight.tasks.training import loop
+
+    write = loop.write_history
 
     def dies(*_: object) -> None:
         raise Death
 
+    monkeypatch.setattr(training, "free_cores", lambda _: 2)
     monkeypatch.setattr(loop, "write_history", dies)
     with pytest.raises(Death):
         train(whole / "tones", recipe=SETTINGS, out=tmp_path / "run", threads=1)
-    monkeypatch.undo()
+    monkeypatch.setattr(loop, "write_history", write)
     train(whole / "tones", recipe=SETTINGS, out=tmp_path / "run", resume=True)
     assert json.loads((tmp_path / "run" / "model.json").read_text())["machine"]["threads"] == 1
     assert same(whole / "run", tmp_path / "run")
@@ -125,7 +154,7 @@ def test_a_run_that_was_stopped_is_said_to_be_wherever_it_is_used(
     stop_in_epoch(monkeypatch, 3)
     assert train(whole / "tones", recipe=SETTINGS, out=run, threads=1).interrupted
     monkeypatch.undo()
-    said = f"the training of {run} stopped after epoch 2 of 3; train with --resume goes on"
+    said = f"the training of {run} has not ended (epoch 2 of 3 is done); train with --resume goes on"
     assert unfinished(run) == said
     for command in (
         ["predict", run, whole / "tones" / "low" / "low00.wav"],

@@ -81,7 +81,8 @@ class DataSet:
     """source: the name of the source that read it. labels: class names in the order of the network's outputs.
     clips: sorted by path and start. files: how many recordings were found. failures: what was left out of them, and
     folders and formats that can't be read. group_name: what a group is: speaker, recording … split: the split that
-    ``auto`` stands for, where the source has an official one."""
+    ``auto`` stands for, where the source has an official one. unfilled: folders that would be classes, and hold no
+    recording."""
 
     source: str
     place: Path
@@ -89,6 +90,7 @@ class DataSet:
     clips: tuple[Clip, ...]
     files: int
     failures: tuple[Failure, ...] = ()
+    unfilled: tuple[Path, ...] = ()
     synthetic: bool = False
     group_name: str = "group"
     split: str = ""

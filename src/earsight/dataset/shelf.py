@@ -24,7 +24,7 @@ from earsight.audio.load import Pcm
 from earsight.audio.settings import AudioSettings
 from earsight.dataset.clip import Clip
 
-FORMAT = 4
+FORMAT = 5
 _SHARD_BYTES = 256 * 2**20
 _SYNC_BYTES = 32 * 2**20
 

@@ -137,7 +137,12 @@ def _right(runs: Sequence[Predictions]) -> np.ndarray:
 
 
 def _groups(runs: Sequence[Predictions]) -> tuple[str, ...]:
-    """Of each clip, from whichever run knows it. Raises DataError where two don't agree."""
+    """Of each clip, from whichever run knows it. Where all clips are known to two runs, and only the names of their
+    groups differ, those of the first. Raises DataError where groups differ."""
+    first = runs[0].groups
+    renamed = [run for run in runs if run.groups != first and all(run.groups) and all(first)]
+    if all(len(set(zip(first, run.groups, strict=True))) == len(set(first)) == len(set(run.groups)) for run in renamed):
+        runs = [run for run in runs if not any(run is one for one in renamed)]
     found = []
     for path, *named in zip(runs[0].paths, *(run.groups for run in runs), strict=True):
         known = set(named) - {""}

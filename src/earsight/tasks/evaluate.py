@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from earsight import extras
 from earsight.dataset.clip import Clip, DataSet, Failure
 from earsight.dataset.leaks import Policy, find_copies, find_leaks, settle
-from earsight.dataset.sources import read_dataset, same_groups
+from earsight.dataset.sources import known_sources, read_dataset, same_groups
 from earsight.dataset.split import Split
 from earsight.dataset.store import build_store
 from earsight.dataset.walk import store_folder
@@ -136,18 +136,24 @@ def _own_test(run: Path, recorded: list[Recorded]) -> list[Clip]:
     return clips
 
 
-def _same_groups(dataset: DataSet, described: dict[str, Any]) -> bool | None:
-    """Whether groups of one name are one group in training and here; None where that is not known."""
+def _same_groups(dataset: DataSet, described: dict[str, Any]) -> bool:
+    """Whether groups of one name are one group in training and here."""
     data = described.get("data", {})
-    alike = same_groups(str(data.get("source")), dataset.source)
-    return False if alike and bool(data.get("synthetic")) != dataset.synthetic else alike
+    alike = bool(data.get("synthetic")) == dataset.synthetic and data.get("group_name") == dataset.group_name
+    return alike and same_groups(str(data.get("source")), dataset.source)
 
 
 def _compared(recorded: list[Recorded], dataset: DataSet, described: dict[str, Any]) -> bool:
-    """Whether it is known that nobody here was heard in training, when nobody was found."""
-    alike = _same_groups(dataset, described)
+    """Whether it is known that nobody here was heard in training, when nobody was found: both are data sets that are
+    known, of other people or with all their groups."""
+    source = str(described.get("data", {}).get("source"))
+    if not {source, dataset.source} <= known_sources().keys():
+        return False  # a table may call the same people otherwise
+    one_made = bool(described["data"].get("synthetic")) != dataset.synthetic
+    if one_made or not same_groups(source, dataset.source):
+        return True
     heard = [row.clip for row in recorded if row.part != "test"]
-    return alike is False or (alike is True and all(clip.group for clip in (*heard, *dataset.clips)))
+    return _same_groups(dataset, described) and all(clip.group for clip in (*heard, *dataset.clips))
 
 
 def _unheard(
@@ -165,7 +171,7 @@ def _unheard(
     clips = [clip.from_the_root() for clip in clips]  # as the run's own table has them
     if not _same_groups(dataset, described):  # speaker 03 of another data set is another person
         clips = [clip._replace(group="") for clip in clips]
-    elif not recorded and data.get("group_name") == dataset.group_name:
+    elif not recorded:
         name = dataset.group_name
         groups = sorted({*data.get("trained_groups", ()), *data.get("validated_groups", ())} - {""})
         heard = [Recorded("train", Clip(Path(f"what was heard of {name} {group}"), "", group), "") for group in groups]

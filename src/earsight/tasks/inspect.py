@@ -103,6 +103,7 @@ class Inspection:
                 for clips in self.contradicting
             ],
             "truncated": _reasons(self.truncated),
+            "unfilled": [str(folder) for folder in dataset.unfilled],
             "failures": _reasons(self.failures),
         }
 

@@ -63,6 +63,7 @@ def write_inspection(path: Path, inspection: Inspection) -> Path:
                 ("Clipped", _rows(values["clipped"])),
                 (f"Shorter than {inspection.short_s:g} s", _rows(values["short"])),
                 ("Truncated", _rows([[f.path, f.reason] for f in inspection.truncated])),
+                ("Folders without a recording: no class", _rows(values["unfilled"])),
                 ("Left out", _rows([[f.path, f.reason] for f in inspection.failures])),
             ),
         )

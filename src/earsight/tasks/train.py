@@ -18,7 +18,7 @@ from earsight.errors import SettingsError, TrainingError, first_line
 from earsight.files import held_folder, parts_in
 from earsight.mel.pipeline import Pipeline
 from earsight.plain import counted
-from earsight.tasks.machine.cores import free_cores, read_load
+from earsight.tasks.machine.cores import free_cores, most_threads, read_load
 from earsight.tasks.machine.devices import Machine, first_process
 from earsight.tasks.machine.memory import keep_freed_memory
 from earsight.tasks.progress import Progress
@@ -139,6 +139,11 @@ def run_plan(
         second_state = read_state(second, asdict(machine), pipeline) if second and state else None
         untrained = copy.deepcopy(classifier) if second else classifier
         shown.say(_opening(plan, tested))
+        if plan.dataset.unfilled:
+            named = ", ".join(folder.name for folder in plan.dataset.unfilled[:10])
+            shown.say(
+                f"note: {counted(len(plan.dataset.unfilled), 'folder')} without a recording, so no class: {named}"
+            )
         if plan.resume and state is None:
             shown.say(f"nothing to go on with in {plan.run} yet: it begins")
         for warning in filter(None, (changed, machine.caution(), other_threads)):
@@ -206,12 +211,14 @@ def run_plan(
 
 
 def _threads_of(state: Mapping[str, Any], machine: Machine) -> str:
-    """Go on with as many threads as before the stop, where no number was asked for: another number adds in another
-    order. A warning where another one was."""
+    """Go on with as many threads as before the stop, where no number was asked for and there are so many: another
+    number adds in another order. A warning where it is another one."""
     import torch
 
+    if machine.accelerator != "cpu" and torch.cuda.is_available():
+        return ""
     before = int(state.get("threads") or torch.get_num_threads())
-    if machine.threads is None:
+    if machine.threads is None and before <= most_threads():
         torch.set_num_threads(before)
     if torch.get_num_threads() == before:
         return ""

@@ -41,11 +41,12 @@ def check_query(request: "Request") -> None:
 
 def is_of_another_site(request: "Request") -> bool:
     """Browsers say so by a header; to an address that is neither https nor of the same machine by the page's origin
-    alone."""
+    alone, which is that of this server, or of the proxy before it."""
     told, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
     if told is not None or origin is None:
         return told == "cross-site"
-    return origin.partition("://")[2] != request.headers.get("host")
+    own = {request.headers.get(name) for name in ("host", "x-forwarded-host")}
+    return origin.partition("://")[2] not in own
 
 
 def sliding_of(window: float | None, hop: float | None, events: bool, model: Any) -> Sliding | None:

@@ -20,7 +20,7 @@ from earsight.network.prediction import Prediction
 from earsight.plain import plain
 from earsight.scores.events import Rule
 from earsight.tasks.answers.heard import EventRows
-from earsight.tasks.machine.interrupt import exit_on_sigterm
+from earsight.tasks.machine.interrupt import closed_on_sigterm
 from earsight.tasks.predict import Row, Sliding, answer, check_model, load_model
 from earsight.tasks.recordings import Recording
 from earsight.web import asked
@@ -206,7 +206,9 @@ def create_app(
         check_query(request)
         sliding = sliding_of(window, hop, events, model)
         if is_of_another_site(request):
-            raise Refused(403, "asked by a page of another site; open the page of this server")
+            raise Refused(
+                403, "asked by a page of another site; open the page of this server (a proxy must hand on Host)"
+            )
         if len(busy) >= MOST_AT_ONCE:
             raise Refused(503, f"{MOST_AT_ONCE} recordings are being answered; try again")
         busy.add(request)
@@ -316,7 +318,7 @@ def serve(
     most_mb: float = 200,
     ready: Callable[[str], None] = lambda address: None,
 ) -> None:
-    """Serve a model until Ctrl-C, or SIGTERM, which ends the process (SystemExit, 143). port: 0 takes a free one.
+    """Serve a model until Ctrl-C; SIGTERM ends the process when recordings are removed. port: 0 takes a free one.
     ready: is told the address once it can be asked. Raises EarsightError."""
     if not 0 < most_mb * 1e6 < math.inf:
         raise SettingsError(f"--most-mb must be above 0 and finite, got {most_mb:g}")
@@ -325,7 +327,7 @@ def serve(
     extras.check("fastapi", "uvicorn")
     check_model(run, device, threads)
     with (
-        exit_on_sigterm(),
+        closed_on_sigterm(),
         _bound(host, port) as listening,
         tempfile.TemporaryDirectory(prefix="earsight-") as folder,
     ):

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import soundfile
 
-from earsight.dataset.clip import Failure
 from earsight.dataset.sources import known_sources, pattern, read_dataset
 from earsight.dataset.sources.ravdess import EMOTIONS, parse_name
 from earsight.errors import DataError, SettingsError
@@ -204,13 +203,13 @@ def test_a_linked_folder_is_followed_once(tmp_path: Path) -> None:
 def test_a_class_folder_that_was_not_filled_is_told(tmp_path: Path) -> None:
     lay(tmp_path, "plain/cat/a.wav", "plain/dog/b.wav", "plain/owl/notes.txt", "plain/cat/more/notes.txt")
     (tmp_path / "plain" / "rain" / "deep").mkdir(parents=True)
-    found = read_dataset(tmp_path / "plain").failures
-    reason = "a folder without any recording: no class"
-    assert found == (Failure(tmp_path / "plain/owl", reason), Failure(tmp_path / "plain/rain", reason))
+    found = read_dataset(tmp_path / "plain", strict=True)
+    assert found.unfilled == (tmp_path / "plain/owl", tmp_path / "plain/rain")
+    assert found.failures == ()
     lay(tmp_path, "parted/train/cat/a.wav", "parted/train/dog/b.wav", "parted/test/cat/c.wav")
     (tmp_path / "parted" / "train" / "owl").mkdir()
     (tmp_path / "parted" / "test" / "dog").mkdir()  # the class is there, in another part
-    assert read_dataset(tmp_path / "parted").failures == (Failure(tmp_path / "parted/train/owl", reason),)
+    assert read_dataset(tmp_path / "parted").unfilled == (tmp_path / "parted/train/owl",)
 
 
 def test_what_tools_keep_in_hidden_folders_is_no_class(tmp_path: Path) -> None:
@@ -301,10 +300,8 @@ def test_a_loose_recording_beside_parts_does_not_make_them_classes(tmp_path: Pat
         read_dataset(tmp_path)
     (tmp_path / "extra" / "5.wav").rename(tmp_path / "loose.wav")
     dataset = read_dataset(tmp_path)
-    assert (dataset.labels, [failure.path.name for failure in dataset.failures]) == (
-        ("a", "b"),
-        ["loose.wav", "extra"],
-    )
+    assert (dataset.labels, [failure.path.name for failure in dataset.failures]) == (("a", "b"), ["loose.wav"])
+    assert dataset.unfilled == (tmp_path / "extra",)
 
 
 @pytest.mark.parametrize("place", [".", "{}", "table.csv", "{}/table.csv"])
@@ -331,7 +328,6 @@ def test_sound_that_is_not_read_is_told(tmp_path: Path) -> None:
     files(tmp_path, "a/1.wav", "b/2.wav", "c/3.m4a", "c/4.M4A", "c/.5.m4a", "d.zip", "a/notes.txt")
     left_out = {failure.path.name: failure.reason for failure in read_dataset(tmp_path).failures}
     assert left_out == {
-        "c": "a folder without any recording: no class",
         "3.m4a": ".m4a is not read; convert it to wav or flac",
         "4.M4A": ".m4a is not read; convert it to wav or flac",
         "d.zip": "an archive among the recordings; unpack it",

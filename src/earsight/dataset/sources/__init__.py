@@ -33,15 +33,12 @@ def known_sources() -> dict[str, Source]:
     return {source.name: source for source in sorted(found, key=lambda source: source.name)}
 
 
-def same_groups(one: str, two: str) -> bool | None:
-    """Whether a speaker or recording of one source is that of this name in the other: not where both are known and
-    have their own; None where that is not known. one, two: names of sources, of whatever kind."""
+def same_groups(one: str, two: str) -> bool:
+    """Whether a speaker or recording of one source is that of this name in the other. one, two: names of sources, also
+    folder and table, of which nothing else is known."""
     sources = known_sources()
-    if one == two:
-        return True
-    if one not in sources or two not in sources:
-        return None
-    return (sources[one].groups_of or one) == (sources[two].groups_of or two)
+    of = {name: source.groups_of or name for name, source in sources.items()}
+    return of.get(one, one) == of.get(two, two)
 
 
 def known_source(name: str) -> Source:

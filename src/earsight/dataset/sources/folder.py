@@ -1,5 +1,7 @@
 """A folder with one folder a class; train, valid and test folders may stand above the classes."""
 
+from pathlib import Path
+
 from earsight.dataset.clip import PARTS, Clip, DataSet, Failure, as_part
 from earsight.dataset.walk import Listing
 from earsight.errors import DataError
@@ -10,8 +12,8 @@ def read(listing: Listing) -> DataSet:
 
     Where all folders at the root are called train, valid and test, two of them or more (or as they are otherwise
     called: val, dev …), they are taken for the parts of a split, and the folders below them for classes. Recordings
-    beside the class folders, and class folders without one, are left out with their reason. Raises DataError where
-    there is no class folder, or where others stand beside the parts.
+    beside the class folders are left out with their reason. Raises DataError where there is no class folder, or where
+    others stand beside the parts.
     """
     names, inside = listing.names, ""
     # One folder around all classes (as archives often have) is stepped into.
@@ -36,20 +38,20 @@ def read(listing: Listing) -> DataSet:
             "make one folder a class, or give a table with the columns path and label"
         )
     labels = tuple(sorted({clip.label for clip in clips}))
-    failures += _unfilled(listing, inside, labels, parted=parted)
-    return DataSet("folder", listing.place, labels, tuple(clips), len(names), tuple(failures))
+    unfilled = _unfilled(listing, inside, labels, parted=parted)
+    return DataSet("folder", listing.place, labels, tuple(clips), len(names), tuple(failures), unfilled=unfilled)
 
 
-def _unfilled(listing: Listing, inside: str, labels: tuple[str, ...], *, parted: bool) -> list[Failure]:
-    """Class folders that hold no recording."""
-    found = {}
+def _unfilled(listing: Listing, inside: str, labels: tuple[str, ...], *, parted: bool) -> tuple[Path, ...]:
+    """Folders where classes stand that hold no recording."""
+    found: dict[str, None] = {}  # in order, each once
     for name in listing.barren:
         if name.startswith(inside):
             parts = name[len(inside) :].split("/")
             above = int(parted and len(parts) > 1 and as_part(parts[0]) in PARTS)
             if parts[above] not in labels:
-                found[inside + "/".join(parts[: above + 1])] = "a folder without any recording: no class"
-    return [Failure(listing.path(name), reason) for name, reason in found.items()]
+                found[inside + "/".join(parts[: above + 1])] = None
+    return tuple(map(listing.path, found))
 
 
 def _is_parted(listing: Listing, names: tuple[str, ...]) -> bool:

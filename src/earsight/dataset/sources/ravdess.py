@@ -87,6 +87,7 @@ SOURCES = (
         page=_PAGE,
         protocol=_PROTOCOL,
         matches=counting(_SPEECH, stem),
+        groups_of="ravdess",
         read=partial(read, channel="speech"),
         downloads=(
             Download(

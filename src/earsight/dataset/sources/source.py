@@ -32,7 +32,7 @@ class Source:
     how_to_get: str = ""
     """What to do by hand, where nothing can be downloaded."""
     groups_of: str = ""
-    """The source whose speakers or recordings these are too; "" where they are its own."""
+    """What its groups are of, where another source has some of them by the same names; "" where none has."""
 
 
 class Parsed(NamedTuple):

@@ -53,6 +53,7 @@ SOURCES = (
         protocol="10 official folds, the clips of one recording in one fold, never to be reshuffled: "
         "mean accuracy over all ten",
         matches=counting(_FORM),
+        groups_of="freesound",
         read=read,
         downloads=(
             Download(

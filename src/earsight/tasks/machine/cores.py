@@ -16,12 +16,17 @@ def check_threads(threads: int | None) -> int | None:
     for a number chosen later."""
     if threads is not None and threads < 1:
         raise SettingsError(f"--threads must be 1 or more, got {threads}; leave it out to use the cores that are free")
-    if threads is not None and threads > max(_FEW, allowed_cores()):
+    if threads is not None and threads > most_threads():
         raise SettingsError(
             f"--threads {threads} would wait for each other on {allowed_cores()} cores; leave it out to use those that "
             "are free"
         )
     return threads
+
+
+def most_threads() -> int:
+    """More would wait for each other."""
+    return max(_FEW, allowed_cores())
 
 
 def allowed_cores() -> int:

@@ -36,11 +36,14 @@ def between_steps() -> Iterator[Callable[[], bool]]:
 
 
 @contextmanager
-def exit_on_sigterm() -> Iterator[None]:
-    """Inside, SIGTERM raises SystemExit(143), so that temporary folders are removed; by itself it ends Python at once.
-    In a thread other than the main one nothing changes."""
+def closed_on_sigterm() -> Iterator[None]:
+    """Where SIGTERM comes inside, what was opened inside is closed before the process ends by it; by itself it ends
+    Python at once, and temporary folders stay. In a thread other than the main one nothing changes."""
+    ended = False
 
     def leave(number: int, frame: FrameType | None) -> None:
+        nonlocal ended
+        ended = True
         raise SystemExit(128 + number)
 
     if threading.current_thread() is not threading.main_thread():
@@ -51,3 +54,5 @@ def exit_on_sigterm() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+        if ended:
+            signal.raise_signal(signal.SIGTERM)

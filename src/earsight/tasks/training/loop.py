@@ -139,6 +139,7 @@ def fit(
     done = restore(state, learner, plan) if state else Progressed()
     if state and fabric.is_global_zero:
         keep_networks(plan, learner, done, facts)  # where it was stopped between the state and these
+        write_history(run / HISTORY_NAME, done.history)
     batches = steps_an_epoch(len(parts["train"]), recipe.batch_size)
     steps = math.ceil(batches / recipe.accumulate)
     rate_at = learning_rate(recipe.optimizer, steps, recipe.epochs)

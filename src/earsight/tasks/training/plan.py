@@ -15,7 +15,6 @@ from earsight.dataset.leaks import Policy, find_leaks, settle
 from earsight.dataset.sources import read_dataset
 from earsight.dataset.split import Split, check_kind, split
 from earsight.errors import DataError, ModelError, SettingsError, SplitError
-from earsight.files import parts_in
 from earsight.mel.pipeline import Pipeline
 from earsight.network.description import SETTINGS_NAME
 from earsight.network.names import check_model_name
@@ -172,7 +171,7 @@ def check_run(run: Path, resume: bool) -> None:
         if run.exists() and not run.is_dir():
             raise SettingsError(f"--out {run} is a file; name a folder")
         found = {path.name for path in run.iterdir()} if run.is_dir() else set()
-        found -= {path.name for path in parts_in(run)}
+        found -= {path.name for path in run.glob(".*.part")}  # half written, when a process was killed
         if STATE_NAME in found:
             if not resume:
                 raise SettingsError(f"{run} is not empty; pass --resume to go on with it, or another --out")
@@ -195,10 +194,12 @@ def unfinished(run: str | Path) -> str:
     try:
         done = max(0, len((place / HISTORY_NAME).read_text(encoding="utf-8").splitlines()) - 1)
         epochs = json.loads((place / SETTINGS_NAME).read_text(encoding="utf-8"))["recipe"]["epochs"]
-        how_far = f"after epoch {done} of {epochs}"
+        how_far = (
+            f" (epoch {done} of {epochs} is done)" if done < epochs else " (what comes after its last epoch is not)"
+        )
     except (OSError, ValueError, KeyError, TypeError):
-        how_far = "before its end"
-    return f"the training of {run} stopped {how_far}; train with --resume goes on"
+        how_far = ""
+    return f"the training of {run} has not ended{how_far}; train with --resume goes on"
 
 
 def steps_an_epoch(clips: int, batch_size: int) -> int:
