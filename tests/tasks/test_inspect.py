@@ -128,7 +128,7 @@ def test_the_page_is_one_file_with_pictures_and_escapes_names(troubled: Path, tm
     (troubled / "dog" / "plain.wav").rename(troubled / "dog" / "<b>plain.wav")
     page = write_inspection(tmp_path / "page.html", inspect(troubled)).read_text()
     assert page.count("data:image/png;base64,") == 3  # durations, loudness, mel images; there are no groups
-    assert "1 sets of identical recordings have different labels." in page
+    assert "Identical recordings with different labels: 1 set." in page
     assert "&lt;b&gt;plain.wav" in page
     assert "<b>plain.wav" not in page
     assert "http://" not in page

@@ -12,6 +12,7 @@ from earsight.errors import DecodeError, MissingExtraError
 from earsight.extras import check
 from earsight.files import write_whole
 from earsight.mel.settings import MelSettings
+from earsight.plain import counted
 from earsight.scores.figures import draw_counts, draw_histogram, draw_image_grid
 from earsight.scores.page import write_page
 from earsight.scores.report import FigureEntry
@@ -30,9 +31,9 @@ def write_inspection(path: Path, inspection: Inspection) -> Path:
     contradicting, identical = values["contradicting"], values["identical"]
     warnings = []
     if contradicting:
-        warnings.append(f"{len(contradicting)} sets of identical recordings have different labels.")
+        warnings.append(f"Identical recordings with different labels: {counted(len(contradicting), 'set')}.")
     if inspection.failures:
-        warnings.append(f"{len(inspection.failures)} files can't be used.")
+        warnings.append(f"{counted(len(inspection.failures), 'file')} can't be used.")
     with tempfile.TemporaryDirectory() as work:
         page = write_page(
             Path(work) / "page.html",
