@@ -316,6 +316,56 @@ def test_folds_are_trained_and_two_of_them_compared(tones: Path, tmp_path: Path)
     assert "no predictions in it; give a run that was trained to its end" in nothing.stderr
 
 
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (
+            ("--model", "a", "--network.model", "b"),
+            "--model is short for --network.model, and they say a and b; give one",
+        ),
+        (("--in-chans", "1", "--network.in-chans", "3"), "--in-chans is short for --network.in-chans, and they say 1"),
+        (("--augment.time-masks", "1000000000"), "augment.time_masks"),
+        (("--augment.freq-masks", "101"), "augment.freq_masks"),
+    ],
+)
+def test_flags_that_cannot_be_meant_are_refused(run: Path, flags: tuple[str, ...], said: str) -> None:
+    done = called("train", run / "data", *flags)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert said in done.stderr
+
+
+def test_short_and_long_flags_that_say_the_same_are_one(run: Path, tmp_path: Path) -> None:
+    done = called("train", run / "data", *TINY, "--network.model", "test_efficientnet", "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+
+
+def test_ctrl_c_while_the_program_is_loaded_is_one_line() -> None:
+    """The signal comes where the command line would be found."""
+    code = (
+        "import os, signal, sys\n"
+        "class Interrupted:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'earsight.command_line': os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupted())\n"
+        "from earsight.__main__ import main\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "stopped\n")
+
+
+def test_not_enough_memory_is_one_line(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mocked: what numpy raises."""
+
+    def ended(*_: object, **__: object) -> None:
+        raise MemoryError("Unable to allocate 149. GiB for an array")
+
+    monkeypatch.setattr("earsight.tasks.training.plan.plan_training", ended)
+    done = called("train", run / "data", *TINY)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "not enough memory (Unable to allocate 149. GiB for an array)" in done.stderr
+
+
 def test_an_argument_that_a_shell_left_empty_is_refused() -> None:
     done = called("data", "inspect", "")
     assert (done.returncode, done.stdout) == (2, "")
