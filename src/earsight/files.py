@@ -1,9 +1,10 @@
 """Files that are written whole or not at all, and folders measured and removed. Free of torch."""
 
+import csv
 import io
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
@@ -37,6 +38,13 @@ def written_whole(path: Path) -> Iterator[io.BufferedWriter]:
     finally:
         with suppress(OSError):
             work.unlink(missing_ok=True)
+
+
+def csv_line(cells: Iterable[object]) -> str:
+    """A row of a table from which a reader gets the same cells; the newline after it lacks."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\r\n").writerow(cells)  # it quotes what may end a line, and this alone tells it
+    return text.getvalue().removesuffix("\r\n")
 
 
 def check_place(place: Path, *, overwrite: bool) -> None:
@@ -88,9 +96,9 @@ def part_of(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}.part")
 
 
-def parts_in(folder: Path) -> list[Path]:
-    """What a process that was killed left half written, in ``folder`` and below."""
-    return [path for path in folder.rglob(".*.part") if path.is_file()]
+def parts_in(folder: Path, *, below: bool = False) -> list[Path]:
+    """What a process that was killed left half written in ``folder``; below: and in the folders in it."""
+    return [path for path in folder.glob("**/.*.part" if below else ".*.part") if path.is_file()]
 
 
 def folder_bytes(root: Path) -> int:

@@ -20,6 +20,20 @@ class Death(BaseException):
     """Nobody catches it."""
 
 
+def dies_at(monkeypatch: pytest.MonkeyPatch, module: str, name: str, call: int) -> None:
+    """The process ends where a function of ``tasks.training`` is called for the so-many-th time; later calls work."""
+    place: Any = importlib.import_module(f"earsight.tasks.training.{module}")
+    real, calls = getattr(place, name), []
+
+    def dies(*arguments: object, **named: object) -> object:
+        calls.append(1)
+        if len(calls) == call:
+            raise Death
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(place, name, dies)
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """tones, and the run of a training that nothing stopped."""
@@ -52,17 +66,8 @@ def test_it_goes_on_to_the_same_network(
     call: int,
     there: set[str],
 ) -> None:
-    place: Any = importlib.import_module(f"earsight.tasks.training.{module}")
-    real, calls = getattr(place, name), []
-
-    def dies(*arguments: object, **named: object) -> object:
-        calls.append(1)
-        if len(calls) == call:
-            raise Death
-        return real(*arguments, **named)
-
     run = tmp_path / "run"
-    monkeypatch.setattr(place, name, dies)
+    dies_at(monkeypatch, module, name, call)
     with pytest.raises(Death):
         train(whole / "tones", recipe=SETTINGS, out=run, threads=1)
     monkeypatch.undo()
@@ -81,17 +86,8 @@ def test_it_goes_on_to_the_same_network(
 def test_a_refit_that_ends_before_its_history_is_written_goes_on(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: int
 ) -> None:
-    from earsight.tasks.training import loop
-
-    once, calls, real = recipe(epochs=1, refit=True), list[int](), loop.write_history
-
-    def dies(*arguments: Any) -> None:
-        calls.append(1)
-        if len(calls) == call:
-            raise Death
-        real(*arguments)
-
-    monkeypatch.setattr(loop, "write_history", dies)
+    once = recipe(epochs=1, refit=True)
+    dies_at(monkeypatch, "loop", "write_history", call)
     with pytest.raises(Death):
         train(whole / "tones", recipe=once, out=tmp_path / "run", threads=1)
     train(whole / "tones", recipe=once, out=tmp_path / "run", threads=1, resume=True)
@@ -112,17 +108,10 @@ def test_the_network_of_another_epoch_is_not_taken_for_the_kept_one(
         epochs.append(arguments[-1])
         return real(*arguments)
 
-    def dies(*arguments: object) -> None:
-        if len(epochs) == 2:
-            raise Death
-        keep(*arguments)
-
-    keep: Any = loop.keep_networks
     monkeypatch.setattr(loop, "train_epoch", counted)
-    monkeypatch.setattr(loop, "keep_networks", dies)
+    dies_at(monkeypatch, "loop", "keep_networks", 2)
     with pytest.raises(Death):
         train(whole / "tones", recipe=SETTINGS, out=run, threads=1)
-    monkeypatch.setattr(loop, "keep_networks", keep)
     train(whole / "tones", recipe=SETTINGS, out=run, threads=1, resume=True)
     assert epochs == [1, 2, 3]
     assert same(whole / "run", run)
@@ -130,18 +119,11 @@ def test_the_network_of_another_epoch_is_not_taken_for_the_kept_one(
 
 def test_it_goes_on_with_the_threads_that_it_had(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from earsight.tasks import train as training
-    from earsight.tasks.training import loop
-
-    write = loop.write_history
-
-    def dies(*_: object) -> None:
-        raise Death
 
     monkeypatch.setattr(training, "free_cores", lambda _: 2)
-    monkeypatch.setattr(loop, "write_history", dies)
+    dies_at(monkeypatch, "loop", "write_history", 1)
     with pytest.raises(Death):
         train(whole / "tones", recipe=SETTINGS, out=tmp_path / "run", threads=1)
-    monkeypatch.setattr(loop, "write_history", write)
     train(whole / "tones", recipe=SETTINGS, out=tmp_path / "run", resume=True)
     assert json.loads((tmp_path / "run" / "model.json").read_text())["machine"]["threads"] == 1
     assert same(whole / "run", tmp_path / "run")

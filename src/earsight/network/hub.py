@@ -132,6 +132,6 @@ def hub_error(error: Exception, name: str, revision: str | None = None, *, sendi
     else:
         if isinstance(cause, kinds.OfflineModeIsEnabled):
             said = "there is no network, or HF_HUB_OFFLINE is set"
-        why = f"can't reach {hub} for {name} ({said}); connect to the network, or "
-        why += "write a folder with --out" if sending else "name a folder here"
+        instead = "write a folder with --out" if sending else "name a folder here"
+        why = f"can't reach {hub} for {name} ({said}); connect to the network, or {instead}"
     return ModelError(why)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from earsight.errors import DataError
+from earsight.files import csv_line
 from earsight.plain import plain
 
 _UNEVEN = 1e-3
@@ -132,11 +133,7 @@ def write_rows(path: Path, header: list[str], rows: Iterable[list[str]]) -> None
     """A table that gives back what was written."""
     # surrogateescape: a file name that is not UTF-8 comes back as the same bytes
     with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        unquoted = csv.writer(file, lineterminator="\n")
-        quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
-        for cells in (header, *rows):
-            # Python 3.11 leaves a lone \r unquoted, and its reader then ends the row there.
-            (quoted if any("\r" in cell for cell in cells) else unquoted).writerow(cells)
+        file.writelines(f"{csv_line(cells)}\n" for cells in (header, *rows))
 
 
 def concatenated(parts: Sequence[A]) -> A:

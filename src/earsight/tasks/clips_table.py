@@ -8,6 +8,7 @@ from pathlib import Path
 
 from earsight.dataset.clip import PARTS, Clip
 from earsight.errors import ModelError
+from earsight.files import csv_line
 
 CLIPS_NAME = "clips.csv"
 COLUMNS = ("part", "path", "label", "group", "fold", "start", "end")
@@ -34,10 +35,7 @@ def parts_csv(
     part and digest give way to these."""
     columns = [*COLUMNS, *(() if digests is None else ("digest",))]
     tags = [tag for tag in dict.fromkeys(tag for clip in clips for tag in clip.tags) if tag not in columns]
-    text = io.StringIO()
-    unquoted = csv.writer(text, lineterminator="\n")
-    quoted = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
-    unquoted.writerow([*columns, *tags])
+    lines = [csv_line([*columns, *tags])]
     for part in PARTS[:1] if whole else PARTS:
         for i in parts[part]:
             clip = clips[i]
@@ -45,10 +43,8 @@ def parts_csv(
             span = ("" if edge is None else edge for edge in (clip.start_s, clip.end_s))
             digest = () if digests is None else (digests[i],)
             place = ("all" if whole else part, clip.from_the_root().path, labels, clip.group, clip.fold)
-            row = [*map(str, (*place, *span, *digest)), *(clip.tags.get(tag, "") for tag in tags)]
-            # Python 3.11 leaves a lone \r unquoted, and its reader then ends the row there.
-            (quoted if any("\r" in cell for cell in row) else unquoted).writerow(row)
-    return text.getvalue()
+            lines.append(csv_line([*place, *span, *digest, *(clip.tags.get(tag, "") for tag in tags)]))
+    return "".join(f"{line}\n" for line in lines)
 
 
 def with_several(clip: Clip) -> Clip:

@@ -1,6 +1,5 @@
 """compare: two runs, or two cross-validations, on the clips that both have scored."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from earsight.scores.compare import Comparison
 from earsight.scores.compare import compare as compare_predictions
 from earsight.scores.kinds import only_one_label, read_csv
 from earsight.scores.predictions import Predictions
+from earsight.tasks.numbers import METRICS_NAME, read_numbers
 
 _TRAINING_SCORE = "training score"
 
@@ -29,15 +29,12 @@ def compare(a: str | Path, b: str | Path) -> Comparison:
 
 def _caveat(place: Path) -> str:
     """What the run or cross-validation says beside its own scores; "" of a table."""
-    file = place / "metrics.json"
-    if not file.is_file():
-        return ""
+    numbers = read_numbers(place, "give the tables of predictions")
     try:
-        numbers = json.loads(file.read_text(encoding="utf-8"))
         whole = numbers if "caveat" in numbers else numbers.get("train") or numbers.get("test") or {}
         return str(whole.get("caveat", ""))
-    except (ValueError, AttributeError) as error:
-        raise ModelError(f"{file} is damaged; restore it, or give the tables of predictions") from error
+    except AttributeError as error:
+        raise ModelError(f"{place / METRICS_NAME} is damaged; restore it, or give the tables of predictions") from error
 
 
 def _read(place: Path) -> list[Predictions]:

@@ -34,7 +34,9 @@ from earsight.tasks.training.plan import (
 )
 
 if TYPE_CHECKING:
+    from earsight.dataset.split import Split
     from earsight.scores.crossval import CrossScores
+    from earsight.tasks.crossval_report import Finished
 
 ABOUT_NAME = "crossval.json"
 _MOST = 1000
@@ -143,16 +145,13 @@ def crossval(
         interrupted = False
     except KeyboardInterrupt:
         interrupted = True
-    splits = [fold.plan.split for fold in work]
-    sentence = _sentence(work, folds, all(split.speaker_independent for split in splits))
-    caveat = one_caveat(split.caveat for split in splits)
+    sentence, caveat = _words(work, folds, [fold.plan.split for fold in work])
     if interrupted or failures:
         return CrossResult(place, None, sentence, caveat, dataset.group_name, failures, interrupted)
     from earsight.tasks.crossval_report import read_runs, write_results
 
     found = read_runs([fold.place for fold in work])
-    sentence = _sentence(work, folds, all(one.speaker_independent for one in found.values()))
-    caveat = one_caveat(one.caveat for one in found.values())
+    sentence, caveat = _words(work, folds, list(found.values()))
     scores = write_results(place, found, work[0].plan, sentence, caveat)
     return CrossResult(place, scores, sentence, caveat, dataset.group_name, {}, False)
 
@@ -266,15 +265,17 @@ def _train_one(fold: _Fold, progress: bool = False) -> str:
     return ""
 
 
-def _sentence(work: list[_Fold], folds: str, speaker_independent: bool) -> str:
+def _words(work: list[_Fold], folds: str, divided: "Sequence[Split | Finished]") -> tuple[str, str]:
+    """Sentence and caveat. divided: of each training, as it was planned, or as it was carried out."""
     first = work[0].plan
     seeds = len({fold.seed for fold in work})
     name, groups = first.dataset.group_name, len(first.dataset.groups)
     count = len({fold.name for fold in work})
-    if speaker_independent:
+    if all(one.speaker_independent for one in divided):
         who = f"each of {groups} {name}s scored once by a network that never heard them, its epoch chosen on others"
     else:
         who = "each clip scored once by a network that was not trained on it"
     refit = f" {REFIT_SENTENCE}" if first.recipe.refit else ""
     anew = ", divided anew for each seed" if len({fold.plan.split.test for fold in work}) > count else ""
-    return f"{count} folds, {seeds} seed{'s' if seeds > 1 else ''}: {who}. Folds: {folds}{anew}.{refit}"
+    sentence = f"{count} folds, {seeds} seed{'s' if seeds > 1 else ''}: {who}. Folds: {folds}{anew}.{refit}"
+    return sentence, one_caveat(one.caveat for one in divided)

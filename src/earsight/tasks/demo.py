@@ -56,13 +56,11 @@ def _is_demos(out: Path) -> bool:
     """Whether nothing is there, or a corpus of synthetic voices and what was trained on it."""
     if not out.exists():
         return True
-    if not out.is_dir() or {path.name for path in out.iterdir()} - {"corpus", "run"}:
+    known = {"corpus": (MARKER_NAME,), "run": (SETTINGS_NAME, CLIPS_NAME)}
+    if not out.is_dir() or not all(path.name in known and path.is_dir() for path in out.iterdir()):
         return False
-    corpus, run = out / "corpus", out / "run"
-    if not any(folder.is_dir() and any(folder.iterdir()) for folder in (corpus, run)):
-        return not (corpus.is_file() or run.is_file())
-    trained = not run.exists() or (run.is_dir() and (not any(run.iterdir()) or _has(run, SETTINGS_NAME, CLIPS_NAME)))
-    return _has(corpus, MARKER_NAME) and trained
+    filled = {path.name for path in out.iterdir() if any(path.iterdir())}
+    return not filled or ("corpus" in filled and all(_has(out / name, *known[name]) for name in filled))
 
 
 def _has(folder: Path, *names: str) -> bool:

@@ -14,10 +14,11 @@ from earsight.files import write_whole
 from earsight.network.description import SETTINGS_NAME, WEIGHTS_NAME, read_description
 from earsight.network.exported import KEY
 from earsight.network.hub import check_hub_name, check_token, client, hub_error
+from earsight.tasks.numbers import METRICS_NAME, read_numbers
 from earsight.tasks.sharing.card import Card
 from earsight.tasks.sharing.unnamed import Folders
 
-METRICS_NAME, REPORT_NAME, CARD_NAME, ONNX_NAME = "metrics.json", "report.html", "README.md", "model.onnx"
+REPORT_NAME, CARD_NAME, ONNX_NAME = "report.html", "README.md", "model.onnx"
 _ENCODING: dict[str, str] = {"encoding": "utf-8", "errors": "surrogateescape"}
 
 
@@ -72,7 +73,8 @@ def _write(run: Path, place: Path, name: str, licence: str | None, onnx: str | P
     described = read_description(run)
     Classifier.load(run)  # a damaged one is refused here, not by whoever fetches it
     folders = Folders.of(run, described)
-    public, numbers = folders.description(described), folders.metrics(_numbers(run))
+    public = folders.description(described)
+    numbers = folders.metrics(read_numbers(run, "remove it to push without scores"))
     try:
         text = Card(name, public, numbers, licence, ONNX_NAME if onnx else "").text()
     except (KeyError, TypeError, ValueError, AttributeError, extras.require("jinja2").UndefinedError) as error:
@@ -90,20 +92,6 @@ def _write(run: Path, place: Path, name: str, licence: str | None, onnx: str | P
     if exported is not None:
         write_whole(place / ONNX_NAME, exported)
     return tuple(sorted([WEIGHTS_NAME, *texts, *([ONNX_NAME] if exported else [])]))
-
-
-def _numbers(run: Path) -> dict[str, Any]:
-    """metrics.json; {} where a run was stopped before it had any."""
-    path = run / METRICS_NAME
-    if not path.is_file():
-        return {}
-    try:
-        numbers = json.loads(path.read_text(**_ENCODING))
-    except (ValueError, OSError, RecursionError) as error:
-        raise ModelError(f"{path} is damaged ({error}); restore it, or remove it to push without scores") from error
-    if not isinstance(numbers, dict):
-        raise ModelError(f"{path} is damaged: it is no table; restore it, or remove it to push without scores")
-    return numbers
 
 
 def _exported(path: Path, described: dict[str, Any]) -> bytes:

@@ -288,11 +288,8 @@ def _carry_out(study: "Study", asked: "Asked", work: _Work, *, in_full: bool) ->
                         study.report(asked, row.epoch, reached(0))
 
                 run = folder / f"split{number}"
-                caveat = _train(
-                    replace(plan, run=run, recipe=recipe), work, each_epoch, in_full=in_full and number == 0
-                )
-                if caveat not in study.caveat:
-                    study.warn(one_caveat((study.caveat, caveat)))
+                plan = replace(plan, run=run, recipe=recipe)
+                study.warn(_train(plan, work, each_epoch, in_full=in_full and number == 0))
         value: float | None = statistics.fmean(map(reached, range(len(histories))))
     except Pruned:
         state, value = "pruned", reached(0)

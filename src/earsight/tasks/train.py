@@ -164,7 +164,7 @@ def run_plan(
             plan.run.mkdir(parents=True, exist_ok=True)
             busy = f"another process is training into {plan.run}; wait until it has ended, or pass another --out"
             stack.enter_context(held_folder(plan.run, busy))
-            for half in parts_in(plan.run):
+            for half in parts_in(plan.run, below=True):
                 half.unlink(missing_ok=True)
             if state is None:
                 check_run(plan.run, plan.resume)  # again: another training may have ended there meanwhile

@@ -23,6 +23,9 @@ from earsight.errors import DataError, SettingsError
 
 _SAMPLED_NAMES = 5000  # enough to recognise a set by, however large it is
 
+_ANY = ("folder", "table")
+"""Sources of whatever data."""
+
 
 @cache
 def known_sources() -> dict[str, Source]:
@@ -46,8 +49,9 @@ def known_source(name: str) -> Source:
     sources = known_sources()
     if name in sources:
         return sources[name]
-    near = difflib.get_close_matches(name, [*sources, "folder", "table"], n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]}?" if near else f"known: {', '.join([*sources, 'folder', 'table'])}"
+    names = (*sources, *_ANY)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(names)}"
     raise SettingsError(f"no source is called {name!r}; {hint}")
 
 
@@ -75,7 +79,7 @@ def read_dataset(
     if not str(place).strip():
         raise DataError("the place of the data is empty; name a folder, an archive, a table or a known data set")
     place = Path(place)
-    known = known_source(source) if source not in {None, "folder", "table"} else None
+    known = known_source(source) if source is not None and source not in _ANY else None
     if not _is_there(place) and str(place) in known_sources() and downloaded_folder(str(place)).is_dir():
         known = known or known_sources()[str(place)]
         place = downloaded_folder(str(place))

@@ -1,16 +1,15 @@
 """Answers and events → text and tables that other programs read."""
 
-import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from earsight import extras
 from earsight.errors import SettingsError
-from earsight.files import written_whole
+from earsight.files import csv_line, written_whole
 
 Cells = Mapping[str, Any]
 """``Row.to_dict()`` or ``EventRow.to_dict()``."""
@@ -53,16 +52,10 @@ def json_line(value: Any) -> str:
 
 def _csv(rows: Iterable[Cells], facts: Facts) -> Iterator[str]:
     names = list(_flat_names(facts))
-    yield _csv_line(names)
+    yield csv_line(names)
     for row in rows:
         flat = _flat(row, facts)
-        yield _csv_line(["" if flat[name] is None else flat[name] for name in names])
-
-
-def _csv_line(cells: Sequence[Any]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\r\n").writerow(cells)  # it quotes what may end a line, and this alone tells it
-    return text.getvalue().removesuffix("\r\n")
+        yield csv_line(["" if flat[name] is None else flat[name] for name in names])
 
 
 def _flat_names(facts: Facts) -> Iterator[str]:

@@ -12,6 +12,7 @@ import optuna
 import sqlalchemy
 from optuna.trial import TrialState
 
+from earsight.dataset.split import one_caveat
 from earsight.errors import SettingsError
 from earsight.tasks.sweeping.space import Choice, Range, Space, WholeRange
 
@@ -81,14 +82,15 @@ class Study:
 
     @property
     def caveat(self) -> str:
-        """What ``warn`` was told last."""
+        """All that ``warn`` was told."""
         with self._file():
             return str(self._study.user_attrs.get("caveat", ""))
 
     def warn(self, caveat: str) -> None:
         """Keep what must stand beside all numbers and was not known before a training: copies that were heard."""
-        with self._file():
-            self._study.set_user_attr("caveat", caveat)
+        if (told := one_caveat((self.caveat, caveat))) != self.caveat:
+            with self._file():
+                self._study.set_user_attr("caveat", told)
 
     def ask(self) -> "Asked":
         """The settings of the next trial."""

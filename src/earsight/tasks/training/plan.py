@@ -15,6 +15,7 @@ from earsight.dataset.leaks import Policy, find_leaks, settle
 from earsight.dataset.sources import read_dataset
 from earsight.dataset.split import Split, check_kind, split
 from earsight.errors import DataError, ModelError, SettingsError, SplitError
+from earsight.files import parts_in
 from earsight.mel.pipeline import Pipeline
 from earsight.network.description import SETTINGS_NAME
 from earsight.network.names import check_model_name
@@ -171,7 +172,7 @@ def check_run(run: Path, resume: bool) -> None:
         if run.exists() and not run.is_dir():
             raise SettingsError(f"--out {run} is a file; name a folder")
         found = {path.name for path in run.iterdir()} if run.is_dir() else set()
-        found -= {path.name for path in run.glob(".*.part")}  # half written, when a process was killed
+        found -= {path.name for path in parts_in(run)}
         if STATE_NAME in found:
             if not resume:
                 raise SettingsError(f"{run} is not empty; pass --resume to go on with it, or another --out")
