@@ -149,7 +149,7 @@ def test_every_setting_is_a_flag() -> None:
 def test_the_lines_of_the_help_are_broken_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     text = called("crossval", "--help").stdout
-    whole = "Where both sides of a split share a speaker, a recording or a copied file: refuse, drop those clips, or"
+    whole = "Where both sides of the split share a speaker, a recording or a copied file: refuse, drop those clips,"
     assert whole in " ".join(text.split())
     flags = text.partition("Parameters:\n")[2].splitlines()
     first = next(n for n, line in enumerate(flags) if line.startswith("  --leaks"))

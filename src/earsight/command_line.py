@@ -3,6 +3,7 @@
 import io
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,9 +14,17 @@ from pydantic import ValidationError
 import earsight
 from earsight import data_commands, export_commands, predict_commands, score_commands, sweep_commands
 from earsight.errors import EarsightError, SettingsError
-from earsight.flags import Whole, WrappedHelp
+from earsight.flags import DataFlags, Json, Switch, Whole, WrappedHelp
 from earsight.plain import counted, plain
-from earsight.recipe_flags import Accelerator, Leaks, Precision, RecipeFlags, chosen_recipe
+from earsight.recipe_flags import (
+    Accelerator,
+    Leaks,
+    MachineFlags,
+    Precision,
+    RecipeFlags,
+    Settings,
+    TrainingDataFlags,
+)
 from earsight.tasks.recipe import Recipe, explain
 from earsight.terminal import (
     batch_size_lines,
@@ -104,26 +113,15 @@ def train(
     data: Path,
     /,
     *,
-    recipe: Annotated[str, Parameter(alias="-r")] = "default",
+    recipe_flags: RecipeFlags = RecipeFlags(),
     split: str = "auto",
     out: Annotated[Path | None, Parameter(alias="-o")] = None,
-    model: Annotated[str | None, Parameter(alias="-m")] = None,
-    weights: Path | None = None,
-    pretrained: bool | None = None,
-    in_chans: Whole | None = None,
-    source: str | None = None,
-    group_pattern: str | None = None,
-    leaks: Leaks = "refuse",
-    resume: Annotated[bool, Parameter(negative="")] = False,
-    strict: Annotated[bool, Parameter(negative="")] = False,
-    store: bool = True,
-    accelerator: Accelerator = "auto",
+    resume: Switch = False,
+    data_flags: TrainingDataFlags = TrainingDataFlags(),
+    machine_flags: MachineFlags = MachineFlags(),
     devices: Whole = 1,
     nodes: Whole = 1,
-    precision: Precision = "32-true",
-    compile_: Annotated[bool, Parameter(name="--compile", negative="")] = False,
-    threads: Whole | None = None,
-    settings: RecipeFlags = None,
+    settings: Settings = None,
 ) -> int:
     """Train a network on labelled recordings, score it on speakers it never heard, write a report.
 
@@ -133,68 +131,34 @@ def train(
         A folder with one folder a class, or of a known data set; a zip or tar of either; a table (CSV, TSV, JSON Lines,
         Parquet) with the columns path and label; or the name of a known data set (earsight data list), which is fetched
         at its first use. Recordings end in wav, flac, mp3, ogg, oga, opus, aif, aiff, au, caf or w64.
-    recipe
-        default, article (the tutorial's way), demo, or a TOML file.
     split
         auto (the data's own, else by group where there are groups, else random), group:K, loso:GROUP, random:SHARE,
         luna5:0 … luna5:4, emobox6:1 … emobox6:6, fold:NAME, column:NAME, none; docs/honest-evaluation.md has them all.
     out
         The run folder; otherwise runs/ with a name of its own.
-    model
-        Any timm network: short for --network.model.
-    weights
-        A safetensors or pth file under timm's names: short for --network.weights.
-    pretrained
-        Whether to start from ImageNet weights: short for --network.pretrained.
-    in_chans
-        Channels of the image: short for --network.in-chans.
-    source
-        The name of a known data set (earsight data list), folder, or table; otherwise recognised by the file names.
-    group_pattern
-        A regular expression that finds a clip's group (speaker, recording …) in its path.
-    leaks
-        Where both sides of the split share a speaker, a recording or a copied file: refuse, drop those clips, or allow
-        them and say so.
     resume
         Go on with the run in --out from its last whole epoch.
-    strict
-        Stop at the first bad file instead of leaving it out and saying so.
-    store
-        Keep decoded recordings in the cache for the next training; --no-store keeps them in memory.
-    accelerator
-        Where to train.
     devices
         How many devices, on each node.
     nodes
         How many machines; start the same command on each, by torchrun or with MASTER_ADDR and NODE_RANK.
-    precision
-        Of the network's arithmetic.
-    compile_
-        Let torch.compile make the network faster first; that takes minutes.
-    threads
-        Threads of the CPU; otherwise the cores that are free.
     """
-    chosen = chosen_recipe(recipe, settings, model=model, weights=weights, pretrained=pretrained, in_chans=in_chans)
+    chosen = recipe_flags.chosen(settings)
     from earsight.tasks.training.plan import plan_training
 
     plan = plan_training(
         data,
         chosen,
-        recipe_name=recipe,
+        recipe_name=recipe_flags.recipe,
         split_kind=split,
         out=out,
-        source=source,
-        group_pattern=group_pattern,
-        leaks=leaks,
-        strict=strict,
         resume=resume,
-        store=store,
         progress=True,
+        **asdict(data_flags),
     )
-    from earsight.tasks.machine.devices import Machine
     from earsight.tasks.train import run_plan
 
-    result = run_plan(plan, Machine(accelerator, devices, nodes, precision, threads, compile_), progress=True)
+    result = run_plan(plan, machine_flags.machine(devices, nodes), progress=True)
     if result.interrupted:
         return 130
     if result.test is None:  # another process of the same run speaks
@@ -211,13 +175,12 @@ def evaluate(
     data: Path | None = None,
     /,
     *,
-    source: str | None = None,
-    group_pattern: str | None = None,
+    data_flags: DataFlags = DataFlags(),
     leaks: Leaks = "refuse",
     device: str = "cpu",
     threads: Whole | None = None,
-    strict: Annotated[bool, Parameter(negative="")] = False,
-    json_: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    strict: Switch = False,
+    json_: Json = False,
 ) -> int:
     """Score a trained run: on its own test clips, or on all recordings of DATA.
 
@@ -227,10 +190,6 @@ def evaluate(
         A run folder, or a model of the hub (user/name).
     data
         Labelled recordings, as for train; otherwise the run's own test clips.
-    source
-        The name of a known data set, folder, or table; otherwise recognised by the file names.
-    group_pattern
-        A regular expression that finds a clip's group in its path.
     leaks
         Where clips of DATA, copies of them, or their speakers were heard in training: refuse, drop them, or allow
         them and say so.
@@ -249,12 +208,11 @@ def evaluate(
     done = task(
         run,
         data,
-        source=source,
-        group_pattern=group_pattern,
         leaks=leaks,
         device=device,
         threads=threads,
         strict=strict,
+        **asdict(data_flags),
     )
     if json_:
         failures, dropped = (
@@ -320,12 +278,12 @@ def bench(
     batch_size: Whole | None = None,
     clips: Whole = 128,
     rounds: Whole = 5,
-    find_batch_size: Annotated[bool, Parameter(negative="")] = False,
+    find_batch_size: Switch = False,
     device: Accelerator = "auto",
     precision: Precision = "32-true",
     compile_: Annotated[bool, Parameter(name="--compile", negative="")] = False,
     threads: Whole | None = None,
-    json_: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    json_: Json = False,
 ) -> int:
     """Measure how near a training epoch comes to the network alone on this machine, or which batch size is fastest.
 

@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -9,14 +10,14 @@ import cyclopts
 from cyclopts import Parameter
 
 from earsight.errors import SettingsError
-from earsight.flags import Whole, WrappedHelp
+from earsight.flags import DataFlags, Json, Switch, Whole, WrappedHelp
 from earsight.terminal import division_lines, inspection_lines, json_line, show, source_lines
 
 app = cyclopts.App(name="data", help="List, get, inspect and split data sets.", help_format="plaintext")
 
 
 @app.command(name="list", help_formatter=WrappedHelp())
-def list_(*, json_: Annotated[bool, Parameter(name="--json", negative="")] = False) -> int:
+def list_(*, json_: Json = False) -> int:
     """The data sets that are known by name.
 
     Parameters
@@ -61,13 +62,12 @@ def inspect(
     place: Path,
     /,
     *,
-    source: str | None = None,
-    group_pattern: str | None = None,
+    data_flags: DataFlags = DataFlags(),
     short_s: float = 0.5,
     threads: Whole | None = None,
     html: Path | None = None,
-    overwrite: Annotated[bool, Parameter(negative="")] = False,
-    json_: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    overwrite: Switch = False,
+    json_: Json = False,
 ) -> int:
     """Count what is in a data set, and find silent, clipped, short, truncated, unreadable, identical and contradicting
     files.
@@ -76,10 +76,6 @@ def inspect(
     ----------
     place
         Recordings, as for train.
-    source
-        The name of a known data set, folder, or table; otherwise recognised by the file names.
-    group_pattern
-        A regular expression that finds a clip's group in its path.
     short_s
         Shorter clips are listed.
     threads
@@ -97,7 +93,7 @@ def inspect(
 
     if html is not None:
         check_output(html, place, overwrite=overwrite)
-    done = task(place, source=source, group_pattern=group_pattern, short_s=short_s, threads=threads, progress=True)
+    done = task(place, short_s=short_s, threads=threads, progress=True, **asdict(data_flags))
     if html is not None:
         check_output(html, done.dataset.place, overwrite=overwrite, clips=done.dataset.clips)
     if json_:
@@ -118,10 +114,9 @@ def split(
     *,
     split: str = "auto",
     seed: Whole = 0,
-    source: str | None = None,
-    group_pattern: str | None = None,
+    data_flags: DataFlags = DataFlags(),
     out: Annotated[Path | None, Parameter(alias="-o")] = None,
-    overwrite: Annotated[bool, Parameter(negative="")] = False,
+    overwrite: Switch = False,
 ) -> int:
     """Show how a data set would be split, and write the split as a table.
 
@@ -133,10 +128,6 @@ def split(
         As for train.
     seed
         Of splits that are drawn.
-    source
-        The name of a known data set, folder, or table; otherwise recognised by the file names.
-    group_pattern
-        A regular expression that finds a clip's group in its path.
     out
         A CSV file to write; train on it with --split column:part.
     overwrite
@@ -151,7 +142,7 @@ def split(
                 f"--out {out} does not end in .csv, so that it would not be taken for a table; rename it"
             )
         check_output(out, place, overwrite=overwrite)
-    done = divide(place, split, seed=seed, source=source, group_pattern=group_pattern, progress=True)
+    done = divide(place, split, seed=seed, progress=True, **asdict(data_flags))
     if out is None:
         show(*division_lines(done))
         return 0
@@ -166,8 +157,8 @@ def split(
 @app.command(help_formatter=WrappedHelp())
 def cache(
     *,
-    clear: Annotated[bool, Parameter(negative="")] = False,
-    downloads: Annotated[bool, Parameter(negative="")] = False,
+    clear: Switch = False,
+    downloads: Switch = False,
 ) -> int:
     """Show what the cache holds, or clear it of decoded recordings and unpacked archives.
 

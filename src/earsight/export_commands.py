@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from earsight.flags import Switch
 from earsight.plain import counted, plain
 from earsight.terminal import note_unfinished, show
 
@@ -17,7 +18,7 @@ def export(
     out: Annotated[Path | None, Parameter(alias="-o")] = None,
     to: Literal["onnx", "torch-export"] = "onnx",
     quantize: Literal["none", "int8", "fp16"] = "none",
-    overwrite: Annotated[bool, Parameter(negative="")] = False,
+    overwrite: Switch = False,
 ) -> int:
     """Write a trained network as one file, mel image and labels inside, that answers the same without torch.
 
@@ -61,7 +62,7 @@ def explain(
     out: Annotated[Path | None, Parameter(alias="-o")] = None,
     label: str | None = None,
     device: str = "cpu",
-    overwrite: Annotated[bool, Parameter(negative="")] = False,
+    overwrite: Switch = False,
 ) -> int:
     """Draw which part of a recording's mel image spoke for the answer (HiResCAM, a kin of Grad-CAM, or gradients).
 
@@ -101,7 +102,7 @@ def push(
     name: str,
     /,
     *,
-    private: Annotated[bool, Parameter(negative="")] = False,
+    private: Switch = False,
     licence: Annotated[str | None, Parameter(alias="--license")] = None,
     onnx: Path | None = None,
     out: Annotated[Path | None, Parameter(alias="-o")] = None,

@@ -1,7 +1,8 @@
-"""What the flags of all commands have in common: whole numbers, and a help whose lines are broken once."""
+"""What the flags of all commands have in common: whole numbers, switches, and a help whose lines are broken once."""
 
 import textwrap
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter, Token
@@ -21,6 +22,20 @@ def whole_number(_type: Any, tokens: Sequence[Token]) -> int:
 
 
 Whole = Annotated[int, Parameter(converter=whole_number)]
+Switch = Annotated[bool, Parameter(negative="")]
+"""On where it is given; there is no --no-…"""
+Json = Annotated[bool, Parameter(name="--json", negative="")]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class DataFlags:
+    """How recordings are read: see ``read_dataset``."""
+
+    source: str | None = None
+    """The name of a known data set (earsight data list), folder, or table; otherwise recognised by the file names."""
+    group_pattern: str | None = None
+    """A regular expression that finds a clip's group (speaker, recording …) in its path."""
 
 
 class WrappedHelp(PlainFormatter):

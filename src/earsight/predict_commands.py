@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from earsight.errors import SettingsError
-from earsight.flags import Whole
+from earsight.flags import Json, Switch, Whole
 from earsight.plain import counted, plain
 from earsight.terminal import answer_line, json_line, note_unfinished, show, show_bars
 
@@ -29,7 +29,7 @@ def predict(
     *,
     window: float | None = None,
     hop: float | None = None,
-    events: Annotated[bool, Parameter(negative="")] = False,
+    events: Switch = False,
     start_at: float | None = None,
     stay_at: float | None = None,
     shortest: float = 0.0,
@@ -38,12 +38,12 @@ def predict(
         Literal["jsonl", "csv", "parquet", "audacity", "rttm", "raven"] | None, Parameter(name="--format")
     ] = None,
     timelines: Path | None = None,
-    resume: Annotated[bool, Parameter(negative="")] = False,
-    overwrite: Annotated[bool, Parameter(negative="")] = False,
+    resume: Switch = False,
+    overwrite: Switch = False,
     device: str = "cpu",
     threads: Whole | None = None,
     unknown: bool = True,
-    json_: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    json_: Json = False,
 ) -> int:
     """Classify recordings, whole or window by window: a table on a terminal, JSON Lines when piped, or a file.
 
@@ -143,7 +143,7 @@ def listen(
     /,
     *,
     from_: Annotated[Path | None, Parameter(name="--from")] = None,
-    fast: Annotated[bool, Parameter(negative="")] = False,
+    fast: Switch = False,
     microphone: str | None = None,
     window: float | None = None,
     hop: float | None = None,
@@ -151,7 +151,7 @@ def listen(
     device: str = "cpu",
     threads: Whole | None = None,
     unknown: bool = True,
-    json_: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    json_: Json = False,
 ) -> int:
     """Answer what the microphone hears while it sounds: bars on a terminal, JSON Lines when piped. Ctrl-C ends it.
 

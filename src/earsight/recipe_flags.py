@@ -1,65 +1,97 @@
-"""What the commands that train have in common: flags of the recipe and of the machine."""
+"""What the commands that train have in common: flags of the recipe, of the data and of the machine."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import cyclopts
 from cyclopts import Parameter
 from pydantic import BaseModel
 
 from earsight.errors import SettingsError
+from earsight.flags import DataFlags, Switch, Whole
 from earsight.tasks.recipe import Recipe
+
+if TYPE_CHECKING:
+    from earsight.tasks.machine.devices import Machine
 
 Accelerator = Literal["auto", "cpu", "cuda", "mps"]
 Leaks = Literal["refuse", "drop", "allow"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 RECIPE_GROUP = cyclopts.Group("Recipe settings (each replaces one value of the recipe)", sort_key=9)
-RecipeFlags = Annotated[Recipe | None, Parameter(name="*", group=RECIPE_GROUP)]
+Settings = Annotated[Recipe | None, Parameter(name="*", group=RECIPE_GROUP)]
+"""Every value of a recipe as a flag; None: none was given."""
 
 
-def chosen_recipe(
-    recipe: str,
-    settings: Recipe | None,
-    *,
-    model: str | None,
-    weights: Path | None,
-    pretrained: bool | None,
-    in_chans: int | None,
-) -> Recipe:
-    """recipe: a name or a TOML file. settings: those values that were given as flags. The others are short for values
-    of the network. Raises SettingsError."""
-    changes = given_values(settings, model=model, weights=weights, pretrained=pretrained, in_chans=in_chans)
-    return Recipe.named(recipe, changes)
+@Parameter(name="*")
+@dataclass(frozen=True)
+class RecipeFlags:
+    recipe: Annotated[str, Parameter(alias="-r")] = "default"
+    """default, article (the tutorial's way), demo, or a TOML file."""
+    model: Annotated[str | None, Parameter(alias="-m")] = None
+    """Any timm network: short for --network.model."""
+    weights: Path | None = None
+    """A safetensors or pth file under timm's names: short for --network.weights."""
+    pretrained: bool | None = None
+    """Whether to start from ImageNet weights: short for --network.pretrained."""
+    in_chans: Whole | None = None
+    """Channels of the image: short for --network.in-chans."""
+
+    def chosen(self, settings: Recipe | None) -> Recipe:
+        """settings: those values that were given by their own names. Raises SettingsError."""
+        return Recipe.named(self.recipe, self.given(settings))
+
+    def given(self, settings: Recipe | None) -> dict[str, Any]:
+        """Those values of the recipe that were given as flags, nested. Raises SettingsError where one was given twice,
+        and otherwise."""
+        changes = _set_values(settings)
+        shorts = {
+            "model": self.model,
+            "weights": None if self.weights is None else str(self.weights),
+            "pretrained": self.pretrained,
+            "in_chans": self.in_chans,
+        }
+        given = {name: value for name, value in shorts.items() if value is not None}
+        network = changes.get("network", {})
+        for name in given.keys() & network.keys():
+            if given[name] != network[name]:
+                flag = name.replace("_", "-")
+                raise SettingsError(
+                    f"--{flag} is short for --network.{flag}, and they say {given[name]} and {network[name]}; give one"
+                )
+        if given:
+            changes["network"] = {**network, **given}
+        return changes
 
 
-def given_values(
-    settings: Recipe | None,
-    *,
-    model: str | None,
-    weights: Path | None,
-    pretrained: bool | None,
-    in_chans: int | None,
-) -> dict[str, Any]:
-    """Those values of the recipe that were given as flags, nested. Raises SettingsError where one was given twice, and
-    otherwise."""
-    changes = _set_values(settings)
-    shorts = {
-        "model": model,
-        "weights": None if weights is None else str(weights),
-        "pretrained": pretrained,
-        "in_chans": in_chans,
-    }
-    given = {name: value for name, value in shorts.items() if value is not None}
-    network = changes.get("network", {})
-    for name in given.keys() & network.keys():
-        if given[name] != network[name]:
-            flag = name.replace("_", "-")
-            raise SettingsError(
-                f"--{flag} is short for --network.{flag}, and they say {given[name]} and {network[name]}; give one"
-            )
-    if given:
-        changes["network"] = {**network, **given}
-    return changes
+@Parameter(name="*")
+@dataclass(frozen=True)
+class TrainingDataFlags(DataFlags):
+    leaks: Leaks = "refuse"
+    """Where both sides of the split share a speaker, a recording or a copied file: refuse, drop those clips, or allow
+    them and say so."""
+    strict: Switch = False
+    """Stop at the first bad file instead of leaving it out and saying so."""
+    store: bool = True
+    """Keep decoded recordings in the cache for the next training; --no-store keeps them in memory, for one training."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class MachineFlags:
+    accelerator: Accelerator = "auto"
+    """Where to train."""
+    precision: Precision = "32-true"
+    """Of the network's arithmetic."""
+    compile_: Annotated[bool, Parameter(name="--compile", negative="")] = False
+    """Let torch.compile make the network faster first; that takes minutes a training."""
+    threads: Whole | None = None
+    """Threads of the CPU for a training; otherwise the cores that are free."""
+
+    def machine(self, devices: int = 1, nodes: int = 1) -> "Machine":
+        from earsight.tasks.machine.devices import Machine
+
+        return Machine(self.accelerator, devices, nodes, self.precision, self.threads, self.compile_)
 
 
 def _set_values(model: BaseModel | None) -> dict[str, Any]:

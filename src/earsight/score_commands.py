@@ -1,14 +1,15 @@
 """The commands that put runs together: crossval, compare, ensemble."""
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from earsight.flags import Whole
+from earsight.flags import Json, Switch, Whole
 from earsight.plain import counted, plain
-from earsight.recipe_flags import Accelerator, Leaks, Precision, RecipeFlags, chosen_recipe
+from earsight.recipe_flags import MachineFlags, RecipeFlags, Settings, TrainingDataFlags
 from earsight.terminal import comparison_lines, cross_lines, json_line, metrics_lines, note_unfinished, show
 
 
@@ -18,24 +19,13 @@ def crossval(
     *,
     folds: str,
     seeds: Whole = 1,
-    recipe: Annotated[str, Parameter(alias="-r")] = "default",
+    recipe_flags: RecipeFlags = RecipeFlags(),
     out: Annotated[Path | None, Parameter(alias="-o")] = None,
-    model: Annotated[str | None, Parameter(alias="-m")] = None,
-    weights: Path | None = None,
-    pretrained: bool | None = None,
-    in_chans: Whole | None = None,
-    source: str | None = None,
-    group_pattern: str | None = None,
-    leaks: Leaks = "refuse",
-    resume: Annotated[bool, Parameter(negative="")] = False,
-    strict: Annotated[bool, Parameter(negative="")] = False,
-    store: bool = True,
+    resume: Switch = False,
+    data_flags: TrainingDataFlags = TrainingDataFlags(),
     jobs: Whole = 1,
-    accelerator: Accelerator = "auto",
-    precision: Precision = "32-true",
-    compile_: Annotated[bool, Parameter(name="--compile", negative="")] = False,
-    threads: Whole | None = None,
-    settings: RecipeFlags = None,
+    machine_flags: MachineFlags = MachineFlags(),
+    settings: Settings = None,
 ) -> int:
     """Train every fold of a protocol, so that each clip is scored once by a network that never heard its speaker.
 
@@ -47,61 +37,27 @@ def crossval(
         luna5, emobox6, loso (one group out), group:K, esc50, urbansound8k, fold (the data's own), column:NAME.
     seeds
         Train each fold so many times, with other seeds.
-    recipe
-        default, article, demo, or a TOML file.
     out
         A folder for all of it; otherwise runs/ with a name of its own. Each fold is a run folder in it.
-    model
-        Any timm network: short for --network.model.
-    weights
-        A safetensors or pth file under timm's names: short for --network.weights.
-    pretrained
-        Whether to start from ImageNet weights: short for --network.pretrained.
-    in_chans
-        Channels of the image: short for --network.in-chans.
-    source
-        The name of a known data set, folder, or table; otherwise recognised by the file names.
-    group_pattern
-        A regular expression that finds a clip's group in its path.
-    leaks
-        Where both sides of a split share a speaker, a recording or a copied file: refuse, drop those clips, or allow
-        them and say so.
     resume
         Go on with --out: what is finished is not trained again.
-    strict
-        Stop a fold at the first bad file.
-    store
-        Keep decoded recordings in the cache; --no-store decodes them again for every fold.
     jobs
         So many folds at once, each on a GPU of its own where there are GPUs.
-    accelerator
-        Where to train.
-    precision
-        Of the network's arithmetic.
-    compile_
-        Let torch.compile make the network faster first; that takes minutes a fold.
-    threads
-        Threads of the CPU for each fold; otherwise the cores that are free.
     """
     from earsight.tasks.crossval import crossval as task
-    from earsight.tasks.machine.devices import Machine
 
     result = task(
         data,
         folds=folds,
         seeds=seeds,
-        recipe=chosen_recipe(recipe, settings, model=model, weights=weights, pretrained=pretrained, in_chans=in_chans),
-        recipe_name=recipe,
+        recipe=recipe_flags.chosen(settings),
+        recipe_name=recipe_flags.recipe,
         out=out,
-        source=source,
-        group_pattern=group_pattern,
-        leaks=leaks,
         resume=resume,
-        strict=strict,
-        store=store,
         jobs=jobs,
-        machine=Machine(accelerator, 1, 1, precision, threads, compile_),
+        machine=machine_flags.machine(),
         progress=True,
+        **asdict(data_flags),
     )
     go_on = f"go on with the same command and --out {result.out} --resume"
     if result.interrupted:
@@ -117,7 +73,7 @@ def crossval(
     return 0
 
 
-def compare(a: Path, b: Path, /, *, json_: Annotated[bool, Parameter(name="--json", negative="")] = False) -> int:
+def compare(a: Path, b: Path, /, *, json_: Json = False) -> int:
     """Say whether B is better than A on the clips that both have scored, or whether other speakers might say otherwise.
 
     Parameters
