@@ -19,9 +19,8 @@ from earsight.scores.page import write_page
 from earsight.scores.predictions import concatenated
 from earsight.scores.report import FigureEntry, Mistake, wav_bytes, worst_mistakes
 from earsight.settings import flat
-from earsight.tasks.training.finish import draw_calibration
-from earsight.tasks.training.finish_multilabel import draw_label_bars
 from earsight.tasks.training.plan import Plan
+from earsight.tasks.training.run_figures import draw_calibration, draw_label_bars
 
 
 @dataclass(frozen=True)

@@ -1,19 +1,15 @@
 """train: recordings → a run folder with a model, its honest score and a report."""
 
 import copy
-import platform
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from earsight.dataset.leaks import Policy
 from earsight.dataset.split import Split
-from earsight.dataset.store import Store
 from earsight.errors import SettingsError, TrainingError, first_line
 from earsight.files import held_folder, parts_in
 from earsight.mel.pipeline import Pipeline
@@ -23,18 +19,19 @@ from earsight.tasks.machine.devices import Machine, first_process
 from earsight.tasks.machine.memory import keep_freed_memory
 from earsight.tasks.progress import Progress
 from earsight.tasks.recipe import Recipe
-from earsight.tasks.training.decoded import Decoded, decode_parts, fingerprint, write_clips
+from earsight.tasks.training.decoded import Decoded, decode_parts, write_clips
 from earsight.tasks.training.plan import STATE_NAME, Plan, check_run, plan_training, steps_an_epoch
+from earsight.tasks.training.words import opening, opening_again, stopped
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+    from lightning_fabric import Fabric
 
     from earsight.mel.wave_augment import Banks
+    from earsight.network.classifier import Classifier
     from earsight.scores.kinds import AnyMetrics
     from earsight.tasks.training.history import Epoch, Progressed
-
-_PACKAGES = ("torch", "timm", "lightning-fabric", "numpy", "soundfile", "soxr")
 
 
 @dataclass(frozen=True)
@@ -99,6 +96,20 @@ def train(
     return run_plan(plan, machine, progress=progress)
 
 
+@dataclass(frozen=True)
+class _Ready:
+    """What is known before the recordings are decoded, which may take minutes: wrong weights, a network that refuses
+    the images and a foreign state are refused in seconds. classifier: untrained. state: of a run that goes on; None:
+    it begins. second, second_state: of a refit. warnings: in words."""
+
+    classifier: "Classifier"
+    pipeline: Pipeline
+    state: dict[str, Any] | None
+    second: Plan | None
+    second_state: dict[str, Any] | None
+    warnings: tuple[str, ...]
+
+
 def run_plan(
     plan: Plan,
     machine: Machine,
@@ -113,101 +124,137 @@ def run_plan(
     machine.check()
     import torch
 
-    from earsight.network.classifier import Classifier
-    from earsight.network.fitting import fit_images
-    from earsight.tasks.training.learner import Learner
-    from earsight.tasks.training.loop import fit
-    from earsight.tasks.training.refit import facts_of_refit, forget_refit, keep_chosen, plan_refit
-    from earsight.tasks.training.state import read_state
+    from earsight.tasks.training.facts import model_facts
+    from earsight.tasks.training.run_figures import draw_first_batch
 
     free = machine.threads or free_cores(before)
     torch.set_num_threads(max(1, free if machine.threads else free // machine.devices))
     with ExitStack() as stack, Progress(shown=progress and first_process()) as shown:
-        recipe = plan.recipe
-        fewest = check_batches(plan, machine)
-        torch.manual_seed(recipe.seed)
-        # Before the recordings are decoded: wrong weights, a network that refuses the images and a foreign state are
-        # known in seconds, decoding may take minutes.
-        classifier = Classifier(
-            plan.dataset.labels, recipe.audio, recipe.mel, recipe.network, multilabel=plan.multilabel
-        )
-        pipeline = Pipeline.read(recipe.augment.pipeline)
-        state = read_state(plan, asdict(machine), pipeline)
-        other_threads = _threads_of(state, machine) if state else ""
-        changed = fit_images(classifier, min(fewest, 2))
-        second = plan_refit(plan) if recipe.refit and tested else None
-        second_state = read_state(second, asdict(machine), pipeline) if second and state else None
-        untrained = copy.deepcopy(classifier) if second else classifier
-        shown.say(_opening(plan, tested))
-        if plan.dataset.unfilled:
-            named = ", ".join(folder.name for folder in plan.dataset.unfilled[:10])
-            shown.say(
-                f"note: {counted(len(plan.dataset.unfilled), 'folder')} without a recording, so no class: {named}"
-            )
-        if plan.resume and state is None:
+        ready = _ready(plan, machine, refit=plan.recipe.refit and tested)
+        shown.say(opening(plan, tested))
+        if plan.resume and ready.state is None:
             shown.say(f"nothing to go on with in {plan.run} yet: it begins")
-        for warning in filter(None, (changed, machine.caution(), other_threads)):
+        for warning in ready.warnings:
             shown.say(f"warning: {warning}")
-        if empty := classifier.image.spectrogram.empty_bins():
-            shown.say(
-                f"warning: {empty} of {recipe.mel.n_mels} mel bins are empty; raise mel.n_fft or lower mel.n_mels"
-            )
         decoded = decode_parts(plan, free, shown)
-        store, parts, labels = decoded.store, decoded.parts, classifier.labels
-        whole = decoded.refitted() if second else decoded
-        facts = {**model_facts(plan, decoded), "machine": {**asdict(machine), "threads": torch.get_num_threads()}}
-        facts |= {"pipeline": pipeline.told} if pipeline.told else {}
+        facts = model_facts(plan, decoded, machine, ready.pipeline)
         # The other processes begin here, with the same command: what this one has decoded they find in the store.
         fabric = machine.fabric()
         fabric.launch()
         if fabric.is_global_zero:
-            plan.run.mkdir(parents=True, exist_ok=True)
-            busy = f"another process is training into {plan.run}; wait until it has ended, or pass another --out"
-            stack.enter_context(held_folder(plan.run, busy))
-            for half in parts_in(plan.run, below=True):
-                half.unlink(missing_ok=True)
-            if state is None:
+            _take(plan, stack)
+            if ready.state is None:
                 check_run(plan.run, plan.resume)  # again: another training may have ended there meanwhile
                 write_clips(plan.run, decoded)
                 if tested:
-                    _draw_first_batch(plan.run / "figures" / "images.png", classifier, store, parts["train"])
+                    draw_first_batch(plan.run / "figures", ready.classifier, decoded)
         keep_freed_memory()  # now: the threads that decode are faster without it
-        learner_of = partial(
-            Learner.of, fabric, recipe=recipe, compiled=machine.compiled, banks=_banks(recipe, shown), pipeline=pipeline
-        )
-        again: Progressed | None = None
         try:
-            shown.start_training(recipe.epochs, steps_an_epoch(len(parts["train"]), recipe.batch_size), 0)
-            learner = learner_of(classifier, class_weights=_class_weights(decoded, labels, recipe))
-            done = fit(learner, decoded, plan, state, facts, shown, each_epoch=each_epoch)
-            if second and not done.interrupted:
-                del learner, classifier  # two networks and their optimizers need not fit in a GPU's memory
-                if fabric.is_global_zero:
-                    keep_chosen(plan.run)
-                shown.say(_opening_again(done, whole, second_state))
-                batches = steps_an_epoch(len(whole.parts["train"]), recipe.batch_size)
-                shown.start_training(done.best_epoch, batches, 0)
-                facts = facts_of_refit(facts, whole, done.best_epoch)
-                learner = learner_of(untrained, class_weights=_class_weights(whole, labels, recipe))
-                again = fit(learner, whole, second, second_state, facts, shown, epochs=done.best_epoch)
+            done, again, facts = _trained(plan, machine, ready, decoded, facts, fabric, shown, each_epoch)
         except torch.cuda.OutOfMemoryError as error:
             raise TrainingError(
-                f"a batch of {recipe.batch_size} does not fit in the GPU's memory ({first_line(error)[:160]}); halve "
-                "--batch-size and double --accumulate, or take a smaller --model"
+                f"a batch of {plan.recipe.batch_size} does not fit in the GPU's memory ({first_line(error)[:160]}); "
+                "halve --batch-size and double --accumulate, or take a smaller --model"
             ) from error
         interrupted = done.interrupted or (again is not None and again.interrupted)
         if interrupted and tested:
-            shown.say(_stopped(plan, done, again))
+            shown.say(stopped(plan, done, again))
         if interrupted or not tested or not fabric.is_global_zero:
             return TrainResult(plan.run, None, None, done.best_epoch, decoded.split, interrupted)
-        from earsight.tasks.training.averaging import forget_epochs
         from earsight.tasks.training.finish import finish
+        from earsight.tasks.training.run_report import write_run_report
 
-        test, valid = finish(plan, decoded, done, again, facts, fabric.device, shown)
-        (plan.run / STATE_NAME).unlink(missing_ok=True)
-        forget_epochs(plan.run)
-        forget_refit(plan.run)
-        return TrainResult(plan.run, test, valid, done.best_epoch, whole.split, False)
+        scored = finish(plan, decoded, done, facts, fabric.device, shown, refitted=again is not None)
+        write_run_report(plan, decoded, done, again, scored, facts)
+        _forget_state(plan.run)
+        split = decoded.refitted().split if again else decoded.split
+        return TrainResult(plan.run, scored.test, scored.valid, done.best_epoch, split, False)
+
+
+def _ready(plan: Plan, machine: Machine, *, refit: bool) -> _Ready:
+    """Raises EarsightError."""
+    import torch
+
+    from earsight.network.classifier import Classifier
+    from earsight.network.fitting import fit_images
+    from earsight.tasks.training.refit import plan_refit
+    from earsight.tasks.training.state import read_state
+
+    recipe, unfilled = plan.recipe, plan.dataset.unfilled
+    fewest = check_batches(plan, machine)
+    torch.manual_seed(recipe.seed)
+    classifier = Classifier(plan.dataset.labels, recipe.audio, recipe.mel, recipe.network, multilabel=plan.multilabel)
+    pipeline = Pipeline.read(recipe.augment.pipeline)
+    state = read_state(plan, asdict(machine), pipeline)
+    threads = _threads_of(state, machine) if state else ""
+    changed = fit_images(classifier, min(fewest, 2))
+    second = plan_refit(plan) if refit else None
+    second_state = read_state(second, asdict(machine), pipeline) if second and state else None
+    named = ", ".join(folder.name for folder in unfilled[:10])
+    without = f"{counted(len(unfilled), 'folder')} without a recording, so no class: {named}" if unfilled else ""
+    empty = classifier.image.spectrogram.empty_bins()
+    bins = f"{empty} of {recipe.mel.n_mels} mel bins are empty; raise mel.n_fft or lower mel.n_mels" if empty else ""
+    warnings = tuple(filter(None, (without, changed, machine.caution(), threads, bins)))
+    return _Ready(classifier, pipeline, state, second, second_state, warnings)
+
+
+def _take(plan: Plan, stack: ExitStack) -> None:
+    """The run folder, for this process alone until the stack is closed. Raises SettingsError."""
+    plan.run.mkdir(parents=True, exist_ok=True)
+    busy = f"another process is training into {plan.run}; wait until it has ended, or pass another --out"
+    stack.enter_context(held_folder(plan.run, busy))
+    for half in parts_in(plan.run, below=True):
+        half.unlink(missing_ok=True)
+
+
+def _trained(
+    plan: Plan,
+    machine: Machine,
+    ready: _Ready,
+    decoded: Decoded,
+    facts: dict[str, Any],
+    fabric: "Fabric",
+    shown: Progress,
+    each_epoch: "Callable[[Epoch], None] | None",
+) -> "tuple[Progressed, Progressed | None, dict[str, Any]]":
+    """Once, and with a refit once more from the start. → what came of each, and what model.json tells."""
+    from earsight.tasks.training.learner import Learner
+    from earsight.tasks.training.loop import fit
+    from earsight.tasks.training.refit import facts_of_refit, keep_chosen
+
+    recipe, labels, second = plan.recipe, ready.classifier.labels, ready.second
+    banks = _banks(recipe, shown)
+    learner_of = partial(
+        Learner.of, fabric, recipe=recipe, compiled=machine.compiled, banks=banks, pipeline=ready.pipeline
+    )
+    batches = steps_an_epoch(len(decoded.parts["train"]), recipe.batch_size)
+    shown.start_training(recipe.epochs, batches, 0)
+    first = copy.deepcopy(ready.classifier) if second else ready.classifier
+    learner = learner_of(first, class_weights=_class_weights(decoded, labels, recipe))
+    done = fit(learner, decoded, plan, ready.state, facts, shown, each_epoch=each_epoch)
+    if second is None or done.interrupted:
+        return done, None, facts
+    del learner, first  # two networks and their optimizers need not fit in a GPU's memory
+    if fabric.is_global_zero:
+        keep_chosen(plan.run)
+    whole = decoded.refitted()
+    facts = facts_of_refit(facts, whole, done.best_epoch)
+    shown.say(opening_again(done, whole, ready.second_state))
+    batches = steps_an_epoch(len(whole.parts["train"]), recipe.batch_size)
+    shown.start_training(done.best_epoch, batches, 0)
+    learner = learner_of(ready.classifier, class_weights=_class_weights(whole, labels, recipe))
+    again = fit(learner, whole, second, ready.second_state, facts, shown, epochs=done.best_epoch)
+    return done, again, facts
+
+
+def _forget_state(run: Path) -> None:
+    """Of a run that is finished, what it could have gone on from."""
+    from earsight.tasks.training.averaging import forget_epochs
+    from earsight.tasks.training.refit import forget_refit
+
+    (run / STATE_NAME).unlink(missing_ok=True)
+    forget_epochs(run)
+    forget_refit(run)
 
 
 def _threads_of(state: Mapping[str, Any], machine: Machine) -> str:
@@ -266,90 +313,3 @@ def check_batches(plan: Plan, machine: Machine) -> int:
             f"{2 * machine.processes} or more, or lower --devices"
         )
     return smallest // machine.processes
-
-
-def _opening_again(done: "Progressed", whole: Decoded, state: Mapping[str, Any] | None) -> str:
-    on = f"{len(whole.parts['train'])} clips, training and validation together"
-    if state:
-        return f"the second training, on {on}, goes on after epoch {len(state['history'])} of {done.best_epoch}"
-    return f"epoch {done.best_epoch} is kept; once more from the start: {counted(done.best_epoch, 'epoch')} on {on}"
-
-
-def _stopped(plan: Plan, done: "Progressed", again: "Progressed | None") -> str:
-    if not done.history:
-        return "stopped before the first epoch was over: nothing is kept, the same command begins again"
-    where = f"after epoch {len(done.history)}"
-    if again:
-        epochs = f"after epoch {len(again.history)}" if again.history else "before the first epoch"
-        where = f"in the second training, {epochs}; the first one's network is kept"
-    return f"stopped {where}; the run is usable: earsight evaluate {plan.run}; go on with the same command and --resume"
-
-
-def _opening(plan: Plan, tested: bool) -> str:
-    data, divided = plan.dataset, plan.split
-    groups = f", {len(data.groups)} {data.group_name}s" if data.groups else ""
-    sizes = f"{len(divided.train)} train / {len(divided.valid)} valid / {len(divided.test)} test"
-    classes = f"{len(data.labels)} classes"
-    if plan.multilabel:
-        none = sum(not clip.label for clip in data.clips)
-        classes = f"{len(data.labels)} labels, any number of them a clip (multilabel; {none} clips have none)"
-    sentence = divided.sentence if tested else f"No test clip is scored. Split: {divided.kind}."
-    return (
-        f"{len(data.clips)} clips from {data.files} files, {classes}{groups} ({sizes})\n"
-        f"{sentence}\n{plan.recipe.network.model}, recipe {plan.recipe_name}, into {plan.run}"
-        + (", trained twice (refit)" if plan.recipe.refit and tested else "")
-    )
-
-
-def model_facts(plan: Plan, decoded: Decoded) -> dict[str, Any]:
-    """What model.json tells beside what loading needs."""
-    import earsight
-
-    clips, split = decoded.store.clips, decoded.split
-    return {
-        "earsight": earsight.__version__,
-        "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "recipe_name": plan.recipe_name,
-        "recipe": plan.recipe.model_dump(),
-        "data": {
-            "place": str(plan.dataset.place),
-            "source": plan.dataset.source,
-            "synthetic": plan.dataset.synthetic,
-            "files": plan.dataset.files,
-            "clips": len(clips),
-            "fingerprint": fingerprint(decoded.store),
-            "group_name": plan.dataset.group_name,
-            "trained_groups": decoded.groups_of("train"),
-            "validated_groups": decoded.groups_of("valid"),
-            "failures": [[str(failure.path), failure.reason] for failure in decoded.failures],
-        },
-        "split": {
-            "kind": split.kind,
-            "sentence": split.sentence,
-            "caveat": split.caveat,
-            "training_score": split.training_score,
-            "speaker_independent": split.speaker_independent,
-        },
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
-    }
-
-
-def _draw_first_batch(path: Path, classifier: Any, store: Store, train: Sequence[int]) -> None:
-    import numpy as np
-    import torch
-
-    from earsight.dataset.loader import training_batches
-    from earsight.mel.spectrogram import decibels, mel_edges_hz
-    from earsight.scores.figures import draw_image_grid
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    indices, crops = next(training_batches(store, train, 8, np.random.default_rng(classifier.audio.rate_hz)))
-    with torch.inference_mode():
-        decibel = decibels(classifier.image.spectrogram(torch.from_numpy(crops[:8]))[:, 0], classifier.mel.power)
-    draw_image_grid(
-        path,
-        decibel.numpy(),
-        [", ".join(store.clips[i].labels) or "none" for i in indices[:8]],
-        hop_s=classifier.mel.hop_length / classifier.audio.rate_hz,
-        mel_hz=mel_edges_hz(classifier.mel, classifier.audio.rate_hz)[1:-1],
-    )

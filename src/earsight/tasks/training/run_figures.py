@@ -1,0 +1,185 @@
+"""The pictures of a run."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from earsight.dataset.loader import training_batches
+from earsight.dataset.split import Split
+from earsight.mel.spectrogram import decibels, mel_edges_hz
+from earsight.network.classifier import Classifier
+from earsight.scores.calibration import Reliability, risk_coverage
+from earsight.scores.figures import (
+    draw_bars,
+    draw_confusion,
+    draw_curve,
+    draw_explanations,
+    draw_image_grid,
+    draw_precision_recall,
+    draw_reliability,
+    draw_risk_coverage,
+)
+from earsight.scores.kinds import AnyMetrics, AnyPredictions
+from earsight.scores.multilabel import MultiMetrics, MultiPredictions
+from earsight.scores.report import FigureEntry
+from earsight.tasks.explain import explain_waveform
+from earsight.tasks.training.decoded import Decoded
+from earsight.tasks.training.history import Progressed
+
+
+def draw_run(
+    folder: Path, done: Progressed, again: Progressed | None, test: AnyMetrics, split: Split
+) -> tuple[FigureEntry, ...]:
+    """Scores and curves, and the first batch, where it was drawn when training began. again: of a refit."""
+    folder.mkdir(exist_ok=True)
+    epochs = [row.epoch for row in done.history]
+    held_out = not split.training_score
+    marked = None if done.mean_of_epochs else done.best_epoch
+    losses = {"training": [row.train_loss for row in done.history]}
+    accuracies = {"training": [row.train_accuracy for row in done.history]}
+    if held_out:
+        losses["validation"] = [row.valid_loss for row in done.history]
+        accuracies["validation"] = [row.valid_accuracy for row in done.history]
+        if test.several:
+            accuracies["mAP of validation"] = [row.valid_map for row in done.history]
+    if again:
+        after = [math.nan] * (len(epochs) - len(again.history))
+        losses["second training"] = [row.train_loss for row in again.history] + after
+        accuracies["second training"] = [row.train_accuracy for row in again.history] + after
+    loss = draw_curve(
+        folder / "loss.png",
+        epochs,
+        losses,
+        title="Loss",
+        y_name=f"{'binary ' if test.several else ''}cross entropy (nats)",
+        marked_epoch=marked,
+    )
+    accuracy = draw_curve(
+        folder / "accuracy.png",
+        epochs,
+        accuracies,
+        title="Accuracy",
+        y_name="accuracy",
+        marked_epoch=marked,
+    )
+    which = ("test clips" if held_out else "training clips") + (
+        f", {split.caveat}" if split.caveat and held_out else ""
+    )
+    if isinstance(test, MultiMetrics):
+        first = draw_label_bars(folder / "labels.png", test, which)
+        told = "Share of clips with every label right at 0.5, and the mAP that the epoch is chosen by."
+    else:
+        labels = [row.label for row in test.per_class]
+        drawn = draw_confusion(folder / "confusion.png", test.confusion, labels, title=f"Confusion, {which}")
+        first = FigureEntry("Confusion matrix", f"Truth in rows, answers in columns; {which}.", drawn)
+        told = "Share of clips answered rightly."
+    entries = [
+        first,
+        FigureEntry("Loss", "Training clips are augmented, so their loss may lie above.", loss),
+        FigureEntry("Accuracy", f"{told} {_why_kept(done, test, held_out)}", accuracy),
+    ]
+    if (folder / "images.png").is_file():
+        entries.append(
+            FigureEntry("What the network sees", "Training clips as mel images.", folder / "images.png", wide=True)
+        )
+    return tuple(entries)
+
+
+def _why_kept(done: Progressed, test: AnyMetrics, held_out: bool) -> str:
+    if not held_out:
+        return "The last epoch was kept: nothing was held out to choose one by."
+    if done.mean_of_epochs:
+        return f"Kept: {done.kept}, which are the best on the validation clips."
+    score = "mAP" if test.several else "UAR"
+    return (
+        f"The dotted epoch was kept: the last whose {score} on the validation clips is within one standard error of "
+        "that of the best."
+    )
+
+
+def draw_label_bars(path: Path, metrics: MultiMetrics, which: str) -> FigureEntry:
+    """The average precision of each label that some clip has, the lowest first. which: clips, in words."""
+    rows = sorted((row for row in metrics.per_class if row.support), key=lambda row: (row.ap, row.label))
+    values, names = [row.ap for row in rows], [row.label for row in rows]
+    title = f"Average precision, {which}"
+    drawn = draw_bars(path, values, names, title=title, x_name="average precision", marked=metrics.map)
+    return FigureEntry(
+        "Label by label", f"From the hardest to the easiest; the dotted line is the mAP; {which}.", drawn
+    )
+
+
+def draw_calibration(
+    folder: Path, predictions: AnyPredictions, before: Reliability, after: Reliability
+) -> tuple[FigureEntry, ...]:
+    if isinstance(predictions, MultiPredictions):
+        return _draw_label_calibration(folder, predictions, before, after)
+    drawn = draw_reliability(folder / "reliability.png", before, after)
+    curve = draw_risk_coverage(folder / "risk-coverage.png", risk_coverage(predictions))
+    return (
+        FigureEntry(
+            "Calibration",
+            "How often answers of each confidence are right, before and after the temperature that was fitted on the "
+            "validation clips. On the dotted line a probability is worth what it says.",
+            drawn,
+        ),
+        FigureEntry(
+            "Risk and coverage",
+            "If only the more confident clips are answered: the share of wrong answers among them.",
+            curve,
+        ),
+    )
+
+
+def _draw_label_calibration(
+    folder: Path, predictions: MultiPredictions, before: Reliability, after: Reliability
+) -> tuple[FigureEntry, ...]:
+    """Precision over recall, and what a probability is worth."""
+    curve = draw_precision_recall(folder / "precision-recall.png", predictions)
+    drawn = draw_reliability(
+        folder / "reliability.png", before, after, x_name="probability of a label", y_name="how often it is there"
+    )
+    return (
+        FigureEntry("Precision and recall", "At every threshold, from the highest at the left.", curve),
+        FigureEntry(
+            "Calibration",
+            "How often a label is there that was given each probability, over all labels of all clips, before and "
+            "after the temperature that was fitted on the validation clips. On the dotted line a probability is worth "
+            "what it says.",
+            drawn,
+        ),
+    )
+
+
+def draw_mistakes(
+    classifier: Classifier, decoded: Decoded, predictions: AnyPredictions, path: Path
+) -> FigureEntry | None:
+    """What spoke for the first four mistakes that the report plays; None where there is none."""
+    rows = predictions.mistakes(4)
+    if not rows:
+        return None
+    found = [explain_waveform(classifier, decoded.store.waveform(decoded.parts["test"][row])) for row in rows]
+    titles = [f"{one}; truth: {predictions.told(row)[0]}" for row, one in zip(rows, found, strict=True)]
+    return FigureEntry(
+        "What spoke for the first of them",
+        "The mel image of the middle of each clip, bright where it spoke for the answer.",
+        draw_explanations(path, found, titles),
+        wide=True,
+    )
+
+
+def draw_first_batch(folder: Path, classifier: Classifier, decoded: Decoded) -> None:
+    """Training clips as the network sees them, not augmented."""
+    folder.mkdir(parents=True, exist_ok=True)
+    store, mel, rate_hz = decoded.store, classifier.mel, classifier.audio.rate_hz
+    indices, crops = next(training_batches(store, decoded.parts["train"], 8, np.random.default_rng(rate_hz)))
+    with torch.inference_mode():
+        decibel = decibels(classifier.image.spectrogram(torch.from_numpy(crops[:8]))[:, 0], mel.power)
+    draw_image_grid(
+        folder / "images.png",
+        decibel.numpy(),
+        [", ".join(store.clips[i].labels) or "none" for i in indices[:8]],
+        hop_s=mel.hop_length / rate_hz,
+        mel_hz=mel_edges_hz(mel, rate_hz)[1:-1],
+    )

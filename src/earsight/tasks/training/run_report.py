@@ -1,0 +1,103 @@
+"""A finished run → its pictures and report.html."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from earsight.audio.load import middle_crop
+from earsight.network.description import REFIT_KEY
+from earsight.plain import counted
+from earsight.scores.report import LeftOut, Report, wav_bytes, worst_mistakes, write_report
+from earsight.tasks.training.decoded import Decoded
+from earsight.tasks.training.finish import Scored
+from earsight.tasks.training.history import Progressed
+from earsight.tasks.training.plan import Plan
+from earsight.tasks.training.run_figures import draw_calibration, draw_mistakes, draw_run
+
+
+def write_run_report(
+    plan: Plan,
+    decoded: Decoded,
+    done: Progressed,
+    again: Progressed | None,
+    scored: Scored,
+    facts: dict[str, Any],
+) -> None:
+    """again: of a refit, None without. facts: of model.json."""
+    store, parts, split = decoded.store, decoded.parts, decoded.split
+    folder, predictions, valid = plan.run / "figures", scored.predictions, scored.valid
+    figures = [*draw_run(folder, done, again, scored.test, split)]
+    if valid:
+        figures[1:1] = draw_calibration(folder, predictions, scored.before, scored.after)
+
+    def sound_of(row: int) -> bytes:
+        heard = middle_crop(store.waveform(parts["test"][row]), store.settings)
+        return wav_bytes(heard[0], store.settings.rate_hz)
+
+    write_report(
+        plan.run / "report.html",
+        Report(
+            title=plan.run.name,
+            subtitle=f"{plan.recipe.network.model} on {plan.dataset.place.resolve().name}",
+            split_sentence=facts["split"]["sentence"],
+            caveat=split.caveat,
+            training_score=split.training_score,
+            synthetic=plan.dataset.synthetic,
+            created=facts["created"],
+            metrics=scored.test,
+            extra_metrics={"validation (before the refit)" if again else "validation": valid} if valid else {},
+            facts=_summary(plan, decoded, done, again, scored, facts),
+            figures=tuple(figures),
+            mistakes=worst_mistakes(predictions, sound_of),
+            explained=draw_mistakes(scored.classifier, decoded, predictions, folder / "mistakes.png"),
+            failures=tuple(LeftOut(str(f.path), f.reason) for f in decoded.failures),
+            settings=facts["recipe"],
+            versions=facts["versions"],
+            thresholds=scored.thresholds,
+            intervals=scored.intervals,
+            groups=scored.groups if len(scored.groups) > 1 else (),
+            group_name=plan.dataset.group_name,
+        ),
+    )
+
+
+def _summary(
+    plan: Plan, decoded: Decoded, done: Progressed, again: Progressed | None, scored: Scored, facts: dict[str, Any]
+) -> tuple[tuple[str, str], ...]:
+    """Names and values."""
+    store, parts = decoded.store, decoded.parts
+    groups = {clip.group for clip in store.clips} - {""}
+    total_s = sum(row.seconds for row in (*done.history, *(again.history if again else ())))
+    return (
+        ("Clips", f"{len(store.clips)} from {plan.dataset.files} files, {store.duration_s / 60:.1f} min"),
+        ("Train / valid / test", " / ".join(str(len(parts[part])) for part in ("train", "valid", "test"))),
+        ("Groups", f"{len(groups)} {plan.dataset.group_name}s" if groups else "none known"),
+        ("Epochs", f"{len(done.history)}, kept: {done.kept}"),
+        *([("Refit", _refit(facts[REFIT_KEY], scored))] if again else []),
+        (
+            "Calibration error",
+            f"{scored.after.error:.3f} (before the temperature of {scored.classifier.temperature:.2f}: "
+            f"{scored.before.error:.3f})"
+            if scored.valid
+            else "not calibrated: nothing was held out to do it on",
+        ),
+        ("Unknown", _unknown(scored.unknown)),
+        ("Training time", f"{total_s / 60:.1f} min, {done.history[-1].clips_per_s:.0f} clips/s"),
+        ("Silent clips", str(store.silent)),
+        ("Data fingerprint", facts["data"]["fingerprint"]),
+    )
+
+
+def _refit(told: Mapping[str, Any], scored: Scored) -> str:
+    thresholds = ", the thresholds" if scored.thresholds else ""
+    return (
+        f"trained once more from the start: {counted(told['epochs'], 'epoch')} on {told['clips']} clips, training and "
+        f"validation together; the temperature{thresholds} and the limits of unknown are the first network's"
+    )
+
+
+def _unknown(numbers: dict[str, Any]) -> str:
+    if not numbers:
+        return "only silence: nothing was held out to fit more on"
+    test = numbers["test"]
+    wrong = "" if test.get("risk") is None else f", {test['risk']:.1%} of these wrongly"
+    return f"{test['coverage']:.1%} of the scored clips are known enough to be answered{wrong}"

@@ -1,0 +1,42 @@
+"""What a training says when it begins, begins again, and is stopped."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from earsight.plain import counted
+from earsight.tasks.training.decoded import Decoded
+from earsight.tasks.training.history import Progressed
+from earsight.tasks.training.plan import Plan
+
+
+def opening_again(done: Progressed, whole: Decoded, state: Mapping[str, Any] | None) -> str:
+    on = f"{len(whole.parts['train'])} clips, training and validation together"
+    if state:
+        return f"the second training, on {on}, goes on after epoch {len(state['history'])} of {done.best_epoch}"
+    return f"epoch {done.best_epoch} is kept; once more from the start: {counted(done.best_epoch, 'epoch')} on {on}"
+
+
+def stopped(plan: Plan, done: Progressed, again: Progressed | None) -> str:
+    if not done.history:
+        return "stopped before the first epoch was over: nothing is kept, the same command begins again"
+    where = f"after epoch {len(done.history)}"
+    if again:
+        epochs = f"after epoch {len(again.history)}" if again.history else "before the first epoch"
+        where = f"in the second training, {epochs}; the first one's network is kept"
+    return f"stopped {where}; the run is usable: earsight evaluate {plan.run}; go on with the same command and --resume"
+
+
+def opening(plan: Plan, tested: bool) -> str:
+    data, divided = plan.dataset, plan.split
+    groups = f", {len(data.groups)} {data.group_name}s" if data.groups else ""
+    sizes = f"{len(divided.train)} train / {len(divided.valid)} valid / {len(divided.test)} test"
+    classes = f"{len(data.labels)} classes"
+    if plan.multilabel:
+        none = sum(not clip.label for clip in data.clips)
+        classes = f"{len(data.labels)} labels, any number of them a clip (multilabel; {none} clips have none)"
+    sentence = divided.sentence if tested else f"No test clip is scored. Split: {divided.kind}."
+    return (
+        f"{len(data.clips)} clips from {data.files} files, {classes}{groups} ({sizes})\n"
+        f"{sentence}\n{plan.recipe.network.model}, recipe {plan.recipe_name}, into {plan.run}"
+        + (", trained twice (refit)" if plan.recipe.refit and tested else "")
+    )
