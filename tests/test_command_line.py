@@ -4,6 +4,7 @@ import functools
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -370,3 +371,15 @@ def test_an_argument_that_a_shell_left_empty_is_refused() -> None:
     done = called("data", "inspect", "")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("earsight: an argument is empty")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell of another kind")
+def test_closed_streams_are_no_error_and_rows_stay_alone(run: Path, tmp_path: Path) -> None:
+    file = next((run / "data").rglob("*.wav"))
+    program = shlex.join([sys.executable, "-m", "earsight", "predict", str(run / "run"), str(file)])
+    for closed in (">&-", "2>&-"):
+        done = subprocess.run(["sh", "-c", f"{program} {closed}"], capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert [json.loads(line)["path"] for line in done.stdout.splitlines()] == (
+            [] if closed == ">&-" else [str(file)]
+        )

@@ -2,6 +2,7 @@
 
 import io
 import os
+import shlex
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -47,6 +48,9 @@ app = cyclopts.App(
 def main(arguments: list[str] | None = None) -> None:
     """Run one command. Exit codes: 0 done · 2 refused, or some files could not be read · 130
     stopped by Ctrl-C."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the shell
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: PTH123, SIM115 — for as long as the program runs
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a name that the terminal can't show must not end the program
             stream.reconfigure(errors="backslashreplace")
@@ -59,8 +63,7 @@ def main(arguments: list[str] | None = None) -> None:
             print_error=False,
             result_action="return_value",
         )
-        if sys.stdout:
-            sys.stdout.flush()  # a full disk is met here, and not on the way out
+        sys.stdout.flush()  # a full disk is met here, and not on the way out
     except EarsightError as error:
         _refuse(str(error))
     except cyclopts.CycloptsError as error:
@@ -165,7 +168,7 @@ def train(
         return 0
     show(*metrics_lines(result.test, result.split.sentence, result.split.caveat))
     print(f"report: {result.run / 'report.html'}")
-    print(f"try:    earsight predict {result.run} FILE…")
+    print(f"try:    earsight predict {shlex.quote(str(result.run))} FILE…")
     return 0
 
 

@@ -2,12 +2,13 @@
 
 import csv
 import io
+import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from earsight.errors import SettingsError
 
@@ -34,14 +35,26 @@ def written_whole(path: Path) -> Iterator[io.BufferedWriter]:
                 os.fsync(file.fileno())
         work.replace(path)
     except OSError as error:  # of a full disk it does not know the file
+        if error.errno is None:
+            raise
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         with suppress(OSError):
             work.unlink(missing_ok=True)
 
 
+def write_json(path: Path, value: Any) -> None:
+    """As ``write_whole``."""
+    write_whole(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """What ``write_json`` wrote. Raises OSError, and ValueError or RecursionError where it is damaged."""
+    return json.loads(path.read_text(encoding="utf-8", errors="surrogateescape"))
+
+
 def csv_line(cells: Iterable[object]) -> str:
-    """A row of a table from which a reader gets the same cells; the newline after it lacks."""
+    """A row of a table from which a reader gets the same cells, without the newline after it."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\r\n").writerow(cells)  # it quotes what may end a line, and this alone tells it
     return text.getvalue().removesuffix("\r\n")
@@ -49,6 +62,8 @@ def csv_line(cells: Iterable[object]) -> str:
 
 def check_place(place: Path, *, overwrite: bool) -> None:
     """Raise SettingsError where a command may not write the file ``place``."""
+    if place.is_dir():
+        raise SettingsError(f"{place} is a folder; name a file")
     if place.exists() and not overwrite:
         raise SettingsError(f"{place} exists; pass --overwrite, or another --out")
     if not place.absolute().parent.is_dir():

@@ -1,5 +1,6 @@
 """The commands that put runs together: crossval, compare, ensemble."""
 
+import shlex
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -59,7 +60,7 @@ def crossval(
         progress=True,
         **asdict(data_flags),
     )
-    go_on = f"go on with the same command and --out {result.out} --resume"
+    go_on = f"go on with the same command and --out {shlex.quote(str(result.out))} --resume"
     if result.interrupted:
         show(f"stopped; {go_on}", to=sys.stderr)
         return 130

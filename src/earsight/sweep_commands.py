@@ -80,6 +80,13 @@ def sweep(
         return 2
     best = result.out / "best.toml"
     show(f"best recipe: {best}", f"report: {result.out / 'report.html'}")
-    which = "" if split is None else f" --split {shlex.quote(split[0])}"
-    show(f"try:    earsight train {shlex.quote(str(data))} --recipe {shlex.quote(str(best))}{which}")
+    flags = {
+        "recipe": best,
+        "split": split[0] if split else None,
+        "source": data_flags.source,
+        "group-pattern": data_flags.group_pattern,
+        "leaks": None if data_flags.leaks == "refuse" else data_flags.leaks,
+    }
+    told = [text for name, value in flags.items() if value is not None for text in (f"--{name}", str(value))]
+    show(f"try:    {shlex.join(['earsight', 'train', str(data), *told])}")
     return 0

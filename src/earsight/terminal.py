@@ -42,8 +42,7 @@ def note_unfinished(*runs: str | Path) -> None:
 
 def show(*lines: str, to: TextIO | None = None) -> None:
     """Print; to: otherwise standard output."""
-    if stream := to or sys.stdout:  # None where it was closed
-        stream.writelines(f"{line}\n" for line in lines)
+    (to or sys.stdout).writelines(f"{line}\n" for line in lines)
 
 
 def metrics_lines(metrics: AnyMetrics, sentence: str, caveat: str, *, table: bool = False) -> Iterator[str]:

@@ -7,7 +7,7 @@ import pytest
 from earsight.dataset.clip import Clip
 from earsight.dataset.leaks import find_copies, find_leaks, settle
 from earsight.dataset.split import Split
-from earsight.errors import DataError
+from earsight.errors import DataError, SettingsError
 
 
 def clip(name: str, group: str = "", start_s: float | None = None, end_s: float | None = None) -> Clip:
@@ -141,3 +141,9 @@ def test_many_leaks_are_counted_and_a_few_named() -> None:
     way = sides(tuple(range(20)), (40,), tuple(range(20, 40)))
     with pytest.raises(DataError, match=r"20 leaks .*4\.wav \(train\).*; and 15 more\."):
         settle(clips, way, partial(find_leaks, clips), "refuse")
+
+
+def test_a_policy_that_is_none_is_refused_and_leaves_nothing_out() -> None:
+    for policy in ("warn", "Allow", ""):
+        with pytest.raises(SettingsError, match="use refuse, drop, allow"):
+            settle(CLIPS, LEAKY, FIND, policy)  # type: ignore[arg-type]

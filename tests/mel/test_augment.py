@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from earsight.mel.augment import Augmentation, augmented_images, draw, draw_filter, draw_warp
 from earsight.mel.image import MelImage
@@ -111,7 +112,7 @@ def test_of_several_ways_to_mix_a_batch_draws_one() -> None:
 
 def test_gain_and_polarity_change_level_and_sign_alone() -> None:
     settings = OFF.model_copy(update={"gain_db": 6.0, "polarity": True})
-    waves = draw_waves(400, settings, rng())
+    waves = draw_waves(np.full(400, CROP), settings, rng())
     assert waves is not None
     level_db = 20 * np.log10(np.abs(waves.gain))
     assert -6 <= level_db.min() < -5
@@ -123,7 +124,7 @@ def test_gain_and_polarity_change_level_and_sign_alone() -> None:
 
 
 def test_noise_has_the_power_and_the_colour_that_were_drawn() -> None:
-    waves = draw_waves(1, OFF.model_copy(update={"noise_share": 1.0}), rng())
+    waves = draw_waves(np.array([CROP]), OFF.model_copy(update={"noise_share": 1.0}), rng())
     assert waves is not None
     loud = torch.cat([tone(500.0), tone(1000.0)], dim=1)  # two channels
     for exponent in (0.0, 1.0, 2.0):
@@ -140,7 +141,7 @@ def test_noise_has_the_power_and_the_colour_that_were_drawn() -> None:
 def test_backgrounds_are_mixed_in_at_their_level_and_repeated_where_short() -> None:
     settings = OFF.model_copy(update={"background_share": 1.0})
     banks = Banks(backgrounds=(tone(3200.0, 1000)[0], tone(6000.0, 30000)[0]))
-    waves = draw_waves(6, settings, rng(1), banks)
+    waves = draw_waves(np.full(6, CROP), settings, rng(1), banks)
     assert waves is not None
     assert set(waves.background) == {0, 1}
     clips = tone(500.0).repeat(6, 1, 1)
@@ -164,8 +165,53 @@ def test_a_room_convolves_and_keeps_power_and_place() -> None:
     assert int((wet.abs() > 1e-5).sum()) == 3
 
 
+def test_noise_does_not_hear_the_longest_of_its_batch_nor_the_zeros_around_a_clip() -> None:
+    waves = draw_waves(np.full(1, CROP), OFF.model_copy(update={"noise_share": 1.0}), rng())
+    assert waves is not None
+    waves = replace(waves, noise_snr_db=np.array([10.0]))
+    alone = torch.zeros(1, 1, CROP)
+    alone[..., 100 : CROP // 2] = tone(500.0)[..., 100 : CROP // 2]
+    longer = torch.cat([alone, torch.zeros(1, 1, 2 * CROP)], dim=2)
+    heard = apply_waves(alone, waves)
+    assert torch.equal(apply_waves(longer, waves)[..., :CROP], heard)
+    assert not apply_waves(longer, waves)[..., CROP:].any()
+    snr_db = power_db(alone[0, :, 100 : CROP // 2]) - power_db((heard - alone)[0])
+    assert snr_db == pytest.approx(10.0, abs=0.02)  # one sample in 250 of a tone is zero
+
+
+def test_noise_and_speed_drawn_for_a_part_are_those_of_the_whole_batch() -> None:
+    image = MelImage(SMALL, 16000)
+    settings = AugmentSettings(noise_share=1.0, polarity=True, speed=0.5)
+    drawn = draw(8, image, CROP, settings, rng(3))
+    assert drawn.warp is not None
+    sizes = drawn.warp.samples
+    sound = torch.randn(8, 1, int(sizes.max()), generator=torch.Generator().manual_seed(0))
+
+    def rows(places: np.ndarray) -> torch.Tensor:
+        taken = sound[torch.from_numpy(places)][..., : int(sizes[places].max())].clone()
+        for row, place in zip(taken, places, strict=True):
+            row[:, sizes[place] :] = 0
+        return taken
+
+    whole, targets = augmented_images(image, rows(np.arange(8)), torch.eye(8), drawn)
+    for rank in (0, 1):
+        own = np.arange(8)[rank::2]
+        needed, part = drawn.of(own)
+        found, found_targets = augmented_images(image, rows(needed), torch.eye(8)[needed], part)
+        assert torch.allclose(found, whole[own], atol=1e-5)
+        assert torch.equal(found_targets, targets[own])
+
+
+@pytest.mark.parametrize(("name", "small", "enough"), [("speed", 0.007, 0.008), ("pitch_semitones", 0.12, 0.13)])
+def test_a_warp_that_changes_nothing_is_refused(name: str, small: float, enough: float) -> None:
+    with pytest.raises(ValidationError, match=f"{name} {small} is less than half a step"):
+        AugmentSettings(**{name: small})
+    warp = draw_warp(64, 10, OFF.model_copy(update={name: enough}), SMALL, rng())
+    assert len(set(warp.pitch)) == 3
+
+
 def test_silence_gets_no_noise_and_stays_a_number() -> None:
-    waves = draw_waves(2, OFF.model_copy(update={"noise_share": 1.0, "gain_db": 6.0}), rng())
+    waves = draw_waves(np.full(2, 100), OFF.model_copy(update={"noise_share": 1.0, "gain_db": 6.0}), rng())
     assert waves is not None
     assert torch.equal(apply_waves(torch.zeros(2, 1, 100), waves), torch.zeros(2, 1, 100))
 

@@ -132,3 +132,12 @@ def test_the_logits_of_several_crops_are_averaged(tmp_path: Path) -> None:
     found = three.predict(tmp_path / "a.wav").probabilities
     assert np.allclose(list(found.values()), expected, atol=1e-6)
     assert not np.allclose(list(one.predict(tmp_path / "a.wav").probabilities.values()), expected, atol=1e-6)
+
+
+def test_what_was_read_before_a_bad_file_is_answered(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, tone(500, 0.7), 16000)
+    found = tiny().predict_many([path, path, path, tmp_path / "absent.wav", path], batch_size=2)
+    assert len([next(found) for _ in range(3)]) == 3
+    with pytest.raises(DecodeError, match="no such recording"):
+        next(found)

@@ -58,6 +58,21 @@ def test_images_are_the_same(planes: str, values: str) -> None:
         assert torch.allclose(portable_image(image, 8000)(sounds(2, 1, 8000)), image(sounds(2, 1, 8000)), atol=2e-3)
 
 
+@pytest.mark.parametrize("planes", ["mel", "deltas", "resolutions"])
+@pytest.mark.parametrize("power", [1, 2])
+@pytest.mark.parametrize("values", ["linear", "log", "pcen"])
+def test_quiet_sound_is_no_more_silent_than_here(planes: str, values: str, power: int) -> None:
+    settings = MelSettings(n_mels=32, planes=planes, values=values, power=power)
+    image = MelImage(settings, 16000)
+    for level_db in (0, -60, -100, -120):
+        sound = sounds(2, 1, 8000) * 10 ** (level_db / 20)
+        expected = image(sound)
+        assert torch.allclose(portable_image(image, 8000)(sound), expected, atol=2e-3)
+        assert values != "linear" or float(expected.std()) == pytest.approx(1.0, abs=1e-2)
+    silence = torch.zeros(1, 1, 8000)
+    assert torch.equal(portable_image(image, 8000)(silence), image(silence))
+
+
 def recordings(channels: int, lengths: list[int]) -> list[np.ndarray]:
     """Noise between silences, loud, soft and nearly silent, and silence alone."""
     rng, found = np.random.default_rng(0), []

@@ -130,3 +130,18 @@ def test_an_event_of_hours_takes_the_memory_of_a_short_one() -> None:
     tracemalloc.stop()
     assert list(finder.close()) == [Event(0, 3600, "3", pytest.approx(0.75))]
     assert grown < 1e6  # 14.4 MB with all that was pushed
+
+
+@pytest.mark.parametrize(("window_s", "hop_s", "over"), [(3.0, 1.2, 2), (0.75, 0.3, 2), (1.0, 0.4, 2), (1.5, 1.0, 1)])
+def test_the_last_digits_of_times_decide_nothing(window_s: float, hop_s: float, over: int) -> None:
+    """Windows that end just where the middle of a step is are no part of it, wherever in a long recording it lies."""
+    track, count = Track(hop_s), 2000
+    weights = np.arange(count) % 7
+    found = [
+        step
+        for n in range(count)
+        for step in track.push(n * hop_s, n * hop_s + window_s, np.array([float(weights[n])]), True)
+    ]
+    for n in range(over, len(found)):
+        assert found[n].probabilities[0] == pytest.approx(weights[n - over + 1 : n + 1].mean())
+    assert len(found) > count - 3

@@ -13,11 +13,13 @@ from PIL import Image
 
 from earsight.errors import DataError
 from earsight.scores.crossval import GroupScore
+from earsight.scores.events import Event, Step
 from earsight.scores.figures import draw_confusion, draw_curve, draw_histogram, draw_image_grid
 from earsight.scores.intervals import Interval
 from earsight.scores.metrics import measure
 from earsight.scores.predictions import Predictions
 from earsight.scores.report import FigureEntry, LeftOut, Mistake, Report, wav_bytes, write_report
+from earsight.scores.timeline import draw_timeline
 
 
 @pytest.fixture
@@ -203,3 +205,11 @@ def test_importing_scores_loads_no_heavy_package() -> None:
 def test_levels_that_are_alike_but_for_rounding_are_one_bar(tmp_path: Path, values: list[float]) -> None:
     drawn = draw_histogram(tmp_path / "levels.png", values, title="Loudness", x_name="dB")
     assert Image.open(drawn).size[0] > 500
+
+
+def test_a_timeline_names_labels_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = Shown(monkeypatch)
+    labels = ["cost $x_{$", "b"]
+    steps = [Step(float(n), n + 1.0, np.array([0.7, 0.3]), 1.0) for n in range(3)]
+    draw_timeline(tmp_path / "t.png", labels, steps, [Event("b", 0.0, 1.0, 0.3)], "$\\x$")
+    assert [text.get_text() for text in shown.axes[0].get_yticklabels()] == labels

@@ -73,7 +73,7 @@ def test_an_archive_that_does_not_unpack_is_set_aside_and_asked_for_again(mirror
         DataError, match=r"get it again; it is set aside as .*ESC-50-master\.zip\.bad, and the next try"
     ):
         get("esc50")
-    aside = cache_folder() / "downloads" / "esc50" / "ESC-50-master.zip.bad"
+    aside = cache_folder() / "downloads" / "ESC-50-master.zip.bad"
     assert aside.read_bytes() == good[: len(good) // 2]
     served.write_bytes(good)
     assert len(read_dataset(get("esc50")).clips) == 30
@@ -84,7 +84,7 @@ def test_a_good_archive_is_kept_where_the_disk_is_full(mirror: str, monkeypatch:
     with pytest.raises(DataError, match="no room for") as error:
         get("esc50")
     assert "set aside" not in str(error.value)
-    assert (cache_folder() / "downloads" / "esc50" / "ESC-50-master.zip").is_file()
+    assert (cache_folder() / "downloads" / "ESC-50-master.zip").is_file()
 
 
 def test_what_no_program_can_fetch_says_what_to_do() -> None:

@@ -153,3 +153,22 @@ def test_a_comparison_says_what_belongs_beside_each_and_refuses_a_training_score
     assert done.returncode == 2
     assert "seed1 was scored on the clips that it was trained on, " in done.stderr
     assert called("compare", tmp_path / "seed1", tmp_path / "seed1").returncode == 0
+
+
+def test_a_device_that_is_not_there_is_refused_before_anything_is_written(runs: Path, tmp_path: Path) -> None:
+    for device, threads, words in (("foo", 1, "no device 'foo'"), ("cpu", 0, "--threads")):
+        with pytest.raises(SettingsError, match=words):
+            ensemble([runs / "seed0", runs / "seed1"], tmp_path / "both", device=device, threads=threads)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_it_is_made_though_its_test_recordings_were_moved(runs: Path, tmp_path: Path) -> None:
+    for seed in (0, 1):
+        shutil.copytree(runs / f"seed{seed}", tmp_path / f"seed{seed}")
+        file = tmp_path / f"seed{seed}" / "clips.csv"
+        file.write_text(file.read_text().replace(str(runs / "tones"), str(tmp_path / "gone")))
+    made = ensemble([tmp_path / "seed0", tmp_path / "seed1"], tmp_path / "both", threads=1)
+    assert made.metrics is None
+    assert "; not scored: " in made.sentence
+    path = next((runs / "tones").rglob("*.wav"))
+    assert es.Classifier.load(tmp_path / "both").predict(path).label in {"high", "low"}

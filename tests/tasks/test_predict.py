@@ -622,3 +622,25 @@ def test_predict_is_lazy_and_refuses_at_once(home: Path, tmp_path: Path) -> None
     rows = predict(home / "model.onnx", [tmp_path / "late.wav"])
     soundfile.write(tmp_path / "late.wav", tone(300, 0.5), 16000)  # nothing has been read yet
     assert next(rows).label == "low"
+
+
+def test_one_recording_needs_no_list(home: Path, song: Path) -> None:
+    (row,) = predict(home / "run", str(song))
+    assert row == next(predict(home / "run", [song]))
+    assert [one.name for one in list_recordings(song)] == [str(song)]
+
+
+def test_a_table_of_windows_bytes_and_numbers_is_read_as_training_reads_it(song: Path, tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "a.wav").write_bytes(song.read_bytes())
+    table = tmp_path / "t.jsonl"
+    rows = [{"path": "d\\a.wav", "label": "x", "start": 1.0, "end": float("nan")}, {"path": "d/a.wav", "label": "x"}]
+    table.write_text("\n".join(map(json.dumps, rows)))
+    expected = [(str(tmp_path / "d/a.wav"), 1.0, None), (str(tmp_path / "d/a.wav"), 0.0, None)]
+    assert [(one.name, one.start_s, one.end_s) for one in list_recordings(table)] == expected
+
+
+def test_a_device_that_a_file_can_not_use_is_refused_by_load_model_too(home: Path) -> None:
+    for device, words in (("cuda", "an exported file runs on the CPU"), ("gpu9", "no device 'gpu9'")):
+        with pytest.raises(SettingsError, match=words):
+            es.load_model(home / "model.onnx", device=device)

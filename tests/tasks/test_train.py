@@ -28,7 +28,7 @@ from earsight.tasks.evaluate import evaluate
 from earsight.tasks.machine.devices import Machine
 from earsight.tasks.predict import predict
 from earsight.tasks.train import check_batches, train
-from earsight.tasks.training import finish, loop, state
+from earsight.tasks.training import loop, run_report, state
 from earsight.tasks.training.plan import plan_training
 from tests.conftest import called, learned, stop_in_epoch, tone, write_tones
 
@@ -252,7 +252,7 @@ def test_a_run_that_was_stopped_while_it_was_reported_is_calibrated_as_any_other
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(finish, "write_report", stop)
+    monkeypatch.setattr(run_report, "write_report", stop)
     with pytest.raises(KeyboardInterrupt):
         train(tones, recipe=recipe(), out=tmp_path / "cut", threads=1)
     monkeypatch.undo()

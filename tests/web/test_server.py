@@ -405,3 +405,22 @@ def test_a_port_that_is_taken_is_named(home: Path, address: str) -> None:
 def test_more_than_a_crop_is_heard_in_its_middle(address: str, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.flac", tone(3000.0, 1.0), 16000)
     assert ask(f"{address}/api/predict", (tmp_path / "a.flac").read_bytes())[2]["label"] == "high"
+
+
+def test_a_model_that_fails_is_told_in_one_line(home: Path, song: Path, tmp_path: Path) -> None:
+    class Failing(Exported):
+        error: type[Exception] = RuntimeError
+
+        def predictions(self, crops: Any) -> Any:
+            raise self.error("of the\nruntime")
+
+    model = Failing.load(home / "model.onnx", 1)
+    for error, status, said in (
+        (RuntimeError, 500, "the model failed: of the"),
+        (MemoryError, 503, "not enough memory for this recording now; ask again, or for shorter ones"),
+    ):
+        Failing.error = error
+        app = create_app(model, "m", folder=tmp_path)
+        found, body = ask_app(app, "", song.read_bytes())
+        assert (found, json.loads(body)) == (status, {"error": said})
+        assert list(tmp_path.iterdir()) == []

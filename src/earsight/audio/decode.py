@@ -12,7 +12,8 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from earsight.audio.truncated import Watched, check_whole
+from earsight.audio.mp3 import Counted, longer
+from earsight.audio.truncated import Watched, check_whole, opened
 from earsight.errors import DecodeError, TruncatedError, first_line
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ _PIECE_SAMPLES = 256
 _MOST_AT_ONCE = 1 << 31
 _UNKNOWN_SAMPLES = (1 << 36) - 1
 """All that a FLAC has room for; one that does not know its length has 2⁶³ − 1 for libsndfile."""
+_LEAD_IN_S = 1.0
 _ROUNDED_S = 0.1
 """By so much a span may end after its recording, as the tables of hand-made labels have it."""
 SILENT_PEAK = 1e-30
@@ -61,14 +63,14 @@ def decode(source: str | Path | bytes | IO[bytes], start_s: float = 0.0, end_s: 
         name = source_name(source)
         try:
             first = round(start_s * file.samplerate)
-            if first:
-                file.seek(min(first, file.frames))
+            skip_to(file, min(first, file.frames))
+            left = file.frames - min(first, file.frames)
             frames = math.inf if end_s is None else max(0, round(end_s * file.samplerate) - first)
-            if min(frames, file.frames) > _MOST_AT_ONCE:  # as a header has it that knows no length
+            if min(frames, left) > _MOST_AT_ONCE:  # as a header has it that knows no length
                 blocks = list(float_blocks(file, source, first, frames))
                 samples = np.concatenate(blocks or [np.zeros((0, 1), dtype=np.float32)])
             else:
-                samples = read_floats(file, int(min(frames, file.frames)))
+                samples = read_floats(file, int(min(frames, left)))
                 if len(samples) != frames:
                     check_whole(source, name, file, min(first, file.frames) + len(samples))
         except (RuntimeError, OSError) as error:  # libsndfile's own error is a RuntimeError
@@ -178,9 +180,36 @@ def open_sound(source: str | Path | bytes | IO[bytes]) -> "soundfile.SoundFile":
         if isinstance(source, str | Path) and not os.access(source, os.R_OK):
             raise DecodeError(f"permission denied: {name}") from error
         raise _unreadable(source, error) from error
-    if file.frames >= _UNKNOWN_SAMPLES:
-        file.seekable = lambda: False  # soundfile seeks behind what it has read, which fails at an end that none knew
+    if file.format == "MP3":
+        file = _of_known_length(file, source)
+    # soundfile seeks behind what it has read, which fails at an end that none knew, and makes an MP3 lose what its next
+    # frame takes from the ones before
+    file.seekable = lambda: False
     return file
+
+
+def _of_known_length(file: "soundfile.SoundFile", source: str | Path | bytes | IO[bytes]) -> "soundfile.SoundFile":
+    """An MP3, opened again where it is longer than libsndfile guesses."""
+    import soundfile
+
+    with opened(source) as plain:
+        found = longer(plain, file.frames)
+    if found is None:
+        return file
+    file.close()
+    whole = io.BytesIO(source) if isinstance(source, bytes) else source
+    if isinstance(whole, str | Path):
+        whole = Path(whole).open("rb")  # noqa: SIM115 — for as long as it is read
+    return soundfile.SoundFile(Counted(whole, *found))
+
+
+def skip_to(file: "soundfile.SoundFile", first: int) -> None:
+    """Go on with this frame. Lossy formats are heard from a little before: they need it for what follows."""
+    if first:
+        lead_in = round(_LEAD_IN_S * file.samplerate) if file.format == "MP3" or file.subtype == "OPUS" else 0
+        file.seek(max(0, first - lead_in))
+        if lead_in:
+            read_floats(file, min(first, lead_in))
 
 
 def source_name(source: str | Path | bytes | IO[bytes]) -> str:

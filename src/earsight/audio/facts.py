@@ -7,16 +7,8 @@ from pathlib import Path
 import numpy as np
 import xxhash
 
-from earsight.audio.decode import (
-    BLOCK_SAMPLES,
-    SILENT_PEAK,
-    Samples,
-    check_span,
-    float_blocks,
-    open_sound,
-    source_name,
-)
-from earsight.errors import DecodeError
+from earsight.audio.decode import BLOCK_SAMPLES, SILENT_PEAK, Samples
+from earsight.audio.stream import read_blocks
 
 _FULL_SCALE = 0.999
 _CLIPPED_RUN_SAMPLES = 3
@@ -76,32 +68,18 @@ class SoundFacts:
 def examine(path: Path, start_s: float = 0.0, end_s: float | None = None) -> SoundFacts:
     """Read a recording, or a span of it, once, in blocks. Raises DecodeError as ``decode`` does."""
     digest, count, peak, squares, clipped = SampleDigest(), 0, 0.0, 0.0, False
-    with open_sound(path) as file:
-        name = source_name(path)
-        try:
-            first = min(round(start_s * file.samplerate), file.frames)
-            if first:
-                file.seek(first)
-            left = math.inf if end_s is None else max(0, round(end_s * file.samplerate) - first)
-            edge = np.zeros((file.channels, 0), dtype=np.float32)
-            for read in float_blocks(file, path, first, left):
-                block = read.T
-                digest.add(block)
-                level = np.abs(block)
-                peak = max(peak, float(level.max(initial=0.0)))
-                squares += float(np.square(block, dtype=np.float64).sum())
-                edge = np.concatenate([edge, level], axis=1)
-                clipped = clipped or _has_run(edge)
-                edge = edge[:, -_CLIPPED_RUN_SAMPLES + 1 :]
-                count += len(read)
-        except (RuntimeError, OSError) as error:
-            raise DecodeError(f"not readable as sound: {name} ({str(error).strip().rstrip('.')})") from error
-        rate_hz, channels = int(file.samplerate), int(file.channels)
-    if count == 0:
-        raise DecodeError(f"no samples{f' after {start_s:g} s' if start_s else ''} in: {name}")
-    if not math.isfinite(squares):
-        raise DecodeError(f"NaN or infinite samples in: {name}")
-    check_span(name, rate_hz, first, left - count, count, end_s)
+    rate_hz, edge = 1, np.zeros((1, 0), dtype=np.float32)
+    for sound in read_blocks(path, start_s, end_s):
+        block, rate_hz = sound.samples, sound.rate_hz
+        digest.add(block)
+        level = np.abs(block)
+        peak = max(peak, float(level.max(initial=0.0)))
+        squares += float(np.square(block, dtype=np.float64).sum())
+        edge = np.concatenate([edge, level], axis=1) if count else level
+        clipped = clipped or _has_run(edge)
+        edge = edge[:, -_CLIPPED_RUN_SAMPLES + 1 :]
+        count += block.shape[1]
+    channels = len(edge)
     mean_square = squares / (count * channels)
     rms_dbfs = 10 * math.log10(mean_square) if mean_square > 0 else -math.inf
     return SoundFacts(count / rate_hz, rate_hz, channels, peak, rms_dbfs, clipped, digest.hexdigest())

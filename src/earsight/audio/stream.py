@@ -8,7 +8,7 @@ from typing import IO
 
 import numpy as np
 
-from earsight.audio.decode import Samples, Sound, check_span, float_blocks, open_sound, reason_of, source_name
+from earsight.audio.decode import Samples, Sound, check_span, float_blocks, open_sound, reason_of, skip_to, source_name
 from earsight.audio.load import prepare, to_pcm
 from earsight.audio.resample import RateChange, to_channels
 from earsight.audio.segment import crop
@@ -42,8 +42,7 @@ def read_blocks(
         left = math.inf if end_s is None else max(0, round(end_s * rate_hz) - round(start_s * rate_hz))
         count = 0
         try:
-            if first:
-                file.seek(first)
+            skip_to(file, first)
             for block in float_blocks(file, source, first, left):
                 if not whole_numbers and not (math.isfinite(block.max()) and math.isfinite(block.min())):
                     raise DecodeError(f"NaN or infinite samples in: {name}")  # both hand on NaN

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal, TypeVar
 
+from earsight.audio.mp3 import tells_length
 from earsight.errors import TruncatedError, first_line
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def check_whole(source: str | Path | bytes | IO[bytes], name: str, file: "soundf
     elif file.format == "OGG" and reached and _ends_within_a_page(source):
         there_s = reached / file.samplerate
         raise TruncatedError(f"truncated: {there_s:.2f} s are there, and then half a page: {name}; get it again")
-    elif file.format == "MP3" and file.frames - reached > _SLACK_S * file.samplerate and _has_count(source):
+    elif file.format == "MP3" and file.frames - reached > _SLACK_S * file.samplerate and _tells_length(source):
         share = reached / file.frames
     if share < 1 and reached:
         there_s = reached / file.samplerate
@@ -69,7 +70,7 @@ def check_whole(source: str | Path | bytes | IO[bytes], name: str, file: "soundf
 
 def _share_by_bytes(source: str | Path | bytes | IO[bytes]) -> float:
     """Of the promised bytes of sound, how many are there; 1 where all are, or nobody knows."""
-    with _opened(source) as file:
+    with opened(source) as file:
         start, size = _sound_bytes(file.read(_HEAD_BYTES))
         there = file.seek(0, os.SEEK_END) - start
         slack = min(_SLACK_BYTES, _SLACK_SHARE * size)
@@ -113,7 +114,7 @@ def _chunks(head: bytes) -> "Iterator[tuple[bytes, int, int]]":
 
 def _ends_within_a_page(source: str | Path | bytes | IO[bytes]) -> bool:
     """Of an Ogg: whether its last page (RFC 3533) promises more bytes than there are."""
-    with _opened(source) as file:
+    with opened(source) as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - _LONGEST_PAGE))
         tail = file.read()
@@ -122,19 +123,13 @@ def _ends_within_a_page(source: str | Path | bytes | IO[bytes]) -> bool:
     return len(page) < 27 or len(page) < 27 + page[26] + sum(page[27 : 27 + page[26]])
 
 
-def _has_count(source: str | Path | bytes | IO[bytes]) -> bool:
-    """Whether an MP3 tells its length; of others libsndfile makes a guess."""
-    with _opened(source) as file:
-        head = file.read(10)
-        if head.startswith(b"ID3"):  # a tag of this length, in four times seven bits, stands before the sound
-            file.seek(10 + sum(byte << 7 * place for place, byte in enumerate(reversed(head[6:]))))
-            head = b""
-        head += file.read(200)
-    return b"Xing" in head or b"Info" in head
+def _tells_length(source: str | Path | bytes | IO[bytes]) -> bool:
+    with opened(source) as file:
+        return tells_length(file)
 
 
 @contextmanager
-def _opened(source: str | Path | bytes | IO[bytes]) -> "Iterator[IO[bytes]]":
+def opened(source: str | Path | bytes | IO[bytes]) -> "Iterator[IO[bytes]]":
     """At its start; a file object is put back to where it was."""
     if isinstance(source, str | Path):
         with Path(source).open("rb") as file:

@@ -4,11 +4,11 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 from earsight.dataset.clip import PARTS, Clip, Failure
 from earsight.dataset.split import DEPENDENT, Split, one_caveat
-from earsight.errors import DataError
+from earsight.errors import DataError, SettingsError
 
 _SHOWN = 5
 Policy = Literal["refuse", "drop", "allow"]
@@ -69,8 +69,10 @@ def settle(
     """Do with the leaks that ``find`` finds as ``policy`` says.
 
     refuse: DataError that names the pairs. drop: the clips of the earlier (or later) side become failures, until no
-    leak is left. allow: the split's sentence and caveat say so.
+    leak is left. allow: the split's sentence and caveat say so. Raises SettingsError where ``policy`` is none of them.
     """
+    if policy not in get_args(Policy):
+        raise SettingsError(f"no way to deal with leaks is called {policy!r}; use {', '.join(get_args(Policy))}")
     leaks = find(split)
     if leaks and policy == "refuse":
         raise DataError(_refusal(clips, leaks))

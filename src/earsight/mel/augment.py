@@ -11,12 +11,11 @@ from torch import Tensor
 
 from earsight.mel.image import MelImage
 from earsight.mel.image_augment import Masks, Mix, apply_cut, apply_masks, apply_mix, draw_cut, draw_masks, draw_mix
-from earsight.mel.settings import AugmentSettings, MelSettings
+from earsight.mel.settings import STEPS_AN_OCTAVE, AugmentSettings, MelSettings, steps_of
 from earsight.mel.spectrogram import Warp
 from earsight.mel.wave_augment import NO_BANKS, Banks, Waves, apply_waves, draw_waves
 
 Ints = npt.NDArray[np.int64]
-_STEPS_AN_OCTAVE = 48
 _FILTER_POINTS = 6
 
 
@@ -67,12 +66,16 @@ def draw(
     """For clips of ``crop_samples`` that ``image`` makes images of."""
     mel, frames = image.settings, image.frames(crop_samples)
     height, width = image.image_size(crop_samples)
+    freq = draw_masks(batch, settings.freq_masks, height, settings.freq_mask_share, rng)
+    time = draw_masks(batch, settings.time_masks, width, settings.time_mask_share, rng)
+    mix = _draw_mix(batch, width, settings, rng)
+    warp = draw_warp(batch, frames, settings, mel, rng) if settings.warps else None
     return Augmentation(
-        freq=draw_masks(batch, settings.freq_masks, height, settings.freq_mask_share, rng),
-        time=draw_masks(batch, settings.time_masks, width, settings.time_mask_share, rng),
-        mix=_draw_mix(batch, width, settings, rng),
-        waves=draw_waves(batch, settings, rng, banks),
-        warp=draw_warp(batch, frames, settings, mel, rng) if settings.warps else None,
+        freq=freq,
+        time=time,
+        mix=mix,
+        warp=warp,
+        waves=draw_waves(warp.samples if warp else np.full(batch, crop_samples), settings, rng, banks),
         band_gain=draw_filter(batch, settings.filter_db, mel, rng) if settings.filter_db else None,
     )
 
@@ -82,8 +85,8 @@ def draw_warp(batch: int, frames: int, settings: AugmentSettings, mel: MelSettin
     go together."""
 
     def factor(octaves: float) -> npt.NDArray[np.float64]:
-        steps = round(octaves * _STEPS_AN_OCTAVE)
-        return np.exp2(rng.integers(-steps, steps + 1, batch) / _STEPS_AN_OCTAVE)
+        steps = steps_of(octaves)
+        return np.exp2(rng.integers(-steps, steps + 1, batch) / STEPS_AN_OCTAVE)
 
     speed, stretch = factor(math.log2(1 + settings.speed)), factor(math.log2(1 + settings.stretch))
     pitch = factor(settings.pitch_semitones / 12)

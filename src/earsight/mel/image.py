@@ -87,11 +87,13 @@ class MelImage(nn.Module):
         mean = plane.mean(dim=(1, 2, 3), keepdim=True)
         centred = plane - mean
         deviation = centred.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()  # std() takes five times as long
-        # Silence becomes zeros: the last digits of the mean of many equal numbers must not count.
-        # Those of logarithms are some −23; other values may be as small as the sound is quiet.
+        return centred / deviation.masked_fill(self.is_silent(mean, deviation), math.inf)
+
+    def is_silent(self, mean: Tensor, deviation: Tensor) -> Tensor:
+        """bool, of the shape of both. Silence becomes zeros: the last digits of the mean of many equal numbers must not
+        count. Those of logarithms are some −23; other values may be as small as the sound is quiet."""
         least = 1e-5 if self.settings.values == "log" else 0.0
-        silent = deviation <= least + 1e-5 * mean.abs()
-        return centred / deviation.masked_fill(silent, math.inf)
+        return deviation <= least + 1e-5 * mean.abs()
 
 
 class Resize(nn.Module):

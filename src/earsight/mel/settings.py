@@ -1,10 +1,19 @@
 """Settings of the mel image and of its augmentation. No torch here: they are checked before it is imported."""
 
+import math
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from earsight.settings import Settings
+
+STEPS_AN_OCTAVE = 48
+"""Of tempo and pitch, when clips are augmented: so that those that are changed alike can go together."""
+
+
+def steps_of(octaves: float) -> int:
+    """The nearest whole number of steps."""
+    return round(octaves * STEPS_AN_OCTAVE)
 
 
 class MelSettings(Settings):
@@ -71,11 +80,12 @@ class AugmentSettings(Settings):
     shift_s: float = Field(0.0, ge=0, le=3600)
     """Move the crop by up to this many seconds, beyond the ends of the clip too."""
     speed: float = Field(0.15, ge=0, le=1)
-    """Play up to this share faster or slower, pitch and tempo together; 0.1: between 1/1.1 and 1.1."""
+    """Play up to about this share faster or slower, pitch and tempo together, in quarters of a semitone
+    (1.5 %); 0.1: between 1/1.1 and 1.1."""
     stretch: float = Field(0.0, ge=0, le=1)
-    """Change the tempo alone by up to this share."""
+    """Change the tempo alone by up to about this share, in the same steps."""
     pitch_semitones: float = Field(0.0, ge=0, le=12)
-    """Change the pitch alone, up or down by up to this many semitones."""
+    """Change the pitch alone, up or down by up to this many semitones, in quarters of one."""
     gain_db: float = Field(0.0, ge=0, le=60)
     """Louder or quieter by up to this much; an image that is normalised by itself does not show it."""
     polarity: bool = False
@@ -112,6 +122,21 @@ class AugmentSettings(Settings):
     """Bands of mel bins set to the image's mean."""
     freq_mask_share: float = Field(0.1, ge=0, le=1)
     """Widest band, as a share of the mel bins."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        octaves = {
+            "speed": math.log2(1 + self.speed),
+            "stretch": math.log2(1 + self.stretch),
+            "pitch_semitones": self.pitch_semitones / 12,
+        }
+        for name, largest in octaves.items():
+            if largest and not steps_of(largest):
+                given = getattr(self, name)
+                raise ValueError(
+                    f"{name} {given:g} is less than half a step, of a quarter of a semitone; raise it, or 0"
+                )
+        return self
 
     @property
     def warps(self) -> bool:

@@ -33,11 +33,13 @@ NO_BANKS = Banks()
 
 @dataclass(frozen=True)
 class Waves:
-    """What was drawn for each item of a batch; [batch] each. gain: what the samples are multiplied by, negative where
+    """What was drawn for each item of a batch; [batch] each. samples: so many of its row are heard; what comes after
+    them stays as it is. gain: what the samples are multiplied by, negative where
     the waveform is turned over. room, background: number of the sound in its bank, −1 for none. place: where a
     background begins, as a share of its length. noise_exponent: β of noise of power 1/f^β; noise_seed: of its samples,
     −1 for none. background_snr_db, noise_snr_db: how far the clip's power is above."""
 
+    samples: Ints
     gain: Floats
     room: Ints
     background: Ints
@@ -53,9 +55,10 @@ class Waves:
 
 
 def draw_waves(
-    batch: int, settings: AugmentSettings, rng: np.random.Generator, banks: Banks = NO_BANKS
+    samples: Ints, settings: AugmentSettings, rng: np.random.Generator, banks: Banks = NO_BANKS
 ) -> Waves | None:
-    """None where nothing is on."""
+    """samples: [batch], see ``Waves``. None where nothing is on."""
+    batch = len(samples)
     rooms, backgrounds = len(banks.rooms), len(banks.backgrounds)
     if not (settings.gain_db or settings.polarity or settings.noise_share or rooms or backgrounds):
         return None
@@ -70,6 +73,7 @@ def draw_waves(
         return rng.uniform(strongest, strongest + _SNR_RANGE_DB, batch)
 
     return Waves(
+        samples=samples,
         gain=gain * sign,
         room=some(rooms, settings.reverb_share),
         background=some(backgrounds, settings.background_share),
@@ -85,20 +89,24 @@ def apply_waves(waveform: Tensor, waves: Waves, banks: Banks = NO_BANKS) -> Tens
     """float32 [batch, channels, samples], same shape: heard in a room, then mixed with a background and with noise,
     then made louder or quieter. Silence stays silent but for its gain: it has no power to compare noise with."""
     heard = waveform.clone()
+    # Each in its own length: what it hears must not depend on the longest of its batch.
+    own = [row[:, :count] for row, count in zip(heard, waves.samples.tolist(), strict=True)]
     for row in np.flatnonzero(waves.room >= 0):
-        heard[row] = reverberated(waveform[row], banks.rooms[waves.room[row]])
+        own[row].copy_(reverberated(own[row], banks.rooms[waves.room[row]]))
     for row in np.flatnonzero(waves.background >= 0):
-        piece = _piece(banks.backgrounds[waves.background[row]], float(waves.place[row]), waveform.shape[2])
-        heard[row] += at_snr(piece, heard[row], float(waves.background_snr_db[row]))
+        piece = _piece(banks.backgrounds[waves.background[row]], float(waves.place[row]), own[row].shape[1])
+        own[row].add_(at_snr(piece, own[row], float(waves.background_snr_db[row])))
     for row in np.flatnonzero(waves.noise_seed >= 0):
-        noise = coloured_noise(heard[row], float(waves.noise_exponent[row]), int(waves.noise_seed[row]))
-        heard[row] += at_snr(noise, heard[row], float(waves.noise_snr_db[row]))
+        noise = coloured_noise(own[row], float(waves.noise_exponent[row]), int(waves.noise_seed[row]))
+        own[row].add_(at_snr(noise, own[row], float(waves.noise_snr_db[row])))
     return heard * torch.from_numpy(waves.gain).to(heard)[:, None, None]
 
 
 def at_snr(added: Tensor, clip: Tensor, snr_db: float) -> Tensor:
-    """``added``, scaled so that its power lies ``snr_db`` below the clip's."""
-    ratio = clip.square().mean() / added.square().mean().clamp_min(_SMALLEST)
+    """``added``, scaled so that its power lies ``snr_db`` below the clip's. The zeros around a clip that is shorter
+    than its crop are no part of it."""
+    power = clip.square().sum() / (clip != 0).sum().clamp_min(1)
+    ratio = power / added.square().mean().clamp_min(_SMALLEST)
     return added * (ratio.sqrt() * 10 ** (-snr_db / 20))
 
 
@@ -112,11 +120,11 @@ def coloured_noise(like: Tensor, exponent: float, seed: int) -> Tensor:
 
 def reverberated(clip: Tensor, room: Tensor) -> Tensor:
     """clip [channels, samples] convolved with the room's first channel, which begins with its loudest sample and is
-    cut at the clip's length. Same length and same power."""
+    cut at the clip's length. Same length and same energy."""
     response = room[0, int(room[0].abs().argmax()) :][: clip.shape[1]]
     size = clip.shape[1] + len(response) - 1
     wet = torch.fft.irfft(torch.fft.rfft(clip, size) * torch.fft.rfft(response, size), size)[:, : clip.shape[1]]
-    return at_snr(wet, clip, 0.0)
+    return wet * (clip.square().sum() / wet.square().sum().clamp_min(_SMALLEST)).sqrt()
 
 
 def _piece(sound: Tensor, place: float, samples: int) -> Tensor:

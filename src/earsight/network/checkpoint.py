@@ -1,6 +1,5 @@
 """A model as a folder: model.safetensors + model.json. Loads without pickle and without any other file."""
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 
 from earsight.audio.settings import AudioSettings
 from earsight.errors import ModelError
-from earsight.files import write_whole
+from earsight.files import write_json, write_whole
 from earsight.mel.settings import MelSettings
 from earsight.network.classifier import Classifier
 from earsight.network.description import DIRECTIONS_KEY, FORMAT, OLD_KEY, SETTINGS_NAME, WEIGHTS_NAME, read_description
@@ -40,7 +39,7 @@ def save_classifier(classifier: Classifier, folder: Path, facts: Mapping[str, An
         **facts,
     }
     _write_weights(classifier, folder)
-    write_whole(folder / SETTINGS_NAME, json.dumps(described, indent=1, ensure_ascii=False) + "\n")
+    write_json(folder / SETTINGS_NAME, described)
 
 
 def _members(classifier: Classifier) -> dict[str, Any]:
@@ -55,7 +54,7 @@ def keep_fitted(classifier: Classifier, folder: Path) -> None:
     described = read_description(folder)
     described |= _fitted(classifier)
     _write_weights(classifier, folder)
-    write_whole(folder / SETTINGS_NAME, json.dumps(described, indent=1, ensure_ascii=False) + "\n")
+    write_json(folder / SETTINGS_NAME, described)
 
 
 def _fitted(classifier: Classifier) -> dict[str, Any]:
@@ -119,9 +118,8 @@ def load_classifier(kind: type[C], folder: Path) -> C:
         members = [(member["network"], _temperature(member, folder)) for member in described.get("members", [])]
         built = [_built(kind, described, settings, folder) for settings, _ in members or [(described["network"], 1.0)]]
     except (KeyError, TypeError, AttributeError) as error:
-        raise ModelError(
-            f"{folder / SETTINGS_NAME} is damaged: it has no {error}; restore it or train again"
-        ) from error
+        what = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+        raise ModelError(f"{folder / SETTINGS_NAME} is damaged: {what}; restore it or train again") from error
     for one, (_, temperature) in zip(built, members, strict=False):
         one.temperature = temperature
     whole = joined(built) if members else built[0]

@@ -1,6 +1,7 @@
 """Classifier: waveform → logits, with the mel front end, the labels and the settings inside."""
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import IO, Self
 
@@ -12,7 +13,7 @@ from torch.nn.functional import normalize
 from earsight.audio.decode import Samples
 from earsight.audio.load import fixed_crops, load_waveform
 from earsight.audio.settings import AudioSettings
-from earsight.errors import SettingsError
+from earsight.errors import DecodeError, SettingsError
 from earsight.mel.image import MelImage
 from earsight.mel.settings import MelSettings
 from earsight.network.head import AnyOf, Head, OneOf
@@ -147,18 +148,26 @@ class Classifier(nn.Module):
     def predict_many(
         self, sources: Iterable[str | Path | bytes | IO[bytes]], batch_size: int = 16
     ) -> Iterator[Prediction]:
-        """Classify recordings, lazily and in order. Raises DecodeError at the first that can't be read."""
+        """Classify recordings, lazily and in order. Raises DecodeError at the first that can't be read, when those
+        before it are answered."""
         was_training = self.training
         self.eval()
         try:
             batch: list[Samples] = []
-            for source in sources:
-                batch.append(fixed_crops(load_waveform(source, self.audio), self.audio))
-                if len(batch) == batch_size:
-                    yield from self.predictions(np.concatenate(batch))
-                    batch = []
-            if batch:
+            failure: DecodeError | None = None
+            rest = iter(sources)
+            while failure is None:
+                try:
+                    for source in islice(rest, batch_size):
+                        batch.append(fixed_crops(load_waveform(source, self.audio), self.audio))
+                except DecodeError as error:
+                    failure = error
+                if not batch:
+                    break
                 yield from self.predictions(np.concatenate(batch))
+                batch = []
+            if failure is not None:
+                raise failure
         finally:
             self.train(was_training)
 

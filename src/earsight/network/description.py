@@ -1,14 +1,15 @@
 """What a run folder tells of its model, read and checked without torch."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from earsight.errors import ModelError
+from earsight.files import read_json
 
 FORMAT = 2
 WEIGHTS_NAME = "model.safetensors"
 SETTINGS_NAME = "model.json"
+METRICS_NAME, PREDICTIONS_NAME, REPORT_NAME = "metrics.json", "predictions.csv", "report.html"
 DIRECTIONS_KEY = "earsight.directions"
 """Beside the network's own tensors in model.safetensors: see ``Classifier.directions``."""
 OLD_KEY = "earsight.centres"
@@ -26,7 +27,7 @@ def read_description(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ModelError(f"no {SETTINGS_NAME} in {folder}: not a run folder, or its training ended before one epoch")
     try:
-        described = json.loads(path.read_text(encoding="utf-8", errors="surrogateescape"))
+        described = read_json(path)
     except (ValueError, OSError, RecursionError) as error:
         raise ModelError(f"{path} is damaged ({error}); train again, or restore the folder") from error
     if not isinstance(described, dict) or "format" not in described or "labels" not in described:

@@ -12,8 +12,8 @@ class Head(ABC):
 
     @abstractmethod
     def loss(self, logits: Tensor, targets: Tensor, weights: Tensor | None = None, smoothing: float = 0.0) -> Tensor:
-        """The mean of these clips, in nats. weights: [classes], of each in it. smoothing: share of the targets that is
-        spread evenly: over the classes, or over yes and no."""
+        """The mean of these clips, in nats. weights: [classes], of the class that a clip is, or of each that is there.
+        smoothing: share of the targets that is spread evenly: over the classes, or over yes and no."""
 
     @abstractmethod
     def probabilities(self, logits: Tensor) -> Tensor:
@@ -43,7 +43,7 @@ class AnyOf(Head):
 
     def loss(self, logits: Tensor, targets: Tensor, weights: Tensor | None = None, smoothing: float = 0.0) -> Tensor:
         smoothed = targets * (1 - smoothing) + smoothing / 2
-        return functional.binary_cross_entropy_with_logits(logits, smoothed, weights)
+        return functional.binary_cross_entropy_with_logits(logits, smoothed, pos_weight=weights)
 
     def probabilities(self, logits: Tensor) -> Tensor:
         return torch.sigmoid(logits)

@@ -11,8 +11,9 @@ from typing import Any
 
 from earsight import extras
 from earsight.errors import ModelError, SettingsError, first_line
+from earsight.network.description import SETTINGS_NAME, WEIGHTS_NAME
 
-FETCHED = ("model.json", "model.safetensors")
+FETCHED = (SETTINGS_NAME, WEIGHTS_NAME)
 """All that is ever downloaded of a model: numbers and JSON."""
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]*[A-Za-z0-9_]", re.ASCII)
 _LOG_IN = "log in (hf auth login), or set HF_TOKEN"

@@ -109,12 +109,14 @@ class PortableImage(MelImage):
     """A runtime may add up the 40,000 numbers of an image one after the other, in 32 bits: the mean of −23 (silence)
     would be off by 0.02. Row by row, and counted from the maximum, it is exact where all are equal."""
 
-    @staticmethod
-    def _standardised(plane: Tensor) -> Tensor:
-        below = plane - plane.amax(dim=(1, 2, 3), keepdim=True)
-        centred = below - below.mean(dim=3, keepdim=True).mean(dim=(1, 2), keepdim=True)
-        variance = centred.square().mean(dim=3, keepdim=True).mean(dim=(1, 2), keepdim=True)
-        return centred * torch.where(variance > 1e-10, variance.clamp_min(1e-10).rsqrt(), 0.0)
+    def _standardised(self, plane: Tensor) -> Tensor:
+        highest = plane.amax(dim=(1, 2, 3), keepdim=True)
+        below = plane - highest
+        mean = below.mean(dim=3, keepdim=True).mean(dim=(1, 2), keepdim=True)
+        centred = below - mean
+        deviation = centred.square().mean(dim=3, keepdim=True).mean(dim=(1, 2), keepdim=True).sqrt()
+        silent = self.is_silent(mean + highest, deviation)
+        return torch.where(silent, 0.0, centred / torch.where(silent, 1.0, deviation))
 
 
 class FixedResize(nn.Module):

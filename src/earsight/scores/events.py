@@ -10,6 +10,7 @@ from earsight.errors import SettingsError
 
 Floats = npt.NDArray[np.float64]
 
+_ROUNDING_S = 1e-6
 _START_AT = 0.3
 """Means of windows that hear more than one thing are low: docs/deploy.md has how near events come."""
 
@@ -97,8 +98,9 @@ class Track:
         while True:
             start_s = self._start_s + self._count * self._hop_s
             end_s = min(start_s + self._hop_s, self._end_s)
-            middle_s = (start_s + end_s) / 2
-            if end_s - start_s < 1e-9 or middle_s >= limit_s:
+            # A window may end where the middle of a step is: the last digits of either must not decide.
+            middle_s = (start_s + end_s) / 2 + _ROUNDING_S
+            if end_s - start_s < 4 * _ROUNDING_S or middle_s >= limit_s:
                 return
             self._windows = [window for window in self._windows if window[1] > middle_s]
             over = [window for window in self._windows if window[0] <= middle_s]

@@ -47,7 +47,7 @@ def draw_timeline(
             width = event.end_s - event.start_s
             at = (event.start_s, rows[event.label] - 0.42)
             axes.add_patch(frame(at, width, 0.84, fill=False, edgecolor=COLOURS[1], linewidth=1.6, zorder=3))
-    axes.set_yticks(range(len(shown)), [short_label(labels[place]) for place in shown], fontsize=9)
+    axes.set_yticks(range(len(shown)), [short_label(labels[place]) for place in shown], fontsize=9, parse_math=False)
     axes.invert_yaxis()
     axes.set_xlim(edges_s[0], edges_s[-1])
     long = edges_s[-1] - edges_s[0] > 600

@@ -9,7 +9,7 @@ import xxhash
 
 from earsight.dataset.split import Split
 from earsight.errors import SettingsError
-from earsight.files import write_whole
+from earsight.files import read_json, write_json
 from earsight.settings import differences, flat
 from earsight.tasks.recipe import with_later_settings
 
@@ -27,7 +27,7 @@ def check_begun(file: Path, about: Mapping[str, Any], what: str, *, resume: bool
     if not resume:
         raise SettingsError(f"{place} is not empty; pass --resume to go on with it, or another --out")
     try:
-        told = json.loads(file.read_text(encoding="utf-8"))
+        told = read_json(file)
         then = flat({**told, "recipe": with_later_settings(told["recipe"])})
     except (ValueError, AttributeError, KeyError, TypeError) as error:
         raise SettingsError(f"{file} is damaged; begin again with another --out") from error
@@ -42,7 +42,7 @@ def write_about(file: Path, about: Mapping[str, Any]) -> None:
     """Raises SettingsError where the folder can't be made or written to."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(file, json.dumps(about, indent=1, ensure_ascii=False) + "\n")
+        write_json(file, about)
     except OSError as error:
         raise SettingsError(f"can't write to --out {file.parent} ({error.strerror}); name another folder") from error
 

@@ -4,11 +4,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from earsight.errors import DataError, ModelError
+from earsight.network.description import METRICS_NAME, PREDICTIONS_NAME
 from earsight.scores.compare import Comparison
 from earsight.scores.compare import compare as compare_predictions
 from earsight.scores.kinds import only_one_label, read_csv
 from earsight.scores.predictions import Predictions
-from earsight.tasks.numbers import METRICS_NAME, read_numbers
+from earsight.tasks.metrics_file import read_numbers
 
 _TRAINING_SCORE = "training score"
 
@@ -41,7 +42,7 @@ def _read(place: Path) -> list[Predictions]:
     """One table, or one a seed."""
     if place.is_file():
         return [only_one_label(read_csv(place), "compare", place)]
-    tables = sorted(place.glob("predictions-seed*.csv")) or sorted(place.glob("predictions.csv"))
+    tables = sorted(place.glob("predictions-seed*.csv")) or sorted(place.glob(PREDICTIONS_NAME))
     if not tables:
         what = "no predictions in it" if place.is_dir() else "no such folder"
         raise ModelError(f"{place}: {what}; give a run that was trained to its end, or a cross-validation")

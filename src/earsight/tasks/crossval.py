@@ -14,7 +14,9 @@ from earsight.dataset.folds import every_fold
 from earsight.dataset.leaks import Policy
 from earsight.dataset.split import one_caveat
 from earsight.errors import EarsightError, SettingsError
+from earsight.files import read_json
 from earsight.mel.pipeline import Pipeline
+from earsight.network.description import METRICS_NAME
 from earsight.scores.metrics import Metrics
 from earsight.scores.multilabel import MultiMetrics
 from earsight.tasks.begun import check_begun, parts_digest, write_about
@@ -66,7 +68,7 @@ class _Fold:
     @property
     def done(self) -> bool:
         run = self.plan.run
-        return (run / "metrics.json").is_file() and not (run / STATE_NAME).is_file()
+        return (run / METRICS_NAME).is_file() and not (run / STATE_NAME).is_file()
 
     @property
     def place(self) -> tuple[int, str, Path]:
@@ -236,7 +238,7 @@ def _submitted(pool: Executor, fold: _Fold) -> Future[str]:
 
 
 def _told(fold: _Fold) -> str:
-    test = json.loads((fold.plan.run / "metrics.json").read_text(encoding="utf-8"))["test"]
+    test = read_json(fold.plan.run / METRICS_NAME)["test"]
     names = MultiMetrics.NAMES if "map" in test else Metrics.NAMES
     return " ".join(f"{name} {test[key]:.3f}" for key, name in names.items())
 

@@ -1,6 +1,5 @@
 """The run folders of a cross-validation → metrics.json, predictions, figures and report.html."""
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,8 +7,8 @@ from pathlib import Path
 
 from earsight.audio.load import load_waveform, middle_crop
 from earsight.errors import DataError, DecodeError
-from earsight.files import write_whole
-from earsight.network.description import read_description
+from earsight.files import read_json, write_json
+from earsight.network.description import METRICS_NAME, PREDICTIONS_NAME, REPORT_NAME, read_description
 from earsight.scores.calibration import reliability, with_temperature
 from earsight.scores.crossval import CrossScores, cross_scores
 from earsight.scores.figures import draw_bars, draw_confusion
@@ -67,9 +66,9 @@ def write_results(
     beside = {"caveat": caveat} if caveat else {}
     calibration = {"ece": after.error, "ece_uncalibrated": before.error}
     numbers = {"sentence": sentence, **beside, **scores.to_dict(), "calibration": calibration, **about}
-    write_whole(out / "metrics.json", json.dumps(numbers, indent=1, ensure_ascii=False) + "\n")
+    write_json(out / METRICS_NAME, numbers)
     write_page(
-        out / "report.html",
+        out / REPORT_NAME,
         "crossval.html.j2",
         title=out.name,
         subtitle=f"{plan.recipe.network.model} on {plan.dataset.place.resolve().name}",
@@ -92,12 +91,12 @@ def write_results(
 
 
 def _read(run: Path, fold: str, seed: int) -> Finished:
-    path, again = run / "predictions.csv", "remove that folder, and --resume"
+    path, again = run / PREDICTIONS_NAME, "remove that folder, and --resume"
     if not path.is_file():
         raise DataError(f"no predictions of {fold}, seed {seed} in {run}; {again}")
     predictions, described = read_csv(path), read_description(run)
     try:
-        numbers = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+        numbers = read_json(run / METRICS_NAME)
         temperature, clips = float(numbers["calibration"]["temperature"]), int(numbers["clips"]["test"])
         data, versions = str(described["data"]["fingerprint"]), dict(described["versions"])
         caveat, independent = str(described["split"]["caveat"]), bool(described["split"]["speaker_independent"])

@@ -33,7 +33,7 @@ def get(name: str, *, progress: bool = False) -> Path:
         archives = []
         for download in source.downloads:
             shown.start(f"downloading {download.file_name}", 1, in_bytes=True)
-            archives.append(fetch(download, cache_folder() / "downloads" / name, progress=shown.advance))
+            archives.append(fetch(download, cache_folder() / "downloads", progress=shown.advance))
         shown.start(f"unpacking {name}", 1, in_bytes=True)
         try:
             return unpack(archives[0], folder, progress=shown.advance)

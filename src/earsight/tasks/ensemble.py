@@ -1,6 +1,5 @@
 """ensemble: several runs → one model that averages their answers, scored on the clips that none of them was taught."""
 
-import json
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -11,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 from earsight import extras
 from earsight.dataset.split import one_caveat
 from earsight.errors import DataError, SettingsError
-from earsight.files import write_whole
-from earsight.network.description import REFIT_KEY, read_description
+from earsight.files import write_json, write_whole
+from earsight.network.description import METRICS_NAME, PREDICTIONS_NAME, REFIT_KEY, SETTINGS_NAME, read_description
 from earsight.tasks.clips_table import CLIPS_NAME, Recorded, parts_csv, read_clips
 from earsight.tasks.crossval import ABOUT_NAME
 from earsight.tasks.evaluate import evaluate
+from earsight.tasks.machine.cores import check_threads
+from earsight.tasks.machine.devices import check_device_name, find_device
 
 if TYPE_CHECKING:
     from earsight.scores.kinds import AnyMetrics
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EnsembleResult:
-    """metrics: of the test clips; None where every clip was heard by a member, or chose its epoch. caveat: what belongs
-    beside them, of all members."""
+    """metrics: of the test clips; None where every clip was heard by a member, or chose its epoch, or where they could
+    not be scored: sentence says why. caveat: what belongs beside them, of all members."""
 
     out: Path
     members: int
@@ -34,7 +35,7 @@ class EnsembleResult:
 
 
 def ensemble(
-    runs: Sequence[str | Path], out: str | Path, *, device: str = "cpu", threads: int | None = None
+    runs: str | Path | Sequence[str | Path], out: str | Path, *, device: str = "cpu", threads: int | None = None
 ) -> EnsembleResult:
     """Save one model of the networks of many runs: of the seeds of one split, or of the folds of a data set.
 
@@ -43,10 +44,13 @@ def ensemble(
     one split, none for the folds of a cross-validation. Raises EarsightError.
     """
     extras.check("torch", "timm", "safetensors")
+    check_device_name(device)
+    check_threads(threads)
     place = Path(out)
     if place.exists() and (not place.is_dir() or any(place.iterdir())):
         raise SettingsError(f"--out {place} is not empty; name a new folder")
-    members = _members(runs)
+    members = _members([runs] if isinstance(runs, str | Path) else runs)
+    find_device(device)
     from earsight.network.checkpoint import save_classifier
     from earsight.network.classifier import Classifier
     from earsight.network.ensemble import joined
@@ -88,11 +92,14 @@ def ensemble(
         write_whole(place / CLIPS_NAME, parts_csv(clips, parts, whole=False, digests=digests))
     if not test:
         return EnsembleResult(place, len(members), None, sentence, caveat)
-    found = evaluate(place, device=device, threads=threads)
-    found.predictions.write_csv(place / "predictions.csv")
+    try:
+        found = evaluate(place, device=device, threads=threads)
+    except DataError as error:  # of its test recordings: the model is whole, and others may score it
+        return EnsembleResult(place, len(members), None, f"{sentence[:-1]}; not scored: {error}", caveat)
+    found.predictions.write_csv(place / PREDICTIONS_NAME)
     beside = {"caveat": caveat} if caveat else {}
     numbers = {"test": {**beside, **found.metrics.to_dict()}, "members": [str(run) for run in members], "split": split}
-    write_whole(place / "metrics.json", json.dumps(numbers, indent=1, ensure_ascii=False) + "\n")
+    write_json(place / METRICS_NAME, numbers)
     return EnsembleResult(place, len(members), found.metrics, sentence, caveat)
 
 
@@ -110,7 +117,7 @@ def _members(runs: Sequence[str | Path]) -> list[Path]:
     found: list[Path] = []
     for run in map(Path, runs):
         folds = (run / ABOUT_NAME).is_file()
-        found += sorted(path for path in run.iterdir() if (path / "model.json").is_file()) if folds else [run]
+        found += sorted(path for path in run.iterdir() if (path / SETTINGS_NAME).is_file()) if folds else [run]
     if len({path.resolve() for path in found}) < len(found):
         raise SettingsError("a run is named twice; name each member once")
     return found

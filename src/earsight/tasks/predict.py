@@ -120,7 +120,7 @@ class Sliding:
 
 def predict(
     run: str | Path,
-    sources: Sequence[str | Path],
+    sources: str | Path | Sequence[str | Path],
     *,
     device: str = "cpu",
     threads: int | None = None,
@@ -142,7 +142,7 @@ def predict(
 
 def prepared(
     run: str | Path,
-    sources: Sequence[str | Path],
+    sources: str | Path | Sequence[str | Path],
     device: str,
     threads: int | None,
     window_s: float | None,
@@ -174,6 +174,7 @@ def load_model(run: str | Path, device: str = "cpu", threads: int | None = None)
     """run: as for ``predict``. threads: of the CPU, for the whole process; None: the cores that are free. Raises
     EarsightError."""
     before = read_load()
+    check_model(run, device, threads)
     if Path(run).suffix == ".onnx":
         return Exported.load(run, threads or free_cores(before))
     extras.check("torch", "timm", "safetensors")

@@ -11,14 +11,14 @@ from typing import Any
 from earsight import extras
 from earsight.errors import ModelError, SettingsError, first_line
 from earsight.files import write_whole
-from earsight.network.description import SETTINGS_NAME, WEIGHTS_NAME, read_description
+from earsight.network.description import METRICS_NAME, REPORT_NAME, SETTINGS_NAME, WEIGHTS_NAME, read_description
 from earsight.network.exported import KEY
 from earsight.network.hub import check_hub_name, check_token, client, hub_error
-from earsight.tasks.numbers import METRICS_NAME, read_numbers
+from earsight.tasks.metrics_file import read_numbers
 from earsight.tasks.sharing.card import Card
 from earsight.tasks.sharing.unnamed import Folders
 
-REPORT_NAME, CARD_NAME, ONNX_NAME = "report.html", "README.md", "model.onnx"
+CARD_NAME, ONNX_NAME = "README.md", "model.onnx"
 _ENCODING: dict[str, str] = {"encoding": "utf-8", "errors": "surrogateescape"}
 
 

@@ -13,7 +13,7 @@ from typing import IO, Any, cast
 from earsight import extras
 from earsight.audio.decode import SUFFIXES
 from earsight.audio.truncated import Watched
-from earsight.dataset.sources.rows import is_table, open_table
+from earsight.dataset.sources.rows import as_text, is_table, open_table
 from earsight.dataset.walk import is_recording, walk
 from earsight.errors import DataError, DecodeError, first_line
 
@@ -59,14 +59,16 @@ class Recording:
             yield self.name
 
 
-def list_recordings(sources: Sequence[str | Path]) -> list[Recording]:
-    """Files as given; folders walked for sound files in sorted order; patterns with ``*``, ``?`` or ``[`` where no file
-    is called so; the rows of tables with a column path and, perhaps, start and end in seconds; addresses that fsspec
-    knows (``s3://…``, ``https://…``); "-": one recording from standard input. What is named twice is answered once.
+def list_recordings(sources: str | Path | Sequence[str | Path]) -> list[Recording]:
+    """One source, or several: files as given; folders walked for sound files in sorted order; patterns with ``*``,
+    ``?`` or ``[`` where no file is called so; the rows of tables with a column path and, perhaps, start and end in
+    seconds; addresses that fsspec knows (``s3://…``, ``https://…``); "-": one recording from standard input. What is
+    named twice is answered once.
 
     A file that is not there is listed: it becomes a row that says so. Raises DataError where nothing is there.
     """
     found: dict[Any, Recording] = {}
+    sources = [sources] if isinstance(sources, str | Path) else sources
     for source in map(str, sources):
         for one in _named(source, alone=len(sources) == 1):
             # ./a.wav is a.wav; where .. leads through a link only the system knows
@@ -138,18 +140,20 @@ def _rows_of(table: Path) -> Iterator[Recording]:
     for line, cells in rows:
         if len(cells) != len(header):
             raise DataError(f"{table}, line {line}: {len(cells)} cells for {len(header)} columns; mend the line")
-        name = str(cells[columns["path"]] or "").strip()
+        name = as_text(cells[columns["path"]])
         if not name:
             raise DataError(f"{table}, line {line}: no path; fill it in, or leave the line out")
         start_s = _seconds(cells, columns.get("start"), table, line) or 0.0
         end_s = _seconds(cells, columns.get("end"), table, line)
         if end_s is not None and end_s <= start_s:
             raise DataError(f"{table}, line {line}: a span from {start_s:g} to {end_s:g} s; end must be after start")
+        if "\\" in name and not (table.parent / name).exists():  # as Windows writes it; elsewhere a name may have it
+            name = name.replace("\\", "/")
         yield Recording(name if "://" in name else str(table.parent / name), start_s, end_s)
 
 
 def _seconds(cells: Sequence[Any], place: int | None, table: Path, line: int) -> float | None:
-    text = "" if place is None or cells[place] is None else str(cells[place]).strip()
+    text = "" if place is None else as_text(cells[place])
     if not text:
         return None
     try:
@@ -157,5 +161,5 @@ def _seconds(cells: Sequence[Any], place: int | None, table: Path, line: int) ->
     except ValueError:
         seconds = math.nan
     if not 0 <= seconds < math.inf:
-        raise DataError(f"{table}, line {line}: {text!r} is no number of seconds; mend the line")
+        raise DataError(f"{table}, line {line}: {text!r} is not a number of seconds; mend the line")
     return seconds

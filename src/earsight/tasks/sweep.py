@@ -4,8 +4,7 @@ import gc
 import json
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ from earsight import extras
 from earsight.dataset.leaks import Policy
 from earsight.dataset.split import check_kind, one_caveat
 from earsight.errors import DataError, DecodeError, EarsightError, SettingsError, TrainingError
-from earsight.files import remove_folder
+from earsight.files import held_folder, remove_folder
 from earsight.mel.pipeline import Pipeline
 from earsight.plain import counted
 from earsight.settings import Settings
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 
 ABOUT_NAME = "sweep.json"
 TRIALS_NAME, TABLE_NAME = "trials.db", "sweep.csv"
-_LOCK_NAME = ".lock"
 _ALIKE = 3
 """As many trials that fail for one reason, and none that does not, end a sweep."""
 
@@ -136,7 +134,7 @@ def sweep(
         write_about(place / ABOUT_NAME, about)
     from earsight.tasks.sweeping.study import Study
 
-    with _alone(place):
+    with held_folder(place, f"another sweep is at work in {place}; wait for it, or pass another --out"):
         study = Study(
             place / TRIALS_NAME, read, settings.seed, pruned_from_epoch=settings.epochs // 4 if prune else None
         )
@@ -195,18 +193,6 @@ def _about(space: Space, plans: Sequence[Plan], prune: bool, machine: Machine) -
         "parts": parts_digest(one.split for one in plans),
         "pipeline": Pipeline.read(plan.recipe.augment.pipeline).told,
     }
-
-
-@contextmanager
-def _alone(place: Path) -> Iterator[None]:
-    """Raises SettingsError where another sweep is at work there."""
-    from filelock import FileLock, Timeout
-
-    try:
-        with FileLock(place / _LOCK_NAME, timeout=0):
-            yield
-    except Timeout as error:
-        raise SettingsError(f"another sweep is at work in {place}; wait for it, or pass another --out") from error
 
 
 def _run_trials(study: "Study", work: _Work, trials: int) -> None:

@@ -230,7 +230,7 @@ def _trained(
     batches = steps_an_epoch(len(decoded.parts["train"]), recipe.batch_size)
     shown.start_training(recipe.epochs, batches, 0)
     first = copy.deepcopy(ready.classifier) if second else ready.classifier
-    learner = learner_of(first, class_weights=_class_weights(decoded, labels, recipe))
+    learner = learner_of(first, class_weights=_class_weights(decoded, labels, recipe, plan.multilabel))
     done = fit(learner, decoded, plan, ready.state, facts, shown, each_epoch=each_epoch)
     if second is None or done.interrupted:
         return done, None, facts
@@ -242,7 +242,7 @@ def _trained(
     shown.say(opening_again(done, whole, ready.second_state))
     batches = steps_an_epoch(len(whole.parts["train"]), recipe.batch_size)
     shown.start_training(done.best_epoch, batches, 0)
-    learner = learner_of(ready.classifier, class_weights=_class_weights(whole, labels, recipe))
+    learner = learner_of(ready.classifier, class_weights=_class_weights(whole, labels, recipe, plan.multilabel))
     again = fit(learner, whole, second, ready.second_state, facts, shown, epochs=done.best_epoch)
     return done, again, facts
 
@@ -288,9 +288,12 @@ def _banks(recipe: Recipe, shown: Progress) -> "Banks":
     return Banks(*banks)
 
 
-def _class_weights(decoded: Decoded, labels: Sequence[str], recipe: Recipe) -> "npt.NDArray[np.float32] | None":
-    """[classes]: all classes count the same in the loss, and a clip counts 1 on average. A class without a training
-    clip counts nothing. None where the recipe has none."""
+def _class_weights(
+    decoded: Decoded, labels: Sequence[str], recipe: Recipe, several: bool
+) -> "npt.NDArray[np.float32] | None":
+    """[classes]: all classes count the same in the loss, and a clip counts 1 on average; of several labels a clip,
+    those that have one count together as much as those that have not. A class without a training clip counts nothing.
+    None where the recipe has none."""
     if recipe.loss.class_weights == "none":
         return None
     import numpy as np
@@ -299,7 +302,8 @@ def _class_weights(decoded: Decoded, labels: Sequence[str], recipe: Recipe) -> "
 
     clips = [decoded.store.clips[i] for i in decoded.parts["train"]]
     counts = label_rows(clips, labels).sum(axis=0, dtype=np.float32)
-    return np.divide(counts.sum() / (counts > 0).sum(), counts, out=np.zeros_like(counts), where=counts > 0)
+    whole = len(clips) - counts if several else counts.sum() / (counts > 0).sum()
+    return np.divide(whole, counts, out=np.zeros_like(counts), where=counts > 0)
 
 
 def check_batches(plan: Plan, machine: Machine) -> int:

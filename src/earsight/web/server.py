@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from earsight import __version__, extras
-from earsight.errors import EarsightError, SettingsError
+from earsight.errors import EarsightError, SettingsError, first_line
 from earsight.network.prediction import Prediction
 from earsight.plain import plain
 from earsight.scores.events import Rule
@@ -59,8 +59,13 @@ class OneAtATime:
         self.multilabel, self.thresholds = model.multilabel, model.thresholds
 
     def predictions(self, crops: "Samples") -> Iterator[Prediction]:
-        with self._lock:
-            return iter(list(self._model.predictions(crops)))
+        try:
+            with self._lock:
+                return iter(list(self._model.predictions(crops)))
+        except MemoryError as error:
+            raise Refused(503, "not enough memory for this recording now; ask again, or for shorter ones") from error
+        except Exception as error:  # of torch or onnxruntime, which have kinds of their own
+            raise Refused(500, f"the model failed: {first_line(error)[:200]}") from error
 
 
 class Rows:
@@ -159,6 +164,11 @@ def create_app(
             said = said.replace(f"--{option}", option)
         status = error.status if isinstance(error, Refused) else 400 if isinstance(error, SettingsError) else 422
         return refusal(status, said, {"Retry-After": "1"} if status == 503 else None)
+
+    @app.exception_handler(Exception)
+    async def failed(request: fastapi.Request, error: Exception) -> JSONResponse:
+        """A mistake of ours: the server's log has it. This answer does not pass through ``_WithHeaders``."""
+        return refusal(500, "the server failed; its log says why", _HEADERS)
 
     @app.exception_handler(RequestValidationError)
     async def malformed(request: fastapi.Request, error: Exception) -> JSONResponse:

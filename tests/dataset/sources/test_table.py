@@ -265,7 +265,7 @@ def test_the_first_ten_of_many_and_how_many_there_are(root: Path) -> None:
         ("d.csv", "path,label\na.wav,dog\n".encode("utf-16"), "is not UTF-8"),
         ("d.csv", b"path,label\na.wav,d\0g\n", "line 2: a zero byte"),
         ("d.jsonl", b"{'path': 1}\n", "line 1 is not JSON"),
-        ("d.jsonl", b"\n[1, 2]\n", "line 2 is no object"),
+        ("d.jsonl", b"\n[1, 2]\n", "line 2 is not an object"),
         ("d.jsonl", b"", "is empty; each line must be"),
         ("d.parquet", b"PAR1 no", "can't read .* as Parquet"),
     ],

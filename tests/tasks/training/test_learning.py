@@ -21,7 +21,7 @@ from earsight.tasks.training import loop
 from earsight.tasks.training.averaging import best_epochs, forget_epochs, keep_epoch, mean_of_epochs
 from earsight.tasks.training.banks import check_banks, read_bank
 from earsight.tasks.training.learner import Learner
-from tests.conftest import learned, stop_in_epoch, tone
+from tests.conftest import learned, stop_in_epoch, tone, write_mixtures
 from tests.tasks.test_train import recipe, same, weights
 
 
@@ -175,7 +175,7 @@ def test_a_run_that_keeps_a_mean_goes_on_after_a_stop_while_it_is_scored(
 ) -> None:
     from earsight.tasks.training import finish
 
-    def stopped(*_: object) -> None:
+    def stopped(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     settings = recipe(epochs=3, average_best=2)
@@ -350,3 +350,32 @@ def test_a_run_tells_intervals_by_speaker_and_what_data_it_heard(tmp_path: Path)
     (tmp_path / "changed.csv").write_text("\n".join(["path,label,group,part", *changed]) + "\n")
     train(tmp_path / "changed.csv", recipe=recipe(epochs=1), split="column:part", out=tmp_path / "changed", threads=1)
     assert json.loads((tmp_path / "changed" / "metrics.json").read_text())["fingerprint"] != told[0]["fingerprint"]
+
+
+def test_of_several_labels_the_rare_count_as_much_where_they_are_as_where_they_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    real = Learner.of
+
+    def look(*args: object, **more: object) -> Learner:
+        made = real(*args, **more)  # type: ignore[arg-type]
+        seen.append(made)
+        return made
+
+    monkeypatch.setattr(Learner, "of", look)
+    table = write_mixtures(tmp_path / "data")
+    rows = [line.split(",") for line in table.read_text().splitlines()[1:]]
+    for row in rows[8:]:  # high stays in eight clips alone
+        row[1] = ";".join(one for one in row[1].split(";") if one != "high")
+    table.write_text("\n".join(map(",".join, [["path", "label", "group"], *rows])) + "\n")
+    learned(table, recipe(epochs=1, loss={"class_weights": "balanced"}), tmp_path / "run", split="none")
+    (made,) = seen
+    counts = np.array([sum(name in row[1].split(";") for row in rows) for name in made.classifier.labels])
+    assert made.class_weights.tolist() == pytest.approx((len(rows) - counts) / counts)
+    # With it, saying "half" of every label is best for one that knows nothing: all labels pull alike.
+    targets = torch.tensor([[name in row[1].split(";") for name in made.classifier.labels] for row in rows]).float()
+    logits = torch.zeros(3, requires_grad=True)
+    made.classifier.head.loss(logits.expand(len(rows), 3), targets, made.class_weights).backward()
+    assert logits.grad is not None
+    assert logits.grad.abs().max() < 1e-6

@@ -18,7 +18,7 @@ from earsight.tasks.evaluate import evaluate
 from earsight.tasks.export import export
 from earsight.tasks.machine.devices import Machine
 from earsight.tasks.train import check_batches, train
-from earsight.tasks.training import finish, loop
+from earsight.tasks.training import loop, run_report
 from earsight.tasks.training.plan import plan_training
 from tests.conftest import called, write_tones
 from tests.tasks.test_train import weights
@@ -145,7 +145,7 @@ def test_it_goes_on_after_a_stop_in_the_second_training(
     def stop_again(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(finish, "write_report", stop_again)  # the run's network is the second one by then
+    monkeypatch.setattr(run_report, "write_report", stop_again)  # the run's network is the second one by then
     with pytest.raises(KeyboardInterrupt):
         train(root / "data.csv", recipe=settings, **cut, resume=True)
     assert same(tmp_path / "cut", root / "twice")

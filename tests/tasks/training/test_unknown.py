@@ -197,3 +197,10 @@ def test_older_models_know_everything_and_damaged_ones_are_refused(trained: Path
         (tmp_path / "run" / "model.json").write_text(json.dumps({**described, "unknown": wrong}))
         with pytest.raises(ModelError, match="its limits of the unknown are"):
             es.Classifier.load(tmp_path / "run")
+
+
+def test_the_risk_is_kept_where_all_are_nearly_sure() -> None:
+    sure = answers([1 - 1e-9] * 50 + [1 - 5e-6] * 10, [True] * 50 + [False] * 10)
+    near = np.ones(60)
+    limits = fit_unknown(near, sure, UnknownSettings(risk=0.05))
+    assert told(limits, near, sure) == {"coverage": 50 / 60, "risk": 0.0}

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,6 +15,7 @@ from earsight.extras import require
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 
+_JSON_ROW = '{"path": "a.wav", "label": "dog"}'
 _JSON_KEY = re.compile(r"""["'](\w+)["']\s*:""")
 _CSV_SIGN = re.compile(r"[,;\t]")
 
@@ -59,6 +61,17 @@ def _tables_in(folder: Path) -> tuple[list[Path], list[Path]]:
     return sorted(tables), sorted(folders)
 
 
+def as_text(cell: Any) -> str:
+    """A cell of any type as text: nothing is "", 3.0 is "3"; bytes are UTF-8."""
+    if isinstance(cell, str):
+        return cell.strip()
+    if isinstance(cell, bytes):
+        return cell.decode(errors="surrogateescape").strip()
+    if cell is None or (isinstance(cell, float) and math.isnan(cell)):
+        return ""
+    return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell)
+
+
 def _has_clips(table: Path) -> bool:
     """Whether it has the columns path and label, by its first line alone; what else is wrong with it is told when it is
     read. Raises MissingExtraError."""
@@ -86,7 +99,7 @@ def open_table(path: Path) -> tuple[list[str], Iterator[Row]]:
     lines = _lines(path)
     if suffix in {".jsonl", ".ndjson"}:
         return _open_json(path, lines)
-    first = next(lines, "")
+    first = next((line for line in lines if line.strip()), "")
     delimiter = "\t" if suffix == ".tsv" else ","
     if delimiter not in first:
         other = next(
@@ -154,11 +167,11 @@ def _open_json(path: Path, lines: Iterator[str]) -> tuple[list[str], Iterator[Ro
         except DataError as error:
             raise DataError(f"{path}, line {number}: {error}") from error
         if not isinstance(row, dict):
-            raise DataError(f"{path}, line {number} is no object; each line must be as {{'path': …, 'label': …}}")
+            raise DataError(f"{path}, line {number} is not an object; each line must be as {_JSON_ROW}")
         header.update(dict.fromkeys(row))
         rows.append((number, tuple(map(row.get, header))))
     if not rows:
-        raise DataError(f"{path} is empty; each line must be as {{'path': …, 'label': …}}")
+        raise DataError(f"{path} is empty; each line must be as {_JSON_ROW}")
     width = len(header)
     return list(header), ((number, cells + (None,) * (width - len(cells))) for number, cells in rows)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from earsight.dataset.clip import NO_TAGS, Clip, DataSet, as_part
-from earsight.dataset.sources.rows import Row, open_table
+from earsight.dataset.sources.rows import Row, as_text, open_table
 from earsight.errors import DataError
 
 _GROUPS = ("group", "speaker", "recording")
@@ -142,17 +142,8 @@ def _labels(cell: Any) -> list[str]:
     """One or more, or none of them; "" alone where the cell is empty."""
     if isinstance(cell, list):
         return [one.strip() for one in cell]
-    text = _text(cell)
+    text = as_text(cell)
     return [one.strip() for one in text.split(";") if one.strip()] if ";" in text else [text]
-
-
-def _text(value: Any) -> str:
-    """A cell of any type as text: nothing is "", 3.0 is "3"."""
-    if isinstance(value, str):
-        return value.strip()
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _clips(path: Path, columns: dict[str, int], rows: Iterator[Row], problems: _Problems) -> list[Clip]:
@@ -173,7 +164,7 @@ def _clips(path: Path, columns: dict[str, int], rows: Iterator[Row], problems: _
         if len(cells) != width:
             problems.add(f"cells other than {width} in row", line)
             continue
-        name = cells[at_path] if isinstance(cells[at_path], str) else _text(cells[at_path])
+        name = cells[at_path] if isinstance(cells[at_path], str) else as_text(cells[at_path])
         cell = cells[at_label]
         names = _labels(cell)
         if not name:
@@ -192,10 +183,10 @@ def _clips(path: Path, columns: dict[str, int], rows: Iterator[Row], problems: _
             problems.add("a path that leaves the table's folder in row", f"{line} ({name})")
             continue
         start_s, end_s = _span(cells, at_start, at_end, line, problems) if spans else (None, None)
-        group = _text(cells[at_group]) if at_group >= 0 else ""
-        fold = _text(cells[at_fold]) if at_fold >= 0 else ""
+        group = as_text(cells[at_group]) if at_group >= 0 else ""
+        fold = as_text(cells[at_fold]) if at_fold >= 0 else ""
         fold = as_part(fold) if fold.isalpha() else fold
-        tags = {tag: _text(cells[column]) for tag, column in tags_at} if tags_at else NO_TAGS
+        tags = {tag: as_text(cells[column]) for tag, column in tags_at} if tags_at else NO_TAGS
         label, group, fold = shared(label, label), shared(group, group), shared(fold, fold)
         clips.append(Clip(place, label, group, fold, start_s, end_s, tags, tuple(more)))  # type: ignore[arg-type]
     for line in () if several else unlabelled:
@@ -241,7 +232,7 @@ def _span(
 ) -> tuple[float | None, float | None]:
     edges: list[float | None] = [None, None]
     for n, place in enumerate((at_start, at_end)):
-        if place >= 0 and (text := _text(cells[place])):
+        if place >= 0 and (text := as_text(cells[place])):
             try:
                 edges[n] = float(text)
             except ValueError:

@@ -11,6 +11,7 @@ from earsight import extras
 from earsight.audio.decode import length_s, open_sound
 from earsight.errors import DecodeError, SettingsError
 from earsight.files import check_place
+from earsight.network.description import SETTINGS_NAME, WEIGHTS_NAME
 from earsight.network.exported import Exported
 from earsight.scores.events import Rule
 from earsight.tasks.answers.heard import EventRow, EventRows, Heard
@@ -267,7 +268,7 @@ def _head(job: Job) -> dict[str, Any]:
 
 def _model_digest(run: Path) -> str:
     digest = xxhash.xxh3_128()
-    for path in [run] if run.is_file() else [run / "model.json", run / "model.safetensors"]:
+    for path in [run] if run.is_file() else [run / SETTINGS_NAME, run / WEIGHTS_NAME]:
         digest.update(path.read_bytes())
     return digest.hexdigest()
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
     from torch import Tensor
 
+ACCELERATORS = ("auto", "cpu", "cuda", "mps")
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 _DEVICE = re.compile(r"cpu|mps|cuda(:\d+)?")
 
 
@@ -49,8 +51,14 @@ class Machine:
     compiled: bool = False
 
     def check(self) -> None:
-        """Raises SettingsError where it asks for more than there is."""
+        """Raises SettingsError where it asks for what there is not."""
         check_threads(self.threads)
+        for name, value, known in (
+            ("accelerator", self.accelerator, ACCELERATORS),
+            ("precision", self.precision, PRECISIONS),
+        ):
+            if value not in known:
+                raise SettingsError(f"no {name} {value!r}; use {', '.join(known)}")
         if self.devices < 1:
             raise SettingsError(f"--devices must be 1 or more, got {self.devices}")
         if self.nodes < 1:
@@ -59,9 +67,13 @@ class Machine:
 
         gpus = torch.cuda.device_count()
         if self.accelerator == "cuda" and not gpus:
-            raise SettingsError("this machine has no cuda; choose cpu")
+            raise SettingsError(
+                "this machine has no CUDA device; pass another --accelerator (of bench: --device), such as cpu"
+            )
         if self.accelerator == "mps" and not torch.backends.mps.is_available():
-            raise SettingsError("this machine has no mps; choose cpu")
+            raise SettingsError(
+                "this machine has no mps device; pass another --accelerator (of bench: --device), such as cpu"
+            )
         on_gpus = self.accelerator in {"auto", "cuda"} and gpus > 0
         there, what = (gpus, "GPUs") if on_gpus else (max(2, allowed_cores()), "cores")
         on_mps = self.accelerator in {"auto", "mps"} and torch.backends.mps.is_available()

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from earsight.files import write_whole
+from earsight.network.description import REPORT_NAME
 from earsight.plain import plain
 from earsight.scores.figures import draw_bars, draw_search
 from earsight.scores.page import write_page
@@ -72,7 +73,7 @@ def write_page_of(result: SweepResult, space: Space, plans: Sequence[Plan]) -> N
     ended = [one for one in result.trials if one.value is not None]
     rows = sorted(ended, key=lambda one: (one.state != "complete", -(one.value or 0), one.number))
     write_page(
-        result.out / "report.html",
+        result.out / REPORT_NAME,
         "sweep.html.j2",
         title=result.out.resolve().name,
         subtitle=f"{len(space)} settings searched on {plan.dataset.place.resolve().name}",

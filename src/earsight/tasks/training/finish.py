@@ -1,6 +1,5 @@
 """A trained run → what is fitted on its validation clips, its scores, and their files."""
 
-import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -8,10 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from earsight.files import write_whole
+from earsight.files import write_json
 from earsight.network.checkpoint import keep_fitted
 from earsight.network.classifier import Classifier
-from earsight.network.description import REFIT_KEY
+from earsight.network.description import METRICS_NAME, PREDICTIONS_NAME, REFIT_KEY
 from earsight.scores.calibration import Reliability, fit_temperature, reliability, with_temperature
 from earsight.scores.crossval import GroupScore, group_scores, resampled_scores
 from earsight.scores.intervals import Interval
@@ -83,9 +82,9 @@ def finish(
         groups=groups,
     )
     names = tuple(store.clips[i].full_name for i in tested)
-    replace(predictions, paths=names).write_csv(run / "predictions.csv")
+    replace(predictions, paths=names).write_csv(run / PREDICTIONS_NAME)
     numbers = _numbers(plan, decoded, done, scored, facts)
-    write_whole(run / "metrics.json", json.dumps(numbers, indent=1, ensure_ascii=False) + "\n")
+    write_json(run / METRICS_NAME, numbers)
     return scored
 
 

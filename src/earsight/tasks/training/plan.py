@@ -1,6 +1,5 @@
 """What a training run will do, checked as far as it can be without torch: a typo is answered within a second."""
 
-import json
 import math
 import time
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from earsight.dataset.leaks import Policy, find_leaks, settle
 from earsight.dataset.sources import read_dataset
 from earsight.dataset.split import Split, check_kind, split
 from earsight.errors import DataError, ModelError, SettingsError, SplitError
-from earsight.files import parts_in
+from earsight.files import parts_in, read_json
 from earsight.mel.pipeline import Pipeline
 from earsight.network.description import SETTINGS_NAME
 from earsight.network.names import check_model_name
@@ -194,7 +193,7 @@ def unfinished(run: str | Path) -> str:
         return ""
     try:
         done = max(0, len((place / HISTORY_NAME).read_text(encoding="utf-8").splitlines()) - 1)
-        epochs = json.loads((place / SETTINGS_NAME).read_text(encoding="utf-8"))["recipe"]["epochs"]
+        epochs = read_json(place / SETTINGS_NAME)["recipe"]["epochs"]
         how_far = (
             f" (epoch {done} of {epochs} is done)" if done < epochs else " (what comes after its last epoch is not)"
         )

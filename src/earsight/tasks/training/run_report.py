@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from earsight.audio.load import middle_crop
-from earsight.network.description import REFIT_KEY
+from earsight.network.description import REFIT_KEY, REPORT_NAME
 from earsight.plain import counted
 from earsight.scores.report import LeftOut, Report, wav_bytes, worst_mistakes, write_report
 from earsight.tasks.training.decoded import Decoded
@@ -34,7 +34,7 @@ def write_run_report(
         return wav_bytes(heard[0], store.settings.rate_hz)
 
     write_report(
-        plan.run / "report.html",
+        plan.run / REPORT_NAME,
         Report(
             title=plan.run.name,
             subtitle=f"{plan.recipe.network.model} on {plan.dataset.place.resolve().name}",

@@ -52,12 +52,14 @@ def fit_unknown(familiar: Floats, answers: AnyPredictions, settings: UnknownSett
     ranked = np.sort(familiar)
     # Of the clips so many may be left unknown, and never all: the limit is the familiarity of one of them.
     allowed = min(int(np.floor((1 - settings.coverage) * len(ranked) + 1e-9)), len(ranked) - 1)
-    confidence = 0.0
+    least = 0.0
     if settings.risk is not None and isinstance(answers, Predictions):
         found = risk_coverage(answers).for_risk(settings.risk)
-        confidence = float(answers.confidence.max()) + 2 * _ROUNDING if found is None else found
-    # another runtime rounds otherwise: a clip that is just known stays known there
-    return Unknown(float(ranked[allowed]) - _ROUNDING, max(0.0, confidence - _ROUNDING))
+        least = float(answers.confidence.max()) + 2 * _ROUNDING if found is None else found
+        # Another runtime rounds otherwise: a clip that is just known stays known there, and the next one unknown.
+        less_sure = float(answers.confidence[answers.confidence < least].max(initial=0.0))
+        least -= min(_ROUNDING, (least - less_sure) / 2)
+    return Unknown(float(ranked[allowed]) - _ROUNDING, max(0.0, least))
 
 
 def told(unknown: Unknown, familiar: Floats, answers: AnyPredictions) -> dict[str, Any]:

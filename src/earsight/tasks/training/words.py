@@ -1,5 +1,6 @@
 """What a training says when it begins, begins again, and is stopped."""
 
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,7 +24,8 @@ def stopped(plan: Plan, done: Progressed, again: Progressed | None) -> str:
     if again:
         epochs = f"after epoch {len(again.history)}" if again.history else "before the first epoch"
         where = f"in the second training, {epochs}; the first one's network is kept"
-    return f"stopped {where}; the run is usable: earsight evaluate {plan.run}; go on with the same command and --resume"
+    use = f"earsight evaluate {shlex.quote(str(plan.run))}"
+    return f"stopped {where}; the run is usable: {use}; go on with the same command and --resume"
 
 
 def opening(plan: Plan, tested: bool) -> str:

@@ -1,12 +1,11 @@
 """metrics.json: what a run or a cross-validation scored, read again."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from earsight.errors import ModelError
-
-METRICS_NAME = "metrics.json"
+from earsight.files import read_json
+from earsight.network.description import METRICS_NAME
 
 
 def read_numbers(place: Path, otherwise: str) -> dict[str, Any]:
@@ -16,7 +15,7 @@ def read_numbers(place: Path, otherwise: str) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        numbers = json.loads(path.read_text(encoding="utf-8", errors="surrogateescape"))
+        numbers = read_json(path)
     except (ValueError, OSError, RecursionError) as error:
         raise ModelError(f"{path} is damaged ({error}); restore it, or {otherwise}") from error
     if not isinstance(numbers, dict):

@@ -1,0 +1,132 @@
+"""MP3s that do not tell how long they are. Of these libsndfile guesses it by their first frames, and reads no further,
+so that most may be lost where the bit rate varies, as programs write it into pipes. Here their frames are counted."""
+
+import os
+from typing import IO, NamedTuple
+
+_KBITS = {
+    True: (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),  # of MPEG 1 (ISO 11172-3, layer III)
+    False: (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),  # of MPEG 2 and 2.5
+}
+_RATES_HZ = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
+_BLOCK_BYTES = 1 << 20
+_MOST_JUNK_BYTES = 1 << 16
+_USUAL_KBITS = 9  # place of a bit rate whose frame has room for a count
+
+
+class Frame(NamedTuple):
+    """size: in bytes. samples: of each channel. count_at: where in it a count of all frames would be told."""
+
+    size: int
+    samples: int
+    count_at: int
+
+
+def frame_of(header: bytes) -> Frame | None:
+    """The frame of layer III that begins with these four bytes; None where none does."""
+    if len(header) < 4 or header[0] != 0xFF or header[1] < 0xE0:
+        return None
+    version, layer, bare = header[1] >> 3 & 3, header[1] >> 1 & 3, header[1] & 1
+    kbits, rate, padding, mono = header[2] >> 4, header[2] >> 2 & 3, header[2] >> 1 & 1, header[3] >> 6 == 3
+    if version == 1 or layer != 1 or rate == 3 or kbits in {0, 15}:
+        return None
+    samples = 1152 if version == 3 else 576
+    size = samples // 8 * 1000 * _KBITS[version == 3][kbits] // _RATES_HZ[version][rate] + padding
+    beside = (17 if mono else 32) if version == 3 else (9 if mono else 17)
+    return Frame(size, samples, 4 + beside + (0 if bare else 2))
+
+
+def _followed(block: bytes) -> Frame | None:
+    """The frame at the beginning, where another follows it, or the end."""
+    frame = frame_of(block[:4])
+    after = b"" if frame is None else block[frame.size : frame.size + 4]
+    return frame if len(after) < 4 or frame_of(after) else None
+
+
+class Mp3(NamedTuple):
+    """start: where its sound begins. header: of the first frame there. told: how many frames it says that it has; None
+    where it does not say."""
+
+    start: int
+    header: bytes
+    told: int | None
+
+
+def read_mp3(file: IO[bytes]) -> Mp3 | None:
+    """Of a file at its start; None where there is no frame where one should be."""
+    head = file.read(10)
+    at = 0
+    if head.startswith(b"ID3"):  # a tag of this length, in four times seven bits, stands before the sound
+        at = 10 + sum(byte << 7 * place for place, byte in enumerate(reversed(head[6:])))
+    file.seek(at)
+    block = file.read(_MOST_JUNK_BYTES)
+    while (frame := _followed(block)) is None:
+        skipped = block.find(b"\xff", 1)
+        if skipped < 0:
+            return None
+        at, block = at + skipped, block[skipped:]
+    first = block[: frame.size]
+    tag = first[frame.count_at :]
+    if tag[:4] not in {b"Xing", b"Info"}:
+        return Mp3(at, first[:4], None)
+    told = int.from_bytes(tag[8:12], "big") if tag[7] & 1 else 0
+    return Mp3(at, first[:4], told) if told else Mp3(at + frame.size, first[:4], None)
+
+
+def count_frames(file: IO[bytes], start: int) -> int:
+    """From ``start`` on, as far as one follows the other."""
+    file.seek(start)
+    count, at, block = 0, 0, b""
+    while True:
+        if at + 4 > len(block):
+            file.seek(start := start + at)
+            at, block = 0, file.read(_BLOCK_BYTES)
+        frame = frame_of(block[at : at + 4])
+        if frame is None:
+            return count
+        count, at = count + 1, at + frame.size
+
+
+class Counted:
+    """The file of an MP3 as it would be if it told how many frames it has: with a frame before them that does."""
+
+    def __init__(self, file: IO[bytes], mp3: Mp3, count: int) -> None:
+        header = bytes((0xFF, mp3.header[1] | 1, _USUAL_KBITS << 4 | mp3.header[2] & 0x0C, mp3.header[3]))
+        frame = frame_of(header)
+        assert frame is not None  # noqa: S101 — of the same kind as the one that was found
+        told = b"Xing" + (1).to_bytes(4, "big") + count.to_bytes(4, "big")
+        self._head = (header + bytes(frame.count_at - 4) + told).ljust(frame.size, b"\0")
+        self._file, self._start, self._at = file, mp3.start, 0
+
+    def read(self, size: int = -1, /) -> bytes:
+        head = self._head[self._at :] if size < 0 else self._head[self._at : self._at + size]
+        self._file.seek(self._start + max(0, self._at - len(self._head)))
+        read = head + (self._file.read() if size < 0 else self._file.read(size - len(head)))
+        self._at += len(read)
+        return read
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        if whence == os.SEEK_END:
+            offset += len(self._head) + self._file.seek(0, os.SEEK_END) - self._start
+        self._at = offset + (self._at if whence == os.SEEK_CUR else 0)
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+
+def longer(file: IO[bytes], frames: int) -> tuple[Mp3, int] | None:
+    """Of a file at its start: what ``Counted`` needs, where it does not tell its length, and is clearly longer than
+    ``frames``, samples of each channel."""
+    mp3 = read_mp3(file)
+    frame = None if mp3 is None or mp3.told else frame_of(mp3.header)
+    if mp3 is None or frame is None:
+        return None
+    count = count_frames(file, mp3.start)
+    return (mp3, count) if count * frame.samples - frames > 2 * frame.samples else None
+
+
+def tells_length(file: IO[bytes]) -> bool:
+    """Whether an MP3, at its start, says how many frames it has; of others libsndfile makes a guess."""
+    mp3 = read_mp3(file)
+    return mp3 is not None and bool(mp3.told)

@@ -1,0 +1,109 @@
+"""MP3s of variable bit rate: made by libsndfile, and then robbed of what tells their length."""
+
+import io
+
+import numpy as np
+import pytest
+import soundfile
+
+from earsight.audio.decode import decode
+from earsight.audio.mp3 import Frame, count_frames, frame_of, read_mp3, tells_length
+from earsight.audio.stream import read_blocks
+
+LENGTH_S = 12
+
+
+@pytest.fixture(scope="module", params=[(44100, 1), (22050, 2), (16000, 1)], ids=str)
+def whole(request: pytest.FixtureRequest) -> bytes:
+    """Noise that sinks into silence: by its first frames it is guessed to be much shorter."""
+    rate_hz, channels = request.param
+    rng = np.random.default_rng(0)
+    fading = np.geomspace(0.5, 1e-6, LENGTH_S * rate_hz)[:, None]
+    file = io.BytesIO()
+    sound = fading * rng.standard_normal((len(fading), channels)) / 4
+    soundfile.write(file, sound, rate_hz, format="MP3", bitrate_mode="VARIABLE", compression_level=0.4)
+    return file.getvalue()
+
+
+def untold(whole: bytes, way: str) -> bytes:
+    """The same frames without the count of them."""
+    first = frame_of(whole[:4])
+    assert first is not None
+    tag = bytearray(whole[: first.size])
+    assert tag[first.count_at :][:4] == b"Xing"
+    if way == "without the frame that tells":
+        return whole[first.size :]
+    if way == "as pipes write it":
+        tag[first.count_at + 8 : first.count_at + 16] = bytes(8)
+    if way == "without the flag":
+        tag[first.count_at + 7] &= 0xFE
+    inside = bytes(tag) + whole[first.size :]
+    return b"ID3\4\0\0\0\0\1\0" + bytes(128) + inside + b"TAG" + bytes(125) if way == "between two tags" else inside
+
+
+@pytest.mark.parametrize(
+    "way", ["without the frame that tells", "as pipes write it", "without the flag", "told", "between two tags"]
+)
+def test_all_of_it_is_heard(whole: bytes, way: str) -> None:
+    told, found = decode(whole), decode(untold(whole, way))
+    assert found.duration_s == pytest.approx(LENGTH_S, abs=0.15)  # what the encoder needs before and after is heard too
+    shifts = [0] if way in {"told", "between two tags"} else [529, 576, 1105]  # libmpg123 cuts what a tag says
+    length = told.samples.shape[1] - 4000
+    differences = [float(np.abs(found.samples[:, s : s + length] - told.samples[:, :length]).max()) for s in shifts]
+    assert min(differences) == 0
+
+
+def test_in_blocks_it_is_the_same_and_from_anywhere(whole: bytes) -> None:
+    for way in ("told", "without the frame that tells"):
+        file = untold(whole, way)
+        found = decode(file)
+        blocks = np.concatenate([block.samples for block in read_blocks(io.BytesIO(file))], axis=1)
+        assert np.array_equal(blocks, found.samples)
+        for start_s in (0.3, 1.7, 4.0, 9.1):
+            span = decode(file, start_s, start_s + 1.5).samples
+            first = round(start_s * found.rate_hz)
+            assert np.abs(span - found.samples[:, first : first + span.shape[1]]).max() < 1e-6
+            again = np.concatenate([block.samples for block in read_blocks(file, start_s, start_s + 1.5)], axis=1)
+            assert np.array_equal(again, span)
+
+
+def test_a_file_object_is_left_where_libsndfile_had_it(whole: bytes) -> None:
+    file = io.BytesIO(untold(whole, "without the frame that tells"))
+    assert np.array_equal(decode(file).samples, decode(file.getvalue()).samples)
+    assert np.array_equal(decode(io.BytesIO(whole)).samples, decode(whole).samples)
+
+
+def test_frames_are_counted(whole: bytes) -> None:
+    told = read_mp3(io.BytesIO(whole))
+    assert told is not None
+    assert tells_length(io.BytesIO(whole))
+    first = frame_of(told.header)
+    assert first is not None
+    assert told.start == 0
+    for way in ("without the frame that tells", "as pipes write it"):
+        file = io.BytesIO(untold(whole, way))
+        found = read_mp3(file)
+        assert found is not None
+        assert (found.told, found.start) == (None, 0 if way.startswith("without") else first.size)
+        assert count_frames(file, found.start) == told.told
+        assert not tells_length(io.BytesIO(file.getvalue()))
+
+
+@pytest.mark.parametrize(
+    ("header", "frame"),
+    [
+        ("fffb9000", Frame(417, 1152, 36)),  # MPEG 1, 128 kbit/s, 44.1 kHz, stereo
+        ("fffb92c0", Frame(418, 1152, 21)),  # mono, with a byte of padding
+        ("fffa9000", Frame(417, 1152, 38)),  # with a checksum
+        ("fff384c4", Frame(192, 576, 13)),  # MPEG 2, 64 kbit/s, 24 kHz, mono
+        ("ffe318c4", Frame(72, 576, 13)),  # MPEG 2.5, 8 kbit/s, 8 kHz
+        ("fffd9000", None),  # layer II
+        ("fffbf000", None),  # no such bit rate
+        ("fffb9c00", None),  # no such sample rate
+        ("ffeb9000", None),  # no such version
+        ("00000000", None),
+        ("fffb90", None),
+    ],
+)
+def test_headers_are_those_of_the_standard(header: str, frame: Frame | None) -> None:
+    assert frame_of(bytes.fromhex(header)) == frame
