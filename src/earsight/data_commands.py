@@ -9,6 +9,7 @@ from typing import Annotated
 import cyclopts
 from cyclopts import Parameter
 
+from earsight import extras
 from earsight.errors import SettingsError
 from earsight.flags import DataFlags, Json, Switch, Whole, WrappedHelp
 from earsight.terminal import division_lines, inspection_lines, json_line, show, source_lines
@@ -92,6 +93,7 @@ def inspect(
     from earsight.tasks.inspect import inspect as task
 
     if html is not None:
+        extras.check("matplotlib", "jinja2")
         check_output(html, place, overwrite=overwrite)
     done = task(place, short_s=short_s, threads=threads, progress=True, **asdict(data_flags))
     if html is not None:

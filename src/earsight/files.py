@@ -60,9 +60,9 @@ def csv_line(cells: Iterable[object]) -> str:
     return text.getvalue().removesuffix("\r\n")
 
 
-def check_place(place: Path, *, overwrite: bool) -> None:
-    """Raise SettingsError where a command may not write the file ``place``."""
-    if place.is_dir():
+def check_place(place: Path, *, overwrite: bool, folder: bool = False) -> None:
+    """Raise SettingsError where a command may not write the file ``place``, or the folder."""
+    if place.is_dir() and not folder:
         raise SettingsError(f"{place} is a folder; name a file")
     if place.exists() and not overwrite:
         raise SettingsError(f"{place} exists; pass --overwrite, or another --out")

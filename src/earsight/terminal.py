@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from earsight.dataset.clip import PARTS
+from earsight.dataset.doubts import doubts
 from earsight.plain import counted, plain
 from earsight.tasks.answers.row_formats import json_line as json_line
 from earsight.tasks.sweeping.space import short
@@ -178,9 +179,8 @@ def inspection_lines(inspection: Inspection, about: Mapping[str, str]) -> Iterat
     contradicting = [_contradiction(clips) for clips in values["contradicting"]]
     yield from _listed("identical audio with different labels", contradicting, "set")
     yield from _listed("truncated", [failure["path"] for failure in values["truncated"]])
-    if values["unfilled"]:
-        yield from _listed("without a recording, so no class", values["unfilled"], "folder")
     yield from _listed("left out", [f"{failure['path']}: {failure['reason']}" for failure in values["failures"]])
+    yield from (f"note: {plain(doubt)}" for doubt in values["doubts"])
     for key in ("licence", "citation", "protocol", "page"):
         if key in about:
             yield f"{key:<10} {about[key]}"
@@ -209,6 +209,7 @@ def division_lines(divided: Divided) -> Iterator[str]:
         groups = (len({dataset.clips[i].group for i in part} - {""}) for part in parts.values())
         yield f"{dataset.group_name + 's':{wide}}" + "".join(f"{count:8}" for count in groups)
     yield ""
+    yield from (f"note: {plain(doubt)}" for doubt in doubts(dataset))
     yield from _listed("leaks between the sides by name, group or span", list(divided.leaks), "leak", rest="")
     left_out = [f"{failure.path}: {failure.reason}" for failure in dataset.failures]
     yield from _listed("left out", left_out, rest=" (earsight data inspect --json has them all)")

@@ -5,7 +5,7 @@ import pytest
 import soundfile
 
 from earsight.audio.decode import Sound
-from earsight.audio.load import load_waveform, prepare
+from earsight.audio.load import Pcm, load_waveform, prepare
 from earsight.audio.settings import AudioSettings
 from tests.conftest import tone
 
@@ -38,6 +38,22 @@ def test_silence_stays_silence() -> None:
     assert not prepare(Sound(np.zeros((1, 500), dtype=np.float32), 16000), PLAIN).floats().any()
 
 
+@pytest.mark.parametrize(("samples", "silent"), [([0, 0], True), ([0, 5], False), ([-5, 0], False), ([], True)])
+def test_only_zeros_are_silence(samples: list[int], silent: bool) -> None:
+    assert Pcm(np.array([samples], dtype=np.int16), 1.0).silent == silent
+
+
+def test_what_trimming_leaves_of_a_short_sound_is_as_it_was_asked_for() -> None:
+    sound = np.zeros((1, 48000), dtype=np.float32)
+    sound[0, 20000:23200] = tone(440, 0.2)
+    around, whole = (
+        prepare(Sound(sound, 16000), AudioSettings(crop_s=1.0, short=short)) for short in ("around", "whole")
+    )
+    assert around.samples.shape == (1, 19200)  # a fifth longer than the crop
+    assert whole.samples.shape == (1, 48000)
+    assert around.floats().max() == pytest.approx(1.0)
+
+
 @pytest.mark.parametrize("gain", [1e-40, 1e-36, 5e-31])
 def test_what_would_overflow_is_silence(gain: float) -> None:
     pcm = prepare(Sound(tone(440, 0.3)[None] * np.float32(gain), 16000), AudioSettings())
@@ -54,6 +70,8 @@ def test_all_steps_in_order(tmp_path: Path) -> None:
     """Two channels at 48 kHz with silence around: mixed, resampled, trimmed, normalised."""
     sound = np.concatenate([np.zeros(24000), tone(500, 1.0, 48000, gain=0.2), np.zeros(24000)])
     soundfile.write(tmp_path / "a.wav", np.stack([sound, sound], axis=1), 48000, subtype="FLOAT")
+    assert load_waveform(tmp_path / "a.wav", PLAIN).shape == (1, 32000)  # from its first sample to its last
+    assert load_waveform(tmp_path / "a.wav", PLAIN, 0.25, 1.5).shape == (1, 20000)
     heard = load_waveform(tmp_path / "a.wav", AudioSettings(crop_s=0.5))
     assert heard.shape[0] == 1
     assert heard.dtype == np.float32

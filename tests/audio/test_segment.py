@@ -17,6 +17,16 @@ def test_span_is_librosas(top_db: float, seed: int) -> None:
     assert sounding_span(samples[None], top_db) == tuple(librosa.effects.trim(samples, top_db=top_db)[1])
 
 
+def test_what_sounds_in_any_channel_is_kept() -> None:
+    clip = np.zeros((2, 40000), dtype=np.float32)
+    clip[0, 10000:15000] = tone(440, 0.5)[:5000]
+    clip[1, 24000:30000] = 0.5 * tone(880, 0.5)[:6000]
+    start, end = sounding_span(clip, 30)
+    assert (start, end) == tuple(librosa.effects.trim(clip, top_db=30)[1])
+    assert start <= 10000 < 30000 <= end
+    assert sounding_span(clip[::-1], 30) == (start, end)
+
+
 def test_silence_and_short_rests_stay_whole() -> None:
     silence = np.zeros((1, 5000), dtype=np.float32)
     assert np.array_equal(trim_silence(silence, 30, 100), silence)

@@ -16,7 +16,7 @@ from earsight.audio.load import fixed_crops, load_waveform, to_pcm
 from earsight.audio.resample import RateChange, to_channels, to_rate
 from earsight.audio.segment import crop
 from earsight.audio.settings import AudioSettings
-from earsight.audio.stream import Slide, Window, read_blocks, windows
+from earsight.audio.stream import Slide, Window, read_blocks, read_waveform, windows
 from earsight.errors import DecodeError, TruncatedError
 from tests.conftest import tone
 
@@ -213,3 +213,18 @@ def test_memory_does_not_grow_with_the_recording(tmp_path: Path) -> None:
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.05 * peaks[0]
+
+
+def test_a_high_rate_takes_the_memory_of_what_is_heard(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    sound = np.random.default_rng(0).standard_normal((40 * 192_000, 2)).astype(np.float32) / 10
+    soundfile.write(path, sound, 192_000, subtype="PCM_16")
+    settings = AudioSettings()
+    read_waveform(path, settings, end_s=1)  # what is imported
+    tracemalloc.start()
+    heard, cut_off = read_waveform(path, settings)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert cut_off is None
+    assert peak < 40 * 192_000 * 4  # one channel of it
+    assert np.array_equal(heard, load_waveform(path, settings))

@@ -35,6 +35,9 @@ def test_folds_that_the_data_names() -> None:
     assert every_fold("column:site", clips) == ("column:site:s0", "column:site:s1", "column:site:s2")
     grouped = [clip._replace(group=f"g{n % 2}") for n, clip in enumerate(clips)]
     assert every_fold("column:group", grouped) == ("column:group:g0", "column:group:g1")
+    assert every_fold("loso", actors(3)) == ("loso:01", "loso:02", "loso:03")
+    with pytest.raises(SplitError, match=r"unknown split 'esc50:6'"):
+        every_fold("esc50", [clip._replace(fold=str(n % 6 + 1)) for n, clip in enumerate(clips)])
     with pytest.raises(SplitError, match=r"names parts .* not folds: train once with --split fold"):
         every_fold("fold", [clip._replace(fold="train") for clip in clips])
 

@@ -52,6 +52,8 @@ def test_clips_without_a_group_share_none() -> None:
         (((None, None), (2, 4)), "overlapping spans of a recording"),
         (((3, None), (2, 4)), "overlapping spans of a recording"),
         (((5, None), (2, 4)), "pieces of a recording"),
+        (((0, 0.05), (None, 2)), "overlapping spans of a recording"),
+        (((None, 0.04), (0.05, 0.06)), "pieces of a recording"),
     ],
 )
 def test_spans_of_one_recording_on_both_sides(spans: tuple[tuple[float | None, float | None], ...], why: str) -> None:
@@ -81,6 +83,15 @@ def test_identical_audio_under_two_names() -> None:
         ((0, 1), (3,), ("train", "test")),
         ((2,), (4,), ("valid", "test")),
     ]
+
+
+def test_copies_that_are_in_no_part_leak_nowhere() -> None:
+    """As of clips that were dropped: the copy in training goes, and what is left out already is not found again."""
+    clips, digests = [clip(f"{n}.wav") for n in range(5)], {0: "x", 1: "y", 2: "z", 3: "x", 4: "x"}
+    assert find_copies(sides((0, 1), (2,), ()), digests) == []
+    way, failures = settle(clips, sides((0, 1), (2,), (3,)), lambda way: find_copies(way, digests), "drop")
+    assert (way.train, way.valid, way.test) == ((1,), (2,), (3,))
+    assert [failure.path.name for failure in failures] == ["0.wav"]
 
 
 def test_the_pieces_of_one_recording_are_one_leak_though_they_are_a_group_too() -> None:
@@ -128,8 +139,9 @@ def test_leaks_of_two_kinds_are_one_caveat() -> None:
 
 
 def test_allowing_says_so() -> None:
-    way, failures = settle(CLIPS, LEAKY, FIND, "allow")
+    way, failures = settle(CLIPS, replace(LEAKY, speaker_independent=True), FIND, "allow")
     assert (way.train, failures) == ((0, 1), [])
+    assert not way.speaker_independent
     assert way.caveat == "with leaks"
     assert way.sentence == (
         "By hand. With leaks: 1 found and allowed, such as a.wav (train) and d.wav (test), the same speaker, 1."

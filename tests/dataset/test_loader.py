@@ -1,6 +1,7 @@
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +10,14 @@ import soundfile
 from earsight.audio.load import fixed_crops, load_waveform, middle_crop
 from earsight.audio.settings import AudioSettings
 from earsight.dataset.clip import Clip
-from earsight.dataset.loader import ahead, fixed_batches, training_batches
+from earsight.dataset.loader import (
+    ahead,
+    fixed_batches,
+    label_rows,
+    random_starts,
+    training_batches,
+    training_order,
+)
 from earsight.dataset.store import Store, build_store
 from earsight.errors import DecodeError
 from tests.conftest import tone
@@ -43,6 +51,8 @@ def test_every_clip_once_in_batches_of_even_size(store: Store) -> None:
     batches = list(training_batches(store, range(24), 7, np.random.default_rng(0)))
     assert sorted(index for indices, _ in batches for index in indices) == list(range(24))
     assert [len(indices) for indices, _ in batches] == [6, 6, 6, 6]
+    whole = training_order(store, range(7), 7, np.random.default_rng(0))
+    assert [len(indices) for indices in whole] == [7]  # no more batches than are needed
     assert all(crops.shape == (6, 1, 6400) and crops.dtype == np.float32 for _, crops in batches)
 
 
@@ -73,6 +83,37 @@ def test_an_array_that_is_filled_keeps_nothing_of_what_it_held(store: Store) -> 
     assert held[0, 0, 900:].any()
     assert not held[0, 0, :900].any()
     assert not held[3].any()
+
+
+def test_balanced_sampling_weighs_clips_of_several_labels_and_of_none() -> None:
+    """The chance that each clip is drawn with: of its labels the mean of one over how many clips have it."""
+    has: list[tuple[str, ...]] = [("a",), ("a",), ("a", "b"), ("b", "c", "a"), ()]
+    clips = [Clip(Path(f"{n}.wav"), *of[:1] or ("",), more_labels=of[1:]) for n, of in enumerate(has)]
+    assert label_rows(clips, ("c", "a")).tolist() == [[False, True]] * 3 + [[True, True], [False, False]]
+    seen = []
+
+    class Rng:
+        def choice(self, chosen: np.ndarray, size: int, p: np.ndarray) -> np.ndarray:
+            seen.append((size, p))
+            return chosen
+
+    unused = Clip(Path("x.wav"), "d")
+    store = SimpleNamespace(clips=[unused, *clips])
+    batches = list(training_order(store, range(1, 6), 2, Rng(), balanced=True))  # type: ignore[arg-type]
+    assert [batch.tolist() for batch in batches] == [[1, 2], [3, 4], [5]]
+    ((size, p),) = seen
+    expected = np.array([1 / 4, 1 / 4, (1 / 4 + 1 / 2) / 2, (1 / 2 + 1 + 1 / 4) / 3, 3 / 5])
+    assert size == 5
+    assert p == pytest.approx(expected / expected.sum())
+
+
+def test_random_crops_reach_both_ends_of_a_clip_and_a_shift_both_sides() -> None:
+    store, which = SimpleNamespace(lengths=np.array([6402, 100])), np.repeat([0, 1], 400)
+    starts = random_starts(store, which, np.random.default_rng(0), 6400)  # type: ignore[arg-type]
+    assert (set(starts[:400]), set(starts[400:])) == ({0, 1, 2}, {0})
+    sizes = np.repeat([6402, 6400], 400)
+    moved = random_starts(store, which, np.random.default_rng(0), sizes, 2)  # type: ignore[arg-type]
+    assert set(moved[:400]) == set(moved[400:]) == {-2, -1, 0, 1, 2}
 
 
 def test_a_seed_repeats_and_another_differs(store: Store) -> None:

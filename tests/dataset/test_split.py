@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from earsight.dataset.clip import Clip
 from earsight.dataset.leaks import find_leaks
 from earsight.dataset.sources import read_dataset
-from earsight.dataset.split import EMOBOX6, LUNA5, check_kind, split
+from earsight.dataset.split import EMOBOX6, LUNA5, check_kind, group_folds, split
 from earsight.errors import SplitError
 
 
@@ -117,6 +117,32 @@ def test_the_same_on_every_machine() -> None:
     assert [known[i].path.name for i in split(clips(1), "random", seed=3).test] == ["0-1.wav", "1-2.wav", "2-2.wav"]
 
 
+def test_ragged_groups_are_divided_the_same_everywhere() -> None:
+    """By the share of every class: the six clips of d weigh as much as the 47 of b."""
+    counts = {(g, n): (7 * g + 3 * n * n + g * g * n) % 6 for g in range(13) for n in range(3)}
+    counts |= {(g, 3): 1 + g % 3 for g in (1, 5, 9)}
+    known = [
+        Clip(Path(f"{g}/{label}-{n}.wav"), "abcd"[label], f"g{g:02}")
+        for (g, label), count in sorted(counts.items())
+        for n in range(count)
+    ]
+    members = {f"g{g:02}": [i for i, clip in enumerate(known) if clip.group == f"g{g:02}"] for g in range(13)}
+    folds = group_folds(known, members, 4, 0)
+    assert [" ".join(sorted(fold)) for fold in folds] == [
+        "g00 g05 g06 g08",
+        "g01 g11 g12",
+        "g03 g09 g10",
+        "g02 g04 g07",
+    ]
+    drawn = split(known, "group:4:1", seed=2)
+    assert sorted({known[i].group for i in drawn.test}) == ["g01", "g06", "g11"]
+    assert sorted({known[i].group for i in drawn.valid}) == ["g05", "g07"]
+    lone = [Clip(Path(f"{label}{n}.wav"), label, label) for label in "abc" for n in range(4 + ord(label) % 4)]
+    apart = {label: [i for i, clip in enumerate(lone) if clip.label == label] for label in "abc"}
+    # all folds cost the same: into the emptiest
+    assert sorted(map(sorted, group_folds(lone, apart, 3, 0))) == [["a"], ["b"], ["c"]]
+
+
 def test_a_moved_data_set_keeps_its_split_and_equal_file_names_do_not_confuse_it() -> None:
     known = [Clip(Path(f"/here/{a}/deep/{b}.wav"), f"{b % 2}") for a in range(8) for b in range(6)]
     moved = [clip._replace(path=Path("/there/else") / clip.path.relative_to("/here")) for clip in known]
@@ -129,6 +155,24 @@ def test_luna5_and_emobox6_are_partitions_of_24_actors() -> None:
     assert sorted(actor for test, _ in LUNA5 for actor in test) == list(range(1, 25))
     assert all(not test & valid for test, valid in LUNA5)
     assert sorted(actor for test in EMOBOX6 for actor in test) == list(range(1, 25))
+
+
+def test_published_folds_are_carried_out_on_actors() -> None:
+    known = [clip._replace(group=f"{int(clip.group) + 1:02}") for clip in clips(24)]
+
+    def actors(part: tuple[int, ...]) -> set[int]:
+        return {int(known[i].group) for i in part}
+
+    for fold, (test, valid) in enumerate(LUNA5):
+        drawn = split(known, f"luna5:{fold}")
+        assert (actors(drawn.test), actors(drawn.valid)) == (test, valid)
+        assert actors(drawn.train) == set(range(1, 25)) - test - valid
+        assert sorted((*drawn.train, *drawn.valid, *drawn.test)) == list(range(len(known)))
+    for fold, test in enumerate(EMOBOX6, 1):
+        drawn = split(known, f"emobox6:{fold}")
+        assert actors(drawn.test) == test
+        assert len(actors(drawn.valid)) == 4
+        assert actors(drawn.train) == set(range(1, 25)) - test - actors(drawn.valid)
 
 
 def test_published_folds_on_ravdess(ravdess: Path) -> None:
@@ -172,6 +216,14 @@ def test_folds_by_number_word_and_column() -> None:
     assert split(tagged, "column:city:2").test == split(numbered, "fold:2").test
 
 
+def test_one_fold_alone_divides_nothing() -> None:
+    for fold in ("1", "train"):
+        assert split([clip._replace(fold=fold) for clip in clips(5)], "auto").kind == "group"
+        assert split([clip._replace(fold=fold) for clip in clips(1)], "auto").kind == "random"
+    some = [clip._replace(fold="12"[n % 2] if n else "") for n, clip in enumerate(clips(5))]
+    assert split(some, "auto").kind == "group"  # nor do folds that a clip lacks
+
+
 def test_what_is_not_honest_says_so() -> None:
     everything = split(clips(5), "none")
     assert everything.train == everything.test == tuple(range(45))
@@ -185,6 +237,25 @@ def test_what_is_not_honest_says_so() -> None:
     assert (ungrouped.caveat, ungrouped.speaker_independent) == ("", False)
     takes = [clip._replace(fold="test" if clip.path.stem.endswith("0") else "train") for clip in clips(5)]
     assert split(takes, "fsdd", group_name="speaker").caveat == "speaker-dependent"
+
+
+def test_independent_of_speakers_is_said_where_each_clip_has_one_and_none_is_on_two_sides() -> None:
+    known = clips(10)
+    drawn = split(known, "group:5:0", group_name="speaker")
+    test, valid = (sorted({known[i].group for i in part}) for part in (drawn.test, drawn.valid))
+    assert drawn.sentence == (
+        f"Scored on 2 speakers ({', '.join(test)}) whom the network never heard; trained on 6, the epoch chosen on "
+        f"2 others ({', '.join(valid)}). Split: group:5:0."
+    )
+    assert drawn.speaker_independent
+    parts = [clip._replace(fold="test" if clip.group < "03" else "train") for clip in known]
+    assert split(parts, "fold").speaker_independent
+    nameless = [clip._replace(group="") if n == 80 else clip for n, clip in enumerate(parts)]
+    unsure = split(nameless, "fold")
+    assert not unsure.speaker_independent
+    assert unsure.sentence.startswith("Scored on clips held out by the data's own parts; whether the network heard")
+    shared = [clip._replace(group="00") if n == 80 else clip for n, clip in enumerate(parts)]
+    assert not split(shared, "fold").speaker_independent
 
 
 @pytest.mark.parametrize(

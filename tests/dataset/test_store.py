@@ -57,6 +57,17 @@ def test_disk_and_memory_and_file_hold_the_same_samples(tones: Path, tmp_path: P
         assert np.array_equal(one, two)
 
 
+@pytest.mark.parametrize(("ahead", "at_once"), [(1, 1), (6, 2), (9, 5)])
+def test_clips_stay_in_order_where_there_are_more_than_may_wait(
+    tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ahead: int, at_once: int
+) -> None:
+    whole = build(tones, None)
+    monkeypatch.setattr(store, "_AHEAD", ahead)
+    monkeypatch.setattr(store, "_AT_ONCE", at_once)
+    for folder in (None, tmp_path / "store", tmp_path / "store"):
+        assert same(build(tones, folder), whole)
+
+
 def test_what_is_there_is_not_decoded_again_and_a_changed_file_alone_is(tones: Path, tmp_path: Path) -> None:
     first = build(tones, tmp_path / "store")
     assert first.decoded == 24

@@ -13,7 +13,7 @@ from earsight.mel.image import MelImage
 from earsight.mel.image_augment import Masks, Mix, apply_cut, apply_masks, apply_mix, draw_cut, draw_masks, draw_mix
 from earsight.mel.settings import AugmentSettings, MelSettings
 from earsight.mel.spectrogram import MelSpectrogram, Warp
-from earsight.mel.wave_augment import Banks, apply_waves, coloured_noise, draw_waves, reverberated
+from earsight.mel.wave_augment import Banks, Waves, apply_waves, at_snr, coloured_noise, draw_waves, reverberated
 
 OFF = AugmentSettings(speed=0, mixup_alpha=0, time_masks=0, freq_masks=0)
 SMALL = MelSettings(n_mels=32, hop_length=256)
@@ -67,6 +67,17 @@ def test_drawn_masks_lie_inside_and_are_no_longer_than_said(length: int, share: 
     assert masks.lengths.max() <= share * length
 
 
+def test_masks_are_drawn_for_their_own_axis_and_reach_all_of_it() -> None:
+    shares = {"freq_masks": 3, "freq_mask_share": 0.5, "time_masks": 2, "time_mask_share": 0.2}
+    drawn = draw(2000, MelImage(SMALL, 16000), 16000, OFF.model_copy(update=shares), rng())
+    for masks, count, length, longest in ((drawn.freq, 3, 32, 16), (drawn.time, 2, 63, 12)):
+        assert masks.starts.shape == masks.lengths.shape == (2000, count)
+        assert (masks.lengths.min(), masks.lengths.max()) == (0, longest)
+        covering = masks.lengths > 0
+        assert masks.starts[covering].min() == 0
+        assert (masks.starts + masks.lengths)[covering].max() == length
+
+
 def test_mix_is_the_weighted_sum_for_images_and_targets() -> None:
     mix = Mix("image", np.array([0.75, 1.0], dtype=np.float32), np.array([1, 0]))
     assert torch.allclose(apply_mix(torch.eye(2), mix), torch.tensor([[0.75, 0.25], [0.0, 1.0]]))
@@ -78,6 +89,9 @@ def test_an_item_stays_mostly_itself() -> None:
     mix = draw_mix(1000, 0.3, rng())
     assert mix.share.min() >= 0.5
     assert sorted(mix.partner) == list(range(1000))
+    # the larger part of Beta(α, α): nearly all for a small α, about half for a large one, anything for 1
+    means = [draw_mix(4000, alpha, rng()).share.mean() for alpha in (0.05, 1.0, 50.0)]
+    assert means == pytest.approx([0.97, 0.75, 0.54], abs=0.01)
 
 
 def test_cutmix_takes_the_partners_frames_and_its_share_of_the_target() -> None:
@@ -92,6 +106,15 @@ def test_cutmix_takes_the_partners_frames_and_its_share_of_the_target() -> None:
         assert torch.equal(cut[row, 0, 0] == row, ~foreign)
         runs = (foreign[1:] != foreign[:-1]).sum()
         assert runs <= 2  # one stretch
+    many = draw_cut(2000, 1.0, 50, rng())
+    assert many.cut is not None
+    lengths, ends = many.cut.lengths[:, 0], (many.cut.starts + many.cut.lengths)[:, 0]
+    assert set(lengths) == set(range(26))
+    assert many.share == pytest.approx(1 - lengths / 50)
+    assert (many.cut.starts[lengths > 0].min(), ends[lengths > 0].max()) == (0, 50)
+    assert np.mean(lengths) == pytest.approx(12.5, abs=1)  # Beta(1, 1) is even
+    with pytest.raises(ValueError, match="draw it with draw_cut"):
+        apply_cut(images, Mix("cut", mix.share, mix.partner))
 
 
 def test_waveforms_are_mixed_before_the_mel() -> None:
@@ -108,6 +131,9 @@ def test_of_several_ways_to_mix_a_batch_draws_one() -> None:
     settings = AugmentSettings(mixup_alpha=0.3, wave_mixup_alpha=0.3, cutmix_alpha=0.3)
     ways = [draw(2, image, CROP, settings, rng(seed)).mix for seed in range(30)]
     assert {mix.way for mix in ways if mix} == {"image", "wave", "cut"}
+    two = OFF.model_copy(update={"mixup_alpha": 0.3, "cutmix_alpha": 0.3})
+    drawn = [draw(2, image, CROP, two, rng(seed)).mix for seed in range(30)]
+    assert {mix.way for mix in drawn if mix} == {"image", "cut"}
 
 
 def test_gain_and_polarity_change_level_and_sign_alone() -> None:
@@ -163,6 +189,59 @@ def test_a_room_convolves_and_keeps_power_and_place() -> None:
     assert torch.allclose(wet[[110, 150]] / wet[100], torch.tensor([0.5, -0.25]), atol=1e-5)
     assert float(wet.square().sum()) == pytest.approx(1.0, rel=1e-5)
     assert int((wet.abs() > 1e-5).sum()) == 3
+    clip, room = crops(1, 1, 300)[0], crops(2, 1, 120)[1] * torch.linspace(1, 0.5, 120)
+    room[0, 15] = 4.0
+    expected = np.convolve(clip[0], room[0, 15:])[:300]
+    expected *= np.sqrt(float(clip.square().mean()) / np.mean(expected**2))
+    assert reverberated(clip, room)[0].numpy() == pytest.approx(expected, abs=1e-4)
+
+
+def test_shares_and_levels_are_drawn_as_they_were_asked_for() -> None:
+    sound = tone(500.0, 1000)[0]
+    shares = {"noise_share": 0.25, "background_share": 0.75, "reverb_share": 0.1}
+    settings = OFF.model_copy(update={**shares, "noise_snr_db": 12.0, "background_snr_db": 3.0})
+    waves = draw_waves(np.full(20_000, 1000), settings, rng(), Banks(rooms=(sound,) * 3, backgrounds=(sound,) * 2))
+    assert waves is not None
+    for drawn, share in ((waves.noise_seed, 0.25), (waves.background, 0.75), (waves.room, 0.1)):
+        assert np.mean(drawn >= 0) == pytest.approx(share, abs=0.015)
+    assert (set(waves.room), set(waves.background)) == ({-1, 0, 1, 2}, {-1, 0, 1})
+    assert len(set(waves.noise_seed)) > 4000  # each has a noise of its own
+    assert set(waves.gain) == {1.0}
+    for values, low, high in (
+        (waves.noise_snr_db, 12, 42),
+        (waves.background_snr_db, 3, 33),
+        (waves.noise_exponent, 0, 2),
+        (waves.place, 0, 1),
+    ):
+        assert low <= values.min() < low + 0.01 * (high - low)
+        assert high - 0.01 * (high - low) < values.max() <= high
+        assert values.mean() == pytest.approx((low + high) / 2, abs=0.02 * (high - low))
+    bare = draw_waves(np.full(100, 1000), settings, rng())
+    assert bare is not None
+    assert set(bare.room) == set(bare.background) == {-1}
+
+
+def test_a_room_comes_first_then_a_background_then_noise_and_the_gain_last() -> None:
+    banks = Banks(rooms=(crops(1, 1, 50)[0], crops(2, 1, 90)[1]), backgrounds=(tone(3200.0, 3000)[0],))
+    clips = torch.cat([tone(500.0), tone(900.0)])
+    waves = Waves(
+        samples=np.full(2, CROP),
+        gain=np.array([-2.0, 1.0]),
+        room=np.array([1, -1]),
+        background=np.array([0, -1]),
+        place=np.array([0.5, 0.5]),
+        background_snr_db=np.array([10.0, 10.0]),
+        noise_exponent=np.array([1.0, 1.0]),
+        noise_snr_db=np.array([20.0, 20.0]),
+        noise_seed=np.array([7, -1]),
+    )
+    heard = apply_waves(clips, waves, banks)
+    assert torch.equal(heard[1], clips[1])
+    wet = reverberated(clips[0], banks.rooms[1])
+    wet = wet + at_snr(banks.backgrounds[0].repeat(1, 4)[:, 1500 : 1500 + CROP], wet, 10.0)
+    wet = wet + at_snr(coloured_noise(wet, 1.0, 7), wet, 20.0)
+    assert torch.allclose(heard[0], -2 * wet, atol=1e-5)
+    assert torch.equal(clips, torch.cat([tone(500.0), tone(900.0)]))  # what came in stays
 
 
 def test_noise_does_not_hear_the_longest_of_its_batch_nor_the_zeros_around_a_clip() -> None:
@@ -224,6 +303,8 @@ def test_a_filter_raises_and_lowers_mel_bins_and_nothing_else(power: int) -> Non
     assert torch.allclose(change_db, torch.from_numpy(20 / power * np.log10(gain))[:, None, :, None], atol=1e-3)
     assert 3 < float(change_db.abs().max()) <= 6 + 1e-3
     assert float(change_db.diff(dim=2).abs().max()) < 3  # a line, without jumps
+    points_db = rng().uniform(-6, 6, (4, 6))  # from the lowest bin to the highest
+    assert 20 / power * np.log10(gain[:, [0, -1]]) == pytest.approx(points_db[:, [0, -1]], abs=1e-4)
 
 
 def test_pitch_moves_a_tone_and_leaves_the_time() -> None:
@@ -348,6 +429,13 @@ def test_a_part_of_the_batch_is_augmented_as_in_the_whole(processes: int, mixing
         # Rows go through the matrix product in other company, which rounds otherwise.
         assert torch.allclose(part_images, whole_images[own], atol=1e-4)
         assert torch.equal(part_targets, whole_targets[own])
+
+
+def test_a_part_of_a_batch_that_nothing_is_done_to_is_left_as_it_is() -> None:
+    needed, part = draw(5, MelImage(SMALL, 16000), CROP, OFF, rng()).of(np.array([3, 1]))
+    assert needed.tolist() == [3, 1]
+    assert (part.waves, part.warp, part.band_gain, part.mix) == (None, None, None, None)
+    assert part.freq.starts.shape == part.time.starts.shape == (2, 0)
 
 
 EACH: dict[str, Callable[[Augmentation], object]] = {

@@ -46,6 +46,16 @@ def test_temperature_is_where_another_optimiser_finds_it(seed: int, sharpness: f
         assert loss(found) == pytest.approx(expected.fun, abs=1e-9)
 
 
+def test_clips_of_unknown_truth_say_nothing_of_the_temperature() -> None:
+    scored = drawn(4, clips=80, sharpness=2.0)
+    some = replace(scored, truth=np.where(np.arange(80) % 4, scored.truth, -1), groups=("a", "b", "c", "d") * 20)
+    known = some.take(np.flatnonzero(some.known))
+    assert fit_temperature(some) == pytest.approx(fit_temperature(known), abs=1e-6)
+    assert fit_temperature(some) > 1.1
+    assert reliability(some).error == reliability(known).error
+    assert np.array_equal(risk_coverage(some).risk, risk_coverage(known).risk)
+
+
 def test_two_speakers_move_the_temperature_less_than_as_many_clips_of_many() -> None:
     for sharpness in (3.0, 0.3):
         scored = drawn(2, clips=200, sharpness=sharpness)
@@ -74,6 +84,12 @@ def test_probabilities_of_zero_and_one_stay_numbers() -> None:
         with_temperature(sure, 0.0)
 
 
+def test_calibration_is_told_in_fifteen_bins() -> None:
+    found = reliability(drawn(0))
+    assert (len(found.clips), len(found.accuracy), len(found.confidence)) == (15, 15, 15)
+    assert found.clips.sum() == 400
+
+
 @given(seed=st.integers(0, 10_000), bins=st.integers(1, 30))
 @settings(deadline=None, max_examples=50)
 def test_calibration_error_agrees_with_a_plain_loop(seed: int, bins: int) -> None:
@@ -99,6 +115,10 @@ def test_risk_and_coverage_by_hand() -> None:
     assert (curve.for_risk(0.0), curve.for_risk(0.4), curve.for_risk(0.5)) == (0.9, 0.8, 0.6)
     all_wrong = predictions(np.array([1]), np.array([[0.7, 0.3]]))
     assert risk_coverage(all_wrong).for_risk(0.1) is None
+    assert risk_coverage(all_wrong).area == 1.0
+    for share in (-0.1, 1.0):
+        with pytest.raises(SettingsError, match="a risk lies between 0 and 1, got"):
+            curve.for_risk(share)
 
 
 def test_nothing_known_is_an_error() -> None:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from earsight.errors import DataError
 from earsight.scores.compare import compare, mcnemar
+from earsight.scores.intervals import RATES, Resampled, resample
 from earsight.scores.metrics import measure
 from earsight.scores.predictions import Predictions
 from earsight.terminal import comparison_lines
@@ -105,7 +106,68 @@ def test_groups_come_from_whichever_knows_them_and_must_agree() -> None:
     assert "with other clips like these" in lines[-1]
     assert list(comparison_lines(compare([one], [one])))[-1] == "Both are right on the same clips."
     assert (found.groups, compare([two], [nameless]).groups) == (6, 6)
+    without = replace(one, groups=tuple("" if group == "s0" else group for group in one.groups))
+    assert compare([without], [two]) == found  # "" is no other name of s0
     renamed = replace(two, groups=tuple(f"speaker {group}" for group in two.groups))
     assert compare([one], [renamed]) == found
+    half = replace(renamed, groups=tuple("" if group == "speaker s0" else group for group in renamed.groups))
+    with pytest.raises(DataError, match="is of group s1 and speaker s1 in the two"):
+        compare([one], [half])  # who knows only some is not taken to have other names for all
+    backwards = replace(two, groups=tuple(f"speaker {9 - int(group[1:])}" for group in two.groups))
+    assert compare([one], [backwards]) == found  # drawn in the order of the first run's names
+    with pytest.raises(DataError, match=r"c0000 is of group s0 and s5 and speaker s0 in the two"):
+        compare([one], [renamed, replace(two, groups=("s5", *two.groups[1:]))])  # renamed, and another group
     with pytest.raises(DataError, match=r"c0000 is of group other and s0 in the two; score them with one list"):
         compare([one], [replace(two, groups=("other", *two.groups[1:]))])
+
+
+def test_seeds_are_averaged_in_every_score_and_every_interval() -> None:
+    """Two and three runs of two networks: points against ``measure``, intervals against the groups drawn by hand."""
+    rng, names = np.random.default_rng(6), tuple(f"{n}.wav" for n in range(60))
+    truth, groups = rng.integers(0, 3, 60), tuple(f"s{n % 6}" for n in range(60))
+    truth[0] = 3  # the only one of its class
+    a, b = (
+        [
+            Predictions(
+                tuple("abcd"), names, truth, rng.dirichlet(np.ones(4), 60) / 2 + np.eye(4)[truth] * kept, groups
+            )
+            for _ in range(runs)
+        ]
+        for runs, kept in ((2, 0.2), (3, 0.3))
+    )
+    found = compare(a, b, draws=40, seed=7)
+    for name in RATES:
+        one, other = ([getattr(measure(run), name) for run in runs] for runs in (a, b))
+        assert (found.scores[name].a, found.scores[name].b) == pytest.approx((np.mean(one), np.mean(other)), abs=1e-12)
+        apart = [resample(runs, draws=40, seed=7).values[name] for runs in (a, b)]
+        expected = Resampled(6, {name: apart[1] - apart[0]}).interval(name)
+        assert found.scores[name].interval == pytest.approx(expected, abs=1e-12)
+    times = np.random.default_rng(7).multinomial(6, np.full(6, 1 / 6), size=40)[:, np.arange(60) % 6]  # [draws, clips]
+    for place, label in enumerate("abcd"):
+        of_class = times * (truth == place)
+        recalls = [
+            np.mean([(of_class * run.right).sum(axis=1) / np.maximum(of_class.sum(axis=1), 1) for run in runs], axis=0)
+            for runs in (a, b)
+        ]
+        assert found.recall[label].interval == pytest.approx(
+            Resampled(6, {"": recalls[1] - recalls[0]}).interval(""), abs=1e-12
+        )
+        points = [np.mean([measure(run).per_class[place].recall for run in runs]) for runs in (a, b)]
+        assert (found.recall[label].a, found.recall[label].b) == pytest.approx(points, abs=1e-12)
+    right_a, right_b = (np.mean([run.probabilities for run in runs], axis=0).argmax(axis=1) == truth for runs in (a, b))
+    assert (found.only_a, found.only_b) == (int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum()))
+
+
+def test_no_difference_is_not_sure() -> None:
+    """Zero at the edge of the interval is not outside of it."""
+    one = predictions(np.arange(60) % 3 > 0, 6)
+    same = compare([one], [one]).scores["accuracy"]
+    assert same.interval == (0, 0)
+    assert not same.sure
+
+
+def test_groups_are_named_where_all_of_them_are() -> None:
+    one = predictions(np.arange(60) % 3 > 0, 6)
+    assert compare([one], [one]).named
+    some = replace(one, groups=("", *one.groups[1:]))
+    assert not compare([some], [some]).named

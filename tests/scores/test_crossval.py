@@ -3,7 +3,7 @@ import pytest
 import sklearn.metrics as oracle
 
 from earsight.errors import DataError
-from earsight.scores.crossval import cross_scores, joined
+from earsight.scores.crossval import cross_scores, group_scores, joined
 from earsight.scores.predictions import Predictions
 from earsight.terminal import cross_lines
 
@@ -59,6 +59,20 @@ def test_folds_that_each_seed_divides_anew_are_not_averaged() -> None:
     assert accuracy.fold_sd == pytest.approx(np.std([1, 0.5, 0, 1], ddof=1))
 
 
+def test_one_seed_has_no_spread_over_seeds() -> None:
+    found = {
+        (3, "f:0"): predictions(["a", "b"], [0, 1], [0, 1], ["s1", "s2"]),
+        (3, "f:1"): predictions(["c", "d"], [0, 1], [0, 0], ["s3", "s4"]),
+    }
+    scores = cross_scores(found, draws=200)
+    accuracy = scores.scores["accuracy"]
+    assert (scores.seeds, accuracy.mean, accuracy.sd) == ((3,), 0.75, None)
+    assert (accuracy.fold_mean, accuracy.fold_sd) == (0.75, pytest.approx(np.std([1, 0.5], ddof=1)))
+    assert scores.to_dict()["accuracy"]["sd_over_seeds"] is None
+    alone = cross_scores({(3, "f:0"): found[3, "f:0"]}, draws=200).scores["accuracy"]
+    assert (alone.mean, alone.sd, alone.fold_mean, alone.fold_sd) == (1.0, None, 1.0, 0.0)
+
+
 def test_a_clip_that_is_scored_twice_is_an_error() -> None:
     one = predictions(["a", "b"], [0, 1], [0, 1], ["s", "s"])
     with pytest.raises(DataError, match="2 clips are in the test part of two folds"):
@@ -70,3 +84,9 @@ def test_other_labels_are_not_joined() -> None:
     other = Predictions(("a", "c"), ("b",), np.array([0]), np.eye(2)[[0]], ("s",))
     with pytest.raises(DataError, match="different labels"):
         joined([one, other])
+
+
+def test_clips_without_a_group_or_a_truth_are_in_no_groups_score() -> None:
+    one = predictions(["a", "b", "c", "d", "e"], [0, 1, -1, 0, 1], [0, 0, 0, 1, 1], ["s1", "s1", "s1", "", ""])
+    two = predictions(["a", "b", "c", "d", "e"], [0, 1, -1, 0, 1], [0, 1, 1, 0, 0], ["s1", "s1", "s1", "", ""])
+    assert [(found.group, found.clips, found.accuracy) for found in group_scores([one, two])] == [("s1", 2, 0.75)]

@@ -69,6 +69,26 @@ def test_an_event_begins_at_one_probability_and_stays_down_to_another() -> None:
     assert found[0].probability == pytest.approx((0.6 + 0.4 + 0.36) / 3)
 
 
+def test_an_event_begins_at_0_3_and_goes_on_down_to_0_7_of_that_and_steps_count_by_their_length() -> None:
+    assert [(event.start_s, event.end_s) for event in events_of([[0.29, 0, 0], [0.3, 0, 0], [0.22, 0, 0]], Rule())] == [
+        (1, 3)
+    ]
+    assert [event.end_s for event in events_of([[0.3, 0, 0], [0.2, 0, 0]], Rule())] == [1]
+    finder = EventFinder(("a", "b"), Rule())
+    steps = (Step(0, 1, np.array([0.9, 0.0]), 1.0), Step(1, 1.5, np.array([0.3, 0.0]), 1.0))
+    assert [event for step in steps for event in finder.push(step)] == []
+    assert list(finder.close()) == [Event(0, 1.5, "a", pytest.approx((0.9 + 0.5 * 0.3) / 1.5))]
+    assert list(finder.close()) == []
+
+
+def test_a_span_of_a_recording_has_its_own_beginning() -> None:
+    track = Track(1.0, 5.0)
+    found = [*track.push(5.0, 8.0, np.array([0.2]), True), *track.push(6.0, 8.5, np.array([0.4]), True), *track.close()]
+    assert [(step.start_s, step.end_s) for step in found] == [(5, 6), (6, 7), (7, 8), (8, 8.5)]
+    assert [step.probabilities[0] for step in found] == pytest.approx([0.2, 0.3, 0.3, 0.4])
+    assert list(Track(1.0, 5.0).close()) == []
+
+
 def test_with_one_label_the_likeliest_that_begins_ends_the_one_before() -> None:
     rows = [[0.7, 0.3, 0], [0.45, 0.45, 0.1], [0.4, 0.55, 0], [0.42, 0.4, 0.1], [0.1, 0.2, 0.7]]
     found = events_of(rows, Rule(start_at=0.5))
@@ -83,7 +103,7 @@ def test_with_several_labels_events_overlap_and_each_has_its_threshold() -> None
 
 
 def test_short_events_are_left_out_and_those_of_just_the_length_are_kept() -> None:
-    rows = [[0.9, 0, 0], [0, 0, 0], [0.9, 0, 0], [0.9, 0, 0], [0, 0, 0]]
+    rows = [[0.9, 0, 0], [0, 0, 0], [0.9, 0, 0], [0.9, 0, 0], [0, 0, 0], [0.9, 0, 0], [0, 0, 0]]
     assert [event.start_s for event in events_of(rows, Rule(shortest_s=2))] == [2]
 
 

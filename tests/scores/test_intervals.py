@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from earsight.errors import DataError
-from earsight.scores.intervals import RATES, per_group, rates, resample, student_quantile
+from earsight.scores.intervals import RATES, Resampled, per_group, rates, resample, student_quantile
 from earsight.scores.metrics import measure
 from earsight.scores.predictions import Predictions
 
@@ -71,6 +71,28 @@ def test_fewer_than_five_groups_give_no_interval() -> None:
     for groups in range(1, 8):
         scored = predictions(truth, answers, [f"s{n % groups}" for n in range(60)])
         assert (resample([scored], draws=50).interval("uar") is None) == (groups < 5)
+
+
+def test_clips_of_unknown_truth_count_nowhere() -> None:
+    rng = np.random.default_rng(5)
+    truth, answers = rng.integers(0, 4, 60), rng.integers(0, 4, 60)
+    groups = [f"s{n % 6}" if n < 58 else "nobody known" for n in range(60)]
+    known = np.ones(60, dtype=bool)
+    known[[0, 7, 30, 58, 59]] = False
+    scored = predictions(np.where(known, truth, -1), answers, groups)
+    found, expected = (resample([one], draws=300) for one in (scored, scored.take(np.flatnonzero(known))))
+    assert (found.groups, len(found.values["uar"])) == (6, 300)
+    assert all(np.array_equal(found.values[name], expected.values[name]) for name in RATES)
+
+
+@pytest.mark.parametrize(("groups", "level"), [(5, 0.95), (10, 0.8), (40, 0.95)])
+def test_an_interval_reaches_as_far_as_hesterberg_says(groups: int, level: float) -> None:
+    tail = scipy.stats.norm.cdf(-np.sqrt(groups / (groups - 1)) * scipy.stats.t.ppf((1 + level) / 2, groups - 1))
+    found = Resampled(groups, {"uar": np.linspace(0, 1, 10_001)}, level).interval("uar")
+    assert found == pytest.approx((tail, 1 - tail), rel=0.03)
+    rng = np.random.default_rng(groups)
+    scored = predictions(rng.integers(0, 4, 80), rng.integers(0, 4, 80), [f"s{n % groups}" for n in range(80)])
+    assert resample([scored], draws=10, level=level).level == level
 
 
 def test_what_does_not_belong_together_is_refused() -> None:

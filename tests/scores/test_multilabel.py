@@ -207,6 +207,31 @@ def test_drawing_the_only_group_again_changes_nothing() -> None:
         np.testing.assert_allclose(values, getattr(expected, name), atol=1e-12)
 
 
+def test_runs_of_several_labels_are_averaged_in_each_draw() -> None:
+    runs = [drawn(3, 40, 3, 10**6)]
+    runs += [replace(runs[0], probabilities=p, predicted=p > 0.5) for p in np.random.default_rng(1).random((2, 40, 3))]
+    together, apart = resample_labels(runs, draws=300), [resample_labels([run], draws=300) for run in runs]
+    assert together.groups == 5
+    for name, values in together.values.items():
+        assert len(values) == 300
+        np.testing.assert_allclose(values, np.mean([one.values[name] for one in apart], axis=0), atol=1e-12)
+    with pytest.raises(DataError, match="did not score the same clips"):
+        resample_labels([runs[0], replace(runs[1], groups=("other",) * 40)])
+
+
+@pytest.mark.parametrize("labels", [1, 4])
+def test_a_draw_of_several_labels_is_the_score_of_the_groups_drawn(labels: int) -> None:
+    """Of a label that no drawn clip has, and nobody answered, nothing is said."""
+    whole = drawn(4, 30, labels, 10**6, share=0.1)
+    times = np.random.default_rng(9).multinomial(5, np.full(5, 1 / 5), size=40)
+    found = resample_labels([whole], draws=40, seed=9).values
+    for draw, count in enumerate(times):
+        again = whole.take([n for n in range(30) for _ in range(count[n % 5])])
+        if again.truth.any():
+            expected = measure(again)
+            assert [found[name][draw] for name in found] == pytest.approx([getattr(expected, name) for name in found])
+
+
 def test_folds_of_other_labels_are_not_put_together() -> None:
     with pytest.raises(DataError, match="different labels"):
         concatenated([drawn(0, 4, 2, 10), drawn(0, 4, 3, 10)])

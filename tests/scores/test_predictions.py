@@ -5,7 +5,8 @@ import pytest
 
 from earsight.errors import DataError
 from earsight.scores import kinds
-from earsight.scores.predictions import Predictions, read_csv
+from earsight.scores.multilabel import MultiPredictions
+from earsight.scores.predictions import Predictions, concatenated, read_csv
 
 
 def example() -> Predictions:
@@ -40,6 +41,8 @@ def test_shapes_are_checked(tmp_path: Path) -> None:
         Predictions(("a", "b"), ("x",), np.array([0]), np.zeros((1, 3)), ("",))
     with pytest.raises(DataError, match="a truth outside"):
         Predictions(("a", "b"), ("x",), np.array([2]), np.zeros((1, 2)), ("",))
+    with pytest.raises(DataError, match="a truth outside"):
+        Predictions(("a", "b"), ("x", "y"), np.array([1, -2]), np.zeros((2, 2)), ("", ""))
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     with pytest.raises(DataError, match="not a table of predictions"):
         read_csv(tmp_path / "other.csv")
@@ -90,3 +93,18 @@ def test_labels_and_types_are_checked() -> None:
         Predictions(("a", "a"), ("x",), np.array([1]), np.zeros((1, 2)), ("",))
     with pytest.raises(DataError, match="truth of type float64"):
         Predictions(("a", "b"), ("x",), np.array([1.0]), np.zeros((1, 2)), ("",))
+
+
+def test_answers_are_put_together_where_all_are_of_one_kind_and_the_same_labels() -> None:
+    one = example()
+    both = concatenated([one, one.take([3, 1])])
+    assert both.paths == (*one.paths, "w.wav", 'y "2".wav')
+    assert both.groups == ("01", "", "02", "02", "02", "")
+    assert both.truth.tolist() == [0, 0, -1, 1, 1, 0]
+    assert np.array_equal(both.probabilities, one.probabilities[[0, 1, 2, 3, 3, 1]])
+    other = Predictions(("ü", "a, b"), one.paths, one.truth, one.probabilities, one.groups)
+    truth = np.ones((4, 2), dtype=bool)
+    several = MultiPredictions(one.labels, one.paths, truth, one.probabilities, truth, one.groups)
+    for strange in (other, several):
+        with pytest.raises(DataError, match="the folds have different labels"):
+            concatenated([one, one, strange])

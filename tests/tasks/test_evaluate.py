@@ -2,15 +2,19 @@
 
 import json
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from earsight.dataset.sources import same_groups
 from earsight.dataset.synth import write_corpus
 from earsight.errors import DataError
 from earsight.tasks.evaluate import evaluate
 from earsight.tasks.train import train
+from tests.conftest import tone
 from tests.tasks.test_train import recipe
 
 _UNKNOWN = "whether the network heard their speakers or recordings is not known"
@@ -78,3 +82,50 @@ def test_recordings_of_one_class_can_be_scored(heard: Path, tmp_path: Path) -> N
         shutil.copy(path, folder / f"{number}.wav")
     found = evaluate(heard / "run", folder.parent, threads=1)
     assert (found.metrics.clips, set(found.predictions.truth)) == (3, {found.predictions.labels.index("calm")})
+
+
+@pytest.fixture(scope="module")
+def spans(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """site0.wav … site5.wav: low and high tones in turn; run: trained on spans of them."""
+    root = tmp_path_factory.mktemp("spans")
+    rng = np.random.default_rng(0)
+    for number in range(6):
+        sound = np.concatenate([tone(hz * rng.uniform(0.9, 1.1), 1.0) for hz in (300, 3000) * 3])
+        soundfile.write(root / f"site{number}.wav", sound, 16000)
+    train(table_of(root, "heard.csv", range(6)), recipe=recipe(epochs=1), split="group", out=root / "run", threads=1)
+    return root
+
+
+def table_of(root: Path, name: str, sites: Iterable[int], column: str = "recording", within_s: float = 0.0) -> Path:
+    """A table of the spans of a second, or of a part of each."""
+    rows = [
+        f"site{site}.wav,{('low', 'high')[n % 2]},{n + within_s},{n + 1 - within_s},s{site}"
+        for site in sites
+        for n in range(6)
+    ]
+    (root / name).write_text("\n".join([f"path,label,start,end,{column}", *rows]) + "\n")
+    return root / name
+
+
+def test_tables_with_groups_are_compared_by_their_names(spans: Path, tmp_path: Path) -> None:
+    for path in spans.glob("*.wav"):
+        shutil.copy(path, tmp_path)
+    data = json.loads((spans / "run" / "model.json").read_text())["data"]
+    heard = {*data["trained_groups"], *data["validated_groups"]}
+    strangers = [n for n in range(6) if f"s{n}" not in heard]
+    for column in ("recording", "group"):
+        found = evaluate(spans / "run", table_of(spans, "strangers.csv", strangers, column), threads=1)
+        assert found.sentence.endswith(f"; none of its {len(strangers)} {column}s has the name of one that was heard.")
+        with pytest.raises(DataError, match=f"the same {column}, s"):
+            evaluate(spans / "run", table_of(tmp_path, "all.csv", range(6), column, within_s=0.1), threads=1)
+
+
+def test_spans_of_a_copy_are_warned_of(spans: Path, tmp_path: Path) -> None:
+    for path in spans.glob("*.wav"):
+        shutil.copy(path, tmp_path)
+    bare = table_of(tmp_path, "bare.csv", range(6), "note", within_s=0.1)
+    found = evaluate(spans / "run", bare, threads=1)
+    assert (
+        "with the name of a recording that was trained on; of copies, spans that overlap are not found" in found.warning
+    )
+    assert found.metrics.clips == 36

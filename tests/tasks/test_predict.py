@@ -404,7 +404,7 @@ def test_folders_patterns_tables_and_repeats_are_listed(home: Path, tmp_path: Pa
     [
         ("file,label\nx.wav,a\n", "no column 'path'"),
         ("path,start,end\nx.wav,3,2\n", "end must be after start"),
-        ("path,start\nx.wav,soon\n", "'soon' is no number of seconds"),
+        ("path,start\nx.wav,soon\n", "'soon' is not a number of seconds"),
         ("path,start\n,1\n", "line 2: no path"),
     ],
 )

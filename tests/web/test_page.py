@@ -170,3 +170,28 @@ def test_the_microphone_is_heard_until_it_is_stopped(page: Any) -> None:
     assert page.get_attribute("#live", "aria-pressed") == "true"
     page.click("#live")
     assert (page.get_attribute("#live", "aria-pressed"), page.inner_text("#live")) == ("false", "Listen")
+
+
+def test_what_the_browser_decodes_may_be_too_long_to_be_heard_as_a_whole(page: Any, song: Path) -> None:
+    """As an m4a of half an hour: the server can't read it, and then hears it by windows alone."""
+    refusals = ["not readable as sound: a.m4a (Format not recognised)", "longer than 10 minutes; take windows"]
+
+    def refuse(route: Any) -> None:
+        if "window" in route.request.url:
+            route.continue_()
+        else:
+            route.fulfill(status=422, json={"error": refusals.pop(0)})
+
+    page.route("**/api/predict?*", refuse)
+    page.set_input_files("#files", song)
+    page.locator("#list button[aria-current]").get_by_text("mostly low").wait_for()
+    assert refusals == []
+    assert page.inner_text("#label") == "mostly low"
+    assert page.locator("#events button").count() > 0
+
+
+def test_a_server_that_is_gone_is_said_to_be(page: Any, song: Path) -> None:
+    page.route("**/api/predict?*", lambda route: route.abort())
+    page.set_input_files("#files", song)
+    page.locator("#note", has_text="the server does not answer; is it still running?").wait_for()
+    assert page.inner_text("#label") == "could not be heard"

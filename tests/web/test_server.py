@@ -15,6 +15,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,7 +27,7 @@ import soundfile
 
 from earsight.network.exported import Exported
 from earsight.tasks.predict import predict
-from earsight.web import asked
+from earsight.web import asked, server
 from earsight.web.server import _LINES, create_app
 from tests.conftest import tone
 
@@ -229,8 +230,8 @@ def ask_app(app: Any, query: str, body: bytes, accept: str = "*/*", taken: float
 def test_half_of_the_rows_are_not_taken_for_all_where_the_server_ends(home: Path, song: Path) -> None:
     model = Exported.load(home / "model.onnx", 1)
     for accept in ("*/*", "application/x-ndjson"):
-        steps = itertools.count()
-        app = create_app(model, "m", ending=lambda steps=steps: next(steps) == 3)
+        steps = itertools.count()  # three times while the recording is received
+        app = create_app(model, "m", ending=lambda steps=steps: next(steps) == 6)
         status, body = ask_app(app, "window=0.4&hop=0.1", song.read_bytes(), accept)
         *rows, last = [json.loads(line) for line in body.splitlines()]
         assert (status, len(rows)) == ((503, 0) if accept == "*/*" else (200, 3))
@@ -308,18 +309,24 @@ def test_many_ask_at_once_and_nothing_is_left_behind(
     assert list(tmp_path.glob("earsight-*")) == []
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_server_that_is_told_to_end_leaves_no_recording(
-    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
-    """As systemd and Docker do."""
+    """As systemd and Docker do, and a terminal that is closed."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     process, address = begin(home / "model.onnx")
     with connection(address) as client:
         client.sendall(b"POST /api/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 90000\r\n\r\n" + bytes(40_000))
         while not list(tmp_path.rglob("earsight-*/earsight-*")):
             time.sleep(0.05)
-        process.terminate()
-        assert process.wait(timeout=20) == -signal.SIGTERM
+        process.send_signal(number)
+        assert process.wait(timeout=20) == -number
+        if number == signal.SIGTERM:  # who was sending is told
+            answer = client.recv(4000)
+            assert answer.startswith(b"HTTP/1.1 503"), answer
+    if number == signal.SIGTERM:
+        assert process.communicate()[1] == ""
     assert list(tmp_path.glob("earsight-*")) == []
 
 
@@ -424,3 +431,42 @@ def test_a_model_that_fails_is_told_in_one_line(home: Path, song: Path, tmp_path
         found, body = ask_app(app, "", song.read_bytes())
         assert (found, json.loads(body)) == (status, {"error": said})
         assert list(tmp_path.iterdir()) == []
+
+
+def test_what_it_takes_and_answers_is_told_to_machines(home: Path) -> None:
+    app = create_app(Exported.load(home / "model.onnx", 1), "m")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        told = app.openapi()
+    ids = [one["operationId"] for path in told["paths"].values() for one in path.values()]
+    assert len(ids) == len(set(ids)) == 3
+    asked_of = told["paths"]["/api/predict"]["post"]
+    (kind,) = asked_of["requestBody"]["content"]
+    assert kind == "application/octet-stream"
+    assert set(asked_of["responses"]) == {"200", "400", "403", "408", "413", "422", "500", "503", "507"}
+    refusals = [asked_of["responses"][code]["content"]["application/json"]["schema"] for code in ("400", "422", "507")]
+    assert [list(one["properties"]) for one in refusals] == [["error"]] * 3
+
+
+def test_many_who_ask_for_long_recordings_are_heard_a_few_at_a_time(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "allowed_cores", lambda: 2)
+    at_work, most = [], []
+
+    sound = io.BytesIO()
+    soundfile.write(sound, tone(3000, 0.5), 16000, format="WAV")
+    real = server.answer
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        at_work.append(1)
+        most.append(len(at_work))
+        time.sleep(0.1)
+        yield from real(*arguments, **options)
+        at_work.pop()
+
+    monkeypatch.setattr(server, "answer", counted)
+    app = create_app(Exported.load(home / "model.onnx", 1), "m")
+    with ThreadPoolExecutor(8) as pool:
+        statuses = list(pool.map(lambda _: ask_app(app, "", sound.getvalue())[0], range(8)))
+    assert (statuses, max(most)) == ([200] * 8, 2)

@@ -74,11 +74,15 @@ def read_waveform(
     of more than ``longest_s`` too (above 48 kHz: of more samples than that has at 48 kHz).
     """
     blocks: list[Samples] = []
-    rate_hz, cut_off, samples = 1, None, 0
+    change: RateChange | None = None
+    cut_off, samples = None, 0
     try:
         for block in read_blocks(source, start_s, end_s):
-            blocks.append(to_channels(block.samples, settings.channels))  # now: a file of many channels may be small
             rate_hz, samples = block.rate_hz, samples + block.samples.shape[1]
+            # Mixed and resampled now: a file of many channels and a high rate may be small, and its samples are not.
+            mixed = to_channels(block.samples, settings.channels)
+            change = change or RateChange(rate_hz, settings.rate_hz, mixed.shape[0])
+            blocks.append(change.push(mixed))
             heard_s = longest_s * min(1.0, _USUAL_HZ / rate_hz)
             if samples > heard_s * rate_hz:
                 raise DecodeError(
@@ -89,7 +93,9 @@ def read_waveform(
         if not blocks:
             raise
         cut_off = str(error)
-    return prepare(Sound(np.concatenate(blocks, axis=1), rate_hz), settings).floats(), cut_off
+    if change is not None:
+        blocks.append(change.push(np.zeros((blocks[0].shape[0], 0), dtype=np.float32), last=True))
+    return prepare(Sound(np.concatenate(blocks, axis=1), settings.rate_hz), settings).floats(), cut_off
 
 
 class Slide:

@@ -27,7 +27,7 @@ class MelSettings(Settings):
     """Samples from one frame to the next."""
     f_min_hz: float = Field(0.0, ge=0)
     """Lower edge of the lowest mel bin."""
-    f_max_hz: float | None = Field(8000.0, gt=0)
+    f_max_hz: float | None = Field(None, gt=0)
     """Upper edge of the highest mel bin; none: half the sample rate."""
     scale: Literal["slaney", "htk"] = "slaney"
     """Mel scale: linear below 1 kHz (Slaney), or 2595·log10(1 + f/700) (HTK)."""

@@ -48,7 +48,12 @@ class Exported:
         try:
             session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's errors have no common kind
-            raise ModelError(f"{path} can't be run as ONNX ({first_line(error)[:200]}); export it again") from error
+            said = first_line(error)
+            if "Unsupported model IR version" in said:
+                raise ModelError(
+                    f"{path} is of a newer ONNX than onnxruntime here can run; upgrade onnxruntime"
+                ) from error
+            raise ModelError(f"{path} can't be run as ONNX ({said[:200]}); export it again") from error
         about = _about(Path(path), session)
         try:
             audio = AudioSettings.model_validate(about["audio"])

@@ -13,7 +13,7 @@ from earsight.tasks.predict import Row, predict
 from earsight.tasks.progress import Progress
 from earsight.tasks.recipe import Recipe
 from earsight.tasks.train import TrainResult, run_plan
-from earsight.tasks.training.plan import plan_training
+from earsight.tasks.training.plan import check_recipe, plan_training
 
 _SPEAKERS = 12
 
@@ -37,6 +37,8 @@ def demo(out: str | Path = "runs/demo", *, seed: int = 0, progress: bool = False
     corpus, run = out / "corpus", out / "run"
     if not _is_demos(out):
         raise SettingsError(f"{out} holds something else than an earlier demo; name another --out")
+    recipe = Recipe.named("demo", {"seed": seed})
+    check_recipe(recipe)
     for folder in (run, corpus):  # the corpus, which says that it is a demo's, to the last
         if folder.exists():
             shutil.rmtree(folder)
@@ -44,7 +46,6 @@ def demo(out: str | Path = "runs/demo", *, seed: int = 0, progress: bool = False
         shown.start("writing synthetic voices", 1)
         files = write_corpus(corpus, speakers=_SPEAKERS, seed=seed, progress=shown.advance)
         shown.say(f"wrote {len(files)} synthetic recordings of {_SPEAKERS} speakers to {corpus}")
-    recipe = Recipe.named("demo", {"seed": seed})
     plan = plan_training(corpus, recipe, recipe_name="demo", split_kind="group", out=run)
     result = run_plan(plan, Machine(), progress=progress)
     tests = [plan.dataset.clips[i].path for i in plan.split.test]

@@ -15,6 +15,7 @@ from earsight.dataset.walk import store_folder
 from earsight.errors import DataError
 from earsight.network.description import no_run_folder, read_description
 from earsight.network.hub import local_run
+from earsight.plain import counted
 from earsight.tasks.clips_table import CLIPS_NAME, Recorded, read_clips, with_several
 from earsight.tasks.data import downloaded
 from earsight.tasks.machine.cores import check_threads, free_cores, read_load
@@ -112,8 +113,8 @@ def evaluate(
         warning = f"{changed} of {len(clips)} test clips are no longer what they were in training" if changed else ""
     else:
         scored, caveat, warning, left_out = _unheard(recorded, clips, digests, dataset, described, leaks)
-        unknown = "" if warning or caveat or _compared(recorded, dataset, described) else _UNKNOWN
-        sentence = f"Scored on clips of {data}{unknown}."
+        beside = "" if warning or caveat else _compared(recorded, dataset, described)
+        sentence = f"Scored on clips of {data}{beside}."
     place = store.place
     indices = [place[i] for i in scored if i in place]
     if not indices:
@@ -143,19 +144,43 @@ def _same_people(dataset: DataSet, described: dict[str, Any]) -> bool:
 
 
 def _same_groups(dataset: DataSet, described: dict[str, Any]) -> bool:
-    """Whether groups of one name are one group in training and here."""
-    alike = described.get("data", {}).get("group_name") == dataset.group_name
+    """Whether groups of one name are one group in training and here. A table's column group may be of anything."""
+    was = described.get("data", {})
+    alike = was.get("group_name") == dataset.group_name
+    if was.get("source") == dataset.source == "table":
+        alike = alike or "group" in {was.get("group_name"), dataset.group_name}
     return alike and _same_people(dataset, described)
 
 
-def _compared(recorded: list[Recorded], dataset: DataSet, described: dict[str, Any]) -> bool:
-    """Whether it is known that nobody here was heard in training, when nobody was found: both are data sets that are
-    known, of other people or with all their groups."""
-    if not {str(described.get("data", {}).get("source")), dataset.source} <= known_sources().keys():
-        return False  # a table may call the same people otherwise
+def _compared(recorded: list[Recorded], dataset: DataSet, described: dict[str, Any]) -> str:
+    """What is to be said of whether somebody here was heard in training, when nobody was found. Nothing where all is
+    known: both are known data sets, of other people or with all their groups."""
     heard = [row.clip for row in recorded if row.part != "test"]
     grouped = all(clip.group for clip in (*heard, *dataset.clips))
-    return not _same_people(dataset, described) or (grouped and _same_groups(dataset, described))
+    if {str(described.get("data", {}).get("source")), dataset.source} <= known_sources().keys():
+        known = not _same_people(dataset, described) or (grouped and _same_groups(dataset, described))
+        return "" if known else _UNKNOWN
+    if heard and grouped and _same_groups(dataset, described):  # a table may call the same people otherwise
+        return f"; none of its {counted(len(dataset.groups), dataset.group_name)} has the name of one that was heard"
+    return _UNKNOWN
+
+
+def _namesakes(heard: list[Clip], clips: list[Clip]) -> str:
+    """A warning where spans here are of files that have the names, and not the places, of files that were heard: in
+    another span a copy is not found."""
+
+    def cut(clip: Clip) -> bool:
+        return clip.start_s is not None or clip.end_s is not None
+
+    there = {clip.path for clip in heard if cut(clip)}
+    names = {path.name for path in there}
+    alike = sorted({c.path.name for c in clips if cut(c) and c.path.name in names and c.path not in there})
+    if not alike:
+        return ""
+    return (
+        f"{counted(len(alike), 'file')} here, such as {alike[0]}, with the name of a recording that was trained on; of "
+        "copies, spans that overlap are not found: score them where training had them"
+    )
 
 
 def _unheard(
@@ -171,6 +196,7 @@ def _unheard(
     warning = "" if recorded else f"the run has no {CLIPS_NAME}: whether these clips were trained on is unknown"
     data = described.get("data", {})
     clips = [clip.from_the_root() for clip in clips]  # as the run's own table has them
+    warning = warning or _namesakes([row.clip for row in heard], clips)
     if not _same_groups(dataset, described):  # speaker 03 of another data set is another person
         clips = [clip._replace(group="") for clip in clips]
     elif not recorded:

@@ -11,6 +11,7 @@ from typing import Any
 
 from earsight.audio.facts import SoundFacts, examine
 from earsight.dataset.clip import Clip, DataSet, Failure, fold_order
+from earsight.dataset.doubts import doubts
 from earsight.dataset.sources import known_sources, read_dataset
 from earsight.dataset.store import SHORTEST_S, cancelling
 from earsight.errors import DecodeError, SettingsError
@@ -103,6 +104,7 @@ class Inspection:
                 for clips in self.contradicting
             ],
             "truncated": _reasons(self.truncated),
+            "doubts": list(doubts(dataset)),
             "unfilled": [str(folder) for folder in dataset.unfilled],
             "failures": _reasons(self.failures),
         }

@@ -34,6 +34,7 @@ def write_inspection(path: Path, inspection: Inspection) -> Path:
         warnings.append(f"Identical recordings with different labels: {counted(len(contradicting), 'set')}.")
     if inspection.failures:
         warnings.append(f"{counted(len(inspection.failures), 'file')} can't be used.")
+    warnings += [f"{doubt[0].upper()}{doubt[1:]}." for doubt in values["doubts"]]
     with tempfile.TemporaryDirectory() as work:
         page = write_page(
             Path(work) / "page.html",
@@ -64,7 +65,6 @@ def write_inspection(path: Path, inspection: Inspection) -> Path:
                 ("Clipped", _rows(values["clipped"])),
                 (f"Shorter than {inspection.short_s:g} s", _rows(values["short"])),
                 ("Truncated", _rows([[f.path, f.reason] for f in inspection.truncated])),
-                ("Folders without a recording: no class", _rows(values["unfilled"])),
                 ("Left out", _rows([[f.path, f.reason] for f in inspection.failures])),
             ),
         )

@@ -52,13 +52,14 @@ def push(
     """
     check_hub_name(name)
     run = Path(run)
-    extras.check("torch", "timm", "safetensors", "jinja2", "huggingface_hub", *(("onnx",) if onnx else ()))
+    extras.check("torch", "timm", "safetensors", "jinja2", *(("onnx",) if onnx else ()))
     if out is not None:
         place = Path(out)
         if place.exists() and (not place.is_dir() or any(place.iterdir())):
             raise SettingsError(f"--out {place} is not empty; name a new folder")
         names = _write(run, place, name, licence, onnx)
         return PushResult(str(place), names, sum((place / one).stat().st_size for one in names))
+    extras.check("huggingface_hub")
     check_token()
     with tempfile.TemporaryDirectory(prefix="earsight-push-") as folder:
         names = _write(run, Path(folder), name, licence, onnx)

@@ -75,6 +75,13 @@ class Recipe(Settings):
             )
         return self
 
+    def caution(self) -> str:
+        """What is allowed and hardly meant; "" where nothing is."""
+        nyquist_hz, top_hz = self.audio.rate_hz / 2, self.mel.f_max_hz
+        if top_hz is None or top_hz >= nyquist_hz / 2:
+            return ""
+        return f"up to {nyquist_hz:g} Hz are heard, and mel bins end at {top_hz:g} Hz; raise mel.f_max_hz, or pass none"
+
     @classmethod
     def named(cls, name: str | Path = "default", changes: Mapping[str, Any] | None = None) -> Self:
         """A recipe that comes with earsight, or a TOML file, with ``changes`` (nested as the recipe is) over it.

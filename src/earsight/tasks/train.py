@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from earsight.dataset.doubts import doubts
 from earsight.dataset.leaks import Policy
 from earsight.dataset.split import Split
 from earsight.errors import SettingsError, TrainingError, first_line
@@ -180,7 +181,7 @@ def _ready(plan: Plan, machine: Machine, *, refit: bool) -> _Ready:
     from earsight.tasks.training.refit import plan_refit
     from earsight.tasks.training.state import read_state
 
-    recipe, unfilled = plan.recipe, plan.dataset.unfilled
+    recipe = plan.recipe
     fewest = check_batches(plan, machine)
     torch.manual_seed(recipe.seed)
     classifier = Classifier(plan.dataset.labels, recipe.audio, recipe.mel, recipe.network, multilabel=plan.multilabel)
@@ -190,12 +191,10 @@ def _ready(plan: Plan, machine: Machine, *, refit: bool) -> _Ready:
     changed = fit_images(classifier, min(fewest, 2))
     second = plan_refit(plan) if refit else None
     second_state = read_state(second, asdict(machine), pipeline) if second and state else None
-    named = ", ".join(folder.name for folder in unfilled[:10])
-    without = f"{counted(len(unfilled), 'folder')} without a recording, so no class: {named}" if unfilled else ""
     empty = classifier.image.spectrogram.empty_bins()
     bins = f"{empty} of {recipe.mel.n_mels} mel bins are empty; raise mel.n_fft or lower mel.n_mels" if empty else ""
-    warnings = tuple(filter(None, (without, changed, machine.caution(), threads, bins)))
-    return _Ready(classifier, pipeline, state, second, second_state, warnings)
+    told = (*doubts(plan.dataset), recipe.caution(), changed, machine.caution(), threads, bins)
+    return _Ready(classifier, pipeline, state, second, second_state, tuple(filter(None, told)))
 
 
 def _take(plan: Plan, stack: ExitStack) -> None:

@@ -2,8 +2,10 @@
 
 import asyncio
 import difflib
+import math
 import os
 import tempfile
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +18,58 @@ if TYPE_CHECKING:
 
 STALLED_S = 30.0
 """Without a byte of a recording, or with a row that nobody takes."""
+_LOOKED_UP_S = 0.5
+ENDING = "the server is ending; ask again when it is back"
 _QUERY = ("name", "window", "hop", "events")
+
+
+BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "description": "The bytes of a recording: WAV, FLAC, MP3, Ogg, Opus, AIFF, AU, CAF or W64.",
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+"""What POST /api/predict takes, for openapi.json."""
+_ERROR = {
+    "type": "object",
+    "properties": {"error": {"type": "string", "description": "One line."}},
+    "required": ["error"],
+}
+_REFUSALS = {
+    400: "What was asked makes no sense.",
+    403: "Asked by a page of another site.",
+    408: "No byte came for half a minute.",
+    413: "Too large, or too many rows at once.",
+    422: "Nothing that can be heard.",
+    500: "The model failed.",
+    503: "Too many at once, or the server is ending.",
+    507: "The server's disk is full.",
+}
+_ROW = {
+    "type": "object",
+    "description": "As a line of earsight predict: docs/predict.md.",
+    "properties": {
+        "path": {"type": "string"},
+        "label": {"type": "string"},
+        "probabilities": {"type": "object", "additionalProperties": {"type": "number"}},
+    },
+}
+_ROWS = {"type": "object", "properties": {"rows": {"type": "array", "items": _ROW}}}
+ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "A row; with window all of them, together or, by Accept, one a line.",
+        "content": {
+            "application/json": {"schema": {"anyOf": [_ROW, _ROWS]}},
+            "application/x-ndjson": {"schema": {"type": "string"}},
+        },
+    },
+    **{
+        code: {"description": why, "content": {"application/json": {"schema": _ERROR}}}
+        for code, why in _REFUSALS.items()
+    },
+}
+"""What it answers, likewise."""
 
 
 class Refused(EarsightError):
@@ -58,10 +111,10 @@ def sliding_of(window: float | None, hop: float | None, events: bool, model: Any
     return Sliding.every(window, hop).of(model.audio)
 
 
-async def received(request: "Request", most_bytes: int, folder: Path | None) -> Path:
-    """The body, in a file. Raises EarsightError, and ClientDisconnect."""
+async def received(request: "Request", most_bytes: int, folder: Path | None, ending: Callable[[], bool]) -> Path:
+    """The body, in a file. ending: whether the server is about to end. Raises EarsightError, and ClientDisconnect."""
     too_large = Refused(413, f"more than {most_bytes / 1e6:g} MB, which is the most here; send a part of it")
-    if request.headers.get("content-type", "").startswith("multipart/"):
+    if request.headers.get("content-type", "").lower().startswith("multipart/"):
         raise SettingsError("the body is a form; send the bytes of the recording alone (curl --data-binary @a.wav)")
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) > most_bytes:
@@ -73,13 +126,7 @@ async def received(request: "Request", most_bytes: int, folder: Path | None) -> 
     size, parts = 0, aiter(request.stream())
     try:
         with os.fdopen(handle, "wb") as file:
-            while True:
-                try:
-                    part = await asyncio.wait_for(anext(parts), STALLED_S)
-                except StopAsyncIteration:
-                    break
-                except TimeoutError:
-                    raise Refused(408, f"no byte came for {STALLED_S:g} s") from None
+            while (part := await _next(parts, ending)) is not None:
                 size += len(part)
                 if size > most_bytes:
                     raise too_large
@@ -92,6 +139,20 @@ async def received(request: "Request", most_bytes: int, folder: Path | None) -> 
             raise _no_room(error) from error
         raise
     return Path(name)
+
+
+async def _next(parts: AsyncIterator[bytes], ending: Callable[[], bool]) -> bytes | None:
+    """None after the last."""
+    coming = asyncio.ensure_future(anext(parts, None))
+    try:
+        for _ in range(math.ceil(STALLED_S / _LOOKED_UP_S)):
+            if ending():
+                raise Refused(503, ENDING)
+            if (await asyncio.wait([coming], timeout=min(STALLED_S, _LOOKED_UP_S)))[0]:
+                return coming.result()
+        raise Refused(408, f"no byte came for {STALLED_S:g} s")
+    finally:
+        coming.cancel()
 
 
 def _no_room(error: OSError) -> Refused:

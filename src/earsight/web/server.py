@@ -20,6 +20,7 @@ from earsight.network.prediction import Prediction
 from earsight.plain import plain
 from earsight.scores.events import Rule
 from earsight.tasks.answers.heard import EventRows
+from earsight.tasks.machine.cores import allowed_cores
 from earsight.tasks.machine.interrupt import closed_on_sigterm
 from earsight.tasks.predict import Row, Sliding, answer, check_model, load_model
 from earsight.tasks.recordings import Recording
@@ -51,10 +52,12 @@ _HEADERS = {
 
 
 class OneAtATime:
-    """A model that several threads may ask: its network answers one of them after the other, with all its threads."""
+    """A model that several threads may ask: its network answers one of them after the other, with all its threads.
+    whole: held while a recording is heard as a whole; there is one a core."""
 
     def __init__(self, model: "Classifier | Exported") -> None:
         self._model, self._lock = model, threading.Lock()
+        self.whole = threading.BoundedSemaphore(allowed_cores())
         self.audio, self.labels = model.audio, model.labels
         self.multilabel, self.thresholds = model.multilabel, model.thresholds
 
@@ -80,7 +83,7 @@ class Rows:
         from starlette.concurrency import run_in_threadpool
 
         if await self._gone():
-            raise Refused(503, "the server is ending; ask again when it is back")
+            raise Refused(503, asked.ENDING)
         return await run_in_threadpool(next, self._rows, None)
 
     async def close(self) -> None:
@@ -183,11 +186,13 @@ def create_app(
         said = f"{what}: there is GET /, GET /api/model and POST /api/predict" if code in {404, 405} else str(error)
         return refusal(code, said, getattr(error, "headers", None))
 
-    @app.api_route("/health", methods=["GET", "HEAD"])
+    @app.head("/health", include_in_schema=False)
+    @app.get("/health")
     async def health() -> dict[str, str]:
         return {"status": "ok"}
 
-    @app.api_route("/api/model", methods=["GET", "HEAD"])
+    @app.head("/api/model", include_in_schema=False)
+    @app.get("/api/model")
     async def told() -> dict[str, Any]:
         """labels: in the order of the answers. several: whether a clip can have several. crop_s: what is heard at
         once."""
@@ -202,7 +207,7 @@ def create_app(
             "earsight": __version__,
         }
 
-    @app.post("/api/predict", response_model=None)
+    @app.post("/api/predict", response_model=None, responses=asked.ANSWERS, openapi_extra=asked.BODY)
     async def predict(
         request: fastapi.Request,
         name: Annotated[str, fastapi.Query(min_length=1, max_length=300)] = "recording",
@@ -234,7 +239,7 @@ def create_app(
                 await found.close()
 
         try:
-            place = await received(request, most_bytes, folder)
+            place = await received(request, most_bytes, folder, ending)
             found = Rows(place, _rows(shared, place, plain(name), unknown, sliding, events), gone)
             first = await found.step() or {}
             if first.get("error"):  # nothing of it could be heard
@@ -303,7 +308,11 @@ def _rows(
     if sliding is not None and events:
         found = EventRows.of(model, sliding.hop_s, Rule())
     recordings = [Recording(str(place))]
-    for row in answer(model, recordings, unknown=unknown, sliding=sliding, longest_s=_LONGEST_S):
+    rows = answer(model, recordings, unknown=unknown, sliding=sliding, longest_s=_LONGEST_S)
+    if sliding is None:
+        with model.whole:  # ten minutes of sound are megabytes, and those of all who ask at once would be gigabytes
+            rows = iter(list(rows))
+    for row in rows:
         for event in found.push(row) if found else ():
             if not isinstance(event, Row):
                 yield {"event": True, **event.to_dict(), "path": name}
@@ -360,7 +369,8 @@ def serve(
 def _bound(host: str, port: int) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family)
+        both = host == "::" and socket.has_dualstack_ipv6()
+        return socket.create_server((host, port), family=family, dualstack_ipv6=both)
     except UnicodeError as error:
         raise SettingsError(f"--host {host} is no name of a host; pass another") from error
     except OSError as error:  # create_server puts the address into the reason; an unknown host has no such number

@@ -1,19 +1,22 @@
 """What is decoded, divided and written down before training; without torch."""
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import soundfile
 
+from earsight.dataset.clip import Clip
 from earsight.dataset.leaks import Policy
 from earsight.dataset.sources import read_dataset
 from earsight.errors import DataError
 from earsight.tasks.clips_table import read_clips
 from earsight.tasks.progress import Progress
 from earsight.tasks.recipe import Recipe
-from earsight.tasks.training.decoded import Decoded, decode_parts, write_clips
-from earsight.tasks.training.plan import plan_training
+from earsight.tasks.training.decoded import REFIT_SENTENCE, Decoded, decode_parts, fingerprint, write_clips
+from earsight.tasks.training.plan import plan_training, steps_an_epoch
 
 
 def decoded(data: Path, *, split: str, leaks: Policy = "refuse") -> Decoded:
@@ -82,3 +85,38 @@ def test_the_written_table_is_the_same_split_again_with_all_columns(tmp_path: Pa
     }
     recorded = read_clips(tmp_path / "run")
     assert [row.digest for row in recorded if row.part == "test"] == [done.store.digests[i] for i in done.parts["test"]]
+
+
+def test_a_refit_trains_on_both_parts_and_chooses_by_none(tmp_path: Path) -> None:
+    done = decoded(table(tmp_path), split="column:part")
+    clips = tuple(clip._replace(group="" if n % 3 == 0 else f"g{n % 5}") for n, clip in enumerate(done.store.clips))
+    done = replace(done, store=replace(done.store, clips=clips))
+    assert done.groups_of("test") == sorted({clips[i].group for i in done.parts["test"]} - {""})
+    assert done.validation == done.parts["valid"]
+    whole = done.refitted()
+    assert whole.parts["train"] == sorted((*done.parts["train"], *done.parts["valid"]))
+    assert (whole.parts["valid"], whole.validation, whole.parts["test"]) == ((), (), done.parts["test"])
+    assert whole.split.sentence == f"{done.split.sentence} {REFIT_SENTENCE}"
+    everything = decoded(tmp_path / "table.csv", split="none")
+    assert everything.validation == ()  # what is trained on chooses nothing
+    assert len(everything.parts["valid"]) == 24
+
+
+def test_a_fingerprint_is_of_sounds_labels_and_groups_alone() -> None:
+    def of(*rows: tuple[str, Clip]) -> str:
+        return fingerprint(SimpleNamespace(digests=[row[0] for row in rows], clips=[row[1] for row in rows]))  # type: ignore[arg-type]
+
+    one, two = ("x", Clip(Path("a.wav"), "a", "g1")), ("y", Clip(Path("b.wav"), "b", "g2"))
+    elsewhere = "x", Clip(Path("/other/c.wav"), "a", "g1", fold="3", tags={"take": "1"})
+    assert of(one, two) == of(two, one) == of(two, elsewhere)
+    others = [
+        ("z", one[1]),
+        *(("x", one[1]._replace(**change)) for change in ({"label": "c"}, {"group": "g2"}, {"more_labels": ("g1",)})),
+        ("x", Clip(Path("a.wav"), "a", "", more_labels=("g1",))),
+    ]
+    assert len({of(one, two), of(one), of(one, two, two), *(of(other, two) for other in others)}) == 3 + len(others)
+
+
+def test_the_steps_of_an_epoch_are_its_batches() -> None:
+    cases = ((24, 7), (24, 8), (24, 24), (24, 32), (25, 24), (1, 8))
+    assert [steps_an_epoch(clips, batch) for clips, batch in cases] == [4, 3, 1, 1, 2, 1]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from earsight.scores.kinds import measure, of_choice
 from earsight.scores.multilabel import MultiPredictions
 from earsight.scores.predictions import Predictions
-from earsight.tasks.training.history import Epoch, kept_epoch
+from earsight.tasks.training.history import Epoch, Progressed, kept_epoch
 
 
 def history(*scores: float, error: float = 0.0) -> list[Epoch]:
@@ -29,6 +29,15 @@ def test_the_error_that_counts_is_that_of_the_best() -> None:
     rows = history(0.9, error=0.01) + history(0.8, error=0.5)
     rows[1] = Epoch(**{**vars(rows[1]), "epoch": 2})
     assert kept_epoch(rows) == 1
+
+
+def test_of_several_labels_the_mean_average_precision_chooses() -> None:
+    rows = [
+        Epoch(n, 1e-3, 1.0, 0.5, 1.0, 0.5, math.nan, 1.0, 100.0, valid_map=score, valid_error=0.01)
+        for n, score in enumerate((0.6, 0.9, 0.7), 1)
+    ]
+    assert Progressed(rows).scores == [0.6, 0.9, 0.7]
+    assert kept_epoch(rows) == 2
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 0.3)), min_size=1, max_size=30))

@@ -20,6 +20,7 @@ from earsight.errors import ModelError
 from earsight.network.familiar import familiarity, main_directions
 from earsight.network.prediction import Answers, Unknown
 from earsight.network.settings import UnknownSettings
+from earsight.scores.multilabel import MultiPredictions
 from earsight.scores.predictions import Predictions
 from earsight.tasks.ensemble import ensemble
 from earsight.tasks.export import export
@@ -63,13 +64,22 @@ def test_the_limits_keep_what_was_asked_of_the_validation_clips() -> None:
         assert limits.least_confidence == 0
     limits = fit_unknown(familiar, sure, UnknownSettings(coverage=1.0, risk=0.2))
     found = told(limits, familiar, sure)
-    assert found["risk"] <= 0.2
+    assert found["risk"] == pytest.approx(1 / 6)
     assert found["coverage"] == pytest.approx(0.6)  # one of five or of six wrong; with seven it is two
     wrong = answers([0.9, 0.8], [False, False])
-    assert fit_unknown(familiar, sure, UnknownSettings(coverage=1e-12)).least_familiarity < familiar.max()
+    nearly_none = fit_unknown(familiar, sure, UnknownSettings(coverage=1e-12))
+    assert nearly_none.least_familiarity < familiar.max()
+    assert nearly_none.least_familiarity == pytest.approx(familiar.max(), abs=1e-4)
     never = fit_unknown(familiar[:2], wrong, UnknownSettings(coverage=1.0, risk=0.1))
     assert never.least_confidence == pytest.approx(0.9, abs=1e-4)
     assert told(never, familiar[:2], wrong) == {"coverage": 0.0, "risk": None}
+    at_the_limits = told(Unknown(0.5, 0.6), np.array([0.5, 0.4]), answers([0.6, 0.9], [True, True]))
+    assert at_the_limits == {"coverage": 0.5, "risk": 0.0}
+    p, names = np.array([[0.2, 0.1], [0.9, 0.8], [0.3, 0.6], [0.1, 0.1]]), tuple("1234")
+    several = MultiPredictions(("a", "b"), names, p > 0.5, p, p > 0.5, names)
+    limits = fit_unknown(familiar[:4], several, UnknownSettings(coverage=0.75, risk=0.1))
+    assert limits.least_confidence == 0  # says nothing where clips have several labels
+    assert told(limits, familiar[:4], several) == {"coverage": 0.75}
 
 
 def test_directions_are_measured_on_clips_of_every_class() -> None:
@@ -93,6 +103,10 @@ def test_silence_is_unknown_whatever_the_limits() -> None:
     assert [p.unknown for p in unsure] == [True, True, True]
     several = of.predictions(("a", "b"), Unknown(least_confidence=0.95), (0.5, 0.5))
     assert [(p.labels, p.unknown) for p in several][:1] == [(("a",), False)]
+    edge = Answers(np.array([[0.6, 0.4]]), np.array([0.5]), np.array([False]))
+    assert not edge.predictions(("a", "b"), Unknown(0.5, 0.6))[0].unknown  # limits belong to what is known …
+    assert edge.predictions(("a", "b"), Unknown(), (0.7, 0.4))[0].labels == ("b",)  # … and thresholds to the answer
+    assert edge.predictions(("a", "b"), Unknown(), (0.6, 0.4))[0].labels == ("a", "b")
 
 
 def test_a_model_keeps_its_limits_and_says_unknown(trained: Path) -> None:

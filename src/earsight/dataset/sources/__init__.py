@@ -150,7 +150,7 @@ def _read_listing(listing: Listing, known: Source | None, source: str | None) ->
             f"{', '.join(listing.archives[:10])}; give one of them, or unpack them into one folder"
         )
     if known is None and source != "folder" and (found := find_table(listing.root, listing.place, asked=bool(source))):
-        return replace(table.read(found), place=listing.place), listing.root
+        return replace(table.read(found, inside=True), place=listing.place), listing.root
     if not listing.names:
         first = f"; left out: {listing.left_out[0].path}, {listing.left_out[0].reason}" if listing.left_out else ""
         raise DataError(f"no recordings in {listing.place}; looked for {', '.join(sorted(SUFFIXES))}{first}")

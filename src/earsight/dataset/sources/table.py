@@ -21,8 +21,9 @@ _KNOWN = ("path", "label", *_GROUPS, "fold", "start", "end")
 _SHOWN = 10
 
 
-def read(path: Path) -> DataSet:
-    """Clips of the rows. Paths are absolute, or relative to the table's folder and inside of it.
+def read(path: Path, *, inside: bool = False) -> DataSet:
+    """Clips of the rows. Paths are absolute, or relative to the table's folder. inside: they may not lead out of it, as
+    of a table that comes with its recordings.
 
     label may hold several, with ``;`` between them, or as a list where the format has such. A ``;`` alone or an empty
     list says that the clip has none of the labels; so does an empty cell where some other row has several, a lone ``;``
@@ -36,12 +37,13 @@ def read(path: Path) -> DataSet:
         problems = _Problems()
         if path.suffix.lower() in {".jsonl", ".ndjson", ".parquet"}:
             rows = _readable(columns, rows, problems)
-        clips = _clips(path, columns, rows, problems)
+        clips = _clips(path, columns, rows, problems, inside)
         if not clips and not problems.count:
             raise DataError(f"no rows in {path}; it has the columns {', '.join(header)} and nothing below them")
         clips.sort(key=_span_of)
         _check_files(path.parent, clips, problems)
         _check_repeats(clips, problems)
+        _check_open_spans(clips, problems)
         _check_folds(clips, problems)
         if problems.count:
             raise DataError(f"{problems.count} problem{'s' * (problems.count > 1)} in {path}: {problems}")
@@ -146,7 +148,7 @@ def _labels(cell: Any) -> list[str]:
     return [one.strip() for one in text.split(";") if one.strip()] if ";" in text else [text]
 
 
-def _clips(path: Path, columns: dict[str, int], rows: Iterator[Row], problems: _Problems) -> list[Clip]:
+def _clips(path: Path, columns: dict[str, int], rows: Iterator[Row], problems: _Problems, inside: bool) -> list[Clip]:
     """The path of each clip is a text still."""
     root = _prefix(path.parent)
     width = len(columns)
@@ -178,9 +180,9 @@ def _clips(path: Path, columns: dict[str, int], rows: Iterator[Row], problems: _
                 problems.add("no label, or one twice, in row", line)
                 continue
         label, *more = names or [""]
-        place = _place(root, name, files_in)
+        place = _place(root, name, files_in, inside)
         if place is None:
-            problems.add("a path that leaves the table's folder in row", f"{line} ({name})")
+            problems.add("a path that leaves the folder (name the table itself, and it may) in row", f"{line} ({name})")
             continue
         start_s, end_s = _span(cells, at_start, at_end, line, problems) if spans else (None, None)
         group = as_text(cells[at_group]) if at_group >= 0 else ""
@@ -199,9 +201,9 @@ def _prefix(root: Path) -> str:
     return "" if str(root) == "." else f"{root}/".replace("//", "/")
 
 
-def _place(root: str, name: str, files_in: Callable[[str], Collection[str]]) -> str | None:
+def _place(root: str, name: str, files_in: Callable[[str], Collection[str]], inside: bool) -> str | None:
     """The path as text, in one spelling for one file; None where a relative one climbs out of the folder whose prefix
-    is ``root``."""
+    is ``root``, and may not."""
     if "\\" in name:
         head, sign, last = (root + name).rpartition("/")
         if last not in files_in(head + sign):  # elsewhere than on Windows, a name may have it
@@ -210,7 +212,9 @@ def _place(root: str, name: str, files_in: Callable[[str], Collection[str]]) -> 
         name = os.path.normpath(name).replace(os.sep, "/")
     if name.startswith("/") or (name[1:2] == ":" and os.path.isabs(name)):  # noqa: PTH117
         return name
-    return None if name == ".." or name.startswith("../") else root + name
+    if name == ".." or name.startswith("../"):
+        return None if inside else os.path.normpath(root + name).replace(os.sep, "/")
+    return root + name
 
 
 def _files_in(folder: str) -> set[str]:
@@ -241,7 +245,10 @@ def _span(
     if not all(edge is None or (math.isfinite(edge) and edge >= 0) for edge in edges) or (
         end_s is not None and end_s <= (start_s or 0.0)
     ):
-        problems.add("a span that ends before it begins, or begins before 0, in row", f"{line} ({start_s} to {end_s})")
+        problems.add(
+            "a span that ends before it begins, or has no finite times from 0 on, in row",
+            f"{line} ({start_s} to {end_s})",
+        )
     return start_s, end_s
 
 
@@ -275,6 +282,16 @@ def _check_repeats(clips: list[Clip], problems: _Problems) -> None:
             else:
                 told = f"{two.name} as {';'.join(one.labels) or 'none'} and as {';'.join(two.labels) or 'none'}"
                 problems.add("the same clip twice, with contradicting labels:", told)
+
+
+def _check_open_spans(clips: list[Clip], problems: _Problems) -> None:
+    """A cell that was forgotten would make a clip of all the others."""
+    for one, two in pairwise(clips):
+        if one.path == two.path and (one.start_s is None) != (one.end_s is None):
+            end_s = math.inf if one.end_s is None else one.end_s
+            if (one.start_s or 0.0) < (two.start_s or 0.0) < end_s:
+                edge = "start" if one.start_s is None else "end"
+                problems.add(f"no {edge}, and other spans of the recording in what that would be:", one.name)
 
 
 def _check_folds(clips: list[Clip], problems: _Problems) -> None:

@@ -27,12 +27,13 @@ class Journal:
         there is a journal and ``resume`` was not asked for."""
         self._path, self.done = path, 0
         first = json_line({"earsight journal": _FORMAT, **head}).encode() + b"\n"
-        if path.exists() and not resume:
-            raise SettingsError(f"{path} is there from work that was stopped; pass --resume, or delete it")
+        there = path.exists()
         with ExitStack() as stack:
             self._file = stack.enter_context(path.open("ab"))
             busy = f"{path} is being written by another process; wait until it has ended, or name another --out"
             stack.enter_context(held(self._file, busy))
+            if there and not resume:
+                raise SettingsError(f"{path} is there from work that was stopped; pass --resume, or delete it")
             kept = self._kept(first)
             self._file.truncate(kept)
             if not kept:

@@ -191,7 +191,7 @@ def check_out(
         raise SettingsError(f"--out {out} is a folder; give the name of a file")
     begun = resume and part_of(out).exists()
     free = several and out.is_dir() and (begun or not any(out.iterdir()))
-    check_place(out, overwrite=overwrite or free)
+    check_place(out, overwrite=overwrite or free, folder=several)
     return wanted
 
 

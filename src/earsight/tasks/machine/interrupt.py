@@ -37,22 +37,27 @@ def between_steps() -> Iterator[Callable[[], bool]]:
 
 @contextmanager
 def closed_on_sigterm() -> Iterator[None]:
-    """Where SIGTERM comes inside, what was opened inside is closed before the process ends by it; by itself it ends
-    Python at once, and temporary folders stay. In a thread other than the main one nothing changes."""
-    ended = False
+    """Where SIGTERM comes inside, or SIGHUP, as of a terminal that is closed, what was opened inside is closed before
+    the process ends by it; by itself it ends Python at once, and temporary folders stay. In a thread other than the
+    main one nothing changes."""
+    came: list[int] = []
 
     def leave(number: int, frame: FrameType | None) -> None:
-        nonlocal ended
-        ended = True
+        came.append(number)
         raise SystemExit(128 + number)
 
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, leave)
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    # One that is ignored, as nohup has it, stays so.
+    before = {number: was for number in numbers if (was := signal.getsignal(number)) is not signal.SIG_IGN}
+    for number in before:
+        signal.signal(number, leave)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
-        if ended:
-            signal.raise_signal(signal.SIGTERM)
+        for number, was in before.items():
+            signal.signal(number, was)
+        if came:
+            signal.raise_signal(came[0])

@@ -11,7 +11,10 @@ const clock = (s) => {
   const tenths = Math.round(10 * s); // first: 59.97 s is 1:00.0, not 0:60.0
   return `${Math.floor(tenths / 600)}:${(tenths % 600 / 10).toFixed(1).padStart(4, "0")}`;
 };
-const say = (text) => { $("status").textContent = text; };
+/** Where it is another text: what is read aloud must not be read again. */
+const put = (id, text) => { if ($(id).textContent !== text) $(id).textContent = text; };
+const say = (text) => put("status", text);
+const GONE = "the server does not answer; is it still running?";
 
 function element(kind, text, ...inside) {
   const made = document.createElement(kind);
@@ -30,20 +33,31 @@ async function refusal(answered) {
   }
 }
 
-/** The answer to a recording as a whole. Throws an Error with the server's reason. */
-async function whole(blob, name) {
-  const answered = await fetch(`api/predict?name=${encodeURIComponent(name)}`, { method: "POST", body: blob });
+/** Throws an Error with the server's reason, or that it has gone. */
+async function asked(query, blob, headers) {
+  const answered = await fetch(`api/predict?${new URLSearchParams(query)}`, { method: "POST", body: blob, headers })
+    .catch(() => { throw new Error(GONE); });
   if (!answered.ok) throw new Error(await refusal(answered));
-  return answered.json();
+  return answered;
+}
+
+/** The answer to a recording as a whole. */
+const whole = async (blob, name) => (await asked({ name }, blob)).json();
+
+/** The same, where it is not too long for that. */
+async function wholeOrLong(blob, name) {
+  if (blob.size > model.most_bytes) throw new Error(`larger than ${model.most_bytes / 1e6} MB, which is the most here`);
+  try {
+    return await whole(blob, name);
+  } catch (reason) {
+    if (!reason.message.startsWith("longer than")) throw reason;
+    return { label: "heard by windows", probabilities: {}, long: true };
+  }
 }
 
 /** Windows and events, row by row as they are found. */
 async function windows(blob, name, each) {
-  const asked = new URLSearchParams({ name, window: model.crop_s, events: true });
-  const answered = await fetch(`api/predict?${asked}`, {
-    method: "POST", body: blob, headers: { Accept: "application/x-ndjson" },
-  });
-  if (!answered.ok) throw new Error(await refusal(answered));
+  const answered = await asked({ name, window: model.crop_s, events: true }, blob, { Accept: "application/x-ndjson" });
   const reader = answered.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {
@@ -93,19 +107,13 @@ async function take(files) {
     list(one);
     if (!live) say(`${files.length > 1 ? `${n + 1} of ${files.length}: ` : ""}${file.name} …`);
     try {
-      if (file.size > model.most_bytes) throw new Error(`larger than ${model.most_bytes / 1e6} MB, which is the most here`);
       let blob = file;
       try {
-        one.row = await whole(blob, file.name);
+        one.row = await wholeOrLong(blob, file.name);
       } catch (reason) {
-        if (reason.message.startsWith("longer than")) {
-          one.row = { label: "heard by windows", probabilities: {}, long: true }; // too long to be heard as a whole
-        } else if (!reason.message.startsWith("not readable as sound")) {
-          throw reason;
-        } else {
-          blob = await decoded(file).catch(() => { throw reason; });
-          one.row = await whole(blob, file.name);
-        }
+        if (!reason.message.startsWith("not readable as sound")) throw reason;
+        blob = await decoded(file).catch(() => { throw reason; });
+        one.row = await wholeOrLong(blob, file.name);
       }
       told(one);
       await windows(blob, file.name, (row) => {
@@ -162,8 +170,9 @@ function bars(probabilities) {
 }
 
 function answer(row, error) {
-  $("label").textContent = said(row);
+  put("label", row.long ? heard(shownOne) : said(row));
   $("label").classList.toggle("unknown", Boolean(row.unknown));
+  $("bars").classList.toggle("unknown", Boolean(row.unknown));
   const notes = row.unknown ? [`like none of what the model knows; nearest: ${row.likeliest}`] : [];
   if (row.truncated ?? error) notes.push(row.truncated ?? error);
   $("note").textContent = notes.join("; ");
@@ -171,16 +180,17 @@ function answer(row, error) {
 }
 
 function show(one) {
+  shownOne?.entry?.removeAttribute("aria-current");
   shownOne = one;
+  one.entry?.setAttribute("aria-current", "true");
   $("answer").hidden = false;
   $("who").textContent = one.name;
   $("player").hidden = !one.url;
   if (one.url) $("player").src = one.url;
   if (one.row) {
     answer(one.row, one.error);
-    $("label").textContent = heard(one);
   } else {
-    $("label").textContent = one.error ? "could not be heard" : "…";
+    put("label", one.error ? "could not be heard" : "…");
     $("label").classList.add("unknown");
     $("note").textContent = one.error ?? "";
     $("bars").replaceChildren();
@@ -221,6 +231,7 @@ function timeline() {
     });
   }
   canvas.title = labels.join(", ") + " from the top";
+  canvas.setAttribute("aria-label", `What was heard when, of ${labels.length} labels; the events below say it in words`);
   $("events").replaceChildren(...events.slice(0, 500).map((event) => {
     const chip = element("button", `${event.label} ${clock(event.start_s)}–${clock(event.end_s)}`);
     chip.type = "button";
@@ -295,6 +306,8 @@ async function startLive() {
         say("");
       } catch (reason) {
         say(reason.message);
+        put("label", "…"); // what was heard before is not what sounds now
+        bars({});
       }
     }
     await new Promise((wake) => { setTimeout(wake, 300); });
@@ -307,6 +320,7 @@ function stopLive() {
   live = null;
   $("live").setAttribute("aria-pressed", "false");
   $("live").textContent = "Listen";
+  say("");
 }
 
 // -- the page -------------------------------------------------------------------------------------------------------
@@ -331,7 +345,7 @@ async function learn() {
   try {
     model = await (await fetch("api/model")).json();
   } catch {
-    say("the server does not answer; is it still running?");
+    say(GONE);
     return;
   }
   document.title = `${model.name} · earsight`;

@@ -1,0 +1,68 @@
+"""What is said of data that can be trained on, and was hardly meant so."""
+
+from pathlib import Path
+
+import pytest
+
+from earsight.dataset.clip import Clip, DataSet
+from earsight.dataset.doubts import doubts
+
+
+def dataset(*clips: Clip, unfilled: tuple[Path, ...] = ()) -> DataSet:
+    labels = tuple(sorted({label for clip in clips for label in clip.labels}))
+    return DataSet("table", Path("t.csv"), labels, clips, len(clips), unfilled=unfilled)
+
+
+def span(label: str, start_s: float | None, end_s: float | None, path: str = "a.wav") -> Clip:
+    first, *more = label.split(";")
+    return Clip(Path(path), first, start_s=start_s, end_s=end_s, more_labels=tuple(more))
+
+
+def test_nothing_is_said_of_data_without_a_fault() -> None:
+    assert doubts(dataset(span("dog", 0, 1), span("cat", 1, 2), span("dog", None, None, "b.wav"))) == ()
+
+
+def test_labels_of_one_name_are_told() -> None:
+    (told,) = doubts(dataset(*(span(label, n, n + 1) for n, label in enumerate(("Dog", "dog", "do g", "cat", "cat ")))))
+    assert (
+        told == "labels that differ in case or blanks alone are classes of their own: 'Dog' and 'dog'; 'cat' and 'cat '"
+    )
+
+
+@pytest.mark.parametrize(
+    ("second", "found"),
+    [
+        (span("cat", 0.5, 2.4), False),  # 0.5 of 1.9 s
+        (span("cat", 0.4, 1.5), True),  # 0.6 of 1.1 s
+        (span("dog", 0.4, 1.5), False),
+        (span("cat", 0.9, None), False),
+        (span("cat", 0.3, None), True),
+        (span("cat", 0.4, 1.5, "b.wav"), False),
+        (span("dog;cat", 0.4, 1.5), True),
+    ],
+)
+def test_spans_that_contradict_each_other_are_told(second: Clip, found: bool) -> None:
+    told = doubts(dataset(span("dog", 0, 1), second))
+    assert bool(told) == found
+    if found:
+        assert told[0].startswith(
+            "1 span of which more than half lies in another span with other labels, such as a.wav"
+        )
+
+
+def test_a_long_span_is_seen_behind_short_ones() -> None:
+    clips = [
+        span("dog", 0, 100),
+        *(span("dog", n, n + 0.5) for n in range(1, 50)),
+        span("cat", 60, 61),
+        span("dog", 62, 63),
+    ]
+    (told,) = doubts(dataset(*clips))
+    assert told.startswith("1 span ")
+    assert "a.wav [0–100 s] dog and a.wav [60–61 s] cat" in told
+
+
+def test_folders_without_a_recording_are_told() -> None:
+    assert doubts(dataset(span("dog", 0, 1), span("cat", 1, 2), unfilled=(Path("x/owl"),))) == (
+        "1 folder without a recording, so no class: owl",
+    )
