@@ -110,7 +110,7 @@ def test_evaluate_prints_a_table_or_json(run: Path) -> None:
         (["data", "inspect", "absent"], "no such data: absent"),
         (["data", "inspect", "/dev/null"], "not a folder, an archive or a table"),
         (["data", "inspect", "{data}", "--html", "{data}"], "it is a folder; name a file"),
-        (["data", "split", "{data}", "--out", "absent/x.csv"], "there is no folder absent"),
+        (["data", "split", "{data}", "--out", "absent/x.csv"], "there is not a folder absent"),
         (["data", "get", "ravdes"], "did you mean ravdess?"),
         (["data", "get", "savee"], "can't be downloaded by a program"),
         (["data", "split", "{data}", "--split", "loso:7"], "made of groups; not in this data: 7"),
@@ -119,7 +119,7 @@ def test_evaluate_prints_a_table_or_json(run: Path) -> None:
         (["data", "inspect", "{data}", "--html", "{run}/report.html"], "is there already; name another file, or pass"),
         (["data", "inspect", "{data}", "--html", "/dev/full"], "it is a device or pipe"),
         (["data", "inspect", "{data}", "--html", "x" * 300], "File name too long; name another"),
-        (["data", "inspect", "x" * 300], "File name too long; mend that, or name another"),
+        (["data", "inspect", "x" * 300], "File name too long; fix that, or name another"),
         (["data", "split", "{data}", "--out", "split.txt"], "does not end in .csv"),
         (["data", "split", "{run}/clips.csv", "--out", "{run}/clips.csv", "--overwrite"], "it is a file of the data"),
         (["data", "split", "{data}", "--split", "loso:7", "--out", "split.csv"], "not in this data: 7"),
@@ -246,7 +246,7 @@ def test_a_disk_that_takes_no_more_names_the_file_and_leaves_nothing(run: Path, 
     small = functools.partial(resource.setrlimit, resource.RLIMIT_FSIZE, (64, 64))
     done = subprocess.run(command, capture_output=True, text=True, preexec_fn=small)
     assert done.returncode == 2
-    assert done.stderr == f"earsight: can't use {tmp_path}/split.csv: File too large; mend that, or name another\n"
+    assert done.stderr == f"earsight: can't use {tmp_path}/split.csv: File too large; fix that, or name another\n"
     assert (done.stdout, list(tmp_path.iterdir())) == ("", [])
 
 

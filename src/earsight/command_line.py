@@ -96,7 +96,7 @@ def _silence() -> None:
 def _in_words(error: OSError) -> str:
     reason = error.strerror or str(error) or type(error).__name__
     if error.filename is not None:
-        return f"can't use {os.fsdecode(error.filename)}: {reason}; mend that, or name another"
+        return f"can't use {os.fsdecode(error.filename)}: {reason}; fix that, or name another"
     try:
         sys.stdout.flush()
     except OSError:
@@ -255,7 +255,7 @@ def demo(*, out: Annotated[Path, Parameter(alias="-o")] = Path("runs/demo"), see
     out
         Where the corpus and the run go; an earlier demo there is replaced.
     seed
-        Of the corpus and of the training.
+        Random seed of the corpus and of the training.
     """
     from earsight.tasks.demo import demo as task
 
@@ -299,17 +299,17 @@ def bench(
     batch_size
         Instead of the recipe's.
     clips
-        Clips of one epoch.
+        Clips per epoch.
     rounds
-        Epochs that are measured.
+        Epochs to measure.
     find_batch_size
         Try 8, 16, 32 … instead, until memory ends or larger ones don't pay.
     device
         Where to measure.
     precision
-        Of the network's arithmetic.
+        Floating-point precision of training.
     compile_
-        Let torch.compile make the network faster first; that takes minutes.
+        Compile the network with torch.compile first; that takes minutes.
     threads
         Threads of the CPU; otherwise the cores that are free.
     json_

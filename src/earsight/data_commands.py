@@ -80,7 +80,7 @@ def inspect(
     short_s
         Shorter clips are listed.
     threads
-        That decode; otherwise all cores.
+        Decoding threads; default: all cores.
     html
         Write a page with pictures to this file.
     overwrite

@@ -71,11 +71,11 @@ def explain(
     run
         A run folder, or a model of the hub (user/name).
     recording
-        What to explain: its middle, as long as the network hears.
+        The recording to explain; only the crop in its middle is used.
     out
         A PNG file; otherwise RECORDING-explained.png here.
     label
-        What it might have been; otherwise what the network says.
+        The class to explain; default: the predicted one.
     device
         cpu, cuda, mps.
     overwrite
@@ -116,9 +116,9 @@ def push(
     name
         user/name, or organisation/name. What is there already becomes an earlier version.
     private
-        Where the name is new there: let nobody else see it.
+        Create the repository as a private one; an existing one stays as it is.
     licence
-        Of the weights, as the hub spells it, such as cc-by-4.0; otherwise that of the data, where earsight knows it.
+        Licence of the weights, by the hub's identifier (cc-by-4.0); default: that of the data, where earsight knows it.
     onnx
         A file of earsight export of the same run, to lie beside.
     out

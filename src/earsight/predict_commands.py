@@ -68,7 +68,7 @@ def predict(
     shortest
         Seconds; shorter events are left out.
     out
-        A file; what is done lies in OUT.part until it is whole.
+        The output file; partial results are kept in OUT.part until it is complete.
     format_
         Otherwise by the ending of --out: .jsonl, .csv, .parquet, .txt (Audacity's labels), .rttm, .selections.txt
         (Raven). The last three hold events.
@@ -285,7 +285,7 @@ def serve(
     port
         0 takes a free one.
     most_mb
-        The largest recording that is taken, in MB.
+        Largest upload that is accepted, in MB.
     device
         cpu, cuda, mps: where the network runs.
     threads

@@ -82,11 +82,11 @@ class MachineFlags:
     accelerator: Accelerator = "auto"
     """Where to train."""
     precision: Precision = "32-true"
-    """Of the network's arithmetic."""
+    """Floating-point precision of training."""
     compile_: Annotated[bool, Parameter(name="--compile", negative="")] = False
-    """Let torch.compile make the network faster first; that takes minutes a training."""
+    """Compile the network with torch.compile first; that takes minutes for each training."""
     threads: Whole | None = None
-    """Threads of the CPU for a training; otherwise the cores that are free."""
+    """CPU threads of each training; default: the cores that are free."""
 
     def machine(self, devices: int = 1, nodes: int = 1) -> "Machine":
         from earsight.tasks.machine.devices import Machine

@@ -41,13 +41,13 @@ def sweep(
         A TOML file with what is searched: "optimizer.lr" = {low = 1e-4, high = 3e-3, log = true},
         "augment.mixup_alpha" = [0.0, 0.2, 0.4], "mel.n_mels" = {low = 64, high = 160, step = 16}.
     trials
-        How many recipes are tried, those before --resume among them.
+        Total number of recipes to try, including those from before --resume.
     split
         As for train; several (--split luna5:0 --split luna5:1) count with the mean of their validation scores.
     out
         The folder of the sweep; otherwise runs/ with a name of its own.
     prune
-        End a trial early that is below the median of those before; --no-prune carries out each.
+        Stop a trial early when it falls below the median of earlier ones; --no-prune runs each to its end.
     resume
         Go on with --out: what has ended is not tried again, what was cut off is.
     """

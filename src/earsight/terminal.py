@@ -60,11 +60,16 @@ def metrics_lines(metrics: AnyMetrics, sentence: str, caveat: str, *, table: boo
     wide = max(len(label) for label in labels)
     yield f"\n{'':{wide}}  precision  recall     F1  support"
     for label, row in zip(labels, metrics.per_class, strict=True):
-        yield f"{label:{wide}}  {row.precision:9.3f} {row.recall:7.3f} {row.f1:6.3f} {row.support:8}"
+        yield f"{label:{wide}}  {row.precision:9.3f} {_share(row.recall, row.support, 7)} {row.f1:6.3f} {row.support:8}"
     yield "\ntruth in rows, answers in columns of the same numbers"
     yield f"{'':{wide + 4}}" + "".join(f"{number:6}" for number in range(1, len(labels) + 1))
     for number, (label, counts) in enumerate(zip(labels, metrics.confusion, strict=True), 1):
         yield f"{number:3} {label:{wide}}" + "".join(f"{int(count) or '·':>6}" for count in counts)
+
+
+def _share(value: float, support: int, wide: int) -> str:
+    """A dash where no clip has the label: there is nothing of which it would be a share."""
+    return f"{value:{wide}.3f}" if support else f"{'–':>{wide}}"
 
 
 def _numbers(metrics: AnyMetrics) -> str:
@@ -76,7 +81,8 @@ def _label_lines(metrics: MultiMetrics) -> Iterator[str]:
     wide = max(len(label) for label in labels)
     yield f"\n{'':{wide}}     AP  precision  recall     F1  support"
     for label, row in zip(labels, metrics.per_class, strict=True):
-        numbers = f"{row.ap:6.3f}  {row.precision:9.3f} {row.recall:7.3f} {row.f1:6.3f} {row.support:8}"
+        ap, recall = _share(row.ap, row.support, 6), _share(row.recall, row.support, 7)
+        numbers = f"{ap}  {row.precision:9.3f} {recall} {row.f1:6.3f} {row.support:8}"
         yield f"{label:{wide}} {numbers}"
     yield f"\nevery label of a clip right: {metrics.accuracy:.3f}; micro-mAP {metrics.micro_map:.3f}"
 

@@ -185,7 +185,7 @@ def test_of_a_flac_that_was_cut_off_all_whole_frames_are_heard(tmp_path: Path, s
     path = tmp_path / "x.flac"
     path.write_bytes(data[: round(share * len(data))])
     heard = []
-    with pytest.raises(TruncatedError, match=r"damaged after \d\.\d\d s: .*get it again"):
+    with pytest.raises(TruncatedError, match=r"damaged after \d\.\d\d s: .*download it again"):
         heard.extend(
             block.samples for block in read_blocks(path if source == "path" else io.BytesIO(path.read_bytes()))
         )

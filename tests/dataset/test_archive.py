@@ -242,7 +242,7 @@ def test_a_tar_that_breaks_off_between_files_or_has_a_damaged_header_is_not_take
     flipped[2 * member + 5] ^= 1
     for content in (whole[: 2 * member], bytes(flipped)):
         (tmp_path / "b.tar").write_bytes(content)
-        with pytest.raises(DataError, match=r"b\.tar is damaged \(it breaks off after 2 files\); get it again"):
+        with pytest.raises(DataError, match=r"b\.tar is damaged \(it breaks off after 2 files\); download it again"):
             unpack(tmp_path / "b.tar")
     assert leftovers() == []
 

@@ -68,10 +68,10 @@ def test_temperature_undoes_what_made_the_network_too_sure() -> None:
     too_sure = drawn(1, clips=4000, sharpness=3.0)
     temperature = fit_temperature(too_sure)
     assert temperature == pytest.approx(3.0, rel=0.1)
-    mended = with_temperature(too_sure, temperature)
-    assert np.array_equal(mended.predicted, too_sure.predicted)
+    fixed = with_temperature(too_sure, temperature)
+    assert np.array_equal(fixed.predicted, too_sure.predicted)
     assert reliability(too_sure).error > 0.1
-    assert reliability(mended).error < 0.03
+    assert reliability(fixed).error < 0.03
     assert np.allclose(with_temperature(too_sure, 1.0).probabilities, too_sure.probabilities)
 
 

@@ -76,7 +76,7 @@ def test_numbers_outside_of_the_classes_are_refused() -> None:
 
 
 def test_a_probability_that_is_no_number_is_named() -> None:
-    with pytest.raises(DataError, match="1 clips have a probability that is no number, the first is 1"):
+    with pytest.raises(DataError, match="1 clips have a probability that is not a number, the first is 1"):
         measure(predictions(np.array([0, 1]), np.array([[0.5, 0.5], [np.nan, 0.5]])))
 
 

@@ -25,6 +25,7 @@ from earsight.scores.multilabel import (
     fit_thresholds,
 )
 from earsight.scores.predictions import concatenated
+from earsight.terminal import metrics_lines
 
 
 def drawn(seed: int, clips: int, labels: int, steps: int, share: float = 0.4) -> MultiPredictions:
@@ -128,7 +129,7 @@ def test_what_can_not_be_scored_is_refused() -> None:
     broken = answers.probabilities.copy()
     broken[2, 0] = np.nan
     lost = replace(answers, truth=answers.truth | True, probabilities=broken)
-    with pytest.raises(DataError, match=r"1 clips have a probability that is no number, the first is 2\.wav"):
+    with pytest.raises(DataError, match=r"1 clips have a probability that is not a number, the first is 2\.wav"):
         measure(lost)
     with pytest.raises(DataError, match=r"truth of shape \(4, 1\)"):
         replace(answers, truth=answers.truth[:, :1])
@@ -235,3 +236,14 @@ def test_a_draw_of_several_labels_is_the_score_of_the_groups_drawn(labels: int) 
 def test_folds_of_other_labels_are_not_put_together() -> None:
     with pytest.raises(DataError, match="different labels"):
         concatenated([drawn(0, 4, 2, 10), drawn(0, 4, 3, 10)])
+
+
+def test_what_no_clip_has_is_no_number_in_json() -> None:
+    truth, p = np.array([[True, False], [True, False]]), np.array([[0.9, 0.1], [0.8, 0.7]])
+    answers = MultiPredictions(("dog", "owl"), ("a.wav", "b.wav"), truth, p, p >= 0.5, ("", ""))
+    dog, owl = measure(answers).to_dict()["per_class"]
+    assert (dog["ap"], dog["recall"], dog["support"]) == (1.0, 1.0, 2)
+    assert (owl["ap"], owl["recall"], owl["precision"], owl["support"]) == (None, None, 0.0, 0)
+    assert [line for line in metrics_lines(measure(answers), "", "", table=True) if line.startswith("owl")] == [
+        "owl      –      0.000       –  0.000        0"
+    ]

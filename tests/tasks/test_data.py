@@ -70,7 +70,7 @@ def test_an_archive_that_does_not_unpack_is_set_aside_and_asked_for_again(mirror
     good = served.read_bytes()
     served.write_bytes(good[: len(good) // 2])
     with pytest.raises(
-        DataError, match=r"get it again; it is set aside as .*ESC-50-master\.zip\.bad, and the next try"
+        DataError, match=r"download it again; it is set aside as .*ESC-50-master\.zip\.bad, and the next try"
     ):
         get("esc50")
     aside = cache_folder() / "downloads" / "ESC-50-master.zip.bad"

@@ -95,7 +95,7 @@ def test_half_a_recording_is_listed_as_truncated(troubled: Path) -> None:
     path.write_bytes(path.read_bytes()[:16044])
     done = inspect(troubled)
     assert done.to_dict()["truncated"] == [
-        {"path": str(path), "reason": f"truncated: 0.50 s of 1.00 s are there: {path}; get it again"}
+        {"path": str(path), "reason": f"truncated: 0.50 s of 1.00 s are there: {path}; download it again"}
     ]
     lines = list(inspection_lines(done, {}))
     assert lines[lines.index("truncated: 1 file") + 1] == f"  {path}"

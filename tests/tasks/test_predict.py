@@ -517,7 +517,7 @@ def test_a_download_that_breaks_off_is_not_taken_for_a_whole_recording(
     assert row.label is not None
     for told in (row.truncated, last.error):
         assert told is not None
-        assert re.match(rf"broke off after 1\d\d\.\d\d s: {address}/a.wav \(500, .*; get it again", told), told
+        assert re.match(rf"broke off after 1\d\d\.\d\d s: {address}/a.wav \(500, .*; download it again", told), told
     assert "Traceback" not in capfd.readouterr().err
 
 

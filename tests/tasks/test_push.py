@@ -117,7 +117,7 @@ def test_the_command_line_takes_the_name_for_a_run(
         ("me/voices", {"HF_TOKEN": ""}, "if it is private log in (hf auth login), or set HF_TOKEN"),
         ("me/voices", {"HF_TOKEN": "wrong"}, "answered 401: the token may not read me/voices"),
         ("me/gated", {}, "me/gated is gated: ask for access at"),
-        ("me/empty", {}, "me/empty on the hub is no model of earsight: it has no model.json"),
+        ("me/empty", {}, "me/empty on the hub is not a model of earsight: it has no model.json"),
         ("me/voices", {"HF_ENDPOINT": "absent"}, "connect to the network, or name a folder here"),
         ("me/voices", {"HF_ENDPOINT": "http://hub.invalid"}, "there is no network, or HF_HUB_OFFLINE is set"),
         ("me--x/voices", {}, "no name for the hub: 'me--x/voices'"),

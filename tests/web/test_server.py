@@ -103,8 +103,8 @@ def test_windows_and_events_come_together_or_line_by_line(address: str, home: Pa
 @pytest.mark.parametrize(
     ("query", "words"),
     [
-        ("windows=3", "nothing is called 'windows' here; did you mean window?"),
-        ("foo=3", "nothing is called 'foo' here; there is name, window, hop, events"),
+        ("windows=3", "unknown query parameter 'windows'; did you mean window?"),
+        ("foo=3", "unknown query parameter 'foo'; there is name, window, hop, events"),
         ("window=0.4&window=0.2", "window stands twice; give it once"),
     ],
 )
@@ -118,7 +118,7 @@ def test_what_was_cut_off_is_answered_and_marked(address: str, song: Path) -> No
     status, _, row = ask(f"{address}/api/predict?name=half.wav", whole[: len(whole) // 2])
     assert status == 200
     assert row["label"] is not None
-    assert row["truncated"].endswith("are there: half.wav; get it again")
+    assert row["truncated"].endswith("are there: half.wav; download it again")
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_windows_end_with_a_row_that_says_what_could_not_be_read(address: str, s
     whole = song.read_bytes()
     status, _, told = ask(f"{address}/api/predict?name=half.wav&window=0.4&events=1", whole[: len(whole) // 2])
     assert status == 200
-    assert told["rows"][-1]["error"].endswith("are there: half.wav; get it again")
+    assert told["rows"][-1]["error"].endswith("are there: half.wav; download it again")
     assert [row["label"] for row in told["rows"] if "event" in row] == ["low", "high"]
 
 

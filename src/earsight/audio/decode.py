@@ -222,7 +222,8 @@ def reason_of(source: str | Path | bytes | IO[bytes], error: Exception) -> str:
     """Why ``source`` can't be read: its own error where it has one, libsndfile's otherwise."""
     failed = _failed(source)
     told = getattr(error, "error_string", None) or str(error) if failed is None else first_line(failed)
-    return told.strip().rstrip(".")
+    unknown = "; convert it to WAV or FLAC" if "Format not recognised" in told else ""
+    return told.strip().rstrip(".") + unknown
 
 
 def _failed(source: str | Path | bytes | IO[bytes]) -> Exception | None:

@@ -63,5 +63,5 @@ def _check_rates(from_hz: int, to_hz: int) -> None:
     if max(to_hz / from_hz, from_hz / to_hz) > _LARGEST_RATIO:
         raise DecodeError(
             f"a sample rate of {from_hz} Hz is not believable beside the {to_hz} Hz that are asked for; "
-            "mend the file, or set audio.rate_hz to fit it"
+            "fix the file, or set audio.rate_hz to fit it"
         )

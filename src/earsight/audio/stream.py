@@ -52,7 +52,7 @@ def read_blocks(
             reason = reason_of(source, error)
             if count:
                 after_s = (first + count) / rate_hz
-                raise TruncatedError(f"damaged after {after_s:.2f} s: {name} ({reason}); get it again") from error
+                raise TruncatedError(f"damaged after {after_s:.2f} s: {name} ({reason}); download it again") from error
             raise DecodeError(f"not readable as sound: {name} ({reason})") from error
     if not count:
         late = f" after {start_s:g} s" if start_s else ""

@@ -54,18 +54,22 @@ def check_whole(source: str | Path | bytes | IO[bytes], name: str, file: "soundf
     clearly more, or reading failed. A header that promises nothing, as pipes write it, is no sign."""
     if isinstance(source, Watched) and source.failed is not None:
         there_s = reached / file.samplerate
-        raise TruncatedError(f"broke off after {there_s:.2f} s: {name} ({first_line(source.failed)}); get it again")
+        raise TruncatedError(
+            f"broke off after {there_s:.2f} s: {name} ({first_line(source.failed)}); download it again"
+        )
     share = 1.0
     if file.format in {"WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF"}:
         share = _share_by_bytes(source)
     elif file.format == "OGG" and reached and _ends_within_a_page(source):
         there_s = reached / file.samplerate
-        raise TruncatedError(f"truncated: {there_s:.2f} s are there, and then half a page: {name}; get it again")
+        raise TruncatedError(f"truncated: {there_s:.2f} s are there, and then half a page: {name}; download it again")
     elif file.format == "MP3" and file.frames - reached > _SLACK_S * file.samplerate and _tells_length(source):
         share = reached / file.frames
     if share < 1 and reached:
         there_s = reached / file.samplerate
-        raise TruncatedError(f"truncated: {there_s:.2f} s of {there_s / share:.2f} s are there: {name}; get it again")
+        raise TruncatedError(
+            f"truncated: {there_s:.2f} s of {there_s / share:.2f} s are there: {name}; download it again"
+        )
 
 
 def _share_by_bytes(source: str | Path | bytes | IO[bytes]) -> float:

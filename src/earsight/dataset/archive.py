@@ -81,13 +81,13 @@ def unpack(archive: Path, target: Path | None = None, *, progress: Advance | Non
         finally:
             shutil.rmtree(work, ignore_errors=True)
     except _DAMAGE as error:
-        raise DataError(f"{archive} is damaged ({_reason(error)}); get it again") from error
+        raise DataError(f"{archive} is damaged ({_reason(error)}); download it again") from error
     except NotImplementedError as error:  # zipfile's word for a method of compression that it lacks
         raise DataError(f"can't unpack {archive}: {_reason(error)}; unpack it by hand and give the folder") from error
     except OSError as error:
         where = f" into {target.parent}" if target else ""
         raise DataError(
-            f"can't unpack {archive}{where}: {_reason(error)}; mend it, or set EARSIGHT_HOME to another folder"
+            f"can't unpack {archive}{where}: {_reason(error)}; fix it, or set EARSIGHT_HOME to another folder"
         ) from error
     return target
 
@@ -140,7 +140,7 @@ def _members(archive: Path) -> Iterator[list[_Member]]:
                 for i in infos
             ]
     else:
-        raise DataError(f"{archive} is neither a zip nor a tar, or was cut off; get it again")
+        raise DataError(f"{archive} is neither a zip nor a tar, or was cut off; download it again")
 
 
 def _tar_members(archive: Path, tar: tarfile.TarFile) -> list[_Member]:
@@ -158,7 +158,7 @@ def _tar_members(archive: Path, tar: tarfile.TarFile) -> list[_Member]:
     # tarfile stops without a word at a damaged header, and where the file is cut off between two members
     stream.seek(tar.offset)
     if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-        raise DataError(f"{archive} is damaged (it breaks off after {len(members):,} files); get it again")
+        raise DataError(f"{archive} is damaged (it breaks off after {len(members):,} files); download it again")
     while block := stream.read(_BLOCK_BYTES):
         total += len(block)
         _check_believable(archive, total)
@@ -233,19 +233,19 @@ def _write(archive: Path, wanted: dict[PurePosixPath, _Member], work: Path, prog
                 if progress:
                     progress(done, total)
         if done < end:
-            raise DataError(f"{archive} is damaged ({member.name!r} is cut off); get it again")
+            raise DataError(f"{archive} is damaged ({member.name!r} is cut off); download it again")
 
 
 def _blocks(archive: Path, member: _Member) -> Iterator[bytes]:
     try:
         source = member.open()
         if source is None:
-            raise DataError(f"refused {archive}: {member.name!r} is no file")
+            raise DataError(f"refused {archive}: {member.name!r} is not a file")
         with source:
             while block := source.read(_BLOCK_BYTES):
                 yield block
     except _DAMAGE as error:
-        raise DataError(f"{archive} is damaged ({member.name!r} does not come out whole); get it again") from error
+        raise DataError(f"{archive} is damaged ({member.name!r} does not come out whole); download it again") from error
 
 
 def _reason(error: Exception) -> str:

@@ -143,6 +143,6 @@ def _refusal(clips: Sequence[Clip], leaks: Sequence[Leak]) -> str:
     more = f"; and {len(leaks) - _SHOWN} more" if len(leaks) > _SHOWN else ""
     return (
         f"{len(leaks)} leak{'s' if len(leaks) > 1 else ''} between what it learns from and what scores it: "
-        f"{shown}{more}. Mend the data or its groups, or pass --leaks drop (leaves clips out until there is none) or "
+        f"{shown}{more}. Fix the data or its groups, or pass --leaks drop (leaves clips out until there is none) or "
         "--leaks allow (says so)"
     )

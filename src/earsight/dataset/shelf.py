@@ -24,7 +24,7 @@ from earsight.audio.load import Pcm
 from earsight.audio.settings import AudioSettings
 from earsight.dataset.clip import Clip
 
-FORMAT = 5
+FORMAT = 6
 _SHARD_BYTES = 256 * 2**20
 _SYNC_BYTES = 32 * 2**20
 
@@ -104,7 +104,7 @@ class OnDisk:
             shelf.close()
 
     def name_of(self, clip: Clip) -> str:
-        """Path, size, date and span; "" for what is no file."""
+        """Path, size, date and span; "" for what is not a file."""
         try:
             found = clip.path.stat()
         except (OSError, ValueError):  # ValueError: a zero byte in the name

@@ -92,7 +92,7 @@ def walk(place: Path, root: Path | None = None) -> Listing:
 
     def unreadable(error: OSError) -> None:
         if str(error.filename) == top:
-            raise DataError(f"can't read {top} ({error.strerror}); mend its permissions") from error
+            raise DataError(f"can't read {top} ({error.strerror}); fix its permissions") from error
         left_out.append(Failure(Path(error.filename or top), f"a folder that can't be read ({error.strerror})"))
 
     names: list[str] = []

@@ -52,7 +52,7 @@ class Pipeline:
         except OSError as error:
             raise SettingsError(f"can't read augment.pipeline {place} ({error.strerror}); name a file") from error
         except (ValueError, TypeError, RecursionError) as error:  # TypeError: a date
-            raise SettingsError(f"augment.pipeline {place} can't be read ({_why(error)}); mend it") from error
+            raise SettingsError(f"augment.pipeline {place} can't be read ({_why(error)}); fix it") from error
         listed = read["transforms"] if isinstance(read, dict) and list(read) == ["transforms"] else None
         if not isinstance(listed, list):
             raise SettingsError(
@@ -64,7 +64,7 @@ class Pipeline:
         except SettingsError as error:
             raise SettingsError(f"augment.pipeline {place}: {error}") from error
         except RecursionError as error:
-            raise SettingsError(f"augment.pipeline {place} is nested too deeply; mend it") from error
+            raise SettingsError(f"augment.pipeline {place} is nested too deeply; fix it") from error
 
     def check(self, audio: AudioSettings) -> None:
         """Try each transform on a crop of noise. Raises SettingsError where one fails there."""
@@ -86,7 +86,7 @@ class Pipeline:
 
 def _applied(transforms: Sequence[Transform], crop: Samples, rate_hz: int, seed: int) -> Samples:
     heard: Samples = np.array(crop[0] if len(crop) == 1 else crop, order="C")  # [samples] where there is one
-    with _seeded(seed), np.errstate(over="ignore", invalid="ignore"):  # what is no number is told below
+    with _seeded(seed), np.errstate(over="ignore", invalid="ignore"):  # what is not a number is told below
         for transform in transforms:
             name, before = type(transform).__name__, heard.shape
             try:

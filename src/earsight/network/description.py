@@ -39,17 +39,17 @@ def read_description(folder: Path) -> dict[str, Any]:
     labels = described["labels"]
     named = isinstance(labels, list) and all(isinstance(label, str) for label in labels)
     if not named or not labels or len(set(labels)) != len(labels):
-        raise ModelError(f"{path} is damaged: its labels are no list of different names; restore it or train again")
+        raise ModelError(f"{path} is damaged: its labels are not a list of different names; restore it or train again")
     for key in ("split", "data"):
         if not isinstance(described.get(key, {}), dict):
-            raise ModelError(f"{path} is damaged: its {key} is no table; restore it or train again")
+            raise ModelError(f"{path} is damaged: its {key} is not a table; restore it or train again")
     if not (folder / WEIGHTS_NAME).is_file():
         raise ModelError(f"no {WEIGHTS_NAME} in {folder}: half a run folder; restore the file or train again")
     return described
 
 
 def no_run_folder(place: Path) -> ModelError:
-    """What is said of a place that is no folder."""
+    """What is said of a place that is not a folder."""
     if place.is_file():
         return ModelError(f"{place} is a file, and this takes a run folder; name the run that it was made of")
     return ModelError(f"no such run folder: {place}; give one of earsight train")

@@ -35,7 +35,7 @@ class Exported:
 
     @classmethod
     def load(cls, path: str | Path, threads: int | None = None) -> Self:
-        """Raises ModelError where it is no file of ``earsight export``, MissingExtraError without onnxruntime."""
+        """Raises ModelError where it is not a file of ``earsight export``, MissingExtraError without onnxruntime."""
         runtime = extras.require("onnxruntime")
         if not Path(path).is_file():
             raise ModelError(f"no such model file: {path}")

@@ -67,7 +67,7 @@ def fetch(name: str, revision: str | None = None) -> Path:
     except Exception as error:  # the hub's client raises a dozen kinds, some of them not its own
         raise hub_error(error, name, revision) from error
     if missing := [file for file in FETCHED if not (folder / file).is_file()]:
-        raise ModelError(f"{name} on the hub is no model of earsight: it has no {missing[0]}; name another")
+        raise ModelError(f"{name} on the hub is not a model of earsight: it has no {missing[0]}; name another")
     return folder
 
 
@@ -112,7 +112,7 @@ def hub_error(error: Exception, name: str, revision: str | None = None, *, sendi
     """In one line: what the hub's client says of ``name``, and what to do. sending: a model to the hub."""
     kinds = extras.require("huggingface_hub.errors")
     hub = extras.require("huggingface_hub.constants").ENDPOINT
-    # Of an answer that is no file, the client says that nothing is in its cache; why is what it met before.
+    # Of an answer that is not a file, the client says that nothing is in its cache; why is what it met before.
     cause = error.__cause__ if isinstance(error, kinds.LocalEntryNotFoundError) and error.__cause__ else error
     status = getattr(getattr(cause, "response", None), "status_code", None)
     said = getattr(cause, "server_message", None) or first_line(cause)[:160]
@@ -129,7 +129,7 @@ def hub_error(error: Exception, name: str, revision: str | None = None, *, sendi
     elif status is not None:
         why = f"{hub} answered {status} of {name} ({said}); try again later"
     elif isinstance(cause, ValueError):  # of what was sent
-        why = f"{hub} does not take {name}: {' '.join(str(cause).split())[:200]}; mend that"
+        why = f"{hub} does not take {name}: {' '.join(str(cause).split())[:200]}; fix that"
     else:
         if isinstance(cause, kinds.OfflineModeIsEnabled):
             said = "there is no network, or HF_HUB_OFFLINE is set"

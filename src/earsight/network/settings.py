@@ -31,7 +31,7 @@ class OptimizerSettings(Settings):
     lr: float = Field(2e-3, gt=0)
     """Peak learning rate."""
     momentum: float = Field(0.0, ge=0, lt=1)
-    """Of SGD."""
+    """Momentum; used by SGD only."""
     weight_decay: float = Field(0.02, ge=0)
     """Not on biases and normalisation layers."""
     warmup_epochs: float = Field(2.0, ge=0)

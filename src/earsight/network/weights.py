@@ -78,7 +78,7 @@ def load_weights(network: nn.Module, model: str, path: Path, in_chans: int) -> N
     for key in OWN_KEYS:
         loaded.pop(key, None)  # of a run of earsight
     if strange := [key for key, value in loaded.items() if not isinstance(value, Tensor)]:
-        raise ModelError(f"can't use {path}: {strange[0]!r} is no tensor; save the network's state_dict alone")
+        raise ModelError(f"can't use {path}: {strange[0]!r} is not a tensor; save the network's state_dict alone")
     # Before the stem is folded: a sum of half-precision numbers would be rounded.
     state = {key: value.float() if value.is_floating_point() else value for key, value in loaded.items()}
     config = _config(network)

@@ -22,6 +22,10 @@ class ClassMetrics:
     f1: float
     support: int
 
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON takes it; null for the recall of a class that no clip has."""
+        return {**asdict(self), **({} if self.support else {"recall": None})}
+
 
 @dataclass(frozen=True)
 class Metrics:
@@ -45,7 +49,7 @@ class Metrics:
     def to_dict(self) -> dict[str, Any]:
         """The same numbers under the same names, as JSON takes them."""
         values = {name: getattr(self, name) for name in ("clips", "accuracy", "uar", "macro_f1", "cross_entropy")}
-        per_class = [asdict(row) for row in self.per_class]
+        per_class = [row.to_dict() for row in self.per_class]
         return {**values, "per_class": per_class, "confusion": self.confusion.tolist()}
 
 
@@ -62,14 +66,14 @@ def confusion_matrix(truth: Counts, predicted: Counts, n_classes: int) -> Counts
 
 
 def measure(predictions: Predictions) -> Metrics:
-    """Score all clips whose truth is known. Raises DataError where there is none, or a probability is no number."""
+    """Score all clips whose truth is known. Raises DataError where there is none, or a probability is not a number."""
     known = predictions.truth >= 0
     if not known.any():
         raise DataError(f"nothing to score: none of {len(known)} clips has a known label")
     broken = known & ~np.isfinite(predictions.probabilities).all(axis=1)
     if broken.any():
         first = predictions.paths[int(np.flatnonzero(broken)[0])]
-        raise DataError(f"{int(broken.sum())} clips have a probability that is no number, the first is {first}")
+        raise DataError(f"{int(broken.sum())} clips have a probability that is not a number, the first is {first}")
     truth, predicted = predictions.truth[known], predictions.predicted[known]
     confusion = confusion_matrix(truth, predicted, len(predictions.labels))
     right = np.diag(confusion).astype(float)

@@ -120,6 +120,10 @@ class LabelMetrics:
     f1: float
     support: int
 
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON takes it; null for what has no clip with the label to be a share of."""
+        return {**asdict(self), **({} if self.support else {"ap": None, "recall": None})}
+
 
 @dataclass(frozen=True)
 class MultiMetrics:
@@ -144,18 +148,18 @@ class MultiMetrics:
     def to_dict(self) -> dict[str, Any]:
         """The same numbers under the same names, as JSON takes them."""
         names = ("clips", "map", "micro_map", "macro_f1", "micro_f1", "accuracy", "cross_entropy")
-        return {**{name: getattr(self, name) for name in names}, "per_class": [asdict(row) for row in self.per_class]}
+        return {**{name: getattr(self, name) for name in names}, "per_class": [row.to_dict() for row in self.per_class]}
 
 
 def measure_labels(predictions: MultiPredictions) -> MultiMetrics:
-    """Raises DataError where there is no clip, none of them has a label, or a probability is no number."""
+    """Raises DataError where there is no clip, none of them has a label, or a probability is not a number."""
     truth, predicted, p = predictions.truth, predictions.predicted, predictions.probabilities
     if not truth.any():
         raise DataError(f"nothing to score: none of {len(truth)} clips has a label")
     broken = np.flatnonzero(~np.isfinite(p).all(axis=1))
     if broken.size:
         first = predictions.paths[broken[0]]
-        raise DataError(f"{broken.size} clips have a probability that is no number, the first is {first}")
+        raise DataError(f"{broken.size} clips have a probability that is not a number, the first is {first}")
     right, support, answers = (truth & predicted).sum(axis=0), truth.sum(axis=0), predicted.sum(axis=0)
     f1 = 2 * right / np.maximum(support + answers, 1)
     precision, recall = right / np.maximum(answers, 1), right / np.maximum(support, 1)

@@ -19,5 +19,5 @@ def read_numbers(place: Path, otherwise: str) -> dict[str, Any]:
     except (ValueError, OSError, RecursionError) as error:
         raise ModelError(f"{path} is damaged ({error}); restore it, or {otherwise}") from error
     if not isinstance(numbers, dict):
-        raise ModelError(f"{path} is damaged: it is no table; restore it, or {otherwise}")
+        raise ModelError(f"{path} is damaged: it is not a table; restore it, or {otherwise}")
     return numbers

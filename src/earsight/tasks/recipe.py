@@ -22,13 +22,13 @@ Task = Literal["auto", "single", "multilabel"]
 
 class Recipe(Settings):
     epochs: int = Field(20, ge=1, le=100_000)
-    """Times that every training clip is seen."""
+    """Passes over the training clips."""
     batch_size: int = Field(32, ge=2, le=65_536)
     """Clips in one batch."""
     accumulate: int = Field(1, ge=1, le=65_536)
     """Batches in one step of the optimizer: a larger batch in the memory of a small one (batch norm sees the small)."""
     seed: int = Field(0, ge=0, le=LARGEST_SEED)
-    """Of the split, the order, the crops, the augmentation and the network's own randomness."""
+    """Random seed of the split, the order, the crops, the augmentation and the network's own randomness."""
     sampling: Literal["all", "balanced"] = "all"
     """all: every clip once an epoch; balanced: as many clips, every class as often as any other."""
     average_best: int = Field(1, ge=1, le=100)

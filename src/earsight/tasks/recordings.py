@@ -110,6 +110,7 @@ def _named(source: str, alone: bool) -> Iterator[Recording]:
 
 def _remote(address: str) -> Iterator[Recording]:
     """A file, or, where it is a pattern or ends with a slash, the recordings that it stands for."""
+    extras.check("fsspec")
     if not (glob.has_magic(address) or address.endswith("/")):
         yield Recording(address)
         return
@@ -139,7 +140,7 @@ def _rows_of(table: Path) -> Iterator[Recording]:
         raise DataError(f"no column 'path' in {table}; its columns: {', '.join(map(str, header))}")
     for line, cells in rows:
         if len(cells) != len(header):
-            raise DataError(f"{table}, line {line}: {len(cells)} cells for {len(header)} columns; mend the line")
+            raise DataError(f"{table}, line {line}: {len(cells)} cells for {len(header)} columns; fix the line")
         name = as_text(cells[columns["path"]])
         if not name:
             raise DataError(f"{table}, line {line}: no path; fill it in, or leave the line out")
@@ -161,5 +162,5 @@ def _seconds(cells: Sequence[Any], place: int | None, table: Path, line: int) ->
     except ValueError:
         seconds = math.nan
     if not 0 <= seconds < math.inf:
-        raise DataError(f"{table}, line {line}: {text!r} is not a number of seconds; mend the line")
+        raise DataError(f"{table}, line {line}: {text!r} is not a number of seconds; fix the line")
     return seconds

@@ -222,7 +222,7 @@ def _run_trials(study: "Study", work: _Work, trials: int) -> None:
             reasons = {trial.reason for trial in result.trials}
             if len(result.trials) >= _ALIKE and len(reasons) == 1 and result.trials[-1].state == "failed":
                 raise TrainingError(
-                    f"all {len(result.trials)} trials failed alike: {reasons.pop()} (mend that, and go on with --out "
+                    f"all {len(result.trials)} trials failed alike: {reasons.pop()} (fix that, and go on with --out "
                     f"{work.place} --resume)"
                 )
 

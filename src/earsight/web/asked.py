@@ -87,7 +87,7 @@ def check_query(request: "Request") -> None:
         if name not in _QUERY:
             near = difflib.get_close_matches(name, _QUERY, 1)
             hint = f"did you mean {near[0]}?" if near else f"there is {', '.join(_QUERY)}"
-            raise SettingsError(f"nothing is called {plain(name, 40)!r} here; {hint}")
+            raise SettingsError(f"unknown query parameter {plain(name, 40)!r}; {hint}")
         if names.count(name) > 1:
             raise SettingsError(f"{name} stands twice; give it once")
 

@@ -368,7 +368,7 @@ def test_a_folder_that_cannot_be_read_is_told(tmp_path: Path, monkeypatch: pytes
     (failure,) = read_dataset(tmp_path).failures
     assert (failure.path, failure.reason) == (tmp_path / "c", "a folder that can't be read (Permission denied)")
     closed.add(str(tmp_path))
-    with pytest.raises(DataError, match=r"can't read .* \(Permission denied\); mend its permissions"):
+    with pytest.raises(DataError, match=r"can't read .* \(Permission denied\); fix its permissions"):
         read_dataset(tmp_path)
 
 
@@ -378,14 +378,14 @@ def test_an_empty_place_is_refused() -> None:
 
 
 def test_a_place_that_the_machine_refuses_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(DataError, match=r"can't read x+: File name too long; mend that, or name another"):
+    with pytest.raises(DataError, match=r"can't read x+: File name too long; fix that, or name another"):
         read_dataset("x" * 5000)
 
     def refused(_: Path) -> bool:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "exists", refused)
-    with pytest.raises(DataError, match=r"can't read .*closed: Permission denied; mend that"):
+    with pytest.raises(DataError, match=r"can't read .*closed: Permission denied; fix that"):
         read_dataset(tmp_path / "closed")
 
 

@@ -187,7 +187,7 @@ def test_every_bad_row_is_in_one_error(root: Path) -> None:
         "no label in row 2",
         "no path in row 3",
         f"no such file: gone.wav, {root.parent / 'x.wav'}, {root.parent / 'y.wav'}",
-        "start or end that is no number of seconds in row 6 (two)",
+        "start or end that is not a number of seconds in row 6 (two)",
         "in row 7 (3.0 to 2.0), 8 (-1.0 to 2.0)",
         "cells other than 5 in row 9",
         f"the same clip twice, with contradicting labels: {root / 'deep/c.wav'} [0–1 s] as dog and as cat",

@@ -68,7 +68,7 @@ def test_half_a_recording_is_left_out_by_name(tmp_path: Path) -> None:
     half.write_bytes(half.read_bytes()[:8044])
     done = decoded(data, split="column:part")
     assert [tuple(failure) for failure in done.failures] == [
-        (half, f"truncated: 0.25 s of 0.50 s are there: {half}; get it again")
+        (half, f"truncated: 0.25 s of 0.50 s are there: {half}; download it again")
     ]
     assert len(done.parts["train"]) == 7
 

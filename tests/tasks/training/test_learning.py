@@ -240,7 +240,7 @@ def test_sounds_are_mixed_in_from_folders(tones: Path, tmp_path: Path) -> None:
 
 def test_folders_without_sounds_are_refused_before_training(tones: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    for name, message in (("absent", "is no folder"), ("empty", "no recordings in augment.reverb")):
+    for name, message in (("absent", "is not a folder"), ("empty", "no recordings in augment.reverb")):
         settings = recipe(augment={"reverb": str(tmp_path / name)})
         with pytest.raises(SettingsError, match=message):
             check_banks(settings.augment)

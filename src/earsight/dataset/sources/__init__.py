@@ -108,7 +108,7 @@ def _is_there(place: Path) -> bool:
     try:
         return place.exists()
     except OSError as error:
-        raise DataError(f"can't read {place}: {error.strerror}; mend that, or name another") from error
+        raise DataError(f"can't read {place}: {error.strerror}; fix that, or name another") from error
 
 
 def list_recordings(place: Path) -> Listing:

@@ -37,7 +37,7 @@ def regroup(dataset: DataSet, root: Path, pattern: str) -> DataSet:
         shown = ", ".join(missed[:10]) + (" …" if len(missed) > 10 else "")
         raise DataError(
             f"--group-pattern {pattern!r} finds no group in {len(missed)} of {len(dataset.clips)} names: {shown}; "
-            "mend the pattern"
+            "fix the pattern"
         )
     return replace(dataset, clips=tuple(clips), group_name="group")
 

@@ -149,7 +149,7 @@ def _csv_rows(path: Path, lines: Iterable[str], delimiter: str) -> Iterator[Row]
             if cells:
                 yield reader.line_num, cells
     except csv.Error as error:
-        raise DataError(f"{path}, line {max(reader.line_num, 1)}: {error}; mend the line") from error
+        raise DataError(f"{path}, line {max(reader.line_num, 1)}: {error}; fix the line") from error
 
 
 def _open_json(path: Path, lines: Iterator[str]) -> tuple[list[str], Iterator[Row]]:
@@ -163,7 +163,7 @@ def _open_json(path: Path, lines: Iterator[str]) -> tuple[list[str], Iterator[Ro
             if "\\ud" in line.lower():  # half of a letter that has two: nothing could be written with it
                 json.dumps(row, ensure_ascii=False).encode()
         except (ValueError, RecursionError) as error:
-            raise DataError(f"{path}, line {number} is not JSON ({error}); mend it") from error
+            raise DataError(f"{path}, line {number} is not JSON ({error}); fix it") from error
         except DataError as error:
             raise DataError(f"{path}, line {number}: {error}") from error
         if not isinstance(row, dict):

@@ -240,7 +240,7 @@ def _span(
             try:
                 edges[n] = float(text)
             except ValueError:
-                problems.add("start or end that is no number of seconds in row", f"{line} ({text})")
+                problems.add("start or end that is not a number of seconds in row", f"{line} ({text})")
     start_s, end_s = edges
     if not all(edge is None or (math.isfinite(edge) and edge >= 0) for edge in edges) or (
         end_s is not None and end_s <= (start_s or 0.0)

@@ -139,7 +139,7 @@ class Study:
         except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
             reason = " ".join(str(error.__cause__ or error).split())[:200]
             raise SettingsError(
-                f"can't read or write the trials in {self._path} ({reason}); mend that, or pass another --out"
+                f"can't read or write the trials in {self._path} ({reason}); fix that, or pass another --out"
             ) from error
 
 

@@ -16,7 +16,7 @@ def check_banks(settings: AugmentSettings) -> None:
         if folder is None:
             continue
         if not Path(folder).is_dir():
-            raise SettingsError(f"augment.{name} {folder} is no folder; name one with recordings, or pass none")
+            raise SettingsError(f"augment.{name} {folder} is not a folder; name one with recordings, or pass none")
         if not walk(Path(folder)).names:
             raise SettingsError(f"no recordings in augment.{name} {folder}; looked for {', '.join(sorted(SUFFIXES))}")
 

@@ -75,7 +75,7 @@ class Learner:
         """Forward and backward; returns logits [batch, classes] and the loss, the mean of these clips.
 
         share: weight of this loss in the step of the optimizer. last: take that step now. Where a loss or its
-        gradient is no number (in any process), nothing is learned and the loss returned is no number either.
+        gradient is not a number (in any process), nothing is learned and the loss returned is not a number either.
         """
         alone, network = self.fabric.world_size == 1, cast(Any, self.network)
         with nullcontext() if alone else self.fabric.no_backward_sync(network, enabled=not last):
@@ -83,7 +83,7 @@ class Learner:
             smoothing = self.recipe.loss.label_smoothing
             loss = self.classifier.head.loss(logits, targets, self.class_weights, smoothing)
             if not alone:
-                loss = loss + 0 * summed(self.fabric, loss)  # hands on what is no number
+                loss = loss + 0 * summed(self.fabric, loss)  # hands on what is not a number
             if torch.isfinite(loss):
                 self.fabric.backward(loss if share == 1 else loss * share)
                 if last and not self._learn():

@@ -100,7 +100,7 @@ def _batches(learner: Learner, store: Store, indices: Sequence[int], epoch: int)
 def train_epoch(
     learner: Learner, store: Store, indices: Sequence[int], rates: Iterator[float], epoch: int
 ) -> Iterator[Step]:
-    """Every clip once. rates: learning rate of each step of the optimizer. Stops after a loss that is no number."""
+    """Every clip once. rates: learning rate of each step of the optimizer. Stops after a loss that is not a number."""
     fabric, recipe, classifier = learner.fabric, learner.recipe, learner.classifier
     # By epoch, so that a resumed run draws what an unbroken one draws. Torch's own generator is for dropout and
     # stochastic depth; each process has its own.
@@ -133,8 +133,8 @@ def fit(
 ) -> Progressed:
     """Train, keeping the network of the chosen epoch (``kept_epoch``) in the run folder. state: of ``read_state``.
     epochs: end after so many of the recipe's. each_epoch: is told of each when it is over; what it raises ends the
-    training. Raises TrainingError where the loss is no number. Ctrl-C ends it early with a usable run, where an epoch
-    was finished."""
+    training. Raises TrainingError where the loss is not a number. Ctrl-C ends it early with a usable run, where an
+    epoch was finished."""
     recipe, run, store, parts, fabric = plan.recipe, plan.run, decoded.store, decoded.parts, learner.fabric
     done = restore(state, learner, plan) if state else Progressed()
     if state and fabric.is_global_zero:

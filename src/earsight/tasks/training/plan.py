@@ -105,9 +105,7 @@ def check_recipe(recipe: Recipe) -> None:
             "or pass --no-pretrained"
         )
     if recipe.network.weights is not None and not recipe.network.pretrained:
-        raise SettingsError(
-            f"--weights {recipe.network.weights} with --no-pretrained: begin with these weights, or with random ones?"
-        )
+        raise SettingsError(f"--weights {recipe.network.weights} contradicts --no-pretrained; drop one of them")
     check_banks(recipe.augment)
     Pipeline.read(recipe.augment.pipeline).check(recipe.audio)
 
@@ -123,7 +121,7 @@ def read_training_data(
         other = [clip.name for clip in dataset.clips if len(clip.labels) != 1]
         raise DataError(
             f"--task single takes one label a clip; {len(other)} of {len(dataset.clips)} have several or none, such as "
-            f"{other[0]}; pass --task multilabel, or mend the table"
+            f"{other[0]}; pass --task multilabel, or fix the table"
         )
     return dataset
 
