@@ -244,7 +244,7 @@ def test_losses_and_answers_of_both_heads() -> None:
     expected = -(t * np.log(p) + (1 - t) * np.log(1 - p)).mean()
     assert float(AnyOf().loss(logits, targets)) == pytest.approx(expected, rel=1e-6)
     smooth, of_class = 0.8 * t + 0.1, np.array([0.5, 2.0])
-    expected = -(of_class * (smooth * np.log(p) + (1 - smooth) * np.log(1 - p))).mean()
+    expected = -(of_class * smooth * np.log(p) + (1 - smooth) * np.log(1 - p)).mean()
     weighted = AnyOf().loss(logits, targets, torch.tensor([0.5, 2.0]), smoothing=0.2)
     assert float(weighted) == pytest.approx(expected, rel=1e-6)
     np.testing.assert_allclose(AnyOf().probabilities(logits), p, rtol=1e-6)
