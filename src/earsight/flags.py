@@ -33,7 +33,8 @@ class DataFlags:
     """How recordings are read: see ``read_dataset``."""
 
     source: str | None = None
-    """The name of a known data set (earsight data list), folder, or table; otherwise recognised by the file names."""
+    """The name of a known data set (earsight data list), folder, table, or annotations; otherwise recognised by the
+    file names."""
     group_pattern: str | None = None
     """A regular expression that finds a clip's group (speaker, recording …) in its path."""
 

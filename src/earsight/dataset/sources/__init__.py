@@ -13,7 +13,7 @@ from pathlib import Path, PurePath
 from earsight.audio.decode import SUFFIXES
 from earsight.dataset.archive import left_out, unpack
 from earsight.dataset.clip import DataSet, Failure
-from earsight.dataset.sources import folder, table
+from earsight.dataset.sources import annotations, folder, table
 from earsight.dataset.sources.pattern import regroup
 from earsight.dataset.sources.rows import SUFFIXES as TABLES
 from earsight.dataset.sources.rows import find_table, is_table
@@ -23,7 +23,7 @@ from earsight.errors import DataError, SettingsError
 
 _SAMPLED_NAMES = 5000  # enough to recognise a set by, however large it is
 
-_ANY = ("folder", "table")
+_ANY = ("folder", "table", "annotations")
 """Sources of whatever data."""
 
 
@@ -38,7 +38,7 @@ def known_sources() -> dict[str, Source]:
 
 def same_groups(one: str, two: str) -> bool:
     """Whether a speaker or recording of one source is that of this name in the other. one, two: names of sources, also
-    folder and table, of which nothing else is known."""
+    folder, table and annotations, of which nothing else is known."""
     sources = known_sources()
     of = {name: source.groups_of or name for name, source in sources.items()}
     return of.get(one, one) == of.get(two, two)
@@ -71,7 +71,8 @@ def read_dataset(
     """Find the recordings under ``place`` and their labels.
 
     place: a folder, a zip or tar, a table (CSV, TSV, JSON Lines, Parquet), or the name of a known source that was
-    downloaded. source: the name of the source, or "folder" or "table"; otherwise recognised by the file names.
+    downloaded. source: the name of the source, or "folder", "table" or "annotations"; otherwise recognised by the file
+    names.
     group_pattern: a regular expression; what its first group (or all of it) finds in the path of a clip below the
     place is the clip's group. strict: the first bad file is an error instead of an entry in ``failures``.
     Raises DataError where nothing can be trained on: no such place, no sound file, no label, too few classes.
@@ -149,12 +150,17 @@ def _read_listing(listing: Listing, known: Source | None, source: str | None) ->
             f"{len(listing.archives)} archives in {listing.place}, of no known data set: "
             f"{', '.join(listing.archives[:10])}; give one of them, or unpack them into one folder"
         )
-    if known is None and source != "folder" and (found := find_table(listing.root, listing.place, asked=bool(source))):
+    if (
+        known is None
+        and source in {None, "table"}
+        and (found := find_table(listing.root, listing.place, asked=bool(source)))
+    ):
         return replace(table.read(found, inside=True), place=listing.place), listing.root
     if not listing.names:
         first = f"; left out: {listing.left_out[0].path}, {listing.left_out[0].reason}" if listing.left_out else ""
         raise DataError(f"no recordings in {listing.place}; looked for {', '.join(sorted(SUFFIXES))}{first}")
-    dataset = (known or folder).read(listing)
+    beside = source == "annotations" or (known is None and source is None and annotations.are_beside(listing))
+    dataset = (annotations if beside else known or folder).read(listing)
     return replace(dataset, failures=(*listing.left_out, *dataset.failures)), listing.root
 
 

@@ -35,7 +35,8 @@ def read(listing: Listing) -> DataSet:
     if not clips:
         raise DataError(
             f"no labels in {listing.place}: {len(names)} recordings and no class folder; "
-            "make one folder a class, or give a table with the columns path and label"
+            "make one folder a class, give a table with the columns path and label, or put labels of Audacity or Raven "
+            "beside the recordings"
         )
     labels = tuple(sorted({clip.label for clip in clips}))
     unfilled = _unfilled(listing, inside, labels, parted=parted)

@@ -1,0 +1,168 @@
+"""Recordings with their labels in a text file beside them, as Audacity and Raven write it: ``day.wav`` and
+``day.txt``, or ``day.Table.1.selections.txt``."""
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+
+from earsight.dataset.clip import Clip, DataSet, Failure
+from earsight.dataset.walk import Listing
+from earsight.errors import DataError
+
+LABEL_COLUMNS = ("label", "annotation", "species", "class", "common name", "species code", "call type", "tags")
+"""Of a selection table of Raven, in lower case: the first of these that is there."""
+_START, _END, _SELECTION, _FILE = "begin time (s)", "end time (s)", "selection", "begin file"
+_SUFFIX, _RAVEN_SUFFIX = ".txt", ".selections.txt"
+_PROBABILITY = re.compile(r" [01]\.\d\d")  # that ``earsight predict`` writes behind a label of Audacity
+_SAMPLED = 20
+
+Span = tuple[float, float, str]  # start and end in seconds, and the label as it stands
+
+
+def are_beside(listing: Listing) -> bool:
+    """Whether most recordings have a file of labels beside them, and these files are such."""
+    found = label_files(listing)
+    if 2 * len(found) <= len(listing.names):
+        return False
+    sample = [files[0] for files in islice(found.values(), 0, None, 1 + len(found) // _SAMPLED)]
+    return 2 * sum(map(_is_of_labels, sample)) > len(sample)
+
+
+def label_files(listing: Listing) -> dict[str, list[Path]]:
+    """Name of a recording → its files of labels, sorted; of those that have any."""
+    recordings: defaultdict[str, list[str]] = defaultdict(list)
+    for name in listing.names:
+        recordings[name.rpartition("/")[0]].append(name)
+    found: dict[str, list[Path]] = {}
+    for folder, names in recordings.items():
+        texts = _texts_in(listing.path(folder) if folder else listing.root)
+        for name in names:
+            stem = name.rpartition("/")[2].rpartition(".")[0]
+            if files := texts.get(stem):
+                found[name] = sorted(files)
+    return found
+
+
+def _texts_in(folder: Path) -> Mapping[str, list[Path]]:
+    """Stem of a recording → text files that may have its labels."""
+    found: defaultdict[str, list[Path]] = defaultdict(list)
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            lower = entry.name.lower()
+            if not entry.name.startswith(".") and lower.endswith(_SUFFIX):
+                stem = entry.name[: -len(_SUFFIX)]
+                if lower.endswith(_RAVEN_SUFFIX):
+                    stem = re.sub(r"\.table\.\d+$", "", entry.name[: -len(_RAVEN_SUFFIX)], flags=re.IGNORECASE)
+                found[stem].append(Path(entry.path))
+    return found
+
+
+def read(listing: Listing) -> DataSet:
+    """One clip a label. Each recording is a group: its clips share a background. A recording without labels beside it,
+    or whose labels can't be read, is left out with the reason. Raises DataError where no clip is left."""
+    beside = label_files(listing)
+    clips: list[Clip] = []
+    failures: list[Failure] = []
+    for name in listing.names:
+        path = listing.path(name)
+        files = beside.get(name, [])
+        try:
+            if not files:
+                raise DataError(f"no labels beside it, such as {path.stem}{_SUFFIX}")
+            if len(files) > 1:
+                raise DataError(f"{len(files)} files of labels: {', '.join(one.name for one in files)}; keep one")
+            for start_s, end_s, text in read_labels(files[0], path.name):
+                label, *more = (one.strip() for one in text.split(";"))
+                clips.append(Clip(path, label, str(path), "", start_s, end_s, more_labels=tuple(more)))
+        except DataError as error:
+            failures.append(Failure(path, str(error)))
+    if not clips:
+        first = f"; the first: {failures[0].path}, {failures[0].reason}" if failures else ""
+        raise DataError(f"no labels beside the {len(listing.names)} recordings in {listing.place}{first}")
+    clips.sort(key=lambda clip: (clip.path, clip.start_s, clip.end_s))
+    return DataSet(
+        source="annotations",
+        place=listing.place,
+        labels=tuple(sorted({label for clip in clips for label in clip.labels})),
+        clips=tuple(clips),
+        files=len(listing.names),
+        failures=tuple(failures),
+        group_name="recording",
+    )
+
+
+def read_labels(file: Path, recording: str) -> list[Span]:
+    """recording: the name of the file that they are of. Raises DataError with the first line that is wrong."""
+    lines = list(_lines(file))
+    if not lines:
+        return []
+    header = [name.strip().lower() for name in lines[0].split("\t")]
+    rows = _of_raven(file, header, lines[1:], recording) if _START in header else _of_audacity(lines)
+    spans: dict[Span, None] = {}  # what stands twice is one
+    for number, start, end, label in rows:
+        try:
+            start_s, end_s = float(start), float(end)
+        except ValueError:
+            raise DataError(f"{file.name}, line {number}: {start!r} to {end!r} are not seconds; fix the line") from None
+        if not 0 <= start_s < end_s < float("inf"):
+            raise DataError(f"{file.name}, line {number}: a label from {start} to {end} s has no length; fix the line")
+        if not all(one.strip() for one in label.split(";")):
+            raise DataError(f"{file.name}, line {number} has no label; fill it in, or leave the line out")
+        spans[start_s, end_s, label.strip()] = None
+    return list(spans)
+
+
+def _of_raven(
+    file: Path, header: Sequence[str], lines: Sequence[str], recording: str
+) -> Iterator[tuple[int, str, str, str]]:
+    """Line, start, end, label. A selection has a row for each view of it."""
+    column = next((name for name in LABEL_COLUMNS if name in header), None)
+    if column is None or _END not in header:
+        wanted = f"one of {', '.join(LABEL_COLUMNS)}" if column is None else _END
+        raise DataError(f"no column {wanted} in {file.name}; its columns: {', '.join(header)}")
+    seen: set[str] = set()
+    for number, line in enumerate(lines, 2):
+        cells = dict(zip(header, line.split("\t"), strict=False))
+        if not line.strip() or (cells.get(_SELECTION, "") and cells[_SELECTION] in seen):
+            continue
+        seen.add(cells.get(_SELECTION, ""))
+        if (told := cells.get(_FILE, "").strip()) and told != recording:
+            raise DataError(f"{file.name}, line {number} is of {told}; save a table for each recording")
+        yield number, cells[_START], cells.get(_END, ""), cells.get(column, "")
+
+
+def _of_audacity(lines: Sequence[str]) -> Iterator[tuple[int, str, str, str]]:
+    """Line, start, end, label. A line that begins with a backslash has the frequencies of the one before."""
+    for number, line in enumerate(lines, 1):
+        if line.strip() and not line.startswith("\\"):
+            start, end, label = (*line.split("\t", 2), "", "")[:3]
+            found = _PROBABILITY.search(label.strip(), max(0, len(label.strip()) - 5))
+            yield number, start, end, label.strip()[: found.start()] if found else label
+
+
+def _lines(file: Path) -> Iterator[str]:
+    """Raises DataError."""
+    try:
+        yield from file.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file.name} is not UTF-8; save it as UTF-8") from error
+    except OSError as error:
+        raise DataError(f"can't read {file.name}: {error.strerror}") from error
+
+
+def _is_of_labels(file: Path) -> bool:
+    """By its first line."""
+    try:
+        with file.open(encoding="utf-8-sig", errors="replace") as text:
+            line = text.readline()
+    except OSError:
+        return False
+    if _START in line.lower():
+        return True
+    try:
+        return len([float(cell) for cell in line.split("\t")[:2]]) == 2
+    except ValueError:
+        return False
