@@ -133,7 +133,8 @@ def train(
     data
         A folder with one folder a class, of recordings with labels of Audacity or Raven beside them, or of a known data
         set; a zip or tar of these; a table (CSV, TSV, JSON Lines, Parquet) with the columns path and label; or the name
-        of a known data set (earsight data list), which is fetched at its first use. Recordings end in wav, flac, mp3, ogg, oga, opus, aif, aiff, au, caf or w64.
+        of a known data set (earsight data list), which is fetched at its first use. Recordings end in wav, flac, mp3,
+        ogg, oga, opus, aif, aiff, au, caf or w64.
     split
         auto (the data's own, else by group where there are groups, else random), group:K, loso:GROUP, random:SHARE,
         luna5:0 … luna5:4, emobox6:1 … emobox6:6, fold:NAME, column:NAME, none; docs/honest-evaluation.md has them all.
