@@ -85,7 +85,7 @@ def test_evaluate_prints_a_table_or_json(run: Path) -> None:
         (["train", "absent"], "no such data: absent"),
         (["train", "{data}", "--model", "efficientnet_bo"], "did you mean"),
         (["train", "{data}", "--weights", "absent.pth"], "no weights file: absent.pth"),
-        (["train", "{data}", "--weights", __file__, "--no-pretrained"], "contradicts --no-pretrained; drop one of them"),
+        (["train", "{data}", "--weights", __file__, "--no-pretrained"], "contradicts --no-pretrained; drop one"),
         (["train", "{data}", "--threads", "1.5"], 'Invalid value for --threads: "1.5" is not a whole number'),
         (["crossval", "{data}", "--folds", "loso", "--seeds", "1e3"], 'for --seeds: "1e3" is not a whole number'),
         (["train", "{data}", "--recipe", "articel"], "did you mean article"),
