@@ -89,6 +89,16 @@ def test_frames_are_counted(whole: bytes) -> None:
         assert not tells_length(io.BytesIO(file.getvalue()))
 
 
+def test_junk_before_the_first_frame_is_skipped(whole: bytes) -> None:
+    """In a moment, however much of it looks like the beginning of a frame."""
+    told = read_mp3(io.BytesIO(whole))
+    assert told is not None
+    for junk in (b"\xff" * 60_000, b"\xff\xfb\x90\x00" + bytes(1000), b"RIFF\0"):
+        assert read_mp3(io.BytesIO(junk + whole)) == told._replace(start=len(junk))
+    for other in (b"", b"\xff", bytes(100), b"\xff" * 100_000, whole[:3]):
+        assert read_mp3(io.BytesIO(other)) is None
+
+
 @pytest.mark.parametrize(
     ("header", "frame"),
     [

@@ -36,10 +36,10 @@ def frame_of(header: bytes) -> Frame | None:
     return Frame(size, samples, 4 + beside + (0 if bare else 2))
 
 
-def _followed(block: bytes) -> Frame | None:
-    """The frame at the beginning, where another follows it, or the end."""
-    frame = frame_of(block[:4])
-    after = b"" if frame is None else block[frame.size : frame.size + 4]
+def _followed(block: bytes, at: int) -> Frame | None:
+    """The frame that begins at this byte, where another follows it, or the end."""
+    frame = frame_of(block[at : at + 4])
+    after = b"" if frame is None else block[at + frame.size : at + frame.size + 4]
     return frame if len(after) < 4 or frame_of(after) else None
 
 
@@ -55,22 +55,19 @@ class Mp3(NamedTuple):
 def read_mp3(file: IO[bytes]) -> Mp3 | None:
     """Of a file at its start; None where there is no frame where one should be."""
     head = file.read(10)
-    at = 0
+    start = 0
     if head.startswith(b"ID3"):  # a tag of this length, in four times seven bits, stands before the sound
-        at = 10 + sum(byte << 7 * place for place, byte in enumerate(reversed(head[6:])))
-    file.seek(at)
-    block = file.read(_MOST_JUNK_BYTES)
-    while (frame := _followed(block)) is None:
-        skipped = block.find(b"\xff", 1)
-        if skipped < 0:
+        start = 10 + sum(byte << 7 * place for place, byte in enumerate(reversed(head[6:])))
+    file.seek(start)
+    block, at = file.read(_MOST_JUNK_BYTES), 0
+    while (frame := _followed(block, at)) is None:
+        if (at := block.find(b"\xff", at + 1)) < 0:
             return None
-        at, block = at + skipped, block[skipped:]
-    first = block[: frame.size]
-    tag = first[frame.count_at :]
-    if tag[:4] not in {b"Xing", b"Info"}:
-        return Mp3(at, first[:4], None)
+    header, tag = block[at : at + 4], block[at + frame.count_at : at + frame.size]
+    if tag[:4] not in {b"Xing", b"Info"} or len(tag) < 12:
+        return Mp3(start + at, header, None)
     told = int.from_bytes(tag[8:12], "big") if tag[7] & 1 else 0
-    return Mp3(at, first[:4], told) if told else Mp3(at + frame.size, first[:4], None)
+    return Mp3(start + at, header, told) if told else Mp3(start + at + frame.size, header, None)
 
 
 def count_frames(file: IO[bytes], start: int) -> int:

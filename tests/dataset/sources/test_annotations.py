@@ -16,7 +16,7 @@ RAVEN = "Selection\tView\tChannel\tBegin Time (s)\tEnd Time (s)\tLow Freq (Hz)\t
 def root(tmp_path: Path) -> Path:
     """Two recordings with labels of Audacity, one of Raven, and one without."""
     lay(tmp_path, "a.wav", "deep/b.WAV", "deep/c.flac", "deep/bare.wav")
-    (tmp_path / "a.txt").write_text("\ufeff0.000000\t1.500000\tdog\n\\\t100.0\t2000.0\n1.5\t2.5\tdog;rain\n\n")
+    (tmp_path / "a.txt").write_text("\ufeff0.000000\t1.500000\tdog\n\\\t100.0\t2000.0\n1.5\t2.5\tdog;rain; dog\n\n")
     (tmp_path / "deep" / "b.txt").write_text("3\t4\train 0.97\n3\t4\train 0.97\n")
     rows = ["1\tWaveform 1\t1\t0.5\t2.0\t0\t8000\tdog", "1\tSpectrogram 1\t1\t0.5\t2.0\t0\t8000\tdog"]
     (tmp_path / "deep" / "c.Table.1.selections.txt").write_text(

@@ -75,7 +75,7 @@ def read(listing: Listing) -> DataSet:
             if len(files) > 1:
                 raise DataError(f"{len(files)} files of labels: {', '.join(one.name for one in files)}; keep one")
             for start_s, end_s, text in read_labels(files[0], path.name):
-                label, *more = (one.strip() for one in text.split(";"))
+                label, *more = dict.fromkeys(one.strip() for one in text.split(";"))
                 clips.append(Clip(path, label, str(path), "", start_s, end_s, more_labels=tuple(more)))
         except DataError as error:
             failures.append(Failure(path, str(error)))
