@@ -79,3 +79,12 @@ def test_all_steps_in_order(tmp_path: Path) -> None:
     assert np.abs(heard).max() == pytest.approx(1.0)
     spectrum = np.abs(np.fft.rfft(heard[0]))
     assert spectrum.argmax() * 16000 / heard.shape[1] == pytest.approx(500, abs=2)
+
+
+def test_a_recording_alone_is_heard_as_the_default_recipe_hears_it(tmp_path: Path) -> None:
+    from earsight.tasks.recipe import Recipe
+
+    soundfile.write(tmp_path / "a.wav", np.stack([0.2 * tone(440, 1.5, 44100)] * 2, 1), 44100)
+    heard = load_waveform(tmp_path / "a.wav")
+    assert np.array_equal(heard, load_waveform(tmp_path / "a.wav", Recipe.named().audio))
+    assert (heard.shape[0], float(np.abs(heard).max())) == (1, 1.0)

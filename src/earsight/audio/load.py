@@ -34,13 +34,18 @@ class Pcm:
 
 
 def load_waveform(
-    source: str | Path | bytes | IO[bytes], settings: AudioSettings, start_s: float = 0.0, end_s: float | None = None
+    source: str | Path | bytes | IO[bytes],
+    settings: AudioSettings | None = None,
+    start_s: float = 0.0,
+    end_s: float | None = None,
 ) -> Samples:
     """Decode, mix, resample, trim and normalise one recording, or a span of it.
 
-    Returns float32 [channels, samples] of any length, at ``settings.rate_hz``. Raises DecodeError.
+    source: a path, the encoded bytes, or a binary file object. settings: such as ``Classifier.audio``; None: those of
+    the default recipe (one channel, 16 kHz). start_s, end_s: in seconds; None: to its end. Returns float32 [channels,
+    samples] of any length, at ``settings.rate_hz``, in [-1, 1]. Raises DecodeError.
     """
-    return prepare(decode(source, start_s, end_s), settings).floats()
+    return prepare(decode(source, start_s, end_s), settings or AudioSettings()).floats()
 
 
 def resample(sound: Sound, settings: AudioSettings) -> Sound:
@@ -53,7 +58,7 @@ def prepare(sound: Sound, settings: AudioSettings) -> Pcm:
     """What ``load_waveform`` does after decoding. Raises DecodeError where the channels can't be mixed.
 
     The result has 16 bits whether it is stored or not, so that training from a store and prediction from a file hear
-    the same samples. Its largest step is 1/65534 of the clip's own peak: 98 dB below it. A clip that stays below
+    the same samples. Its largest error is 1/65534 of the clip's own peak: 96 dB below it. A clip that stays below
     ``SILENT_PEAK`` is silence.
     """
     samples = resample(sound, settings).samples
