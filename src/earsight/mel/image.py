@@ -17,10 +17,10 @@ _PCEN_FULL_SCALE = 2.0**31
 
 
 class MelImage(nn.Module):
-    """float32 waveform [batch, channels, samples] → image [batch, image_channels, height, width].
+    """float32 waveform [batch, channels, samples] → image [batch, channels × image_channels, height, width].
 
     Every item is treated by itself: nothing depends on the batch. Row 0 is the lowest frequency.
-    image_channels: channels × planes, or a multiple of it (each is repeated).
+    image_channels: those of each channel of sound: its planes, or a multiple of them (each is repeated).
     size: (height, width) for networks of fixed input size; None keeps [n_mels, frames].
     """
 

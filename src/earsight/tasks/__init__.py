@@ -1,1 +1,1 @@
-"""One public function each: train, evaluate, predict, demo."""
+"""One public function each: train, evaluate, crossval, predict, export and the others that have a command."""
