@@ -344,6 +344,7 @@ def test_ctrl_c_while_the_program_is_loaded_is_one_line() -> None:
     """The signal comes where the command line would be found."""
     code = (
         "import os, signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # what a shell begins in the background ignores it
         "class Interrupted:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
         "        if name == 'earsight.command_line': os.kill(os.getpid(), signal.SIGINT)\n"
