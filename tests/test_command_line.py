@@ -110,7 +110,7 @@ def test_evaluate_prints_a_table_or_json(run: Path) -> None:
         (["data", "inspect", "absent"], "no such data: absent"),
         (["data", "inspect", "/dev/null"], "not a folder, an archive or a table"),
         (["data", "inspect", "{data}", "--html", "{data}"], "it is a folder; name a file"),
-        (["data", "split", "{data}", "--out", "absent/x.csv"], "there is not a folder absent"),
+        (["data", "split", "{data}", "--out", "absent/x.csv"], "there is no folder absent"),
         (["data", "get", "ravdes"], "did you mean ravdess?"),
         (["data", "get", "savee"], "can't be downloaded by a program"),
         (["data", "split", "{data}", "--split", "loso:7"], "made of groups; not in this data: 7"),

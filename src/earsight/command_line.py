@@ -17,15 +17,8 @@ from earsight import data_commands, export_commands, predict_commands, score_com
 from earsight.errors import EarsightError, SettingsError
 from earsight.flags import DataFlags, Json, Switch, Whole, WrappedHelp
 from earsight.plain import counted, plain
-from earsight.recipe_flags import (
-    Accelerator,
-    Leaks,
-    MachineFlags,
-    Precision,
-    RecipeFlags,
-    Settings,
-    TrainingDataFlags,
-)
+from earsight.recipe_flags import Leaks, MachineFlags, RecipeFlags, Settings, TrainingDataFlags
+from earsight.tasks.machine.devices import Accelerator, Precision
 from earsight.tasks.recipe import Recipe, explain
 from earsight.terminal import (
     batch_size_lines,

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import cyclopts
 from cyclopts import Parameter
@@ -10,14 +10,10 @@ from pydantic import BaseModel
 
 from earsight.errors import SettingsError
 from earsight.flags import DataFlags, Switch, Whole
+from earsight.tasks.machine.devices import Accelerator, Machine, Precision
 from earsight.tasks.recipe import Recipe
 
-if TYPE_CHECKING:
-    from earsight.tasks.machine.devices import Machine
-
-Accelerator = Literal["auto", "cpu", "cuda", "mps"]
 Leaks = Literal["refuse", "drop", "allow"]
-Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 RECIPE_GROUP = cyclopts.Group("Recipe settings (each replaces one value of the recipe)", sort_key=9)
 Settings = Annotated[Recipe | None, Parameter(name="*", group=RECIPE_GROUP)]
 """Every value of a recipe as a flag; None: none was given."""
@@ -88,9 +84,7 @@ class MachineFlags:
     threads: Whole | None = None
     """CPU threads of each training; default: the cores that are free."""
 
-    def machine(self, devices: int = 1, nodes: int = 1) -> "Machine":
-        from earsight.tasks.machine.devices import Machine
-
+    def machine(self, devices: int = 1, nodes: int = 1) -> Machine:
         return Machine(self.accelerator, devices, nodes, self.precision, self.threads, self.compile_)
 
 

@@ -305,7 +305,7 @@ def comparison_lines(found: Comparison) -> Iterator[str]:
     yield f"{found.clips} clips that both have scored, {drawn}{'' if few else ' drawn again for the intervals'}"
     for name, caveat in (("A", found.caveat_a), ("B", found.caveat_b)):
         if caveat:
-            yield f"note: {name} is no score on strangers: {caveat}"
+            yield f"note: {name} is not a score on strangers: {caveat}"
     if not found.named:
         yield "note: the groups (speakers, recordings …) of some clips are not known: others might change this more"
     yield f"{'':<16}{'A':>7}{'B':>7}{'B − A':>8}{'' if few else '   95 %'}"

@@ -1,6 +1,7 @@
 """MP3s of variable bit rate: made by libsndfile, and then robbed of what tells their length."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -37,6 +38,13 @@ def untold(whole: bytes, way: str) -> bytes:
         tag[first.count_at + 8 : first.count_at + 16] = bytes(8)
     if way == "without the flag":
         tag[first.count_at + 7] &= 0xFE
+    if way == "damaged":
+        between, at = whole[first.size :], 0
+        while at < len(between) // 8:
+            at += frame_of(between[at : at + 4]).size  # type: ignore[union-attr]
+        return between[:at] + bytes(300) + between[at:]
+    if way == "two joined":
+        return whole + whole
     inside = bytes(tag) + whole[first.size :]
     return b"ID3\4\0\0\0\0\1\0" + bytes(128) + inside + b"TAG" + bytes(125) if way == "between two tags" else inside
 
@@ -51,6 +59,21 @@ def test_all_of_it_is_heard(whole: bytes, way: str) -> None:
     length = told.samples.shape[1] - 4000
     differences = [float(np.abs(found.samples[:, s : s + length] - told.samples[:, :length]).max()) for s in shifts]
     assert min(differences) == 0
+
+
+def test_damage_between_frames_and_joined_files_lose_no_rest(whole: bytes) -> None:
+    for way, length_s in (("damaged", LENGTH_S), ("two joined", 2 * LENGTH_S)):
+        found = decode(untold(whole, way))
+        assert found.duration_s == pytest.approx(length_s, abs=0.3)
+
+
+def test_a_file_is_closed_with_its_sound(whole: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "a.mp3"
+    path.write_bytes(untold(whole, "without the frame that tells"))
+    decode(path)
+    if Path("/proc/self/fd").is_dir():
+        opened = [str(one.resolve()) for one in Path("/proc/self/fd").iterdir()]
+        assert str(path) not in opened
 
 
 def test_in_blocks_it_is_the_same_and_from_anywhere(whole: bytes) -> None:

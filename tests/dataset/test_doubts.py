@@ -46,7 +46,7 @@ def test_spans_that_contradict_each_other_are_told(second: Clip, found: bool) ->
     assert bool(told) == found
     if found:
         assert told[0].startswith(
-            "1 span of which more than half lies in another span with other labels, such as a.wav"
+            "1 span overlapping one of other labels by more than half of the shorter, such as a.wav"
         )
 
 

@@ -146,7 +146,7 @@ def test_a_comparison_says_what_belongs_beside_each_and_refuses_a_training_score
         numbers["test"]["caveat"] = caveat
         file.write_text(json.dumps(numbers))
     done = called("compare", tmp_path / "seed0", tmp_path / "seed1")
-    assert "note: B is no score on strangers: with leaks\n" in done.stdout
+    assert "note: B is not a score on strangers: with leaks\n" in done.stdout
     assert "note: A" not in done.stdout
     file.write_text(json.dumps({"train": {**numbers["test"], "caveat": "training score"}}))
     done = called("compare", tmp_path / "seed0", tmp_path / "seed1")

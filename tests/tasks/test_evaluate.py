@@ -118,6 +118,10 @@ def test_tables_with_groups_are_compared_by_their_names(spans: Path, tmp_path: P
         assert found.sentence.endswith(f"; none of its {len(strangers)} {column}s has the name of one that was heard.")
         with pytest.raises(DataError, match=f"the same {column}, s"):
             evaluate(spans / "run", table_of(tmp_path, "all.csv", range(6), column, within_s=0.1), threads=1)
+        rest = evaluate(spans / "run", tmp_path / "all.csv", leaks="drop", threads=1)
+        assert len(rest.dropped) == 6 * len(heard)
+        said = f"; none of its {len(strangers)} other {column}s has the name of one that was heard."
+        assert rest.sentence.endswith(said) or "with the name of a recording" in rest.warning
 
 
 def test_spans_of_a_copy_are_warned_of(spans: Path, tmp_path: Path) -> None:
@@ -129,3 +133,8 @@ def test_spans_of_a_copy_are_warned_of(spans: Path, tmp_path: Path) -> None:
         "with the name of a recording that was trained on; of copies, spans that overlap are not found" in found.warning
     )
     assert found.metrics.clips == 36
+    whole = tmp_path / "whole.csv"
+    whole.write_text("path,label\n" + "".join(f"site{n}.wav,{('low', 'high')[n % 2]}\n" for n in range(6)))
+    data = json.loads((spans / "run" / "model.json").read_text())["data"]
+    heard = len({*data["trained_groups"], *data["validated_groups"]})
+    assert evaluate(spans / "run", whole, threads=1).warning.startswith(f"{heard} files here, such as site")

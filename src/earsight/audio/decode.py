@@ -5,6 +5,7 @@ import math
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -176,12 +177,12 @@ def open_sound(source: str | Path | bytes | IO[bytes]) -> "soundfile.SoundFile":
             file = soundfile.SoundFile(os.fsencode(source) if os.name == "posix" else str(source))
         else:
             file = soundfile.SoundFile(io.BytesIO(source) if isinstance(source, bytes) else source)
+        if file.format == "MP3":
+            file = _of_known_length(file, source)
     except (RuntimeError, OSError, TypeError) as error:  # TypeError: what is called .raw has no header for soundfile
         if isinstance(source, str | Path) and not os.access(source, os.R_OK):
             raise DecodeError(f"permission denied: {name}") from error
         raise _unreadable(source, error) from error
-    if file.format == "MP3":
-        file = _of_known_length(file, source)
     # soundfile seeks behind what it has read, which fails at an end that none knew, and makes an MP3 lose what its next
     # frame takes from the ones before
     file.seekable = lambda: False
@@ -197,14 +198,19 @@ def _of_known_length(file: "soundfile.SoundFile", source: str | Path | bytes | I
     if found is None:
         return file
     file.close()
-    whole = io.BytesIO(source) if isinstance(source, bytes) else source
-    if isinstance(whole, str | Path):
-        whole = Path(whole).open("rb")  # noqa: SIM115 — for as long as it is read
-    return soundfile.SoundFile(Counted(whole, *found))
+    if not isinstance(source, str | Path):
+        return soundfile.SoundFile(Counted(io.BytesIO(source) if isinstance(source, bytes) else source, *found))
+    with ExitStack() as stack:
+        whole = stack.enter_context(Path(source).open("rb"))
+        file = soundfile.SoundFile(Counted(whole, *found))
+        own, both = file.close, stack.pop_all()
+    both.callback(own)
+    file.close = both.close
+    return file
 
 
 def skip_to(file: "soundfile.SoundFile", first: int) -> None:
-    """Go on with this frame. Lossy formats are heard from a little before: they need it for what follows."""
+    """Go on with this frame. MP3 and Opus are heard from a little before: they need it for what follows."""
     if first:
         lead_in = round(_LEAD_IN_S * file.samplerate) if file.format == "MP3" or file.subtype == "OPUS" else 0
         file.seek(max(0, first - lead_in))

@@ -11,6 +11,7 @@ _KBITS = {
 _RATES_HZ = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
 _BLOCK_BYTES = 1 << 20
 _MOST_JUNK_BYTES = 1 << 16
+_MOST_BEHIND_BYTES = 1 << 12
 _USUAL_KBITS = 9  # place of a bit rate whose frame has room for a count
 
 
@@ -36,11 +37,15 @@ def frame_of(header: bytes) -> Frame | None:
     return Frame(size, samples, 4 + beside + (0 if bare else 2))
 
 
-def _followed(block: bytes, at: int) -> Frame | None:
-    """The frame that begins at this byte, where another follows it, or the end."""
-    frame = frame_of(block[at : at + 4])
-    after = b"" if frame is None else block[at + frame.size : at + frame.size + 4]
-    return frame if len(after) < 4 or frame_of(after) else None
+def _find_frame(block: bytes, at: int) -> int:
+    """From this byte on, where a frame begins that another follows, or the end; −1 where none does."""
+    while at >= 0:
+        if (frame := frame_of(block[at : at + 4])) is not None:
+            after = block[at + frame.size : at + frame.size + 4]
+            if len(after) < 4 or frame_of(after) is not None:
+                return at
+        at = block.find(b"\xff", at + 1)
+    return -1
 
 
 class Mp3(NamedTuple):
@@ -59,28 +64,34 @@ def read_mp3(file: IO[bytes]) -> Mp3 | None:
     if head.startswith(b"ID3"):  # a tag of this length, in four times seven bits, stands before the sound
         start = 10 + sum(byte << 7 * place for place, byte in enumerate(reversed(head[6:])))
     file.seek(start)
-    block, at = file.read(_MOST_JUNK_BYTES), 0
-    while (frame := _followed(block, at)) is None:
-        if (at := block.find(b"\xff", at + 1)) < 0:
-            return None
+    block = file.read(_MOST_JUNK_BYTES)
+    at = _find_frame(block, 0)
+    frame = None if at < 0 else frame_of(block[at : at + 4])
+    if frame is None:
+        return None
     header, tag = block[at : at + 4], block[at + frame.count_at : at + frame.size]
-    if tag[:4] not in {b"Xing", b"Info"} or len(tag) < 12:
+    if tag[:4] not in {b"Xing", b"Info"} or len(tag) < 16:
         return Mp3(start + at, header, None)
-    told = int.from_bytes(tag[8:12], "big") if tag[7] & 1 else 0
-    return Mp3(start + at, header, told) if told else Mp3(start + at + frame.size, header, None)
+    told, told_bytes = (int.from_bytes(tag[n : n + 4], "big") for n in (8, 12))
+    # Of two files that were joined, the first tells its own length; it may also be a tag that comes behind.
+    joined = tag[7] & 2 and file.seek(0, os.SEEK_END) - start - at > told_bytes + _MOST_BEHIND_BYTES
+    if tag[7] & 1 and told and not joined:
+        return Mp3(start + at, header, told)
+    return Mp3(start + at + frame.size, header, None)
 
 
 def count_frames(file: IO[bytes], start: int) -> int:
-    """From ``start`` on, as far as one follows the other."""
+    """From ``start`` on. Damage between frames is skipped, as libmpg123 does."""
     file.seek(start)
     count, at, block = 0, 0, b""
     while True:
-        if at + 4 > len(block):
-            file.seek(start := start + at)
-            at, block = 0, file.read(_BLOCK_BYTES)
         frame = frame_of(block[at : at + 4])
         if frame is None:
-            return count
+            file.seek(start := start + at)
+            block = file.read(_BLOCK_BYTES)
+            at = _find_frame(block[:_MOST_JUNK_BYTES], 0)
+            if at < 0 or (frame := frame_of(block[at : at + 4])) is None:
+                return count
         count, at = count + 1, at + frame.size
 
 

@@ -93,8 +93,8 @@ def read_waveform(
         if not blocks:
             raise
         cut_off = str(error)
-    if change is not None:
-        blocks.append(change.push(np.zeros((blocks[0].shape[0], 0), dtype=np.float32), last=True))
+    assert change is not None  # noqa: S101 — where no block came, it has raised
+    blocks.append(change.push(np.zeros((blocks[0].shape[0], 0), dtype=np.float32), last=True))
     return prepare(Sound(np.concatenate(blocks, axis=1), settings.rate_hz), settings).floats(), cut_off
 
 

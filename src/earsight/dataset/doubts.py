@@ -49,8 +49,8 @@ def _contradicting(dataset: DataSet) -> str:
     if not count:
         return ""
     return (
-        f"{counted(count, 'span')} of which more than half lies in another span with other labels, such as {shown}; if "
-        "both sound there, give both labels to both (docs/multilabel.md)"
+        f"{counted(count, 'span')} overlapping one of other labels by more than half of the shorter, such as {shown}; "
+        "if both sound there, give both labels to both (docs/multilabel.md)"
     )
 
 

@@ -78,7 +78,7 @@ def fetch(
     logger.setLevel("ERROR")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with require("filelock").FileLock(folder / ".lock"):  # a second process waits
+        with require("filelock").FileLock(folder / f".{download.file_name}.lock"):  # a second process waits
             for left in folder.glob("tmp????????"):  # pooch's; under the lock, of a process that was killed
                 left.unlink()
             _check_size_there(download, folder)

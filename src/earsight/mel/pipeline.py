@@ -99,7 +99,7 @@ def _applied(transforms: Sequence[Transform], crop: Samples, rate_hz: int, seed:
                     "some transforms have leave_length_unchanged"
                 )
             if not np.isfinite(heard).all():
-                raise SettingsError(f"{name} made samples that are no numbers; lower its gains")
+                raise SettingsError(f"{name} made samples that are not numbers; lower its gains")
     return heard.reshape(crop.shape)
 
 

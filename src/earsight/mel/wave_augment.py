@@ -91,21 +91,28 @@ def apply_waves(waveform: Tensor, waves: Waves, banks: Banks = NO_BANKS) -> Tens
     heard = waveform.clone()
     # Each in its own length: what it hears must not depend on the longest of its batch.
     own = [row[:, :count] for row, count in zip(heard, waves.samples.tolist(), strict=True)]
+    length = [_sounding(row) for row in own]  # before a room spreads it over the zeros around
     for row in np.flatnonzero(waves.room >= 0):
         own[row].copy_(reverberated(own[row], banks.rooms[waves.room[row]]))
     for row in np.flatnonzero(waves.background >= 0):
         piece = _piece(banks.backgrounds[waves.background[row]], float(waves.place[row]), own[row].shape[1])
-        own[row].add_(at_snr(piece, own[row], float(waves.background_snr_db[row])))
+        own[row].add_(at_snr(piece, own[row], length[row], float(waves.background_snr_db[row])))
     for row in np.flatnonzero(waves.noise_seed >= 0):
         noise = coloured_noise(own[row], float(waves.noise_exponent[row]), int(waves.noise_seed[row]))
-        own[row].add_(at_snr(noise, own[row], float(waves.noise_snr_db[row])))
+        own[row].add_(at_snr(noise, own[row], length[row], float(waves.noise_snr_db[row])))
     return heard * torch.from_numpy(waves.gain).to(heard)[:, None, None]
 
 
-def at_snr(added: Tensor, clip: Tensor, snr_db: float) -> Tensor:
-    """``added``, scaled so that its power lies ``snr_db`` below the clip's. The zeros around a clip that is shorter
-    than its crop are no part of it."""
-    power = clip.square().sum() / (clip != 0).sum().clamp_min(1)
+def _sounding(clip: Tensor) -> Tensor:
+    """How many samples there are from the first to the last that is not zero; of a clip [channels, samples]. One that
+    is shorter than its crop has zeros around."""
+    heard = (clip != 0).any(dim=0).to(torch.uint8)
+    return len(heard) - heard.argmax() - heard.flip(0).argmax()
+
+
+def at_snr(added: Tensor, clip: Tensor, sounding: Tensor, snr_db: float) -> Tensor:
+    """``added``, scaled so that its power lies ``snr_db`` below that of a clip of which so many samples sound."""
+    power = clip.square().sum() / (sounding * len(clip))
     ratio = power / added.square().mean().clamp_min(_SMALLEST)
     return added * (ratio.sqrt() * 10 ** (-snr_db / 20))
 

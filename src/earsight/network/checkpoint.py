@@ -143,7 +143,7 @@ def load_classifier(kind: type[C], folder: Path) -> C:
         ) from error
     if lost is not None:
         raise ModelError(
-            f"{folder / WEIGHTS_NAME} is damaged: {lost} has weights that are no numbers; restore it or train again"
+            f"{folder / WEIGHTS_NAME} is damaged: {lost} has weights that are not numbers; restore it or train again"
         )
     return whole
 

@@ -138,7 +138,7 @@ def check_output(path: Path, place: Path, *, overwrite: bool, clips: Sequence[Cl
         if path.is_dir():
             raise SettingsError(f"can't write {path}: it is a folder; name a file")
         if not path.parent.is_dir():
-            raise SettingsError(f"can't write {path}: there is not a folder {path.parent}; make it first")
+            raise SettingsError(f"can't write {path}: there is no folder {path.parent}; make it first")
         if path.exists():
             if not path.is_file():
                 raise SettingsError(f"can't write {path}: it is a device or pipe; name a file")

@@ -113,7 +113,10 @@ def evaluate(
         warning = f"{changed} of {len(clips)} test clips are no longer what they were in training" if changed else ""
     else:
         scored, caveat, warning, left_out = _unheard(recorded, clips, digests, dataset, described, leaks)
-        beside = "" if warning or caveat else _compared(recorded, dataset, described)
+        groups = {clips[i].group for i in scored}
+        beside = (
+            "" if warning or caveat else _compared(recorded, dataset, described, groups, some_left_out=bool(left_out))
+        )
         sentence = f"Scored on clips of {data}{beside}."
     place = store.place
     indices = [place[i] for i in scored if i in place]
@@ -152,29 +155,33 @@ def _same_groups(dataset: DataSet, described: dict[str, Any]) -> bool:
     return alike and _same_people(dataset, described)
 
 
-def _compared(recorded: list[Recorded], dataset: DataSet, described: dict[str, Any]) -> str:
-    """What is to be said of whether somebody here was heard in training, when nobody was found. Nothing where all is
-    known: both are known data sets, of other people or with all their groups."""
+def _compared(
+    recorded: list[Recorded], dataset: DataSet, described: dict[str, Any], groups: set[str], *, some_left_out: bool
+) -> str:
+    """What is to be said of whether somebody who is scored was heard in training, when nobody was found. Nothing where
+    all is known: both are known data sets, of other people or with all their groups. groups: that are scored."""
     heard = [row.clip for row in recorded if row.part != "test"]
     grouped = all(clip.group for clip in (*heard, *dataset.clips))
     if {str(described.get("data", {}).get("source")), dataset.source} <= known_sources().keys():
         known = not _same_people(dataset, described) or (grouped and _same_groups(dataset, described))
         return "" if known else _UNKNOWN
     if heard and grouped and _same_groups(dataset, described):  # a table may call the same people otherwise
-        return f"; none of its {counted(len(dataset.groups), dataset.group_name)} has the name of one that was heard"
+        which = f"{'other ' if some_left_out else ''}{dataset.group_name}"
+        return f"; none of its {counted(len(groups), which)} has the name of one that was heard"
     return _UNKNOWN
 
 
 def _namesakes(heard: list[Clip], clips: list[Clip]) -> str:
-    """A warning where spans here are of files that have the names, and not the places, of files that were heard: in
-    another span a copy is not found."""
+    """A warning where files here have the names, and not the places, of files that were heard, and only spans of the
+    one or the other were: in another span a copy is not found."""
 
     def cut(clip: Clip) -> bool:
         return clip.start_s is not None or clip.end_s is not None
 
-    there = {clip.path for clip in heard if cut(clip)}
-    names = {path.name for path in there}
-    alike = sorted({c.path.name for c in clips if cut(c) and c.path.name in names and c.path not in there})
+    there = {clip.path for clip in heard}
+    names = {clip.path.name: cut(clip) for clip in sorted(heard, key=cut)}
+    foreign = [clip for clip in clips if clip.path.name in names and clip.path not in there]
+    alike = sorted({clip.path.name for clip in foreign if cut(clip) or names[clip.path.name]})
     if not alike:
         return ""
     return (

@@ -290,9 +290,9 @@ def _banks(recipe: Recipe, shown: Progress) -> "Banks":
 def _class_weights(
     decoded: Decoded, labels: Sequence[str], recipe: Recipe, several: bool
 ) -> "npt.NDArray[np.float32] | None":
-    """[classes]: all classes count the same in the loss, and a clip counts 1 on average; of several labels a clip,
-    those that have one count together as much as those that have not. A class without a training clip counts nothing.
-    None where the recipe has none."""
+    """[classes]: all classes count the same in the loss, and a clip counts 1 on average; a class without a training
+    clip counts nothing. Of several labels a clip, those that have one count together as much as those that have not,
+    where there are both. None where the recipe has none."""
     if recipe.loss.class_weights == "none":
         return None
     import numpy as np
@@ -301,7 +301,8 @@ def _class_weights(
 
     clips = [decoded.store.clips[i] for i in decoded.parts["train"]]
     counts = label_rows(clips, labels).sum(axis=0, dtype=np.float32)
-    whole = len(clips) - counts if several else counts.sum() / (counts > 0).sum()
+    without = np.where(counts < len(clips), len(clips) - counts, counts)
+    whole = without if several else counts.sum() / (counts > 0).sum()
     return np.divide(whole, counts, out=np.zeros_like(counts), where=counts > 0)
 
 

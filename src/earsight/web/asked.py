@@ -43,7 +43,7 @@ _REFUSALS = {
     413: "Too large, or too many rows at once.",
     422: "Nothing that can be heard.",
     500: "The model failed.",
-    503: "Too many at once, or the server is ending.",
+    503: "Too many at once, not enough memory, or the server is ending.",
     507: "The server's disk is full.",
 }
 _ROW = {

@@ -372,7 +372,7 @@ def _bound(host: str, port: int) -> socket.socket:
         both = host == "::" and socket.has_dualstack_ipv6()
         return socket.create_server((host, port), family=family, dualstack_ipv6=both)
     except UnicodeError as error:
-        raise SettingsError(f"--host {host} is no name of a host; pass another") from error
+        raise SettingsError(f"--host {host} is not the name of a host; pass another") from error
     except OSError as error:  # create_server puts the address into the reason; an unknown host has no such number
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
         raise SettingsError(f"can't listen on {host}, port {port} ({reason}); pass another --port or --host") from error

@@ -61,9 +61,11 @@ def test_events_that_predict_writes_can_be_learned_from(tmp_path: Path, form: st
     ("name", "text", "reason"),
     [
         ("a.txt", "0\tsoon\tdog\n", "a.txt, line 1: '0' to 'soon' are not seconds; fix the line"),
-        ("a.txt", "0\t1\tdog\n2\t2\tdog\n", "a.txt, line 2: a label from 2 to 2 s has no length; fix the line"),
-        ("a.txt", "-1\t2\tdog\n", "a.txt, line 1: a label from -1 to 2 s has no length; fix the line"),
+        ("a.txt", "0\t1\tdog\n2\t2\tdog\n", "a.txt, line 2: a label from 2 to 2 s is no span; fix the line"),
+        ("a.txt", "-1\t2\tdog\n", "a.txt, line 1: a label from -1 to 2 s is no span; fix the line"),
         ("a.txt", "0\t1\t\n", "a.txt, line 1 has no label; fill it in, or leave the line out"),
+        ("a.txt", "nan\t1\tdog\n", "a.txt, line 1: a label from nan to 1 s is no span; fix the line"),
+        ("a.selections.txt", RAVEN + "2\tW\n", "a.selections.txt, line 2: '' to '' are not seconds; fix the line"),
         ("a.selections.txt", "Begin Time (s)\tEnd Time (s)\n0\t1\n", "no column one of label, annotation, species"),
         ("a.selections.txt", "Begin Time (s)\tLabel\n0\tdog\n", "no column end time (s) in a.selections.txt"),
         (
@@ -80,6 +82,18 @@ def test_labels_that_are_wrong_lose_their_recording_alone(root: Path, name: str,
     assert {clip.path.name for clip in dataset.clips} == {"b.WAV", "c.flac"}
     assert dataset.failures[0].path == root / "a.wav"
     assert dataset.failures[0].reason.startswith(reason)
+
+
+def test_numbers_behind_labels_are_theirs_unless_all_are_probabilities(root: Path) -> None:
+    for text, labels in (
+        ("0\t1\ttype 1.20\n1\t2\tdog 0.75\n", [("type 1.20",), ("dog 0.75",)]),
+        ("0\t1\tdog 0.75\n1\t2\towl\n", [("dog 0.75",), ("owl",)]),
+        ("0\t1\tdog 0.75\n1\t2\towl 1.00\n", [("dog",), ("owl",)]),
+        ("0\t1\tdog\n0\t1\towl\n0\t1\tdog\n", [("dog", "owl")]),  # both sound
+    ):
+        (root / "a.txt").write_text(text)
+        found = read_dataset(root).clips
+        assert [clip.labels for clip in found if clip.path.name == "a.wav"] == labels
 
 
 def test_two_files_of_labels_are_refused_for_their_recording(root: Path) -> None:

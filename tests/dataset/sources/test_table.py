@@ -214,7 +214,7 @@ def test_a_span_is_found_again_behind_others_and_in_other_spellings(root: Path, 
 
 
 def test_spans_that_only_begin_together_are_sorted_by_their_ends(root: Path) -> None:
-    dataset = read_dataset(table(root, "path,label,start,end\na.wav,dog,0,\na.wav,cat,0,2\na.wav,cow,0,1\n"))
+    dataset = read_dataset(table(root, "path,label,start,end\na.wav,dog,,\na.wav,cat,0,2\na.wav,cow,0,1\n"))
     assert [(clip.label, clip.end_s) for clip in dataset.clips] == [("cow", 1.0), ("cat", 2.0), ("dog", None)]
 
 
@@ -396,6 +396,10 @@ def test_recordings_may_lie_beside_the_tables_folder(root: Path) -> None:
     (root / "tables").mkdir()
     dataset = read_dataset(table(root / "tables", "path,label\n../a.wav,dog\n../deep/../b.wav,cat\n"))
     assert [clip.path for clip in dataset.clips] == [root / "a.wav", root / "b.wav"]
+    (root / "link").symlink_to(root / "deep", target_is_directory=True)  # from whose folder .. leads on
+    (root / "deep" / "beside.csv").write_text("path,label\n../a.wav,dog\n../b.wav,cat\n")
+    linked = read_dataset(root / "link" / "beside.csv")
+    assert [clip.path for clip in linked.clips] == [root.resolve() / "a.wav", root.resolve() / "b.wav"]
     (root / "tables" / "c.wav").touch()
     with pytest.raises(DataError, match=r"leaves the folder \(name the table itself, and it may\) in row 2 \(\.\./a"):
         read_dataset(root / "tables")
@@ -408,5 +412,8 @@ def test_a_forgotten_end_is_seen_where_it_would_hold_other_spans(root: Path) -> 
         read_dataset(table(root, "path,label,start,end\n" + rows.format("", "")))
     told = "and other spans of the recording in what that would be:"
     assert f"no end, {told} {root}/a.wav [1– s]; no start, {told} {root}/b.wav [0–4 s]" in str(caught.value)
+    for together in ("a.wav,dog,0,2\na.wav,cat,,5\n", "a.wav,dog,5,6\na.wav,cat,5,\n", "a.wav,dog,1,2\na.wav,cat,,5\n"):
+        with pytest.raises(DataError, match="and other spans of the recording"):
+            read_dataset(table(root, "path,label,start,end\n" + together))
     last = read_dataset(table(root, "path,label,start,end\na.wav,dog,,1\na.wav,cat,1,\n"))
     assert [(clip.start_s, clip.end_s) for clip in last.clips] == [(None, 1.0), (1.0, None)]

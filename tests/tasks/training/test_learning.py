@@ -366,16 +366,20 @@ def test_of_several_labels_the_rare_count_as_much_where_they_are_as_where_they_a
     monkeypatch.setattr(Learner, "of", look)
     table = write_mixtures(tmp_path / "data")
     rows = [line.split(",") for line in table.read_text().splitlines()[1:]]
-    for row in rows[8:]:  # high stays in eight clips alone
-        row[1] = ";".join(one for one in row[1].split(";") if one != "high")
+    for number, row in enumerate(rows):  # high stays in eight clips alone, and noise is in all
+        names = [one for one in row[1].split(";") if one and (number < 8 or one != "high")]
+        row[1] = ";".join([*names, "noise"])
     table.write_text("\n".join(map(",".join, [["path", "label", "group"], *rows])) + "\n")
     learned(table, recipe(epochs=1, loss={"class_weights": "balanced"}), tmp_path / "run", split="none")
     (made,) = seen
     counts = np.array([sum(name in row[1].split(";") for row in rows) for name in made.classifier.labels])
-    assert made.class_weights.tolist() == pytest.approx((len(rows) - counts) / counts)
+    expected = np.where(counts < len(rows), (len(rows) - counts) / counts, 1.0)
+    assert made.class_weights.tolist() == pytest.approx(expected)
     # With it, saying "half" of every label is best for one that knows nothing: all labels pull alike.
     targets = torch.tensor([[name in row[1].split(";") for name in made.classifier.labels] for row in rows]).float()
-    logits = torch.zeros(3, requires_grad=True)
-    made.classifier.head.loss(logits.expand(len(rows), 3), targets, made.class_weights).backward()
+    logits = torch.zeros(4, requires_grad=True)
+    made.classifier.head.loss(logits.expand(len(rows), 4), targets, made.class_weights).backward()
     assert logits.grad is not None
-    assert logits.grad.abs().max() < 1e-6
+    everywhere = made.classifier.labels.index("noise")
+    assert logits.grad[everywhere] == pytest.approx(-0.5 / 4)  # it is learned that it is there
+    assert np.delete(logits.grad.numpy(), everywhere) == pytest.approx(0, abs=1e-6)

@@ -16,10 +16,10 @@ LABEL_COLUMNS = ("label", "annotation", "species", "class", "common name", "spec
 """Of a selection table of Raven, in lower case: the first of these that is there."""
 _START, _END, _SELECTION, _FILE = "begin time (s)", "end time (s)", "selection", "begin file"
 _SUFFIX, _RAVEN_SUFFIX = ".txt", ".selections.txt"
-_PROBABILITY = re.compile(r" [01]\.\d\d")  # that ``earsight predict`` writes behind a label of Audacity
+_PROBABILITY = re.compile(r" (0\.\d\d|1\.00)$")  # that ``earsight predict`` writes behind each label of Audacity
 _SAMPLED = 20
 
-Span = tuple[float, float, str]  # start and end in seconds, and the label as it stands
+Span = tuple[float, float, list[str]]  # start and end in seconds, and the labels
 
 
 def are_beside(listing: Listing) -> bool:
@@ -74,8 +74,7 @@ def read(listing: Listing) -> DataSet:
                 raise DataError(f"no labels beside it, such as {path.stem}{_SUFFIX}")
             if len(files) > 1:
                 raise DataError(f"{len(files)} files of labels: {', '.join(one.name for one in files)}; keep one")
-            for start_s, end_s, text in read_labels(files[0], path.name):
-                label, *more = dict.fromkeys(one.strip() for one in text.split(";"))
+            for start_s, end_s, (label, *more) in read_labels(files[0], path.name):
                 clips.append(Clip(path, label, str(path), "", start_s, end_s, more_labels=tuple(more)))
         except DataError as error:
             failures.append(Failure(path, str(error)))
@@ -95,24 +94,26 @@ def read(listing: Listing) -> DataSet:
 
 
 def read_labels(file: Path, recording: str) -> list[Span]:
-    """recording: the name of the file that they are of. Raises DataError with the first line that is wrong."""
+    """What stands twice is one, and labels of one span are of one clip. recording: the name of the file that they are
+    of. Raises DataError with the first line that is wrong."""
     lines = list(_lines(file))
     if not lines:
         return []
     header = [name.strip().lower() for name in lines[0].split("\t")]
     rows = _of_raven(file, header, lines[1:], recording) if _START in header else _of_audacity(lines)
-    spans: dict[Span, None] = {}  # what stands twice is one
+    spans: defaultdict[tuple[float, float], dict[str, None]] = defaultdict(dict)
     for number, start, end, label in rows:
         try:
             start_s, end_s = float(start), float(end)
         except ValueError:
             raise DataError(f"{file.name}, line {number}: {start!r} to {end!r} are not seconds; fix the line") from None
         if not 0 <= start_s < end_s < float("inf"):
-            raise DataError(f"{file.name}, line {number}: a label from {start} to {end} s has no length; fix the line")
-        if not all(one.strip() for one in label.split(";")):
+            raise DataError(f"{file.name}, line {number}: a label from {start} to {end} s is no span; fix the line")
+        labels = [one.strip() for one in label.split(";")]
+        if not all(labels):
             raise DataError(f"{file.name}, line {number} has no label; fill it in, or leave the line out")
-        spans[start_s, end_s, label.strip()] = None
-    return list(spans)
+        spans[start_s, end_s].update(dict.fromkeys(labels))
+    return [(*span, list(labels)) for span, labels in spans.items()]
 
 
 def _of_raven(
@@ -131,16 +132,19 @@ def _of_raven(
         seen.add(cells.get(_SELECTION, ""))
         if (told := cells.get(_FILE, "").strip()) and told != recording:
             raise DataError(f"{file.name}, line {number} is of {told}; save a table for each recording")
-        yield number, cells[_START], cells.get(_END, ""), cells.get(column, "")
+        yield number, cells.get(_START, ""), cells.get(_END, ""), cells.get(column, "")
 
 
 def _of_audacity(lines: Sequence[str]) -> Iterator[tuple[int, str, str, str]]:
     """Line, start, end, label. A line that begins with a backslash has the frequencies of the one before."""
+    rows: list[tuple[int, str, str, str]] = []
     for number, line in enumerate(lines, 1):
         if line.strip() and not line.startswith("\\"):
-            start, end, label = (*line.split("\t", 2), "", "")[:3]
-            found = _PROBABILITY.search(label.strip(), max(0, len(label.strip()) - 5))
-            yield number, start, end, label.strip()[: found.start()] if found else label
+            start, end, label = (*line.rstrip().split("\t", 2), "", "")[:3]
+            rows.append((number, start, end, label))
+    predicted = all(_PROBABILITY.search(label) for *_, label in rows)
+    for number, start, end, label in rows:
+        yield number, start, end, _PROBABILITY.sub("", label) if predicted else label
 
 
 def _lines(file: Path) -> Iterator[str]:

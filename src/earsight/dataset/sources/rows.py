@@ -124,7 +124,9 @@ def _lines(path: Path) -> Iterator[str]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             for number, line in enumerate(file, 1):
                 if "\0" in line:
-                    raise DataError(f"{path}, line {number}: a zero byte; this is no text, or UTF-16: save it as UTF-8")
+                    raise DataError(
+                        f"{path}, line {number}: a zero byte; this is not text, or UTF-16: save it as UTF-8"
+                    )
                 yield line
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 ({_first_bad_byte(path)}); save it as UTF-8") from error

@@ -213,7 +213,10 @@ def _place(root: str, name: str, files_in: Callable[[str], Collection[str]], ins
     if name.startswith("/") or (name[1:2] == ":" and os.path.isabs(name)):  # noqa: PTH117
         return name
     if name == ".." or name.startswith("../"):
-        return None if inside else os.path.normpath(root + name).replace(os.sep, "/")
+        if inside:
+            return None
+        # where .. leads through a link only the system knows
+        return os.path.normpath(f"{os.path.realpath(root or '.')}/{name}").replace(os.sep, "/")
     return root + name
 
 
@@ -286,12 +289,15 @@ def _check_repeats(clips: list[Clip], problems: _Problems) -> None:
 
 def _check_open_spans(clips: list[Clip], problems: _Problems) -> None:
     """A cell that was forgotten would make a clip of all the others."""
-    for one, two in pairwise(clips):
-        if one.path == two.path and (one.start_s is None) != (one.end_s is None):
-            end_s = math.inf if one.end_s is None else one.end_s
-            if (one.start_s or 0.0) < (two.start_s or 0.0) < end_s:
-                edge = "start" if one.start_s is None else "end"
-                problems.add(f"no {edge}, and other spans of the recording in what that would be:", one.name)
+    for before, clip, after in zip([None, *clips], clips, [*clips[1:], None], strict=False):
+        if (clip.start_s is None) == (clip.end_s is None):
+            continue
+        place, start_s, end_s = _span_of(clip)
+        # Clips are sorted by start and end: one that begins in this one stands beside it.
+        beside = [_span_of(one) for one in (before, after) if one is not None and one.path == place]
+        if any(start_s <= first_s < end_s and (first_s, last_s) != (start_s, end_s) for _, first_s, last_s in beside):
+            edge = "start" if clip.start_s is None else "end"
+            problems.add(f"no {edge}, and other spans of the recording in what that would be:", clip.name)
 
 
 def _check_folds(clips: list[Clip], problems: _Problems) -> None:

@@ -179,7 +179,7 @@ def check_out(
     if wanted.lines is None:
         extras.check("pyarrow")
         if out is None:
-            raise SettingsError(f"--format {wanted.name} is no text; pass --out FILE{wanted.suffix}")
+            raise SettingsError(f"--format {wanted.name} is not text; pass --out FILE{wanted.suffix}")
     several = wanted.alone and len(job.recordings) > 1
     if out is None:
         if several:

@@ -5,7 +5,7 @@ import os
 import platform
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from earsight.errors import SettingsError
 from earsight.tasks.machine.cores import allowed_cores, check_threads
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
     from torch import Tensor
 
-ACCELERATORS = ("auto", "cpu", "cuda", "mps")
-PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+Accelerator = Literal["auto", "cpu", "cuda", "mps"]
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 _DEVICE = re.compile(r"cpu|mps|cuda(:\d+)?")
 
 
@@ -54,8 +54,8 @@ class Machine:
         """Raises SettingsError where it asks for what there is not."""
         check_threads(self.threads)
         for name, value, known in (
-            ("accelerator", self.accelerator, ACCELERATORS),
-            ("precision", self.precision, PRECISIONS),
+            ("accelerator", self.accelerator, get_args(Accelerator)),
+            ("precision", self.precision, get_args(Precision)),
         ):
             if value not in known:
                 raise SettingsError(f"no {name} {value!r}; use {', '.join(known)}")

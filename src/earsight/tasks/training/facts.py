@@ -19,7 +19,6 @@ _PACKAGES = ("torch", "timm", "lightning-fabric", "numpy", "soundfile", "soxr")
 
 def model_facts(plan: Plan, decoded: Decoded, machine: Machine, pipeline: Pipeline) -> dict[str, Any]:
     """Data, split, settings, machine and versions."""
-
     clips, split = decoded.store.clips, decoded.split
     return {
         "earsight": earsight.__version__,

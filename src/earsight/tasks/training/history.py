@@ -69,7 +69,7 @@ class Progressed:
 
 
 def _cell(value: float) -> str:
-    """Empty where there is not a number: nothing was held out."""
+    """Empty where it is not a number: nothing was held out."""
     return str(value) if isinstance(value, int) else f"{value:.6g}" if math.isfinite(value) else ""
 
 

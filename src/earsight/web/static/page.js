@@ -302,9 +302,11 @@ async function startLive() {
     if (count > context.sampleRate / 2) {
       try {
         const row = await whole(wav(heard.slice(-Math.min(count, heard.length)), context.sampleRate), "microphone");
-        if (live === mine) answer(row);
+        if (live !== mine) break; // what is shown since is another's
+        answer(row);
         say("");
       } catch (reason) {
+        if (live !== mine) break;
         say(reason.message);
         put("label", "…"); // what was heard before is not what sounds now
         bars({});
