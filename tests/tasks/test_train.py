@@ -682,7 +682,7 @@ def test_weights_that_are_no_numbers_are_refused(run: Path, tmp_path: Path) -> N
     state[key].view(-1)[-1] = float("nan")
     save_file(state, tmp_path / "run" / "model.safetensors")
     with pytest.raises(
-        ModelError, match=rf"model\.safetensors is damaged: {re.escape(key)} has weights that are no num"
+        ModelError, match=rf"model\.safetensors is damaged: {re.escape(key)} has weights that are not num"
     ):
         es.Classifier.load(tmp_path / "run")
 
