@@ -73,6 +73,11 @@ def test_events_that_predict_writes_can_be_learned_from(tmp_path: Path, form: st
             "Begin Time (s)\tEnd Time (s)\tBegin File\tLabel\n0\t1\ta.wav\tdog\n0\t1\tz.wav\tdog\n",
             "a.selections.txt, line 3 is of z.wav; save a table for each recording",
         ),
+        (
+            "a.selections.txt",
+            "Begin Time (s)\tEnd Time (s)\tBegin Path\tLabel\n0\t1\tx\\a.wav\tdog\n0\t1\t/x/z.wav\tdog\n",
+            "a.selections.txt, line 3 is of z.wav; save a table for each recording",
+        ),
     ],
 )
 def test_labels_that_are_wrong_lose_their_recording_alone(root: Path, name: str, text: str, reason: str) -> None:

@@ -6,7 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from earsight.dataset.clip import Clip, DataSet, Failure
 from earsight.dataset.walk import Listing
@@ -14,7 +14,8 @@ from earsight.errors import DataError
 
 LABEL_COLUMNS = ("label", "annotation", "species", "class", "common name", "species code", "call type", "tags")
 """Of a selection table of Raven, in lower case: the first of these that is there."""
-_START, _END, _SELECTION, _FILE = "begin time (s)", "end time (s)", "selection", "begin file"
+_START, _END, _SELECTION = "begin time (s)", "end time (s)", "selection"
+_FILE, _PATH = "begin file", "begin path"
 _SUFFIX, _RAVEN_SUFFIX = ".txt", ".selections.txt"
 _PROBABILITY = re.compile(r" (0\.\d\d|1\.00)$")  # that ``earsight predict`` writes behind each label of Audacity
 _SAMPLED = 20
@@ -130,7 +131,8 @@ def _of_raven(
         if not line.strip() or (cells.get(_SELECTION, "") and cells[_SELECTION] in seen):
             continue
         seen.add(cells.get(_SELECTION, ""))
-        if (told := cells.get(_FILE, "").strip()) and told != recording:
+        told = cells.get(_FILE, "").strip() or PureWindowsPath(cells.get(_PATH, "").strip()).name  # either slash
+        if told and told != recording:
             raise DataError(f"{file.name}, line {number} is of {told}; save a table for each recording")
         yield number, cells.get(_START, ""), cells.get(_END, ""), cells.get(column, "")
 
