@@ -375,9 +375,9 @@ def test_an_argument_that_a_shell_left_empty_is_refused() -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a shell of another kind")
-def test_closed_streams_are_no_error_and_rows_stay_alone(run: Path, tmp_path: Path) -> None:
-    file = next((run / "data").rglob("*.wav"))
-    program = shlex.join([sys.executable, "-m", "earsight", "predict", str(run / "run"), str(file)])
+def test_closed_streams_are_no_error_and_rows_stay_alone(home: Path) -> None:
+    file = home / "tones" / "high" / "high00.wav"
+    program = shlex.join([sys.executable, "-m", "earsight", "predict", str(home / "model.onnx"), str(file)])
     for closed in (">&-", "2>&-"):
         done = subprocess.run(["sh", "-c", f"{program} {closed}"], capture_output=True, text=True)
         assert (done.returncode, done.stderr) == (0, "")

@@ -386,7 +386,8 @@ def test_each_process_takes_one_of_the_gpus_that_it_may_use(
 
 def test_names_that_are_not_utf8_are_scored_as_any_other(tones: Path, tmp_path: Path) -> None:
     (tones / "low").rename(tones / os.fsdecode(b"l\xf6w"))
-    result = cross(tones, tmp_path / "out", recipe={"epochs": 1})
+    settings: dict[str, Any] = {"recipe": {"epochs": 1}, "folds": "group:2"}
+    result = cross(tones, tmp_path / "out", **settings)
     assert result.scores is not None, result.failures
     assert sum(row.support for row in result.scores.every_answer.per_class) == 24
-    assert cross(tones, tmp_path / "out", recipe={"epochs": 1}, resume=True).scores is not None
+    assert cross(tones, tmp_path / "out", **settings, resume=True).scores is not None
