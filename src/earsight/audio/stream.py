@@ -73,29 +73,53 @@ def read_waveform(
     Returns float32 [channels, samples] and what is missing, None where nothing is. Raises DecodeError, for a recording
     of more than ``longest_s`` too (above 48 kHz: of more samples than that has at 48 kHz).
     """
-    blocks: list[Samples] = []
-    change: RateChange | None = None
-    cut_off, samples = None, 0
+    pieces: list[Samples] = []
+    cut_off = None
+    blocks = _no_longer(read_blocks(source, start_s, end_s), settings, longest_s, source)
     try:
-        for block in read_blocks(source, start_s, end_s):
-            rate_hz, samples = block.rate_hz, samples + block.samples.shape[1]
-            # Mixed and resampled now: a file of many channels and a high rate may be small, and its samples are not.
-            mixed = to_channels(block.samples, settings.channels)
-            change = change or RateChange(rate_hz, settings.rate_hz, mixed.shape[0])
-            blocks.append(change.push(mixed))
-            heard_s = longest_s * min(1.0, _USUAL_HZ / rate_hz)
-            if samples > heard_s * rate_hz:
-                raise DecodeError(
-                    f"longer than {heard_s / 60:g} minutes, of which only {settings.crop_s:g} s would be heard: "
-                    f"{source_name(source)}; take a piece of it, or windows (--window {settings.crop_s:g})"
-                )
+        for piece in _resampled(blocks, settings):
+            pieces.append(piece)
     except TruncatedError as error:
-        if not blocks:
+        if not pieces:
             raise
         cut_off = str(error)
-    assert change is not None  # noqa: S101 — where no block came, it has raised
-    blocks.append(change.push(np.zeros((blocks[0].shape[0], 0), dtype=np.float32), last=True))
-    return prepare(Sound(np.concatenate(blocks, axis=1), settings.rate_hz), settings).floats(), cut_off
+    return prepare(Sound(np.concatenate(pieces, axis=1), settings.rate_hz), settings).floats(), cut_off
+
+
+def _no_longer(
+    blocks: Iterable[Sound], settings: AudioSettings, longest_s: float, source: str | Path | bytes | IO[bytes]
+) -> Iterator[Sound]:
+    """Raises DecodeError as ``read_waveform`` does where there is too much."""
+    samples = 0
+    for block in blocks:
+        samples += block.samples.shape[1]
+        heard_s = longest_s * min(1.0, _USUAL_HZ / block.rate_hz)
+        if samples > heard_s * block.rate_hz:
+            raise DecodeError(
+                f"longer than {heard_s / 60:g} minutes, of which only {settings.crop_s:g} s would be heard: "
+                f"{source_name(source)}; take a piece of it, or windows (--window {settings.crop_s:g})"
+            )
+        yield block
+
+
+def _resampled(blocks: Iterable[Sound], settings: AudioSettings) -> Iterator[Samples]:
+    """Blocks with the channels and at the rate that the network hears: a file of many channels and a high rate may be
+    small, and its samples are not. What comes before a TruncatedError is heard to its end."""
+    change: RateChange | None = None
+    ended: TruncatedError | None = None
+    channels = 1
+    try:
+        for block in blocks:
+            mixed = to_channels(block.samples, settings.channels)
+            channels = mixed.shape[0]
+            change = change or RateChange(block.rate_hz, settings.rate_hz, channels)
+            yield change.push(mixed)
+    except TruncatedError as error:
+        ended = error
+    if change is not None:
+        yield change.push(np.zeros((channels, 0), dtype=np.float32), last=True)
+    if ended is not None:
+        raise ended
 
 
 class Slide:
@@ -163,21 +187,14 @@ def cut(
         begin_s = start_s + start / rate_hz
         return Window(begin_s, begin_s + samples.shape[1] / rate_hz, heard)
 
-    change: RateChange | None = None
     ended: TruncatedError | None = None
-    channels = 1
     try:
-        for block in blocks:
-            mixed = to_channels(block.samples, settings.channels)
-            channels = mixed.shape[0]
-            change = change or RateChange(block.rate_hz, rate_hz, channels)
-            for start, samples in slide.push(change.push(mixed)):
+        for piece in _resampled(blocks, settings):
+            for start, samples in slide.push(piece):
                 yield window(start, samples)
-    except TruncatedError as error:  # what could be read is heard to its end
+    except TruncatedError as error:  # after the windows of what can be read
         ended = error
-    if change is not None:
-        rest = change.push(np.zeros((channels, 0), dtype=np.float32), last=True)
-        for start, samples in (*slide.push(rest), *slide.close()):
-            yield window(start, samples)
+    for start, samples in slide.close():
+        yield window(start, samples)
     if ended is not None:
         raise ended
