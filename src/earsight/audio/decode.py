@@ -64,8 +64,9 @@ def decode(source: str | Path | bytes | IO[bytes], start_s: float = 0.0, end_s: 
         name = source_name(source)
         try:
             first = round(start_s * file.samplerate)
-            skip_to(file, min(first, file.frames))
-            left = file.frames - min(first, file.frames)
+            begun = min(first, file.frames)
+            left = file.frames - begun
+            skip_to(file, begun)
             frames = math.inf if end_s is None else max(0, round(end_s * file.samplerate) - first)
             if min(frames, left) > _MOST_AT_ONCE:  # as a header has it that knows no length
                 blocks = list(float_blocks(file, source, first, frames))
@@ -73,7 +74,7 @@ def decode(source: str | Path | bytes | IO[bytes], start_s: float = 0.0, end_s: 
             else:
                 samples = read_floats(file, int(min(frames, left)))
                 if len(samples) != frames:
-                    check_whole(source, name, file, min(first, file.frames) + len(samples))
+                    check_whole(source, name, file, begun + len(samples))
         except (RuntimeError, OSError) as error:  # libsndfile's own error is a RuntimeError
             raise _unreadable(source, error) from error
         rate_hz, subtype = int(file.samplerate), file.subtype

@@ -37,15 +37,16 @@ def frame_of(header: bytes) -> Frame | None:
     return Frame(size, samples, 4 + beside + (0 if bare else 2))
 
 
-def _find_frame(block: bytes, at: int) -> int:
-    """From this byte on, where a frame begins that another follows, or the end; −1 where none does."""
+def _find_frame(block: bytes) -> tuple[int, Frame] | None:
+    """The first frame that another follows, or the end, and where it begins."""
+    at = 0
     while at >= 0:
         if (frame := frame_of(block[at : at + 4])) is not None:
             after = block[at + frame.size : at + frame.size + 4]
             if len(after) < 4 or frame_of(after) is not None:
-                return at
+                return at, frame
         at = block.find(b"\xff", at + 1)
-    return -1
+    return None
 
 
 class Mp3(NamedTuple):
@@ -65,10 +66,9 @@ def read_mp3(file: IO[bytes]) -> Mp3 | None:
         start = 10 + sum(byte << 7 * place for place, byte in enumerate(reversed(head[6:])))
     file.seek(start)
     block = file.read(_MOST_JUNK_BYTES)
-    at = _find_frame(block, 0)
-    frame = None if at < 0 else frame_of(block[at : at + 4])
-    if frame is None:
+    if (found := _find_frame(block)) is None:
         return None
+    at, frame = found
     header, tag = block[at : at + 4], block[at + frame.count_at : at + frame.size]
     if tag[:4] not in {b"Xing", b"Info"} or len(tag) < 16:
         return Mp3(start + at, header, None)
@@ -89,9 +89,9 @@ def count_frames(file: IO[bytes], start: int) -> int:
         if frame is None:
             file.seek(start := start + at)
             block = file.read(_BLOCK_BYTES)
-            at = _find_frame(block[:_MOST_JUNK_BYTES], 0)
-            if at < 0 or (frame := frame_of(block[at : at + 4])) is None:
+            if (found := _find_frame(block[:_MOST_JUNK_BYTES])) is None:
                 return count
+            at, frame = found
         count, at = count + 1, at + frame.size
 
 
