@@ -51,9 +51,19 @@ class Clip(NamedTuple):
         return (self.label, *self.more_labels) if self.label else ()
 
     @property
+    def told(self) -> str:
+        """Its classes as a reader is told them."""
+        return ";".join(self.labels) or "none"
+
+    @property
+    def is_span(self) -> bool:
+        """Whether it is a part of its recording, as far as its edges say."""
+        return self.start_s is not None or self.end_s is not None
+
+    @property
     def name(self) -> str:
         """The path, with the span where it is only a part of the recording."""
-        if self.start_s is None and self.end_s is None:
+        if not self.is_span:
             return str(self.path)
         end = "" if self.end_s is None else f"{self.end_s:.12g}"
         return f"{self.path} [{self.start_s or 0:.12g}–{end} s]"

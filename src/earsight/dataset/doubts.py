@@ -32,8 +32,8 @@ def _alike(dataset: DataSet) -> str:
 
 
 def _contradicting(dataset: DataSet) -> str:
-    """Spans of one recording of which more than half lies in another that has other labels. Clips come sorted by path
-    and start."""
+    """Spans that overlap an earlier one of their recording, with other labels, by more than half of the shorter. Clips
+    come sorted by path and start."""
     shown, count = "", 0
     open_: list[Clip] = []  # spans of this recording that reach beyond the start of the current one
     last = None
@@ -44,7 +44,7 @@ def _contradicting(dataset: DataSet) -> str:
         open_ = [one for one in open_ if one.end_s is None or one.end_s > start_s]
         if other := next((one for one in open_ if set(one.labels) != set(clip.labels) and _overlap(one, clip)), None):
             count += 1
-            shown = shown or f"{other.name} {_told(other)} and {clip.name} {_told(clip)}"
+            shown = shown or f"{other.name} {other.told} and {clip.name} {clip.told}"
         open_.append(clip)
     if not count:
         return ""
@@ -61,7 +61,3 @@ def _overlap(one: Clip, two: Clip) -> bool:
     if not ends_s:
         return True  # both to the end of the recording
     return 2 * (min(ends_s) - (two.start_s or 0.0)) > min(lengths_s)
-
-
-def _told(clip: Clip) -> str:
-    return ";".join(clip.labels) or "none"

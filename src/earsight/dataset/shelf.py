@@ -111,13 +111,13 @@ class OnDisk:
             return ""
         if not stat.S_ISREG(found.st_mode) or not found.st_size:
             return ""
-        span = "" if clip.start_s is None and clip.end_s is None else f"|{clip.start_s}|{clip.end_s}"
+        span = f"|{clip.start_s}|{clip.end_s}" if clip.is_span else ""
         return f"{clip.path.absolute()}|{found.st_size}|{found.st_mtime_ns}{span}"
 
     def keys(self, clip: Clip, name: str) -> tuple[str, ...]:
         """By name; where that is not known also by content, so that a moved file is found again. The content of a file
         of which a span is wanted is not read: it may be hours long."""
-        if not name or name in self._entries or clip.start_s is not None or clip.end_s is not None:
+        if not name or name in self._entries or clip.is_span:
             return (name,) if name else ()
         try:
             content = clip.path.read_bytes()

@@ -345,10 +345,7 @@ def clip_keys(clips: Sequence[Clip]) -> list[str]:
     paths = [str(clip.path) for clip in clips]
     cut = len(_shared_folder(min(paths), max(paths))) if paths else 0
     keys = [path[cut:].replace(os.sep, "/").lstrip("/") for path in paths]
-    spans = (
-        "" if clip.start_s is None and clip.end_s is None else f"|{clip.start_s or 0:.6f}|{clip.end_s}"
-        for clip in clips
-    )
+    spans = (f"|{clip.start_s or 0:.6f}|{clip.end_s}" if clip.is_span else "" for clip in clips)
     return [key + span for key, span in zip(keys, spans, strict=True)]
 
 

@@ -174,14 +174,10 @@ def _compared(
 def _namesakes(heard: list[Clip], clips: list[Clip]) -> str:
     """A warning where files here have the names, and not the places, of files that were heard, and only spans of the
     one or the other were: in another span a copy is not found."""
-
-    def cut(clip: Clip) -> bool:
-        return clip.start_s is not None or clip.end_s is not None
-
     there = {clip.path for clip in heard}
-    names = {clip.path.name: cut(clip) for clip in sorted(heard, key=cut)}
+    names = {clip.path.name: clip.is_span for clip in sorted(heard, key=lambda clip: clip.is_span)}
     foreign = [clip for clip in clips if clip.path.name in names and clip.path not in there]
-    alike = sorted({clip.path.name for clip in foreign if cut(clip) or names[clip.path.name]})
+    alike = sorted({clip.path.name for clip in foreign if clip.is_span or names[clip.path.name]})
     if not alike:
         return ""
     return (

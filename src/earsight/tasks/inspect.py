@@ -100,8 +100,7 @@ class Inspection:
             "short": _names(self.short),
             "identical": [_names(clips) for clips in self.identical],
             "contradicting": [
-                [{"path": clip.name, "label": ";".join(clip.labels) or "none"} for clip in clips]
-                for clips in self.contradicting
+                [{"path": clip.name, "label": clip.told} for clip in clips] for clips in self.contradicting
             ],
             "truncated": _reasons(self.truncated),
             "doubts": list(doubts(dataset)),

@@ -283,7 +283,7 @@ def _check_repeats(clips: list[Clip], problems: _Problems) -> None:
             if set(one.labels) == set(two.labels):
                 problems.add("the same clip twice:", two.name)
             else:
-                told = f"{two.name} as {';'.join(one.labels) or 'none'} and as {';'.join(two.labels) or 'none'}"
+                told = f"{two.name} as {one.told} and as {two.told}"
                 problems.add("the same clip twice, with contradicting labels:", told)
 
 
