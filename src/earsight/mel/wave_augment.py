@@ -91,7 +91,8 @@ def apply_waves(waveform: Tensor, waves: Waves, banks: Banks = NO_BANKS) -> Tens
     heard = waveform.clone()
     # Each in its own length: what it hears must not depend on the longest of its batch.
     own = [row[:, :count] for row, count in zip(heard, waves.samples.tolist(), strict=True)]
-    length = [_sounding(row) for row in own]  # before a room spreads it over the zeros around
+    noisy = np.flatnonzero((waves.background >= 0) | (waves.noise_seed >= 0))
+    length = {row: _sounding(own[row]) for row in noisy}  # before a room spreads it over the zeros around
     for row in np.flatnonzero(waves.room >= 0):
         own[row].copy_(reverberated(own[row], banks.rooms[waves.room[row]]))
     for row in np.flatnonzero(waves.background >= 0):

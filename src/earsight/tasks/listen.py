@@ -12,7 +12,7 @@ from earsight import extras
 from earsight.audio.decode import Sound
 from earsight.audio.stream import cut, read_blocks
 from earsight.errors import DataError, DecodeError, SettingsError
-from earsight.tasks.predict import Piece, Row, Sliding, answer_pieces, check_model, load_model
+from earsight.tasks.predict import Piece, Row, Sliding, answer_pieces, check_model, open_model
 
 if TYPE_CHECKING:
     from earsight.network.classifier import Classifier
@@ -57,7 +57,7 @@ def open_ear(
 
     if window_s is not None:
         sliding(window_s)  # what makes no sense is refused before the model is loaded
-    model = load_model(run, device, threads)
+    model = open_model(run, device, threads)
     asked = sliding(model.audio.crop_s if window_s is None else window_s).of(model.audio)
     return Ear(model, asked, unknown=unknown)
 

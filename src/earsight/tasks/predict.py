@@ -154,7 +154,7 @@ def prepared(
     sliding = None if window_s is None else Sliding.every(window_s, hop_s)
     recordings = list_recordings(sources)
     place = local_run(run)
-    model = load_model(place, device, threads)
+    model = open_model(place, device, threads)
     return model, recordings, sliding and sliding.of(model.audio), place
 
 
@@ -173,8 +173,13 @@ def check_model(run: str | Path, device: str, threads: int | None) -> None:
 def load_model(run: str | Path, device: str = "cpu", threads: int | None = None) -> "Classifier | Exported":
     """run: as for ``predict``. threads: of the CPU, for the whole process; None: the cores that are free. Raises
     EarsightError."""
-    before = read_load()
     check_model(run, device, threads)
+    return open_model(run, device, threads)
+
+
+def open_model(run: str | Path, device: str, threads: int | None) -> "Classifier | Exported":
+    """As ``load_model``, of what ``check_model`` has been asked about."""
+    before = read_load()
     if Path(run).suffix == ".onnx":
         return Exported.load(run, threads or free_cores(before))
     extras.check("torch", "timm", "safetensors")

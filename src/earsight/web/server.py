@@ -22,7 +22,7 @@ from earsight.scores.events import Rule
 from earsight.tasks.answers.heard import EventRows
 from earsight.tasks.machine.cores import allowed_cores
 from earsight.tasks.machine.interrupt import closed_on_sigterm
-from earsight.tasks.predict import Row, Sliding, answer, check_model, load_model
+from earsight.tasks.predict import Row, Sliding, answer, check_model, open_model
 from earsight.tasks.recordings import Recording
 from earsight.web import asked
 from earsight.web.asked import Refused, check_query, is_of_another_site, received, sliding_of
@@ -353,7 +353,7 @@ def serve(
         shown = f"[{host}]" if ":" in host else host
         address = f"http://{shown}:{listening.getsockname()[1]}"
         app = create_app(
-            load_model(run, device, threads),
+            open_model(run, device, threads),
             Path(run).name,
             unknown=unknown,
             most_bytes=round(most_mb * 1e6),

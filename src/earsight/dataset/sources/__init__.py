@@ -159,8 +159,11 @@ def _read_listing(listing: Listing, known: Source | None, source: str | None) ->
     if not listing.names:
         first = f"; left out: {listing.left_out[0].path}, {listing.left_out[0].reason}" if listing.left_out else ""
         raise DataError(f"no recordings in {listing.place}; looked for {', '.join(sorted(SUFFIXES))}{first}")
-    beside = source == "annotations" or (known is None and source is None and annotations.are_beside(listing))
-    dataset = (annotations if beside else known or folder).read(listing)
+    beside = annotations.label_files(listing) if known is None and source != "folder" else {}
+    if source == "annotations" or (source is None and annotations.are_beside(listing, beside)):
+        dataset = annotations.read(listing, beside)
+    else:
+        dataset = (known or folder).read(listing)
     return replace(dataset, failures=(*listing.left_out, *dataset.failures)), listing.root
 
 

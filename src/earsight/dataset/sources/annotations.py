@@ -23,9 +23,8 @@ _SAMPLED = 20
 Span = tuple[float, float, list[str]]  # start and end in seconds, and the labels
 
 
-def are_beside(listing: Listing) -> bool:
-    """Whether most recordings have a file of labels beside them, and these files are such."""
-    found = label_files(listing)
+def are_beside(listing: Listing, found: Mapping[str, list[Path]]) -> bool:
+    """Whether most recordings have a file of labels beside them, and these are such. found: by ``label_files``."""
     if 2 * len(found) <= len(listing.names):
         return False
     sample = [files[0] for files in islice(found.values(), 0, None, 1 + len(found) // _SAMPLED)]
@@ -61,10 +60,10 @@ def _texts_in(folder: Path) -> Mapping[str, list[Path]]:
     return found
 
 
-def read(listing: Listing) -> DataSet:
-    """One clip a label. Each recording is a group: its clips share a background. A recording without labels beside it,
-    or whose labels can't be read, is left out with the reason. Raises DataError where no clip is left."""
-    beside = label_files(listing)
+def read(listing: Listing, beside: Mapping[str, list[Path]]) -> DataSet:
+    """One clip a label. Each recording is a group: its clips share a background. One without labels beside it, or whose
+    labels can't be read, is left out with the reason. beside: by ``label_files``. Raises DataError where no clip is
+    left."""
     clips: list[Clip] = []
     failures: list[Failure] = []
     for name in listing.names:

@@ -68,17 +68,17 @@ def finish(
     if unknown:
         unknown["test"] = told(classifier.unknown, familiarity(classifier, store, tested), predictions)
     plain = with_temperature(predictions, 1 / classifier.temperature)  # what the network said before
-    groups = group_scores([predictions])
+    groups, test = group_scores([predictions]), measure(predictions)
     held_out = not decoded.split.training_score
     scored = Scored(
         classifier=classifier,
         predictions=predictions,
-        test=measure(predictions),
+        test=test,
         valid=valid,
         before=reliability(plain),
         after=reliability(predictions),
         unknown=unknown,
-        intervals=_intervals(predictions) if held_out and len(groups) > 1 else {},
+        intervals=_intervals(predictions, test) if held_out and len(groups) > 1 else {},
         groups=groups,
     )
     names = tuple(store.clips[i].full_name for i in tested)
@@ -132,9 +132,9 @@ def _second_network(run: Path, chosen: Classifier, decoded: Decoded) -> Classifi
     return again
 
 
-def _intervals(predictions: AnyPredictions) -> dict[str, Interval]:
+def _intervals(predictions: AnyPredictions, test: AnyMetrics) -> dict[str, Interval]:
     resampled = resampled_scores([predictions])
-    found = {name: resampled.interval(name) for name in measure(predictions).NAMES}
+    found = {name: resampled.interval(name) for name in test.NAMES}
     # Where no group differs from another, drawing them again tells nothing.
     return {name: one for name, one in found.items() if one and one.low < one.high}
 
