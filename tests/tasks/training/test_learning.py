@@ -3,6 +3,7 @@
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -79,21 +80,26 @@ def lopsided(root: Path, high: int, low: int) -> Path:
     return root
 
 
-def test_class_weights_let_every_class_count_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = []
+def learners_seen(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Filled by the trainings that follow: the learner of each."""
+    seen: list[Any] = []
     real = Learner.of
 
     def look(*args: object, **more: object) -> Learner:
-        made = real(*args, **more)  # type: ignore[arg-type]
-        seen.append(made.class_weights)
-        return made
+        seen.append(real(*args, **more))  # type: ignore[arg-type]
+        return seen[-1]
 
     monkeypatch.setattr(Learner, "of", look)
+    return seen
+
+
+def test_class_weights_let_every_class_count_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = learners_seen(monkeypatch)
     data = lopsided(tmp_path / "data", 12, 4)
     for loss in ({"class_weights": "balanced"}, {}):
         learned(data, recipe(epochs=1, loss=loss), tmp_path / str(len(seen)), split="none")
-    assert seen[1] is None
-    assert seen[0].tolist() == pytest.approx([16 / 2 / 12, 16 / 2 / 4])
+    assert seen[1].class_weights is None
+    assert seen[0].class_weights.tolist() == pytest.approx([16 / 2 / 12, 16 / 2 / 4])
 
 
 def test_balanced_sampling_draws_every_class_as_often(tmp_path: Path) -> None:
@@ -355,15 +361,7 @@ def test_a_run_tells_intervals_by_speaker_and_what_data_it_heard(tmp_path: Path)
 def test_of_several_labels_the_rare_count_as_much_where_they_are_as_where_they_are_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen = []
-    real = Learner.of
-
-    def look(*args: object, **more: object) -> Learner:
-        made = real(*args, **more)  # type: ignore[arg-type]
-        seen.append(made)
-        return made
-
-    monkeypatch.setattr(Learner, "of", look)
+    seen = learners_seen(monkeypatch)
     table = write_mixtures(tmp_path / "data")
     rows = [line.split(",") for line in table.read_text().splitlines()[1:]]
     for number, row in enumerate(rows):  # high stays in eight clips alone, and noise is in all
