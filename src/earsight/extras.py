@@ -24,6 +24,7 @@ EXTRA_OF = {
     "optuna": "sweep",
     "fsspec": "remote",
     "sounddevice": "listen",
+    "av": "av",
     "audiomentations": "audiomentations",
     "fastapi": "serve",
     "uvicorn": "serve",

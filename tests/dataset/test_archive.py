@@ -15,7 +15,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from earsight.dataset.archive import unpack
+from earsight.audio import containers
+from earsight.dataset.archive import left_out, unpack
 from earsight.dataset.walk import cache_folder
 from earsight.errors import DataError
 
@@ -50,11 +51,11 @@ def leftovers() -> list[str]:
     return sorted(path.name for path in parent.iterdir()) if parent.is_dir() else []
 
 
-FILES = {"Actor_01/a.wav": SOUND, "meta/table.csv": b"path,label\n", "video.mp4": b"no", ".hidden.wav": b"no"}
+FILES = {"Actor_01/a.wav": SOUND, "meta/table.csv": b"path,label\n", "video.flv": b"no", ".hidden.wav": b"no"}
 KEPT = {
     "Actor_01/a.wav": SOUND,
     "meta/table.csv": b"path,label\n",
-    ".earsight-left-out.json": b'["video.mp4"]',  # for those who read the folder
+    ".earsight-left-out.json": b'["video.flv"]',  # for those who read the folder
 }
 
 
@@ -84,9 +85,22 @@ def test_a_changed_archive_is_unpacked_anew_and_a_target_is_taken(tmp_path: Path
     assert sorted(found(tmp_path / "here")) == ["a.wav", "b.wav"]
 
 
+def test_what_pyav_reads_is_unpacked_once_that_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is only said not to be, first."""
+    path = make_zip(tmp_path / "a.zip", {"a.wav": SOUND, "b.m4a": SOUND, "c.flv": SOUND})
+    with monkeypatch.context() as without:
+        without.setattr(containers, "can_read", lambda: False)
+        for _ in range(2):
+            assert sorted(found(unpack(path))) == [".earsight-left-out.json", "a.wav"]
+            assert left_out(unpack(path)) == ["b.m4a", "c.flv"]
+    assert sorted(found(unpack(path))) == [".earsight-left-out.json", "a.wav", "b.m4a"]
+    assert left_out(unpack(path)) == ["c.flv"]
+    assert leftovers() == [unpack(path).name]
+
+
 @pytest.mark.parametrize(
     "name",
-    ["../evil.wav", "/evil.wav", "a/../../evil.wav", "C:/evil.wav", "a/C:/evil.wav", "..\\evil.wav", "../evil.mp4"],
+    ["../evil.wav", "/evil.wav", "a/../../evil.wav", "C:/evil.wav", "a/C:/evil.wav", "..\\evil.wav", "../evil.flv"],
 )
 @pytest.mark.parametrize("kind", ["zip", "tar"])
 def test_a_name_that_leads_out_is_refused(tmp_path: Path, kind: str, name: str) -> None:
@@ -151,14 +165,14 @@ def test_a_declared_size_of_gigabytes_and_a_bomb_are_refused(tmp_path: Path) -> 
 def test_what_is_not_wanted_counts_in_a_tar_that_must_be_read_through(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    info = tarfile.TarInfo("film.mp4")
+    info = tarfile.TarInfo("film.flv")
     info.size = 65 * 2**30
     path = tmp_path / "film.tar"
     path.write_bytes(make_tar(tmp_path / "a.tar", {"a.wav": SOUND}).read_bytes()[:2560] + info.tobuf())
     with pytest.raises(DataError, match="unpacks to 65 GiB, and 64 is the most"):
         unpack(path)
     monkeypatch.setattr("earsight.dataset.archive._SUSPICIOUS_BYTES", 2**20)
-    path = make_tar(tmp_path / "a.tar.gz", {"a.wav": SOUND, "film.mp4": bytes(3_000_000)}, "w:gz")
+    path = make_tar(tmp_path / "a.tar.gz", {"a.wav": SOUND, "film.flv": bytes(3_000_000)}, "w:gz")
     with pytest.raises(DataError, match="more than 200 times its size, as bombs do"):
         unpack(path)
     path.write_bytes(make_tar(path, {"a.wav": SOUND}, "w:gz").read_bytes() + gzip.compress(bytes(3_000_000)))
@@ -349,7 +363,8 @@ def test_ctrl_c_leaves_nothing_and_what_a_killed_process_left_is_swept(tmp_path:
 SLOW = """
 import sys, time
 from pathlib import Path
-from earsight.dataset.archive import unpack
+from earsight.audio import containers
+from earsight.dataset.archive import left_out, unpack
 unpack(Path(sys.argv[1]), progress=lambda done, total: (print(done, flush=True), time.sleep(60)))
 """
 

@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from earsight.audio import containers
 from earsight.audio.mp3 import Counted, longer
 from earsight.audio.truncated import Watched, check_whole, opened
 from earsight.errors import DecodeError, TruncatedError, first_line
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 Samples = npt.NDArray[np.float32]
 
 SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64"})
-"""File name endings (lower case) that are taken for recordings when a folder is walked."""
+"""File name endings (lower case) that libsndfile reads; see ``suffixes``."""
 BLOCK_SAMPLES = 1 << 16
 """Of each channel, that are read at once where a recording is read block by block."""
 _PIECE_SAMPLES = 256
@@ -31,10 +32,16 @@ _MOST_AT_ONCE = 1 << 31
 _UNKNOWN_SAMPLES = (1 << 36) - 1
 """All that a FLAC has room for; one that does not know its length has 2⁶³ − 1 for libsndfile."""
 _LEAD_IN_S = 1.0
+_UNRECOGNISED = "Format not recognised"
 _ROUNDED_S = 0.1
 """By so much a span may end after its recording, as the tables of hand-made labels have it."""
 SILENT_PEAK = 1e-30
 """A recording without a larger sample is silent: no converter is so quiet, and its 32-bit arithmetic would overflow."""
+
+
+def suffixes() -> frozenset[str]:
+    """File name endings (lower case) that are taken for recordings when a folder is walked."""
+    return SUFFIXES | containers.SUFFIXES if containers.can_read() else SUFFIXES
 
 
 @dataclass(frozen=True)
@@ -54,7 +61,7 @@ class Sound:
 
 
 def decode(source: str | Path | bytes | IO[bytes], start_s: float = 0.0, end_s: float | None = None) -> Sound:
-    """Decode a recording, or a span of it, with libsndfile.
+    """Decode a recording, or a span of it, with libsndfile, or with FFmpeg where PyAV is installed.
 
     source: a path, the encoded bytes, or a binary file object open for reading. start_s, end_s: seconds; None: to the
     end. Raises DecodeError where nothing readable, no sample, or a NaN or infinite sample is found, and where the
@@ -98,6 +105,8 @@ def check_span(name: str, rate_hz: int, first: int, lacking: float, count: int, 
 
 def length_s(file: "soundfile.SoundFile") -> float | None:
     """By its header; None where that does not know it."""
+    if isinstance(file, containers.Contained):
+        return file.promised_s
     return file.frames / file.samplerate if file.frames < _UNKNOWN_SAMPLES else None
 
 
@@ -183,6 +192,12 @@ def open_sound(source: str | Path | bytes | IO[bytes]) -> "soundfile.SoundFile":
     except (RuntimeError, OSError, TypeError) as error:  # TypeError: what is called .raw has no header for soundfile
         if isinstance(source, str | Path) and not os.access(source, os.R_OK):
             raise DecodeError(f"permission denied: {name}") from error
+        if _failed(source) is None and containers.can_read():
+            try:
+                return containers.Contained(source)
+            except OSError as other:
+                if _UNRECOGNISED in str(error) and not isinstance(other, containers.UnrecognisedError):
+                    error = other
         raise _unreadable(source, error) from error
     # soundfile seeks behind what it has read, which fails at an end that none knew, and makes an MP3 lose what its next
     # frame takes from the ones before
@@ -229,7 +244,8 @@ def reason_of(source: str | Path | bytes | IO[bytes], error: Exception) -> str:
     """Why ``source`` can't be read: its own error where it has one, libsndfile's otherwise."""
     failed = _failed(source)
     told = getattr(error, "error_string", None) or str(error) if failed is None else first_line(failed)
-    unknown = "; convert it to WAV or FLAC" if "Format not recognised" in told else ""
+    install = "" if containers.can_read() else "pip install 'earsight[av]' for m4a, mp4, webm and others, or "
+    unknown = f"; {install}convert it to WAV or FLAC" if _UNRECOGNISED in told else ""
     return told.strip().rstrip(".") + unknown
 
 

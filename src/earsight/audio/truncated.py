@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal, TypeVar
 
+from earsight.audio.containers import Contained
 from earsight.audio.mp3 import tells_length
 from earsight.errors import TruncatedError, first_line
 
@@ -18,7 +19,7 @@ _HEAD_BYTES = 4096  # the samples begin before, or the header is not looked at
 _LONGEST_PAGE = 27 + 255 + 255 * 255  # bytes of a page of an Ogg, at most
 _SLACK_SHARE, _SLACK_BYTES = 0.01, 4096  # that a sloppy program may promise more than it wrote, at most
 _UNKNOWN_BYTES = 0x7FFF0000  # a program that writes into a pipe promises this or more
-_SLACK_S = 0.2  # an MP3 tag may count the padding of its encoder
+_SLACK_S = 0.2  # an MP3 tag may count the padding of its encoder, a film be longer than its sound
 
 _Got = TypeVar("_Got")
 
@@ -58,7 +59,11 @@ def check_whole(source: str | Path | bytes | IO[bytes], name: str, file: "soundf
             f"broke off after {there_s:.2f} s: {name} ({first_line(source.failed)}); download it again"
         )
     share = 1.0
-    if file.format in {"WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF"}:
+    if isinstance(file, Contained):
+        there_s = reached / file.samplerate
+        if file.promised_s is not None and file.promised_s - there_s > _SLACK_S:
+            share = there_s / file.promised_s
+    elif file.format in {"WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF"}:
         share = _share_by_bytes(source)
     elif file.format == "OGG" and reached and _ends_within_a_page(source):
         there_s = reached / file.samplerate

@@ -61,8 +61,9 @@ def unpack(archive: Path, target: Path | None = None, *, progress: Advance | Non
     """
     try:
         target = target or _cached(archive)
-        if target.is_dir():
-            return target
+        there = target.is_dir()
+        if there and not any(is_recording(PurePosixPath(name).name) for name in left_out(target)):
+            return target  # otherwise PyAV was installed meanwhile
         target.parent.mkdir(parents=True, exist_ok=True)
         _sweep(target.parent)
         work = target.parent / f".unpacking-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(8)}"
@@ -73,6 +74,8 @@ def unpack(archive: Path, target: Path | None = None, *, progress: Advance | Non
                 _write(archive, wanted, work, progress)
             if unread:
                 (work / _LEFT_OUT_NAME).write_text(json.dumps(unread), encoding="utf-8")
+            if there:
+                shutil.rmtree(target, ignore_errors=True)
             try:
                 work.rename(target)
             except OSError:  # another process was first

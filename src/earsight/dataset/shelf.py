@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
+from earsight.audio import containers
 from earsight.audio.load import Pcm
 from earsight.audio.settings import AudioSettings
 from earsight.dataset.clip import Clip
@@ -104,7 +105,7 @@ class OnDisk:
             shelf.close()
 
     def name_of(self, clip: Clip) -> str:
-        """Path, size, date and span; "" for what is not a file."""
+        """Path, size, date and span, and which FFmpeg decodes it; "" for what is not a file."""
         try:
             found = clip.path.stat()
         except (OSError, ValueError):  # ValueError: a zero byte in the name
@@ -112,7 +113,7 @@ class OnDisk:
         if not stat.S_ISREG(found.st_mode) or not found.st_size:
             return ""
         span = f"|{clip.start_s}|{clip.end_s}" if clip.is_span else ""
-        return f"{clip.path.absolute()}|{found.st_size}|{found.st_mtime_ns}{span}"
+        return f"{clip.path.absolute()}|{found.st_size}|{found.st_mtime_ns}{span}{_ffmpeg(clip.path)}"
 
     def keys(self, clip: Clip, name: str) -> tuple[str, ...]:
         """By name; where that is not known also by content, so that a moved file is found again. The content of a file
@@ -123,7 +124,7 @@ class OnDisk:
             content = clip.path.read_bytes()
         except OSError:
             return (name,)  # decoding it will say what is wrong
-        return (name, f"content|{xxhash.xxh3_128_hexdigest(content)}")
+        return (name, f"content|{xxhash.xxh3_128_hexdigest(content)}{_ffmpeg(clip.path)}")
 
     def find(self, keys: tuple[str, ...]) -> Entry | None:
         return next((self._entries[key] for key in keys if key in self._entries), None)
@@ -181,6 +182,12 @@ class OnDisk:
 
     def read(self, shard: str) -> npt.NDArray[np.int16]:
         return np.memmap(self.folder / shard, dtype=np.int16, mode="r")
+
+
+def _ffmpeg(path: Path) -> str:
+    """The library that decodes what libsndfile doesn't, by its version, which is no part of the store's name: most data
+    sets have none of it."""
+    return f"|av {version('av')}" if path.suffix.lower() in containers.SUFFIXES and containers.can_read() else ""
 
 
 def store_key(settings: AudioSettings) -> str:

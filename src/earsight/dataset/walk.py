@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePath
 
-from earsight.audio.decode import SUFFIXES
+from earsight.audio import containers
+from earsight.audio.decode import suffixes
 from earsight.dataset.clip import Failure
 from earsight.errors import DataError, SettingsError
 
@@ -17,8 +18,7 @@ Advance = Callable[[int, int], None]
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 """File name endings (lower case) that are taken for archives."""
 _UNREAD = re.compile(
-    r"\.(3g2|3gp|aac|ac3|aifc|amr|ape|avi|dff|dsf|flv|gsm|m4[abv]|mka|mkv|mov|mp2|mp4|mpc|mpe?g|mpga|nist|pcm|ra|rm|shn|"
-    r"snd|sph|spx|tta|voc|web[am]|wm[av]|wv)",
+    r"\.(aifc|dff|dsf|flv|gsm|mpc|nist|pcm|ra|rm|shn|snd|sph|spx|voc)",
 )
 _UNOPENED = frozenset({".7z", ".rar", ".zst"})
 
@@ -67,7 +67,7 @@ def is_hidden(part: str) -> bool:
 def is_recording(name: str) -> bool:
     """Whether a file name has the ending of a recording, and is not hidden."""
     _, dot, ending = name.rpartition(".")
-    return not name.startswith(".") and bool(dot) and f".{ending.lower()}" in SUFFIXES
+    return not name.startswith(".") and bool(dot) and f".{ending.lower()}" in suffixes()
 
 
 def is_archive(name: str) -> bool:
@@ -79,6 +79,8 @@ def why_unread(name: str) -> str:
     if name.startswith("."):
         return ""
     ending = name[name.rfind(".") :].lower()
+    if ending in containers.SUFFIXES and not containers.can_read():
+        return f"{ending} is read by PyAV; pip install 'earsight[av]', or convert it to wav or flac"
     if _UNREAD.fullmatch(ending):
         return f"{ending} is not read; convert it to wav or flac"
     return "an archive among the recordings; unpack it" if ending in _UNOPENED or is_archive(name) else ""

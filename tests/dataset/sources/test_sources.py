@@ -95,6 +95,17 @@ def test_nested_second_copy_stray_copy_and_song_are_taken_once(tmp_path: Path) -
     assert len({clip.path for clip in dataset.clips}) == 4
 
 
+def test_films_stand_in_for_recordings_that_are_not_there(tmp_path: Path) -> None:
+    """RAVDESS has each performance as sound, as a film, and as a film without sound; PyAV reads the films."""
+    names = ("Actor_01/03-01-01-01-01-01-01.wav", "Actor_01/01-01-01-01-01-01-01.mp4", "01-01-02-01-01-01-02.mp4")
+    dataset = read_dataset(files(tmp_path, *names, "Actor_01/02-01-01-01-01-01-01.mp4"))
+    assert [clip.path for clip in dataset.clips] == [tmp_path / names[2], tmp_path / names[0]]
+    assert {failure.path.name: failure.reason for failure in dataset.failures} == {
+        "01-01-01-01-01-01-01.mp4": f"a second copy of {tmp_path / names[0]}",
+        "02-01-01-01-01-01-01.mp4": "video-only; it has no sound",
+    }
+
+
 def test_zip_of_originals(ravdess_48k_zip: Path) -> None:
     dataset = read_dataset(ravdess_48k_zip)
     assert len(dataset.clips) == 60
@@ -186,10 +197,10 @@ def test_archives_in_a_folder_are_opened(tmp_path: Path, ravdess_48k_zip: Path) 
         with zipfile.ZipFile(tmp_path / f"{'one' if actor == 1 else 'two'}.zip", "w") as archive:
             for emotion in (1, 2):
                 archive.writestr(f"Actor_{actor:02}/{ravdess_name(emotion, actor)}", b"x")
-            archive.writestr(f"{actor}.mp4", b"x")
+            archive.writestr(f"{actor}.flv", b"x")
     dataset = read_dataset(tmp_path)
     assert (len(dataset.clips), dataset.groups, dataset.source) == (4, ("01", "02"), "ravdess")
-    assert [failure.path for failure in dataset.failures] == [tmp_path / "one.zip/1.mp4", tmp_path / "two.zip/2.mp4"]
+    assert [failure.path for failure in dataset.failures] == [tmp_path / "one.zip/1.flv", tmp_path / "two.zip/2.flv"]
 
 
 def test_a_linked_folder_is_followed_once(tmp_path: Path) -> None:
@@ -325,26 +336,26 @@ def test_a_group_pattern_sees_all_of_a_path_that_lies_elsewhere(tmp_path: Path) 
 
 
 def test_sound_that_is_not_read_is_told(tmp_path: Path) -> None:
-    files(tmp_path, "a/1.wav", "b/2.wav", "c/3.m4a", "c/4.M4A", "c/.5.m4a", "d.zip", "a/notes.txt")
+    files(tmp_path, "a/1.wav", "b/2.wav", "c/3.sph", "c/4.SPH", "c/.5.sph", "d.zip", "a/notes.txt")
     left_out = {failure.path.name: failure.reason for failure in read_dataset(tmp_path).failures}
     assert left_out == {
-        "3.m4a": ".m4a is not read; convert it to wav or flac",
-        "4.M4A": ".m4a is not read; convert it to wav or flac",
+        "3.sph": ".sph is not read; convert it to wav or flac",
+        "4.SPH": ".sph is not read; convert it to wav or flac",
         "d.zip": "an archive among the recordings; unpack it",
     }
-    files(tmp_path / "only", "c/3.m4a")
-    with pytest.raises(DataError, match=r"no recordings in .*left out: .*3\.m4a, \.m4a is not read"):
+    files(tmp_path / "only", "c/3.sph")
+    with pytest.raises(DataError, match=r"no recordings in .*left out: .*3\.sph, \.sph is not read"):
         read_dataset(tmp_path / "only")
 
 
 def test_sound_that_is_not_read_is_told_of_archives_too(tmp_path: Path) -> None:
     packed = tmp_path / "data.zip"
     with zipfile.ZipFile(packed, "w") as archive:
-        for name in ("a/1.wav", "b/2.wav", "c/3.m4a", "c/more.rar", "notes.txt", ".x.m4a"):
+        for name in ("a/1.wav", "b/2.wav", "c/3.sph", "c/more.rar", "notes.txt", ".x.sph"):
             archive.writestr(name, b"x")
     for _ in range(2):  # unpacked, and found unpacked
         assert [tuple(failure) for failure in read_dataset(packed).failures] == [
-            (packed / "c" / "3.m4a", ".m4a is not read; convert it to wav or flac"),
+            (packed / "c" / "3.sph", ".sph is not read; convert it to wav or flac"),
             (packed / "c" / "more.rar", "an archive among the recordings; unpack it"),
         ]
     with zipfile.ZipFile(packed, "w") as archive:

@@ -45,20 +45,24 @@ def _parse(name: str, channel: str) -> Parsed:
     words = parse_name(name)
     if words["channel"] != channel:
         raise DataError(f"{words['channel']}; this is the {channel} part (--source chooses the other)")
+    if words["modality"] == "video-only":
+        raise DataError("video-only; it has no sound")
     emotion = words.pop("emotion")
-    return Parsed(emotion, words["actor"], tags=words, key=stem(name))
+    return Parsed(emotion, words["actor"], tags=words, key=stem(name)[2:])  # the film's sound is the recording
 
 
-def _own_folder_first(name: str) -> tuple[bool, int, str]:
-    """A file in the folder of its own actor goes before a stray copy, a shorter path before a nested one."""
-    return (folder_of(name) != f"Actor_{stem(name)[-2:]}", name.count("/"), name)
+def _own_folder_first(name: str) -> tuple[bool, bool, int, str]:
+    """A recording goes before a film, a file in the folder of its own actor before a stray copy, a shorter path before
+    a nested one."""
+    film = not stem(name).startswith("03-")
+    return (film, folder_of(name) != f"Actor_{stem(name)[-2:]}", name.count("/"), name)
 
 
 def read(listing: Listing, channel: str) -> DataSet:
     """Clips with the emotion as label, the actor as group and the other fields as tags.
 
-    Each recording is taken once: further copies of a file name (mirrors nest the set twice), and the other channel,
-    are left out with their reason.
+    Each recording is taken once: further copies of a file name (mirrors nest the set twice), films of it, and the other
+    channel, are left out with their reason.
     """
     dataset = read_names(
         listing,

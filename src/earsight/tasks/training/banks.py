@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from earsight.audio.decode import SUFFIXES, Samples
+from earsight.audio.decode import Samples, suffixes
 from earsight.audio.load import load_waveform
 from earsight.audio.settings import AudioSettings
 from earsight.dataset.walk import walk
@@ -18,7 +18,7 @@ def check_banks(settings: AugmentSettings) -> None:
         if not Path(folder).is_dir():
             raise SettingsError(f"augment.{name} {folder} is not a folder; name one with recordings, or pass none")
         if not walk(Path(folder)).names:
-            raise SettingsError(f"no recordings in augment.{name} {folder}; looked for {', '.join(sorted(SUFFIXES))}")
+            raise SettingsError(f"no recordings in augment.{name} {folder}; looked for {', '.join(sorted(suffixes()))}")
 
 
 def read_bank(folder: str | None, audio: AudioSettings) -> tuple[list[Samples], list[str]]:

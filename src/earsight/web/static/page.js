@@ -81,7 +81,7 @@ function wav(samples, rateHz) {
   return new Blob([view], { type: "audio/wav" });
 }
 
-/** What the server can't read (m4a, mp4, webm) the browser may: as a WAV. */
+/** What the server can't read (m4a, mp4, webm where it has no PyAV) the browser may: as a WAV. */
 async function decoded(blob) {
   const context = new AudioContext();
   try {

@@ -1,0 +1,148 @@
+"""m4a, mp4, webm, wma …: what libsndfile can't read and FFmpeg can, as an object that reads as soundfile does."""
+
+import io
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+
+from earsight.extras import require
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+SUFFIXES = frozenset(
+    {
+        ".3g2", ".3gp", ".aac", ".ac3", ".amr", ".ape", ".avi", ".m4a", ".m4b", ".m4v", ".mka", ".mkv", ".mov", ".mp2",
+        ".mp4", ".mpeg", ".mpg", ".mpga", ".tta", ".weba", ".webm", ".wma", ".wmv", ".wv",
+    }
+)  # fmt: skip
+"""File name endings (lower case) that are taken for recordings where PyAV is installed."""
+# What these are called inside FFmpeg. Not its playlists, which open other files and addresses.
+_DEMUXERS = "mov,matroska,ogg,aac,ac3,amr,ape,asf,avi,mp3,mpeg,mpegts,tta,wav,wv"
+_UNKNOWN_SAMPLES = (1 << 63) - 1
+# Where these say how long they are, they know it; FFmpeg guesses the length of others from their bytes.
+_KNOW_THEIR_LENGTH = frozenset({"mov", "matroska", "asf"})
+
+
+@cache
+def can_read() -> bool:
+    """Whether PyAV is installed."""
+    return find_spec("av") is not None
+
+
+class UnrecognisedError(OSError):
+    """Nothing that FFmpeg knows."""
+
+
+class Contained:
+    """The first stream of sound of a file, as a ``soundfile.SoundFile`` that is read from its start to its end.
+
+    Raises OSError where there is none, or it can't be decoded; after what could be decoded, where that breaks off.
+    promised_s: how long it says that it is; None where it doesn't know.
+    """
+
+    format, subtype = "FFMPEG", "FLOAT"
+    frames = _UNKNOWN_SAMPLES  # known only when all is decoded: a container counts in milliseconds, or in packets
+
+    def __init__(self, source: str | Path | bytes | IO[bytes]) -> None:
+        self._source = source
+        self._open()
+
+    def _open(self) -> None:
+        av = require("av")
+        with ExitStack() as stack:
+            if isinstance(self._source, str | Path):  # opened here: FFmpeg takes some names for patterns or addresses
+                file: IO[bytes] = stack.enter_context(Path(os.fsdecode(self._source)).open("rb"))
+            else:
+                file = io.BytesIO(self._source) if isinstance(self._source, bytes) else self._source
+                file.seek(0)
+            with _as_os_error():
+                box = stack.enter_context(_opened(file))
+                if not box.streams.audio:
+                    raise OSError("no sound in it")
+                stream = box.streams.audio[0]
+                self._resampler = av.AudioResampler(format="fltp")
+            self._frames: Iterator[Any] = box.decode(stream)
+            self._waiting: list[npt.NDArray[np.float32]] = []
+            self._failed: OSError | None = None
+            self._next_pts: int | None = None
+            self.samplerate = self.channels = 0
+            self._decode_frame()  # what the header says of rate and channels may be half of what is decoded
+            if not self._waiting:
+                raise self._failed or OSError("no samples in it")
+            known = box.duration if _KNOW_THEIR_LENGTH & set(box.format.name.split(",")) else None
+            self.promised_s = known / av.time_base if known else None
+            self._stack = stack.pop_all()
+
+    def read(self, frames: int, dtype: str = "float32", always_2d: bool = True) -> "npt.NDArray[np.float32]":
+        """The next samples, float32 [samples, channels]; fewer than ``frames`` where the recording ends or breaks."""
+        count = sum(len(block) for block in self._waiting)
+        while count < frames and self._decode_frame():
+            count += len(self._waiting[-1])
+        if not count and self._failed is not None:
+            raise self._failed
+        joined = np.concatenate(self._waiting or [np.zeros((0, self.channels), dtype=np.float32)])
+        self._waiting = [joined[frames:]] if len(joined) > frames else []
+        return joined[:frames]
+
+    def seek(self, frame: int) -> None:
+        """Go on with this frame, counted from the start."""
+        left = frame
+        self.close()
+        self._open()
+        while left > 0 and (block := self.read(min(left, 1 << 16))).size:
+            left -= len(block)
+
+    def close(self) -> None:
+        self._stack.close()
+
+    def __enter__(self) -> "Contained":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _decode_frame(self) -> bool:
+        """Whether another one waits to be read."""
+        if self._failed is not None:
+            return False
+        try:
+            with _as_os_error():
+                for decoded in self._frames:
+                    for frame in self._resampler.resample(decoded):
+                        samples = frame.to_ndarray().T  # of "fltp": [channels, samples]
+                        self.samplerate, self.channels = frame.sample_rate, samples.shape[1]
+                        self._waiting.append(samples)
+                        if len(samples):
+                            return True
+        except OSError as error:
+            self._failed = error
+        return False
+
+
+def _opened(file: IO[bytes]) -> Any:
+    av = require("av")
+    try:
+        return av.open(file, options={"format_whitelist": _DEMUXERS})
+    except av.FFmpegError as error:  # unknown; or known and not on the list
+        file.seek(0)
+        if file.read(8)[4:] == b"ftyp":  # ISO/IEC 14496-12; most programs write the index last
+            raise OSError(
+                "an mp4 without its index: it was cut off, or is damaged; record or download it again"
+            ) from error
+        raise UnrecognisedError(str(error)) from error
+
+
+@contextmanager
+def _as_os_error() -> Iterator[None]:
+    """FFmpeg's errors, some of which are no OSError, and PyAV's own."""
+    try:
+        yield
+    except (require("av").FFmpegError, ValueError) as error:  # ValueError: the rate changes within the stream
+        raise OSError(getattr(error, "strerror", None) or str(error)) from error
