@@ -15,9 +15,9 @@ from pydantic import ValidationError
 import earsight
 from earsight import data_commands, export_commands, predict_commands, score_commands, sweep_commands
 from earsight.errors import EarsightError, SettingsError
-from earsight.flags import DataFlags, Json, Switch, Whole, WrappedHelp
-from earsight.plain import counted, plain
-from earsight.recipe_flags import Leaks, MachineFlags, RecipeFlags, Settings, TrainingDataFlags
+from earsight.flags import Json, Switch, Whole, WrappedHelp
+from earsight.plain import plain
+from earsight.recipe_flags import MachineFlags, RecipeFlags, Settings, TrainingDataFlags
 from earsight.tasks.machine.devices import Accelerator, Precision
 from earsight.tasks.recipe import Recipe, explain
 from earsight.terminal import (
@@ -25,7 +25,6 @@ from earsight.terminal import (
     bench_lines,
     json_line,
     metrics_lines,
-    note_unfinished,
     show,
 )
 
@@ -164,80 +163,6 @@ def train(
     print(f"report: {result.run / 'report.html'}")
     print(f"try:    earsight predict {shlex.quote(str(result.run))} FILE…")
     return 0
-
-
-@app.command(help_formatter=WrappedHelp())
-def evaluate(
-    run: Path,
-    data: Path | None = None,
-    /,
-    *,
-    data_flags: DataFlags = DataFlags(),
-    leaks: Leaks = "refuse",
-    device: str = "cpu",
-    threads: Whole | None = None,
-    strict: Switch = False,
-    json_: Json = False,
-) -> int:
-    """Score a trained run: on its own test clips, or on all recordings of DATA.
-
-    Parameters
-    ----------
-    run
-        A run folder, or a model of the hub (user/name).
-    data
-        Labelled recordings, as for train; otherwise the run's own test clips.
-    leaks
-        Where clips of DATA, copies of them, or their speakers were heard in training: refuse, drop them, or allow
-        them and say so.
-    device
-        cpu, cuda, mps.
-    threads
-        Threads of the CPU; otherwise the cores that are free.
-    strict
-        Stop at the first bad file.
-    json_
-        Print JSON instead of a table.
-    """
-    from earsight.tasks.evaluate import evaluate as task
-
-    note_unfinished(run)
-    done = task(
-        run,
-        data,
-        leaks=leaks,
-        device=device,
-        threads=threads,
-        strict=strict,
-        **asdict(data_flags),
-    )
-    if json_:
-        failures, dropped = (
-            [{"path": str(failure.path), "reason": failure.reason} for failure in part]
-            for part in (done.failures, done.dropped)
-        )
-        show(
-            json_line(
-                {
-                    **done.metrics.to_dict(),
-                    "sentence": done.sentence,
-                    "caveat": done.caveat,
-                    "warning": done.warning,
-                    "failures": failures,
-                    "dropped": dropped,
-                }
-            )
-        )
-    else:
-        show(*metrics_lines(done.metrics, done.sentence, done.caveat, table=True))
-        if done.warning:
-            print(f"warning: {done.warning}", file=sys.stderr)
-        if done.dropped:
-            first = plain(done.dropped[0].reason)
-            print(f"{counted(len(done.dropped), 'clip')} left out; the first: {first}", file=sys.stderr)
-        for failure in done.failures:
-            print(f"left out: {plain(failure.path)}: {plain(failure.reason)}", file=sys.stderr)
-    return 2 if done.failures else 0
 
 
 @app.command(help_formatter=WrappedHelp())

@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter, Token
 from cyclopts.help import PlainFormatter
 
+from earsight.errors import SettingsError
+
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from earsight.scores.events import Rule
 
 
 def whole_number(_type: Any, tokens: Sequence[Token]) -> int:
@@ -37,6 +41,36 @@ class DataFlags:
     file names."""
     group_pattern: str | None = None
     """A regular expression that finds a clip's group (speaker, recording …) in its path."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class EventFlags:
+    """Windows, and the events that are put together from them."""
+
+    window: float | None = None
+    """Answer windows of so many seconds, at most what the network hears at once, in place of each recording as a whole;
+    long recordings are read block by block."""
+    hop: float | None = None
+    """Seconds from one window to the next; otherwise a third of --window."""
+    events: Switch = False
+    """Put the windows together: what was heard from when to when."""
+    start_at: float | None = None
+    """The probability at which an event begins; otherwise 0.3, or the label's threshold where clips have several."""
+    stay_at: float | None = None
+    """The probability below which it ends; otherwise 0.7 of --start-at."""
+    shortest: float = 0.0
+    """Seconds; shorter events are left out."""
+
+    def rule(self) -> "Rule | None":
+        """None where no events are asked for. Raises SettingsError."""
+        from earsight.scores.events import Rule
+
+        if self.events:
+            return Rule(self.start_at, self.stay_at, self.shortest)
+        if self.start_at is not None or self.stay_at is not None or self.shortest:
+            raise SettingsError("--start-at, --stay-at and --shortest are for events; pass --events too")
+        return None
 
 
 class WrappedHelp(PlainFormatter):

@@ -5,6 +5,7 @@ import inspect
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import fields
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from earsight.errors import SettingsError
-from earsight.flags import Json, Switch, Whole
+from earsight.flags import EventFlags, Json, Switch, Whole
 from earsight.plain import counted, plain
 from earsight.terminal import answer_line, json_line, note_unfinished, show, show_bars
 
@@ -27,12 +28,7 @@ def predict(
     paths: Annotated[list[str], Parameter(negative="", allow_leading_hyphen=True)],
     /,
     *,
-    window: float | None = None,
-    hop: float | None = None,
-    events: Switch = False,
-    start_at: float | None = None,
-    stay_at: float | None = None,
-    shortest: float = 0.0,
+    event_flags: EventFlags = EventFlags(),
     out: Annotated[Path | None, Parameter(alias="-o")] = None,
     format_: Annotated[
         Literal["jsonl", "csv", "parquet", "audacity", "rttm", "raven"] | None, Parameter(name="--format")
@@ -54,19 +50,6 @@ def predict(
     paths
         Recordings, folders of them, patterns ("*.wav"), tables with a column path (and start, end), addresses
         (https://…, s3://…), or - for a recording from standard input.
-    window
-        Answer windows of so many seconds, at most what the network hears at once, in place of each recording as a
-        whole; long recordings are read block by block.
-    hop
-        Seconds from one window to the next; otherwise a third of --window.
-    events
-        Put the windows together: what was heard from when to when.
-    start_at
-        The probability at which an event begins; otherwise 0.3, or the label's threshold where clips have several.
-    stay_at
-        The probability below which it ends; otherwise 0.7 of --start-at.
-    shortest
-        Seconds; shorter events are left out.
     out
         The output file; partial results are kept in OUT.part until it is complete.
     format_
@@ -88,15 +71,13 @@ def predict(
     json_
         JSON Lines on a terminal too, and in --out, whatever it is called: short for --format jsonl.
     """
-    from earsight.scores.events import Rule
     from earsight.tasks.answers.predict_file import Job, predict_to
 
     note_unfinished(run)
     _check_no_options(paths)
     if out is None and (resume or (overwrite and timelines is None)):
         raise SettingsError(f"--{'resume' if resume else 'overwrite'} is for a file; pass --out FILE too")
-    if not events and (start_at is not None or stay_at is not None or shortest):
-        raise SettingsError("--start-at, --stay-at and --shortest are for events; pass --events too")
+    rule = event_flags.rule()
     if json_ and format_ not in (None, "jsonl"):
         raise SettingsError(f"--json is short for --format jsonl; leave out one of --json and --format {format_}")
     format_ = "jsonl" if json_ else format_
@@ -106,9 +87,9 @@ def predict(
         device=device,
         threads=threads,
         unknown=unknown,
-        window_s=window,
-        hop_s=hop,
-        rule=Rule(start_at, stay_at, shortest) if events else None,
+        window_s=event_flags.window,
+        hop_s=event_flags.hop,
+        rule=rule,
         timelines=timelines,
     )
     if out is None:
@@ -129,8 +110,9 @@ def _check_no_options(paths: list[str]) -> None:
     """ "-" is a recording, and so may be a file that begins so; a misspelled option is none. Raises SettingsError."""
     for path in paths:
         if path.startswith("-") and path != "-" and not Path(path).exists():
-            named = inspect.signature(predict).parameters.values()
-            options = ["--" + one.name.strip("_").replace("_", "-") for one in named if one.kind is one.KEYWORD_ONLY]
+            keywords = [one for one in inspect.signature(predict).parameters.values() if one.kind is one.KEYWORD_ONLY]
+            names = [*(one.name for one in keywords), *(one.name for one in fields(EventFlags))]
+            options = ["--" + name.strip("_").replace("_", "-") for name in names]
             near = difflib.get_close_matches(path.partition("=")[0], options, 1)
             raise SettingsError(
                 f"no option {path!r}, and no recording of this name"

@@ -1,17 +1,128 @@
-"""The commands that put runs together: crossval, compare, ensemble."""
+"""The commands that score runs, and put them together: evaluate, crossval, compare, ensemble."""
 
 import shlex
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from earsight.flags import Json, Switch, Whole
+from earsight.errors import SettingsError
+from earsight.flags import DataFlags, EventFlags, Json, Switch, Whole
 from earsight.plain import counted, plain
-from earsight.recipe_flags import MachineFlags, RecipeFlags, Settings, TrainingDataFlags
-from earsight.terminal import comparison_lines, cross_lines, json_line, metrics_lines, note_unfinished, show
+from earsight.recipe_flags import Leaks, MachineFlags, RecipeFlags, Settings, TrainingDataFlags
+from earsight.terminal import (
+    comparison_lines,
+    cross_lines,
+    detection_lines,
+    json_line,
+    metrics_lines,
+    note_unfinished,
+    show,
+)
+
+
+def evaluate(
+    run: Path,
+    data: Path | None = None,
+    /,
+    *,
+    data_flags: DataFlags = DataFlags(),
+    leaks: Leaks = "refuse",
+    event_flags: EventFlags = EventFlags(),
+    segment: float | None = None,
+    overlap: float | None = None,
+    timelines: Path | None = None,
+    overwrite: Switch = False,
+    device: str = "cpu",
+    threads: Whole | None = None,
+    strict: Switch = False,
+    json_: Json = False,
+) -> int:
+    """Score a trained run: on its own test clips, or on all recordings of DATA. With --events: score the events that it
+    finds in whole recordings, against the spans of DATA, or of the test clips, as what is annotated there.
+
+    Parameters
+    ----------
+    run
+        A run folder, or a model of the hub (user/name).
+    data
+        Labelled recordings, as for train; otherwise the run's own test clips.
+    leaks
+        Where clips of DATA, copies of them, or their speakers were heard in training: refuse, drop them, or allow
+        them and say so.
+    segment
+        With --events: a label is right in each segment of so many seconds, otherwise 1, where it is both found and
+        annotated.
+    overlap
+        With --events: an event is right where it and an annotated one share so much, otherwise 0.5, of what both cover
+        together.
+    timelines
+        With --events: a folder for a picture of each recording: what was found, and what is annotated.
+    overwrite
+        Replace the pictures of --timelines where they are there already.
+    device
+        cpu, cuda, mps.
+    threads
+        Threads of the CPU; otherwise the cores that are free.
+    strict
+        Stop at the first bad file.
+    json_
+        Print JSON instead of a table.
+    """
+    from earsight.tasks.evaluate import Evaluation
+    from earsight.tasks.evaluate import evaluate as task
+    from earsight.tasks.evaluate_events import EventEvaluation, Measure, evaluate_events
+
+    note_unfinished(run)
+    flags: dict[str, Any] = {"leaks": leaks, "device": device, "threads": threads, "strict": strict}
+    flags |= asdict(data_flags)
+    rule = event_flags.rule()
+    done: Evaluation | EventEvaluation
+    if rule is not None:
+        if event_flags.window is None:
+            raise SettingsError("events come of windows; pass --window SECONDS too")
+        done = evaluate_events(
+            run,
+            data,
+            window_s=event_flags.window,
+            hop_s=event_flags.hop,
+            rule=rule,
+            measure=Measure(1.0 if segment is None else segment, 0.5 if overlap is None else overlap),
+            timelines=timelines,
+            overwrite=overwrite,
+            progress=True,
+            **flags,
+        )
+    else:
+        for_events = event_flags.window, event_flags.hop, segment, overlap, timelines, overwrite or None
+        if any(value is not None for value in for_events):
+            raise SettingsError(
+                "--window, --hop, --segment, --overlap, --timelines and --overwrite are for events; pass --events too"
+            )
+        done = task(run, data, **flags)
+    if json_:
+        failures, dropped = (
+            [{"path": str(failure.path), "reason": failure.reason} for failure in part]
+            for part in (done.failures, done.dropped)
+        )
+        told = done.to_dict() if isinstance(done, EventEvaluation) else done.metrics.to_dict()
+        told |= {"sentence": done.sentence, "caveat": done.caveat, "warning": done.warning}
+        show(json_line({**told, "failures": failures, "dropped": dropped}))
+        return 2 if done.failures else 0
+    if isinstance(done, EventEvaluation):
+        show(*detection_lines(done))
+    else:
+        show(*metrics_lines(done.metrics, done.sentence, done.caveat, table=True))
+    if done.warning:
+        show(f"warning: {done.warning}", to=sys.stderr)
+    if done.dropped:
+        first = plain(done.dropped[0].reason)
+        show(f"{counted(len(done.dropped), 'clip')} left out; the first: {first}", to=sys.stderr)
+    for failure in done.failures:
+        show(f"left out: {plain(failure.path)}: {plain(failure.reason)}", to=sys.stderr)
+    return 2 if done.failures else 0
 
 
 def crossval(
@@ -123,4 +234,4 @@ def ensemble(
     return 0
 
 
-COMMANDS = (crossval, compare, ensemble)
+COMMANDS = (evaluate, crossval, compare, ensemble)

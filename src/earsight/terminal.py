@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from earsight.tasks.answers.heard import EventRow
     from earsight.tasks.bench import Bench
     from earsight.tasks.data import Divided
+    from earsight.tasks.evaluate_events import EventEvaluation
     from earsight.tasks.inspect import Inspection
     from earsight.tasks.predict import Row
     from earsight.tasks.sweep import SweepResult
@@ -85,6 +86,41 @@ def _label_lines(metrics: MultiMetrics) -> Iterator[str]:
         numbers = f"{ap}  {row.precision:9.3f} {recall} {row.f1:6.3f} {row.support:8}"
         yield f"{label:{wide}} {numbers}"
     yield f"\nevery label of a clip right: {metrics.accuracy:.3f}; micro-mAP {metrics.micro_map:.3f}"
+
+
+def detection_lines(found: EventEvaluation) -> Iterator[str]:
+    """The sentence, both measures with their intervals, a row a label, and what other thresholds would give."""
+    segments, events, measure = found.by_segment, found.by_event, found.measure
+    yield found.sentence
+    caveat = f", {found.caveat}" if found.caveat else ""
+    minutes = f"{found.duration_s / 60:.1f} min, {counted(events.all_together.annotated, 'annotated event')}"
+    yield f"{counted(found.recordings, 'recording')}, {minutes}{caveat}"
+    ways = ((f"by {measure.segment_s:g} s segments", segments), (f"by events, overlap {measure.overlap:g}", events))
+    wide = max(len(way) for way, _ in ways)
+    for way, one in ways:
+        whole, interval = one.all_together, one.f1_interval()
+        parts = f"F1 {_or_dash(whole.f1)}   precision {_or_dash(whole.precision)}   recall {_or_dash(whole.recall)}"
+        rate = f"   error rate {_or_dash(one.error_rate)}" if one is segments else ""
+        sure = f"   F1 95 %: {interval.low:.3f} to {interval.high:.3f}" if interval else ""
+        yield f"{way:<{wide}}   {parts}   macro-F1 {_or_dash(one.macro_f1)}{rate}{sure}"
+    rows = {label: (one, events.of_labels[label]) for label, one in segments.of_labels.items()}
+    shown = {plain(label, 24): row for label, row in rows.items() if any(of.annotated or of.found for of in row)}
+    wide = max([5, *map(len, shown)])
+    yield f"\n{'':{wide}}  segments: precision recall    F1   events: annotated found precision recall    F1"
+    for label, (segment, event) in shown.items():
+        by_segment = f"{_or_dash(segment.precision):>19} {_or_dash(segment.recall):>6} {_or_dash(segment.f1):>5}"
+        by_event = f"{event.annotated:17} {event.found:5} {_or_dash(event.precision):>9}"
+        yield f"{label:{wide}}  {by_segment} {by_event} {_or_dash(event.recall):>6} {_or_dash(event.f1):>5}"
+    if len(shown) < len(rows):
+        yield f"{counted(len(rows) - len(shown), 'other label')} neither annotated nor found"
+    yield "\nF1 on these recordings with another --start-at; choose it on others than those that are reported"
+    yield "start at   " + "".join(f"{start_at:7.1f}" for start_at in found.other_starts)
+    for n, way in enumerate(("segments", "events")):
+        yield f"{way:<11}" + "".join(f"{_or_dash(both[n]):>7}" for both in found.other_starts.values())
+
+
+def _or_dash(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
 
 
 def answer_line(row: Row | EventRow, width: int) -> str:

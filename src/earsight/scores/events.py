@@ -165,3 +165,11 @@ class EventFinder:
         event = Event(found.start_s, found.end_s, self._labels[place], found.weighted / found.seconds)
         if event.end_s - event.start_s >= self._rule.shortest_s - 1e-9:
             yield event
+
+
+def find_events(
+    steps: Sequence[Step], labels: Sequence[str], rule: Rule, thresholds: Sequence[float] | None = None
+) -> list[Event]:
+    """All events of a recording, by ``EventFinder``, in the order of their ends."""
+    finder = EventFinder(labels, rule, thresholds)
+    return [event for step in steps for event in finder.push(step)] + list(finder.close())

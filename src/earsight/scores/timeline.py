@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from earsight.extras import require
+from earsight.scores.detection import Annotation
 from earsight.scores.events import Event, Step
 from earsight.scores.figures import COLOURS, new_figure, save_figure, short_label
 
@@ -16,9 +17,16 @@ _COLUMNS = 2000
 
 
 def draw_timeline(
-    path: Path, labels: Sequence[str], steps: Sequence[Step], events: Sequence[Event], title: str
+    path: Path,
+    labels: Sequence[str],
+    steps: Sequence[Step],
+    events: Sequence[Event],
+    title: str,
+    *,
+    annotated: Sequence[Annotation] | None = None,
 ) -> Path:
     """One row a label, darker where it is likelier, with its events as frames; hatched where the model does not know.
+    annotated: what sounds, where that is known, as lines under the frames.
 
     steps: all of a recording, at least one, as ``events.Track`` makes them.
     """
@@ -30,7 +38,9 @@ def draw_timeline(
         shares = np.maximum.reduceat(shares, starts)
         unknown = np.add.reduceat(unknown, starts) * 2 > np.diff([*starts, len(steps)])
         edges_s = np.append(edges_s[starts], edges_s[-1])
-    shown = np.sort(np.argsort(-shares.max(axis=0), kind="stable")[:_ROWS])
+    strength = shares.max(axis=0)
+    strength[np.isin(labels, [one.label for one in annotated or ()])] += 1  # what sounds is shown, found or not
+    shown = np.sort(np.argsort(-strength, kind="stable")[:_ROWS])
     figure = new_figure(12, 1.2 + 0.32 * max(3, len(shown)))
     axes = figure.subplots()
     edges_row = np.arange(len(shown) + 1) - 0.5
@@ -42,11 +52,18 @@ def draw_timeline(
         )
     rows = {labels[place]: row for row, place in enumerate(shown)}
     frame = require("matplotlib.patches").Rectangle
+    height = 0.84 if annotated is None else 0.7
     for event in events:
         if event.label in rows:
-            width = event.end_s - event.start_s
             at = (event.start_s, rows[event.label] - 0.42)
-            axes.add_patch(frame(at, width, 0.84, fill=False, edgecolor=COLOURS[1], linewidth=1.6, zorder=3))
+            box = frame(
+                at, event.end_s - event.start_s, height, fill=False, edgecolor=COLOURS[1], linewidth=1.6, zorder=3
+            )
+            axes.add_patch(box)
+    for one in annotated or ():
+        if one.label in rows:
+            below = rows[one.label] + 0.39
+            axes.plot([one.start_s, one.end_s], [below, below], color=COLOURS[2], linewidth=4, solid_capstyle="butt")
     axes.set_yticks(range(len(shown)), [short_label(labels[place]) for place in shown], fontsize=9, parse_math=False)
     axes.invert_yaxis()
     axes.set_xlim(edges_s[0], edges_s[-1])
@@ -56,6 +73,7 @@ def draw_timeline(
         axes.xaxis.set_major_formatter(lambda seconds, _: f"{int(seconds) // 60}:{int(seconds) % 60:02}")
     drawn = f"; the strongest {len(shown)} of {len(labels)} labels" if len(shown) < len(labels) else ""
     hatch = "; hatched: unknown" if unknown.any() else ""
-    axes.set_title(f"{short_label(title, 80)}{drawn}{hatch}", fontsize=11, parse_math=False)
+    lines = "; frames: found, lines: annotated" if annotated is not None else ""
+    axes.set_title(f"{short_label(title, 80)}{lines}{drawn}{hatch}", fontsize=11, parse_math=False)
     figure.colorbar(mesh, ax=axes, pad=0.01, label="probability")
     return save_figure(figure, path)

@@ -1,5 +1,6 @@
 """evaluate: a run folder and labelled recordings → scores."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,7 +11,7 @@ from earsight.dataset.clip import Clip, DataSet, Failure
 from earsight.dataset.leaks import Policy, find_copies, find_leaks, settle
 from earsight.dataset.sources import known_sources, read_dataset, same_groups
 from earsight.dataset.split import Split
-from earsight.dataset.store import build_store
+from earsight.dataset.store import Store, build_store
 from earsight.dataset.walk import store_folder
 from earsight.errors import DataError
 from earsight.network.description import no_run_folder, read_description
@@ -23,6 +24,7 @@ from earsight.tasks.machine.devices import check_device_name, find_device
 from earsight.tasks.machine.memory import keep_freed_memory
 
 if TYPE_CHECKING:
+    from earsight.network.classifier import Classifier
     from earsight.scores.kinds import AnyMetrics, AnyPredictions
 
 _UNKNOWN = "; whether the network heard their speakers or recordings is not known"
@@ -61,12 +63,56 @@ def evaluate(
     them, or their speakers were heard in training: "refuse", "drop" (score the others) or "allow" (and say so). Raises
     EarsightError.
     """
+    from earsight.scores.kinds import measure
+    from earsight.tasks.training.scoring import score
+
+    to_score = examined(run, data, source, group_pattern, leaks, device, threads, strict)
+    predictions = score(to_score.classifier, to_score.store, to_score.indices)
+    return Evaluation(
+        measure(predictions),
+        predictions,
+        to_score.sentence,
+        to_score.caveat,
+        to_score.warning,
+        to_score.failures,
+        to_score.dropped,
+    )
+
+
+@dataclass(frozen=True)
+class ToScore:
+    """What of some clips may be scored. indices: of clips of the store. Otherwise as ``Evaluation``."""
+
+    classifier: "Classifier"
+    store: Store
+    indices: list[int]
+    sentence: str
+    caveat: str
+    warning: str
+    failures: tuple[Failure, ...]
+    dropped: tuple[Failure, ...]
+
+
+def examined(
+    run: str | Path,
+    data: str | Path | None,
+    source: str | None,
+    group_pattern: str | None,
+    leaks: Policy,
+    device: str,
+    threads: int | None,
+    strict: bool,
+    *,
+    for_events: bool = False,
+) -> ToScore:
+    """for_events: clips are what is annotated in recordings; labels that the model does not know are left out of
+    them and told, and otherwise refused. Other arguments as those of ``evaluate``. Raises EarsightError."""
+    extras.check("torch", "timm", "safetensors")
     run = local_run(run)
     if not run.is_dir():
         raise no_run_folder(run)
     check_device_name(device)
     check_threads(threads)
-    extras.check("torch", "timm", "safetensors")
     before = read_load()
     recorded = read_clips(run)
     dataset: DataSet | None = None
@@ -80,19 +126,19 @@ def evaluate(
     import torch
 
     from earsight.network.classifier import Classifier
-    from earsight.scores.kinds import measure
-    from earsight.tasks.training.scoring import score
 
     described = read_description(run)
     several = described.get("task") == "multilabel"
     if dataset is None and several:
         clips = [with_several(clip) for clip in clips]
-    if dataset is not None and dataset.multilabel and not several:
+    if dataset is not None and dataset.multilabel and not (several or for_events):
         raise DataError(
             f"clips of {data} have several labels or none, and the model of {run} gives each one; score it on others"
         )
     strange = sorted({label for clip in clips for label in clip.labels} - set(described["labels"]))
-    if strange:
+    if strange and for_events:
+        clips = [_without(clip, strange) for clip in clips]
+    elif strange:
         raise DataError(f"the model does not know {', '.join(strange)}; its labels: {', '.join(described['labels'])}")
     keep_freed_memory()
     cores = threads or free_cores(before)
@@ -120,11 +166,18 @@ def evaluate(
         sentence = f"Scored on clips of {data}{beside}."
     place = store.place
     indices = [place[i] for i in scored if i in place]
+    if strange:
+        unasked = f"annotated labels that the model does not know are not looked for: {', '.join(strange)}"
+        warning = f"{warning}; {unasked}" if warning else unasked
     if not indices:
         raise DataError(f"nothing is left to score: {left_out[0].reason if left_out else store.failures[0].reason}")
-    predictions = score(classifier, store, indices)
     failures = (*(dataset.failures if dataset else ()), *store.failures)
-    return Evaluation(measure(predictions), predictions, sentence, caveat, warning, failures, left_out)
+    return ToScore(classifier, store, indices, sentence, caveat, warning, failures, left_out)
+
+
+def _without(clip: Clip, strange: Collection[str]) -> Clip:
+    label, *more = [one for one in clip.labels if one not in strange] or [""]
+    return clip._replace(label=label, more_labels=tuple(more))
 
 
 def _own_test(run: Path, recorded: list[Recorded]) -> list[Clip]:

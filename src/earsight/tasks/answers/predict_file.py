@@ -62,9 +62,7 @@ class Job:
         if window_s is None and (rule is not None or timelines is not None):
             raise SettingsError("events and timelines come of windows; pass --window SECONDS too")
         if timelines is not None:
-            extras.check("matplotlib")
-            if timelines.exists() and not timelines.is_dir():
-                raise SettingsError(f"--timelines {timelines} is a file; name a folder")
+            check_timelines(timelines)
         model, recordings, sliding, place = prepared(run, sources, device, threads, window_s, hop_s)
         if rule is not None:
             rule.starts(model.labels, model.thresholds)
@@ -159,6 +157,20 @@ def predict_to(
     return Written(tuple(places), counted.rows, len(job.recordings), resumed, tuple(counted.failures), tuple(unheard_s))
 
 
+def check_timelines(folder: Path) -> None:
+    """Raises SettingsError, MissingExtraError."""
+    extras.check("matplotlib")
+    if folder.exists() and not folder.is_dir():
+        raise SettingsError(f"--timelines {folder} is a file; name a folder")
+
+
+def check_pictures(pictures: Iterable[Path], *, overwrite: bool) -> None:
+    """Raises SettingsError where one is there."""
+    for picture in pictures:
+        if picture.exists() and not overwrite:
+            raise SettingsError(f"{picture} exists; pass --overwrite, or another --timelines")
+
+
 def part_of(out: Path) -> Path:
     """Where that lies which is done, until ``out`` is whole."""
     whole = out if out.name else out.absolute()  # of "." too
@@ -169,10 +181,7 @@ def check_out(
     job: Job, out: Path | None, format_name: str | None, *, resume: bool = False, overwrite: bool = False
 ) -> Format:
     """Raises SettingsError, MissingExtraError."""
-    if not (resume or overwrite):
-        for picture in job.pictures():
-            if picture.exists():
-                raise SettingsError(f"{picture} exists; pass --overwrite, or another --timelines")
+    check_pictures(job.pictures(), overwrite=resume or overwrite)
     wanted = find_format(format_name, out)
     if wanted.events and job.rule is None:
         raise SettingsError(f"--format {wanted.name} holds events; pass --events, and --window SECONDS")

@@ -1,0 +1,198 @@
+"""Events that were found against events that were annotated: by segments of a recording, and event by event."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from earsight.scores.intervals import Interval, Resampled, drawn_again
+
+Counts = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+_ROUNDING_S = 1e-6
+
+
+class Span(Protocol):
+    """A label from when to when, in seconds: ``Event``, or an annotation."""
+
+    @property
+    def start_s(self) -> float: ...
+    @property
+    def end_s(self) -> float: ...
+    @property
+    def label(self) -> str: ...
+
+
+class Annotation(NamedTuple):
+    start_s: float
+    end_s: float
+    label: str
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Of one recording, or of many. counts: int64 [3, labels]: of each label what is right, annotated, and found.
+    errors: of segments what is substituted, missed, and made up (Mesaros et al. 2016); zeros of events."""
+
+    counts: Counts
+    errors: tuple[int, int, int] = (0, 0, 0)
+
+    def __add__(self, other: "Tally") -> "Tally":
+        first, second, third = np.add(self.errors, other.errors).tolist()
+        return Tally(self.counts + other.counts, (first, second, third))
+
+
+def tally_segments(
+    found: Sequence[Span], annotated: Sequence[Span], labels: Sequence[str], duration_s: float, segment_s: float
+) -> Tally:
+    """Segment by segment: a label is there where any part of an event of it is.
+
+    The measure of Mesaros, Heittola and Virtanen 2016 ("Metrics for polyphonic sound event detection", section 3.1).
+    labels: those of ``found`` and ``annotated``. segment_s: above 0. duration_s: of the recording; the last segment
+    may be shorter, and what is annotated after it counts as well.
+    """
+    ends_s = [duration_s, *(one.end_s for one in (*found, *annotated))]
+    segments = max(1, int(np.ceil(max(ends_s) / segment_s - _ROUNDING_S)))
+    truth, heard = (_active(spans, labels, segments, segment_s) for spans in (annotated, found))
+    counts = np.stack([(truth & heard).sum(axis=0), truth.sum(axis=0), heard.sum(axis=0)])
+    missed, made_up = (truth & ~heard).sum(axis=1), (heard & ~truth).sum(axis=1)
+    both = np.minimum(missed, made_up)
+    return Tally(counts, (int(both.sum()), int((missed - both).sum()), int((made_up - both).sum())))
+
+
+def _active(spans: Sequence[Span], labels: Sequence[str], segments: int, segment_s: float) -> npt.NDArray[np.bool_]:
+    """[segments, labels]"""
+    place = {label: n for n, label in enumerate(labels)}
+    active = np.zeros((segments, len(labels)), dtype=bool)
+    for one in spans:
+        first = int(one.start_s / segment_s + _ROUNDING_S)
+        active[first : max(first + 1, int(np.ceil(one.end_s / segment_s - _ROUNDING_S))), place[one.label]] = True
+    return active
+
+
+def tally_events(found: Sequence[Span], annotated: Sequence[Span], labels: Sequence[str], overlap: float) -> Tally:
+    """Event by event: one that was found is right where it and an annotated one of its label share ``overlap`` of what
+    both cover together (intersection over union), above 0 and up to 1.
+
+    Each counts once: of all ways to pair them, one with the most pairs is taken, as in task 5 of DCASE 2021.
+    """
+    place = {label: n for n, label in enumerate(labels)}
+    counts = np.zeros((3, len(labels)), dtype=np.int64)
+    sides: defaultdict[str, tuple[list[Span], list[Span]]] = defaultdict(lambda: ([], []))
+    for side, spans in enumerate((annotated, found)):
+        for one in spans:
+            sides[one.label][side].append(one)
+    for label, (truth, heard) in sides.items():
+        counts[:, place[label]] = _most_pairs(_alike(truth, heard, overlap)), len(truth), len(heard)
+    return Tally(counts)
+
+
+def _alike(truth: Sequence[Span], heard: Sequence[Span], overlap: float) -> list[list[int]]:
+    """Of each span of ``truth`` those of ``heard`` that share enough with it."""
+    starts_s, ends_s = (np.array([getattr(one, edge) for one in heard]) for edge in ("start_s", "end_s"))
+    near = []
+    for one in truth:
+        shared = np.minimum(one.end_s, ends_s) - np.maximum(one.start_s, starts_s)
+        together = np.maximum(one.end_s, ends_s) - np.minimum(one.start_s, starts_s)
+        near.append(np.flatnonzero((shared > 0) & (shared >= overlap * together - _ROUNDING_S)).tolist())
+    return near
+
+
+def _most_pairs(near: Sequence[Sequence[int]]) -> int:
+    """near: of each event on one side those on the other that it may be paired with. By augmenting paths, each one
+    looked for breadth first."""
+    mate: dict[int, int] = {}
+    mate_of_other: dict[int, int] = {}
+    for root in range(len(near)):
+        reached_from: dict[int, int] = {}
+        free: int | None = None
+        waiting = [root]
+        for one in waiting:  # grows meanwhile
+            for other in near[one]:
+                if other not in reached_from:
+                    reached_from[other] = one
+                    if other not in mate_of_other:
+                        free = other
+                        break
+                    waiting.append(mate_of_other[other])
+            if free is not None:
+                break
+        while free is not None:  # back to the root, each takes what it came by and leaves what it had
+            one = reached_from[free]
+            mate_of_other[free], mate[one], free = one, free, mate.get(one)
+    return len(mate)
+
+
+class Scores(NamedTuple):
+    """All in [0, 1]; None where there is nothing of which it would be a share. annotated, found: how many."""
+
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    annotated: int
+    found: int
+
+
+@dataclass(frozen=True)
+class Detection:
+    """How well events were found. tallies: one a group, in whose recordings they are; groups are drawn again for the
+    interval. labels: that the network knows."""
+
+    labels: tuple[str, ...]
+    tallies: tuple[Tally, ...]
+
+    @property
+    def whole(self) -> Tally:
+        return sum(self.tallies[1:], self.tallies[0])
+
+    @property
+    def all_together(self) -> Scores:
+        """Micro: of all labels together."""
+        return _scores(self.whole.counts.sum(axis=1))
+
+    @property
+    def of_labels(self) -> dict[str, Scores]:
+        return {label: _scores(counts) for label, counts in zip(self.labels, self.whole.counts.T, strict=True)}
+
+    @property
+    def macro_f1(self) -> float | None:
+        """The mean of the labels that were annotated or found."""
+        known = [scores.f1 for scores in self.of_labels.values() if scores.f1 is not None]
+        return float(np.mean(known)) if known else None
+
+    @property
+    def error_rate(self) -> float | None:
+        """Substituted, missed and made up segments, by annotated ones; it may be above 1. Of segments alone."""
+        annotated = int(self.whole.counts[1].sum())
+        return sum(self.whole.errors) / annotated if annotated else None
+
+    def f1_interval(self, *, draws: int = 4000, seed: int = 0) -> Interval | None:
+        """Of the F1 of all labels together, 95 %, by groups drawn again; None of few of them."""
+        tables: Floats = np.stack([tally.counts for tally in self.tallies])[None].astype(np.float64)
+        f1 = []
+        for tallies in drawn_again(tables, draws, seed):
+            right, annotated, found = tallies[0].sum(axis=-1).T
+            f1.append(2 * right / np.maximum(annotated + found, 1))
+        return Resampled(len(self.tallies), {"f1": np.concatenate(f1)}).interval("f1")
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        interval = self.f1_interval()
+        return {
+            **self.all_together._asdict(),
+            "f1_interval": None if interval is None else list(interval),
+            "macro_f1": self.macro_f1,
+            "labels": {label: scores._asdict() for label, scores in self.of_labels.items()},
+        }
+
+
+def _scores(counts: Counts) -> Scores:
+    right, annotated, found = map(int, counts)
+
+    def share(part: int, whole: int) -> float | None:
+        return part / whole if whole else None
+
+    return Scores(share(right, found), share(right, annotated), share(2 * right, annotated + found), annotated, found)

@@ -1,0 +1,209 @@
+"""evaluate --events: a run folder and annotated recordings → how well events are found in them."""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from earsight.dataset.clip import Clip, Failure
+from earsight.dataset.leaks import Policy
+from earsight.errors import DataError, SettingsError
+from earsight.plain import counted
+from earsight.scores.detection import Annotation, Detection, Tally, tally_events, tally_segments
+from earsight.scores.events import Rule, Step, find_events
+from earsight.scores.timeline import draw_timeline
+from earsight.tasks.answers.heard import EventRows, Heard
+from earsight.tasks.answers.predict_file import check_pictures, check_timelines, own_names
+from earsight.tasks.evaluate import ToScore, examined
+from earsight.tasks.predict import Sliding, answer
+from earsight.tasks.progress import Progress
+from earsight.tasks.recordings import Recording
+
+if TYPE_CHECKING:
+    from earsight.network.classifier import Classifier
+
+_OTHER_STARTS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+
+
+@dataclass(frozen=True)
+class Measure:
+    """How events are compared: in segments of ``segment_s`` seconds, and, as a whole, by how much of what both cover
+    together the found and the annotated one share. Raises SettingsError."""
+
+    segment_s: float = 1.0
+    overlap: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0.01 <= self.segment_s < math.inf:
+            raise SettingsError(f"--segment must be 0.01 s or more, got {self.segment_s:g}")
+        if not 0 < self.overlap <= 1:
+            raise SettingsError(f"--overlap is a share above 0 and up to 1, got {self.overlap:g}")
+
+
+@dataclass(frozen=True)
+class EventEvaluation:
+    """by_segment, by_event: how near what was found comes to what was annotated. other_starts: start_at → the F1 by
+    segment and by event that it would give. recordings, duration_s: what was scored. measure: how. sentence, caveat,
+    warning, failures, dropped: as of ``Evaluation``."""
+
+    by_segment: Detection
+    by_event: Detection
+    other_starts: dict[float, tuple[float | None, float | None]]
+    recordings: int
+    duration_s: float
+    measure: Measure
+    sentence: str
+    caveat: str
+    warning: str
+    failures: tuple[Failure, ...]
+    dropped: tuple[Failure, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        by_segment = {**self.by_segment.to_dict(), "error_rate": self.by_segment.error_rate}
+        return {
+            "recordings": self.recordings,
+            "duration_s": self.duration_s,
+            "by_segment": {"segment_s": self.measure.segment_s, **by_segment},
+            "by_event": {"overlap": self.measure.overlap, **self.by_event.to_dict()},
+            "other_starts": [
+                {"start_at": start_at, "f1_by_segment": segment, "f1_by_event": event}
+                for start_at, (segment, event) in self.other_starts.items()
+            ],
+        }
+
+
+def evaluate_events(
+    run: str | Path,
+    data: str | Path | None = None,
+    *,
+    window_s: float,
+    hop_s: float | None = None,
+    rule: Rule | None = None,
+    measure: Measure | None = None,
+    timelines: Path | None = None,
+    overwrite: bool = False,
+    source: str | None = None,
+    group_pattern: str | None = None,
+    leaks: Policy = "refuse",
+    device: str = "cpu",
+    threads: int | None = None,
+    strict: bool = False,
+    progress: bool = False,
+) -> EventEvaluation:
+    """Find events in whole recordings, as ``predict`` with windows does, and compare them with the annotated ones: the
+    spans of ``data``, or of the run's own test clips. Where nothing is annotated, nothing is taken to sound.
+
+    window_s, hop_s, rule: see ``predict`` and ``Rule``. timelines: a folder for one picture a recording; overwrite:
+    those that are there. leaks: "drop" leaves out recordings of which any part was heard in training. Otherwise as
+    ``evaluate``. Raises EarsightError.
+    """
+    rule, measure = rule or Rule(), measure or Measure()
+    sliding = Sliding.every(window_s, hop_s)
+    if timelines is not None:
+        check_timelines(timelines)
+    to_score = examined(run, data, source, group_pattern, leaks, device, threads, strict, for_events=True)
+    model = to_score.classifier
+    sliding = sliding.of(model.audio)
+    rule.starts(model.labels, model.thresholds)
+    recordings = _recordings(to_score)
+    pictures = [] if timelines is None else [timelines / f"{name}.png" for name in own_names(recordings)]
+    check_pictures(pictures, overwrite=overwrite)
+    asked = _Compared(rule, model, measure)
+    others = {start_at: _Compared(Rule(start_at, None, rule.shortest_s), model, measure) for start_at in _OTHER_STARTS}
+    failures, duration_s = list(to_score.failures), 0.0
+    with Progress(shown=progress) as bar:
+        bar.start("recordings heard", len(recordings))
+        for number, heard in enumerate(_heard(model, recordings, sliding, rule)):
+            if isinstance(heard, Failure):
+                failures.append(heard)
+            else:
+                clips = recordings[Path(heard.path)]
+                until_s = heard.steps[-1].end_s
+                annotated = [one for clip in clips for one in _annotations(clip, until_s)]
+                for compared in (asked, *others.values()):
+                    compared.add(clips[0].group or str(heard.path), heard.steps, annotated)
+                duration_s += until_s
+                if pictures:
+                    pictures[number].parent.mkdir(parents=True, exist_ok=True)
+                    draw_timeline(
+                        pictures[number], model.labels, heard.steps, heard.events, str(heard.path), annotated=annotated
+                    )
+            bar.advance(number + 1, len(recordings))
+    if not asked.scored:
+        raise DataError(f"none of {counted(len(recordings), 'recording')} could be heard; {failures[-1].reason}")
+    return EventEvaluation(
+        asked.by_segment,
+        asked.by_event,
+        {at: (one.by_segment.all_together.f1, one.by_event.all_together.f1) for at, one in others.items()},
+        asked.scored,
+        duration_s,
+        measure,
+        to_score.sentence,
+        to_score.caveat,
+        to_score.warning,
+        tuple(failures),
+        to_score.dropped,
+    )
+
+
+class _Compared:
+    """What one rule finds, against what is annotated; a recording after the other."""
+
+    def __init__(self, rule: Rule, model: "Classifier", measure: Measure) -> None:
+        self._rule, self._model, self._measure = rule, model, measure
+        self.scored = 0
+        self._segments: dict[str, Tally] = {}
+        self._events: dict[str, Tally] = {}
+
+    def add(self, group: str, steps: Sequence[Step], annotated: Sequence[Annotation]) -> None:
+        labels = self._model.labels
+        found = find_events(steps, labels, self._rule, self._model.thresholds)
+        segments = tally_segments(found, annotated, labels, steps[-1].end_s, self._measure.segment_s)
+        events = tally_events(found, annotated, labels, self._measure.overlap)
+        for tallies, one in ((self._segments, segments), (self._events, events)):
+            tallies[group] = tallies[group] + one if group in tallies else one
+        self.scored += 1
+
+    @property
+    def by_segment(self) -> Detection:
+        return Detection(tuple(self._model.labels), tuple(self._segments.values()))
+
+    @property
+    def by_event(self) -> Detection:
+        return Detection(tuple(self._model.labels), tuple(self._events.values()))
+
+
+def _recordings(to_score: ToScore) -> dict[Path, list[Clip]]:
+    """Recordings with their clips. One of which some clip can't be read, or was left out since it was heard in
+    training, is left out as a whole. Raises DataError where none is left."""
+    left_out = (*to_score.dropped, *to_score.failures)
+    paths = {failure.path for failure in left_out}
+    found: defaultdict[Path, list[Clip]] = defaultdict(list)
+    for clip in (to_score.store.clips[index] for index in to_score.indices):
+        if clip.path not in paths:
+            found[clip.path].append(clip)
+    if not found:
+        raise DataError(f"no recording is left to find events in: {left_out[0].reason}")
+    return dict(found)
+
+
+def _heard(
+    model: "Classifier", recordings: Iterable[Path], sliding: Sliding, rule: Rule
+) -> Iterator["Heard | Failure"]:
+    """Each recording; the reason where it, or the rest of it, can't be read: what was not heard is not missed."""
+    rows = EventRows.of(model, sliding.hop_s, rule, keep=True)
+    for row in answer(model, [Recording(str(path)) for path in recordings], sliding=sliding):
+        for _ in rows.push(row):
+            pass
+        if row.last:
+            heard = rows.heard
+            yield Failure(Path(row.path), row.error or "nothing was heard") if row.error or heard is None else heard
+
+
+def _annotations(clip: Clip, until_s: float) -> Iterator[Annotation]:
+    """until_s: how long the recording is."""
+    for label in clip.labels:
+        yield Annotation(clip.start_s or 0.0, until_s if clip.end_s is None else clip.end_s, label)

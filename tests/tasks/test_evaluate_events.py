@@ -1,0 +1,129 @@
+"""evaluate --events: recordings that are annotated beside, and a network that knows low tones and high ones."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import soundfile
+
+from earsight.errors import DataError, SettingsError
+from earsight.scores.detection import Scores
+from earsight.scores.events import Rule
+from earsight.tasks.evaluate_events import Measure, evaluate_events
+from tests.conftest import called, tone
+
+SONG = "0\t2\tlow\n2\t5\thigh\n5\t7.13\tlow\n"
+WINDOWS = {"window_s": 0.4, "hop_s": 0.1, "threads": 1}
+
+
+@pytest.fixture
+def field(tmp_path: Path, song: Path) -> Path:
+    """song.wav, and its labels beside it."""
+    (tmp_path / "field").mkdir()
+    shutil.copy(song, tmp_path / "field")
+    (tmp_path / "field" / "song.txt").write_text(SONG)
+    return tmp_path / "field"
+
+
+def test_what_is_annotated_is_found(home: Path, field: Path, tmp_path: Path) -> None:
+    done = evaluate_events(home / "run", field, **WINDOWS, timelines=tmp_path / "drawn")
+    # 8 segments, of which none has both: the ends of events are a tenth of a second away at most
+    assert done.by_segment.all_together.annotated == 8
+    assert done.by_segment.all_together.recall == 1.0
+    assert done.by_event.of_labels == {"high": Scores(1.0, 1.0, 1.0, 1, 1), "low": Scores(1.0, 1.0, 1.0, 2, 2)}
+    assert (done.recordings, done.by_event.f1_interval()) == (1, None)
+    assert done.duration_s == pytest.approx(7.13, abs=1e-3)
+    assert done.other_starts[0.3] == (done.by_segment.all_together.f1, 1.0)
+    assert done.sentence == (
+        f"Scored on clips of {field}; whether the network heard their speakers or recordings is not known."
+    )
+    assert [path.name for path in (tmp_path / "drawn").iterdir()] == ["song.png"]
+    with pytest.raises(SettingsError, match=r"song\.png exists; pass --overwrite"):
+        evaluate_events(home / "run", field, **WINDOWS, timelines=tmp_path / "drawn")
+
+
+def test_what_is_annotated_elsewhere_is_not_right(home: Path, field: Path) -> None:
+    (field / "song.txt").write_text("0\t2\thigh\n2\t5\tlow\n5\t6\thigh\n")
+    done = evaluate_events(home / "run", field, **WINDOWS, rule=Rule(start_at=0.6), measure=Measure(0.1, 0.9))
+    assert done.by_segment.all_together.precision == pytest.approx(0, abs=0.05)
+    assert done.by_event.all_together == Scores(0.0, 0.0, 0.0, 3, 3)
+    # 6 s of the 7.13 say the other label, the rest is made up
+    assert done.by_segment.error_rate == pytest.approx(7.13 / 6, abs=0.05)
+
+
+def test_labels_that_the_model_does_not_know_are_told_and_not_looked_for(home: Path, field: Path) -> None:
+    (field / "song.txt").write_text("0\t2\tlow\n2\t5\thigh\n2\t3\tdog\n5\t7.13\tlow\n")
+    done = evaluate_events(home / "run", field, **WINDOWS)
+    assert done.by_event.all_together.annotated == 3
+    assert done.by_event.all_together.f1 == 1.0
+    assert done.warning == "annotated labels that the model does not know are not looked for: dog"
+
+
+def test_a_recording_that_cannot_be_read_to_its_end_is_left_out_and_told(home: Path, field: Path) -> None:
+    whole = (field / "song.wav").read_bytes()
+    (field / "cut.wav").write_bytes(whole[: len(whole) // 2])
+    (field / "cut.txt").write_text("0\t1\tlow\n1\t2\tlow\n")
+    soundfile.write(field / "late.wav", tone(300, 2.0), 16000)
+    (field / "late.txt").write_text("0\t1\tlow\n1\t9\tlow\n")
+    done = evaluate_events(home / "run", field, **WINDOWS)
+    assert done.recordings == 1
+    told = {failure.path.name: failure.reason for failure in done.failures}
+    assert sorted(told) == ["cut.wav", "late.wav"]
+    assert "truncated: 3.5" in told["cut.wav"]
+    assert "a span of it was to end at 9 s" in told["late.wav"]
+    for name in ("song.wav", "song.txt"):
+        (field / name).unlink()
+    with pytest.raises(DataError, match="none of 1 recording could be heard; truncated"):
+        evaluate_events(home / "run", field, **WINDOWS)
+
+
+def test_recordings_of_which_a_part_was_heard_are_refused_or_left_out(home: Path, field: Path) -> None:
+    heard = next(row for row in csv.DictReader((home / "run" / "clips.csv").open()) if row["part"] == "train")
+    rows = [(field / "song.wav", "low", 0, 2), (field / "song.wav", "high", 2, 5), (heard["path"], "low", 0, 0.3)]
+    with (field / "table.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("path", "label", "start", "end"), *rows])
+    with pytest.raises(DataError, match=r"1 leak between .* overlapping spans of a recording"):
+        evaluate_events(home / "run", field / "table.csv", **WINDOWS)
+    without = evaluate_events(home / "run", field / "table.csv", **WINDOWS, leaks="drop")
+    assert (without.recordings, without.by_event.all_together.annotated) == (1, 2)
+    assert [str(failure.path) for failure in without.dropped] == [heard["path"]]
+    with_it = evaluate_events(home / "run", field / "table.csv", **WINDOWS, leaks="allow")
+    assert (with_it.recordings, with_it.by_event.all_together.annotated) == (2, 3)
+    assert with_it.caveat == "with leaks"
+
+
+def test_the_command_prints_both_measures_or_json(home: Path, field: Path) -> None:
+    arguments = ("evaluate", home / "run", field, "--events", "--window", "0.4", "--hop", "0.1", "--threads", "1")
+    told = called(*arguments)
+    assert told.returncode == 0, told.stderr
+    lines = told.stdout.splitlines()
+    assert lines[1] == "1 recording, 0.1 min, 3 annotated events"
+    assert lines[2].startswith("by 1 s segments          F1 ")
+    assert lines[3].startswith("by events, overlap 0.5   F1 1.000   precision 1.000   recall 1.000   macro-F1 1.000")
+    values = json.loads(called(*arguments, "--json").stdout)
+    assert values["by_event"]["labels"]["low"] == {
+        "precision": 1.0, "recall": 1.0, "f1": 1.0, "annotated": 2, "found": 2
+    }  # fmt: skip
+    assert values["by_segment"]["segment_s"] == 1.0
+    assert [one["start_at"] for one in values["other_starts"]][:2] == [0.1, 0.2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--events"], "events come of windows; pass --window SECONDS too"),
+        (["--window", "0.4"], "are for events; pass --events too"),
+        (["--segment", "2"], "are for events; pass --events too"),
+        (["--start-at", "0.2"], "are for events; pass --events too"),
+        (["--events", "--window", "9"], "--window 9 is longer than the 0.4 s that the network hears"),
+        (["--events", "--window", "0.4", "--segment", "0"], "--segment must be 0.01 s or more, got 0"),
+        (["--events", "--window", "0.4", "--overlap", "1.5"], "--overlap is a share above 0 and up to 1, got 1.5"),
+        (["--events", "--window", "0.4", "--timelines", __file__], "is a file; name a folder"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(home: Path, field: Path, arguments: list[str], message: str) -> None:
+    refused = called("evaluate", home / "run", field, *arguments)
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert message in refused.stderr
