@@ -1,4 +1,4 @@
-"""The data commands: list, get, inspect, split, cache."""
+"""The data commands: list, get, inspect, split, background, cache."""
 
 import shlex
 import sys
@@ -12,6 +12,7 @@ from cyclopts import Parameter
 from earsight import extras
 from earsight.errors import SettingsError
 from earsight.flags import DataFlags, Json, Switch, Whole, WrappedHelp
+from earsight.plain import counted, plain
 from earsight.terminal import division_lines, inspection_lines, json_line, show, source_lines
 
 app = cyclopts.App(name="data", help="List, get, inspect and split data sets.", help_format="plaintext")
@@ -139,10 +140,7 @@ def split(
     from earsight.tasks.data import check_output, divide
 
     if out is not None:
-        if out.suffix.lower() != ".csv":
-            raise SettingsError(
-                f"--out {out} does not end in .csv, so that it would not be taken for a table; rename it"
-            )
+        _check_table(out)
         check_output(out, place, overwrite=overwrite)
     done = divide(place, split, seed=seed, progress=True, **asdict(data_flags))
     if out is None:
@@ -154,6 +152,48 @@ def split(
     if done.try_split:
         show(f"try:   earsight train {shlex.quote(str(out))} --split {done.try_split}")
     return 0
+
+
+@app.command(help_formatter=WrappedHelp())
+def background(
+    place: Path,
+    /,
+    *,
+    data_flags: DataFlags = DataFlags(),
+    out: Annotated[Path, Parameter(alias="-o")],
+    overwrite: Switch = False,
+) -> int:
+    """Write a table of annotated spans and, between them, as many that have none of the labels: a network that is
+    trained on it learns when nothing sounds.
+
+    Parameters
+    ----------
+    place
+        Recordings that are annotated from end to end: with labels beside them, or a table with start and end.
+    out
+        A CSV file to write.
+    overwrite
+        Replace the file of --out where it is there already.
+    """
+    from earsight.files import write_whole
+    from earsight.tasks.data import add_background, check_output
+
+    _check_table(out)
+    check_output(out, place, overwrite=overwrite)
+    done = add_background(place, **asdict(data_flags))
+    check_output(out, done.dataset.place, overwrite=overwrite, clips=done.clips)
+    write_whole(out, done.to_csv())
+    for failure in done.dataset.failures:
+        show(f"left out: {plain(failure.path)}: {plain(failure.reason)}", to=sys.stderr)
+    show(f"{counted(len(done.clips) - done.background, 'span')}, {done.background} without a label: {plain(str(out))}")
+    show(f"try:   earsight train {shlex.quote(str(out))}")
+    return 0
+
+
+def _check_table(out: Path) -> None:
+    """Raises SettingsError."""
+    if out.suffix.lower() != ".csv":
+        raise SettingsError(f"--out {out} does not end in .csv, so that it would not be taken for a table; rename it")
 
 
 @app.command(help_formatter=WrappedHelp())

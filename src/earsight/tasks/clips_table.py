@@ -34,17 +34,33 @@ def parts_csv(
     them. digests: of the samples of each clip. The tags become columns; where the clips came from such a table, its
     part and digest give way to these."""
     columns = [*COLUMNS, *(() if digests is None else ("digest",))]
-    tags = [tag for tag in dict.fromkeys(tag for clip in clips for tag in clip.tags) if tag not in columns]
+    tags = _tags(clips, columns)
     lines = [csv_line([*columns, *tags])]
     for part in PARTS[:1] if whole else PARTS:
         for i in parts[part]:
-            clip = clips[i]
-            labels = ";".join(clip.labels) or ";"
-            span = ("" if edge is None else edge for edge in (clip.start_s, clip.end_s))
             digest = () if digests is None else (digests[i],)
-            place = ("all" if whole else part, clip.from_the_root().path, labels, clip.group, clip.fold)
-            lines.append(csv_line([*place, *span, *digest, *(clip.tags.get(tag, "") for tag in tags)]))
+            told = (clips[i].tags.get(tag, "") for tag in tags)
+            lines.append(csv_line(["all" if whole else part, *_facts(clips[i]), *digest, *told]))
     return "".join(f"{line}\n" for line in lines)
+
+
+def clips_csv(clips: Sequence[Clip]) -> str:
+    """A table of clips that earsight reads as data; the tags become columns."""
+    columns = COLUMNS[1:]
+    tags = _tags(clips, columns)
+    lines = [csv_line([*columns, *tags])]
+    lines += [csv_line([*_facts(clip), *(clip.tags.get(tag, "") for tag in tags)]) for clip in clips]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _tags(clips: Sequence[Clip], columns: Sequence[str]) -> list[str]:
+    return [tag for tag in dict.fromkeys(tag for clip in clips for tag in clip.tags) if tag not in columns]
+
+
+def _facts(clip: Clip) -> list[object]:
+    """Path, label, group, fold, start, end."""
+    span = ("" if edge is None else edge for edge in (clip.start_s, clip.end_s))
+    return [clip.from_the_root().path, ";".join(clip.labels) or ";", clip.group, clip.fold, *span]
 
 
 def with_several(clip: Clip) -> Clip:

@@ -4,16 +4,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from earsight.audio.decode import length_s, open_sound
 from earsight.dataset.archive import unpack
+from earsight.dataset.background import background
 from earsight.dataset.clip import PARTS, Clip, DataSet
 from earsight.dataset.download import fetch
 from earsight.dataset.leaks import find_leaks
 from earsight.dataset.sources import downloaded_folder, known_source, known_sources, read_dataset
 from earsight.dataset.split import Split, split
 from earsight.dataset.walk import cache_folder, is_archive, is_recording, store_folder
-from earsight.errors import DataError, NoRoomError, SettingsError
+from earsight.errors import DataError, DecodeError, NoRoomError, SettingsError
 from earsight.files import folder_bytes, part_of, remove_folder
-from earsight.tasks.clips_table import parts_csv
+from earsight.plain import counted
+from earsight.tasks.clips_table import clips_csv, parts_csv
 from earsight.tasks.progress import Progress
 
 
@@ -126,6 +129,43 @@ def divide(
     drawn = split(dataset.clips, kind, seed=seed, group_name=dataset.group_name, official=dataset.split)
     leaks = find_leaks(dataset.clips, drawn, dataset.group_name)
     return Divided(dataset, drawn, tuple(f"{leak.why} ({' and '.join(leak.sides)})" for leak in leaks))
+
+
+@dataclass(frozen=True)
+class WithBackground:
+    """dataset: as it was read. clips: these, and those of background, which are so many."""
+
+    dataset: DataSet
+    clips: tuple[Clip, ...]
+    background: int
+
+    def to_csv(self) -> str:
+        """A table to train on. Raises DataError where a text would read back as another one."""
+        _check_texts(self.clips)
+        return clips_csv(self.clips)
+
+
+def add_background(place: str | Path, *, source: str | None = None, group_pattern: str | None = None) -> WithBackground:
+    """The spans of ``place``, and clips without a label between them (``dataset.background``). Raises DataError where
+    no recording has room for one."""
+    dataset = read_dataset(downloaded(place), source=source, group_pattern=group_pattern, fewest_classes=1)
+    found = background(dataset.clips, _length_s)
+    if not found:
+        raise DataError(
+            f"nothing lies between the labels of {place}: {counted(len(dataset.clips), 'clip')} of "
+            f"{counted(dataset.files, 'recording')}; annotate spans of longer recordings"
+        )
+    clips = sorted((*dataset.clips, *found), key=lambda clip: (str(clip.path), clip.start_s or 0.0))
+    return WithBackground(dataset, tuple(clips), len(found))
+
+
+def _length_s(path: Path) -> float | None:
+    """By its header."""
+    try:
+        with open_sound(path) as file:
+            return length_s(file)
+    except DecodeError:  # training will say what is wrong
+        return None
 
 
 def check_output(path: Path, place: Path, *, overwrite: bool, clips: Sequence[Clip] = ()) -> None:
