@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from earsight.dataset.clip import PARTS
 from earsight.dataset.doubts import doubts
 from earsight.plain import counted, plain
+from earsight.scores.intervals import what_is_drawn
 from earsight.tasks.answers.row_formats import json_line as json_line
 from earsight.tasks.sweeping.space import short
 
@@ -52,6 +53,10 @@ def metrics_lines(metrics: AnyMetrics, sentence: str, caveat: str, *, table: boo
     label."""
     yield sentence
     yield f"{_numbers(metrics)}({metrics.clips} clips{f', {caveat}' if caveat else ''})"
+    if absent := [plain(row.label, 24) for row in metrics.per_class if not row.support]:
+        of = f"{len(metrics.per_class) - len(absent)} of {len(metrics.per_class)}"
+        what, more = "labels" if metrics.several else "classes", " …" if len(absent) > _LISTED else ""
+        yield f"note: the scored clips are of {of} {what}; none is of {', '.join(absent[:_LISTED])}{more}"
     if not table:
         return
     if metrics.several is True:
@@ -298,11 +303,11 @@ def cross_lines(scores: CrossScores, sentence: str, caveat: str, group_name: str
             f"easiest: {plain(best.group, 32)}, {best.accuracy:.3f}"
         )
     yield sentence
-    drawn = f"{group_name}s" if scores.groups else "clips"
+    drawn = what_is_drawn(scores.runs[0], group_name)
     for key, name in scores.every_answer.NAMES.items():
         spread = scores.scores[key]
         between = "" if spread.sd is None else f"  ± {spread.sd:.3f} between seeds"
-        interval = f"too few {drawn} for an interval"
+        interval = f"no interval: {drawn} are too few, or all are answered alike"
         if spread.interval:
             interval = f"95 % by {drawn}: {spread.interval.low:.3f} to {spread.interval.high:.3f}"
         yield f"{name:<8} {spread.mean:.3f}{between}   {interval}{f', {caveat}' if caveat else ''}"
@@ -348,11 +353,14 @@ def comparison_lines(found: Comparison) -> Iterator[str]:
     rows = [
         (name, found.scores[key]) for name, key in (("accuracy", "accuracy"), ("UAR", "uar"), ("macro-F1", "macro_f1"))
     ]
-    for name, one in [*rows, *((f"recall {plain(label, 24)}", one) for label, one in found.recall.items())]:
+    rows += [(f"recall {plain(label, 24)}", one) for label, one in found.recall.items()]
+    for n, (name, one) in enumerate(rows):
         interval = f"   {one.interval.low:+.3f} to {one.interval.high:+.3f}" if one.interval else ""
-        star = "  *" if one.sure else ""
+        star = "  *" if one.sure and n < len(found.scores) else ""  # of many classes some would have it by chance
         yield f"{name:<16}{one.a:7.3f}{one.b:7.3f}{one.difference:+8.3f}{interval}{star}"
-    yield f"only A is right: {found.only_a} clips; only B: {found.only_b}; McNemar's exact test: p = {found.p:.3g}"
+    sure_of = "" if found.groups == found.clips else " if clips were independent, which those of one group are not"
+    p = f"p = {found.p:.3g}{sure_of}"
+    yield f"only A is right: {found.only_a} clips; only B: {found.only_b}; McNemar's exact test: {p}"
     yield _verdict(found)
 
 

@@ -104,6 +104,13 @@ def test_calibration_error_agrees_with_a_plain_loop(seed: int, bins: int) -> Non
     assert reliability(scored, bins).error == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.parametrize("clips", [40, 300])
+def test_probabilities_that_are_worth_what_they_say_show_about_the_error_of_chance(clips: int) -> None:
+    found = [reliability(drawn(seed, clips)) for seed in range(40)]
+    errors, by_chance = ([getattr(one, name) for one in found] for name in ("error", "by_chance"))
+    assert np.mean(by_chance) == pytest.approx(np.mean(errors), rel=0.1)
+
+
 def test_risk_and_coverage_by_hand() -> None:
     confidence = np.array([0.9, 0.8, 0.8, 0.6])
     scored = predictions(np.array([0, 0, 1, 1]), np.stack([confidence, 1 - confidence], axis=1))  # all answered "0"

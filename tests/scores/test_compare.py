@@ -41,10 +41,15 @@ def test_a_difference_that_all_speakers_share_is_sure_and_one_speaker_alone_is_n
     assert found.interval is not None
     assert found.interval.low < found.difference < found.interval.high
     assert (for_all.only_a, for_all.only_b) == (0, int((better & ~base).sum()))
+    starred = [line for line in comparison_lines(for_all) if line.endswith("*")]
+    assert [line.split()[0] for line in starred] == ["accuracy", "UAR", "macro-F1"]  # and no class
+    assert any(one.sure for one in for_all.recall.values())
     one_speaker = base.copy()
     one_speaker[:40] = True
     for_one = compare([predictions(base, 24)], [predictions(one_speaker, 24)])
     assert for_one.p < 0.05  # McNemar's test takes these clips for independent …
+    (tested,) = [line for line in comparison_lines(for_one) if "McNemar" in line]
+    assert tested.endswith("if clips were independent, which those of one group are not")
     assert not for_one.scores["accuracy"].sure  # … the speakers say otherwise
 
 

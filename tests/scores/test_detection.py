@@ -88,7 +88,7 @@ def test_nothing_annotated_and_nothing_found_is_no_score() -> None:
 def test_the_interval_is_of_recordings_drawn_again() -> None:
     alike = Tally(np.array([[3, 0], [4, 0], [4, 0]]))
     assert Detection(LABELS, (alike,) * 4).f1_interval() is None  # too few
-    assert Detection(LABELS, (alike,) * 6).f1_interval() == pytest.approx((0.75, 0.75))
+    assert Detection(LABELS, (alike,) * 6).f1_interval() is None  # drawing them again tells nothing
     mixed = tuple(Tally(np.array([[right, 0], [4, 0], [4, 0]])) for right in (0, 4, 0, 4, 2, 2))
     interval = Detection(LABELS, mixed).f1_interval()
     assert interval is not None

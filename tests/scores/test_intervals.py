@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from earsight.errors import DataError
-from earsight.scores.intervals import RATES, Resampled, per_group, rates, resample, student_quantile
+from earsight.scores.intervals import RATES, Resampled, per_group, rates, resample, student_quantile, what_is_drawn
 from earsight.scores.metrics import measure
 from earsight.scores.predictions import Predictions
 
@@ -54,6 +54,23 @@ def test_runs_are_averaged_in_each_draw() -> None:
     apart = [resample([run], draws=100, seed=1) for run in runs]
     for name in RATES:
         assert together.values[name] == pytest.approx(np.mean([one.values[name] for one in apart], axis=0), abs=1e-12)
+
+
+def test_what_is_drawn_is_told_in_words() -> None:
+    def told(*groups: str) -> str:
+        truth = np.zeros(len(groups), dtype=np.int64)
+        return what_is_drawn(predictions(truth, truth, list(groups)), "speaker")
+
+    assert told("a", "b", "a") == "2 speakers"
+    assert told("", "", "") == "3 clips"
+    assert told("a", "", "") == "1 speaker and 2 clips without a speaker"
+
+
+def test_of_groups_that_are_all_alike_a_score_has_no_interval() -> None:
+    truth = np.array([0, 1] * 6)
+    alike = resample([predictions(truth, truth, [f"s{n // 2}" for n in range(12)])], draws=20)
+    assert alike.interval("accuracy") == (1.0, 1.0)
+    assert alike.interval_of_score("accuracy") is None
 
 
 def test_clips_without_a_group_are_groups_themselves() -> None:

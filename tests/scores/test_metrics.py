@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from earsight.errors import DataError
 from earsight.scores.metrics import confusion_matrix, measure
 from earsight.scores.predictions import Predictions
+from earsight.terminal import metrics_lines
 
 NUMBERS = ("accuracy", "uar", "macro_f1", "cross_entropy")
 
@@ -85,3 +86,11 @@ def test_numbers_survive_json() -> None:
     back = json.loads(json.dumps(ours.to_dict(), allow_nan=False))
     assert (back["clips"], back["accuracy"], back["confusion"]) == (2, 0.5, [[0, 1], [0, 1]])
     assert back["cross_entropy"] == ours.cross_entropy
+
+
+def test_classes_that_no_scored_clip_has_are_told() -> None:
+    found = measure(predictions(np.array([0, 0, 2]), np.eye(4)[[0, 1, 2]]))
+    lines = list(metrics_lines(found, "Scored.", ""))
+    assert lines[2:] == ["note: the scored clips are of 2 of 4 classes; none is of c1, c3"]
+    all_there = measure(predictions(np.arange(4), np.eye(4)))
+    assert len(list(metrics_lines(all_there, "Scored.", ""))) == 2

@@ -101,11 +101,13 @@ def _log_odds(probabilities: Floats) -> Floats:
 class Reliability:
     """By confidence, in bins of equal width over (0, 1]. confidence, accuracy: mean of each bin, NaN where it is empty.
     clips: in each. Of several labels a clip: by the probability of each label of each clip, accuracy how often it is
-    there, clips how many such pairs."""
+    there, clips how many such pairs. by_chance: about the error that probabilities would show which are worth what they
+    say, with so few clips."""
 
     confidence: Floats
     accuracy: Floats
     clips: npt.NDArray[np.int64]
+    by_chance: float = 0.0
 
     @property
     def error(self) -> float:
@@ -122,11 +124,15 @@ def reliability(predictions: AnyPredictions, bins: int = 15) -> Reliability:
         confidence, right = _answers(predictions)
     place = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
     clips = np.bincount(place, minlength=bins)
+    # The mean of |a normal deviate| is √(2 / π) of its deviation.
+    deviations = np.sqrt(np.bincount(place, confidence * (1 - confidence), minlength=bins))
+    by_chance = float(math.sqrt(2 / math.pi) * deviations.sum() / len(confidence))
     with np.errstate(invalid="ignore"):
         return Reliability(
             np.bincount(place, confidence, minlength=bins) / clips,
             np.bincount(place, right, minlength=bins) / clips,
             clips,
+            by_chance,
         )
 
 

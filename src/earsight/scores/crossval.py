@@ -110,7 +110,7 @@ def cross_scores(found: Mapping[tuple[int, str], AnyPredictions], *, draws: int 
         scores[name] = Spread(
             mean=float(np.mean(of_seeds)),
             sd=float(np.std(of_seeds, ddof=1)) if len(seeds) > 1 else None,
-            interval=resampled.interval(name),
+            interval=resampled.interval_of_score(name),
             fold_mean=float(np.mean(by_fold)),
             fold_sd=float(np.std(by_fold, ddof=1)) if len(by_fold) > 1 else 0.0,
         )

@@ -170,13 +170,13 @@ class Detection:
         return sum(self.whole.errors) / annotated if annotated else None
 
     def f1_interval(self, *, draws: int = 4000, seed: int = 0) -> Interval | None:
-        """Of the F1 of all labels together, 95 %, by groups drawn again; None of few of them."""
+        """Of the F1 of all labels together, 95 %, by groups drawn again; None of few, or where all are alike."""
         tables: Floats = np.stack([tally.counts for tally in self.tallies])[None].astype(np.float64)
         f1 = []
         for tallies in drawn_again(tables, draws, seed):
             right, annotated, found = tallies[0].sum(axis=-1).T
             f1.append(2 * right / np.maximum(annotated + found, 1))
-        return Resampled(len(self.tallies), {"f1": np.concatenate(f1)}).interval("f1")
+        return Resampled(len(self.tallies), {"f1": np.concatenate(f1)}).interval_of_score("f1")
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""

@@ -187,7 +187,9 @@ def draw_confusion(path: Path, confusion: npt.NDArray[np.int64], labels: Sequenc
     figure = new_figure(size_in + 0.4, size_in)
     axes = figure.subplots()
     shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    shown = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    if not roomy:
+        figure.colorbar(shown, label="share of the clips of the truth")
     labels = [short_label(label) for label in labels]
     places = range(len(labels))
     every = -(-len(labels) // 64)  # more names than this overlap
@@ -361,7 +363,8 @@ def draw_risk_coverage(path: Path, curve: RiskCoverage) -> Path:
     """The share of wrong answers over the share of clips that are answered, the most confident first."""
     figure = new_figure(6.4, 4)
     axes = figure.subplots()
-    axes.step(curve.coverage, curve.risk, where="post", color=COLOURS[0], linewidth=1.6)
+    # As the area counts: the risk of a coverage holds from the one before it on.
+    axes.step([0, *curve.coverage], [curve.risk[0], *curve.risk], where="pre", color=COLOURS[0], linewidth=1.6)
     axes.set_xlim(0, 1.02)
     axes.set_ylim(0, max(0.05, 1.08 * float(curve.risk.max())))
     axes.set_xlabel("coverage: share of the clips that are answered")

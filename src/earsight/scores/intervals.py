@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from earsight.errors import DataError
+from earsight.plain import counted
 from earsight.scores.kinds import AnyPredictions
 from earsight.scores.multilabel import MultiMetrics, MultiPredictions, Ranking
 from earsight.scores.predictions import Predictions
@@ -44,6 +45,11 @@ class Resampled:
         tail = _tail(self.groups, self.level)
         low, high = np.quantile(self.values[name], [tail, 1 - tail])
         return Interval(float(low), float(high))
+
+    def interval_of_score(self, name: str) -> Interval | None:
+        """None too where all groups have the same score: drawing them again tells nothing then."""
+        found = self.interval(name)
+        return found if found and found.low < found.high else None
 
 
 def resample(runs: Sequence[Predictions], *, draws: int = 4000, seed: int = 0, level: float = 0.95) -> Resampled:
@@ -136,6 +142,15 @@ def _label_rates(run: MultiPredictions, rankings: Sequence[Ranking], times: Coun
         "macro_f1": (2 * right / np.maximum(either, 1)).sum(axis=1) / np.maximum(named.sum(axis=1), 1),
         "micro_f1": 2 * right.sum(axis=1) / np.maximum(either.sum(axis=1), 1),
     }
+
+
+def what_is_drawn(run: AnyPredictions, group_name: str) -> str:
+    """In words: named groups, clips without one, or both."""
+    groups = [group for group, known in zip(run.groups, run.known, strict=True) if known]
+    named, alone = len(set(groups) - {""}), groups.count("")
+    told = [counted(named, group_name)] if named else []
+    told += [counted(alone, "clip") + (f" without a {group_name}" if named else "")] if alone else []
+    return " and ".join(told)
 
 
 def _places(run: AnyPredictions) -> tuple[int, Counts]:

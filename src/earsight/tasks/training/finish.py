@@ -134,9 +134,8 @@ def _second_network(run: Path, chosen: Classifier, decoded: Decoded) -> Classifi
 
 def _intervals(predictions: AnyPredictions, test: AnyMetrics) -> dict[str, Interval]:
     resampled = resampled_scores([predictions])
-    found = {name: resampled.interval(name) for name in test.NAMES}
-    # Where no group differs from another, drawing them again tells nothing.
-    return {name: one for name, one in found.items() if one and one.low < one.high}
+    found = {name: resampled.interval_of_score(name) for name in test.NAMES}
+    return {name: one for name, one in found.items() if one}
 
 
 def _numbers(plan: Plan, decoded: Decoded, done: Progressed, scored: Scored, facts: dict[str, Any]) -> dict[str, Any]:
@@ -158,6 +157,7 @@ def _numbers(plan: Plan, decoded: Decoded, done: Progressed, scored: Scored, fac
             "temperature": scored.classifier.temperature,
             "ece": scored.after.error,
             "ece_uncalibrated": scored.before.error,
+            "ece_by_chance": scored.after.by_chance,
         },
         **{name: value for name, value in optional.items() if value},
         "best_epoch": done.best_epoch,

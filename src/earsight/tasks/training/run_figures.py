@@ -121,7 +121,8 @@ def draw_calibration(
         FigureEntry(
             "Calibration",
             "How often answers of each confidence are right, before and after the temperature that was fitted on the "
-            "validation clips. On the dotted line a probability is worth what it says.",
+            "validation clips. On the dotted line a probability is worth what it says. The larger a point, the more "
+            "clips it stands for; one of a few clips says little.",
             drawn,
         ),
         FigureEntry(

@@ -6,6 +6,7 @@ from typing import Any
 from earsight.audio.load import middle_crop
 from earsight.network.description import REFIT_KEY, REPORT_NAME
 from earsight.plain import counted
+from earsight.scores.intervals import what_is_drawn
 from earsight.scores.report import LeftOut, Report, wav_bytes, worst_mistakes, write_report
 from earsight.tasks.training.decoded import Decoded
 from earsight.tasks.training.finish import Scored
@@ -56,6 +57,7 @@ def write_run_report(
             intervals=scored.intervals,
             groups=scored.groups if len(scored.groups) > 1 else (),
             group_name=plan.dataset.group_name,
+            drawn=what_is_drawn(predictions, plan.dataset.group_name),
         ),
     )
 
@@ -76,7 +78,8 @@ def _summary(
         (
             "Calibration error",
             f"{scored.after.error:.3f} (before the temperature of {scored.classifier.temperature:.2f}: "
-            f"{scored.before.error:.3f})"
+            f"{scored.before.error:.3f}); with so few clips a well calibrated network would show about "
+            f"{scored.after.by_chance:.3f}"
             if scored.valid
             else "not calibrated: nothing was held out to do it on",
         ),
