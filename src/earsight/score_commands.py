@@ -116,7 +116,7 @@ def evaluate(
     else:
         show(*metrics_lines(done.metrics, done.sentence, done.caveat, table=True))
     if done.warning:
-        show(f"warning: {done.warning}", to=sys.stderr)
+        show(f"warning: {plain(done.warning)}", to=sys.stderr)
     if done.dropped:
         first = plain(done.dropped[0].reason)
         show(f"{counted(len(done.dropped), 'clip')} left out; the first: {first}", to=sys.stderr)
@@ -230,7 +230,7 @@ def ensemble(
     note_unfinished(*runs)
     made = task(runs, out, device=device, threads=threads)
     show(f"{made.members} networks in {plain(str(made.out))}")
-    show(*(metrics_lines(made.metrics, made.sentence, made.caveat) if made.metrics else [made.sentence]))
+    show(*(metrics_lines(made.metrics, made.sentence, made.caveat) if made.metrics else [plain(made.sentence)]))
     return 0
 
 

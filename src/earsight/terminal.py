@@ -48,10 +48,15 @@ def show(*lines: str, to: TextIO | None = None) -> None:
     (to or sys.stdout).writelines(f"{line}\n" for line in lines)
 
 
+def _whole(sentence: str) -> str:
+    """As ``plain``, however long; it may name files."""
+    return plain(sentence, sys.maxsize)
+
+
 def metrics_lines(metrics: AnyMetrics, sentence: str, caveat: str, *, table: bool = False) -> Iterator[str]:
     """The sentence and the three numbers; with ``table`` also each class, and the confusion matrix where a clip has one
     label."""
-    yield sentence
+    yield _whole(sentence)
     yield f"{_numbers(metrics)}({metrics.clips} clips{f', {caveat}' if caveat else ''})"
     if absent := [plain(row.label, 24) for row in metrics.per_class if not row.support]:
         of = f"{len(metrics.per_class) - len(absent)} of {len(metrics.per_class)}"
@@ -96,7 +101,7 @@ def _label_lines(metrics: MultiMetrics) -> Iterator[str]:
 def detection_lines(found: EventEvaluation) -> Iterator[str]:
     """The sentence, both measures with their intervals, a row a label, and what other thresholds would give."""
     segments, events, measure = found.by_segment, found.by_event, found.measure
-    yield found.sentence
+    yield _whole(found.sentence)
     caveat = f", {found.caveat}" if found.caveat else ""
     minutes = f"{found.duration_s / 60:.1f} min, {counted(events.all_together.annotated, 'annotated event')}"
     yield f"{counted(found.recordings, 'recording')}, {minutes}{caveat}"
@@ -244,7 +249,7 @@ def _contradiction(clips: Sequence[Mapping[str, str]]) -> str:
 def division_lines(divided: Divided) -> Iterator[str]:
     """Clips of each class and groups in each part of a split, and what is in none."""
     dataset, split = divided.dataset, divided.split
-    yield split.sentence
+    yield _whole(split.sentence)
     parts = {part: getattr(split, part) for part in (PARTS[:1] if split.training_score else PARTS)}
     wide = max(len(dataset.group_name) + 1, 5, *(len(plain(label, 32)) for label in dataset.labels))
     yield f"\n{'':{wide}}" + "".join(f"{part:>8}" for part in parts)
@@ -302,7 +307,7 @@ def cross_lines(scores: CrossScores, sentence: str, caveat: str, group_name: str
             f"hardest {group_name}: {plain(worst.group, 32)}, {rate} {worst.accuracy:.3f}; "
             f"easiest: {plain(best.group, 32)}, {best.accuracy:.3f}"
         )
-    yield sentence
+    yield _whole(sentence)
     drawn = what_is_drawn(scores.runs[0], group_name)
     for key, name in scores.every_answer.NAMES.items():
         spread = scores.scores[key]
@@ -315,7 +320,7 @@ def cross_lines(scores: CrossScores, sentence: str, caveat: str, group_name: str
 
 def sweep_lines(result: SweepResult) -> Iterator[str]:
     """The best trials, what failed, and what it depends on."""
-    yield result.sentence
+    yield _whole(result.sentence)
     complete = sorted((one for one in result.trials if one.state == "complete"), key=lambda one: -(one.value or 0))
     if complete:
         names = list(complete[0].values)

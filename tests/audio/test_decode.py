@@ -1,4 +1,5 @@
 import io
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import soundfile
 
 from earsight.audio.decode import decode, length_s, open_sound
 from earsight.audio.stream import read_blocks
-from earsight.errors import DecodeError
+from earsight.errors import DecodeError, TruncatedError
 from tests.conftest import tone
 
 
@@ -197,3 +198,24 @@ def test_sixteen_bits_are_read_as_libsndfile_turns_them_into_floats(tmp_path: Pa
     expected, _ = soundfile.read(path, dtype="float32")
     assert np.array_equal(decode(path).samples, expected.T)
     assert decode(path).samples.min() == -1.0
+
+
+def test_an_au_whose_samples_begin_behind_its_end_is_refused() -> None:
+    """Its offset is 8 MB, its size 0."""
+    header = b".snd" + b"".join(number.to_bytes(4, "big") for number in (0x7F0000, 0, 5, 16000, 1))
+    for source in (header + bytes(32000), io.BytesIO(header + bytes(32000))):
+        with pytest.raises(DecodeError):
+            decode(source)
+
+
+def test_a_header_that_promises_more_than_there_is_takes_no_memory(tmp_path: Path) -> None:
+    sound = np.random.default_rng(0).uniform(-0.1, 0.1, (4000, 8))
+    soundfile.write(tmp_path / "a.flac", sound, 16000)
+    data = bytearray((tmp_path / "a.flac").read_bytes())
+    assert int.from_bytes(data[21:26], "big") & (2**36 - 1) == 4000  # of STREAMINFO, RFC 9639
+    data[21:26] = (int.from_bytes(data[21:26], "big") & ~(2**36 - 1) | 2**31 - 1).to_bytes(5, "big")
+    tracemalloc.start()
+    with pytest.raises(TruncatedError, match=r"truncated: 0\.25 s of 134217\.73 s are there"):
+        decode(bytes(data))
+    assert tracemalloc.get_traced_memory()[1] < 64 * 2**20
+    tracemalloc.stop()

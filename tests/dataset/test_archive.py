@@ -261,6 +261,17 @@ def test_a_tar_that_breaks_off_between_files_or_has_a_damaged_header_is_not_take
     assert leftovers() == []
 
 
+def test_a_header_that_is_as_large_as_a_bomb_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar.gz"
+    with tarfile.open(path, "w:gz", format=tarfile.PAX_FORMAT) as archive:
+        info = tarfile.TarInfo("a.wav")
+        info.size, info.pax_headers = len(SOUND), {"comment": "x" * 3_000_000}
+        archive.addfile(info, io.BytesIO(SOUND))
+    with pytest.raises(DataError, match=r"is damaged .*a header of 3,000,0\d\d bytes"):
+        unpack(path)
+    assert leftovers() == []
+
+
 def test_two_tars_in_one_file_are_not_taken_for_the_first(tmp_path: Path) -> None:
     first = make_tar(tmp_path / "a.tar", {"a.wav": SOUND}).read_bytes()
     (tmp_path / "c.tar").write_bytes(first + make_tar(tmp_path / "b.tar", {"b.wav": SOUND}).read_bytes())

@@ -1,4 +1,5 @@
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -107,6 +108,15 @@ def test_run_folders_that_are_half_written_or_not_ours(tmp_path: Path) -> None:
         Classifier.load(run)
     (run / "model.json").write_text(description[:50])
     with pytest.raises(ModelError, match="is damaged"):
+        Classifier.load(run)
+    for name, value in (("temperature", 10**400), ("temperature", 1e-320), ("unknown", {"familiar": 10**400})):
+        (run / "model.json").write_text(json.dumps(json.loads(description) | {name: value}))
+        (run / "model.safetensors").write_bytes(weights)
+        with pytest.raises(ModelError, match=f"is damaged: .*{name}"):
+            Classifier.load(run)
+    odd = json.loads(description)["network"] | {"model": "resnet18.hf-hub:evil/x"}
+    (run / "model.json").write_text(json.dumps(json.loads(description) | {"network": odd}))
+    with pytest.raises(ModelError, match=r"'resnet18\.hf-hub:evil/x' is an address"):
         Classifier.load(run)
     (run / "model.json").write_text("{}")
     with pytest.raises(ModelError, match="is not a model of earsight"):

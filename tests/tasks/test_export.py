@@ -1,6 +1,7 @@
 """A run as one file: really exported, run by onnxruntime in another process that has no torch."""
 
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -258,6 +259,12 @@ def test_files_that_are_not_ours_are_refused(exported: Path, tmp_path: Path) -> 
             Exported.load(path)
     with pytest.raises(ModelError, match="has format 1, this earsight reads 2; export it again"):
         Exported.load(saved(json.dumps({**whole, "format": 1})))
+    odd = [{"temperature": value} for value in ("x", [1], 0, 10**400, math.nan)]
+    for broken in [*odd, {"audio": {**whole["audio"], "channels": 2}}]:
+        with pytest.raises(ModelError, match="is damaged: what it tells of itself is not whole"):
+            Exported.load(saved(json.dumps({**whole, **broken})))
+    with pytest.raises(ModelError, match="is damaged: what it tells of itself can't be read"):
+        Exported.load(saved("[" * 200_000))
     for broken in ("[", "{}", json.dumps({**whole, "labels": ["a"]}), json.dumps({**whole, "audio": {"rate_hz": "x"}})):
         with pytest.raises(ModelError, match="is damaged"):
             Exported.load(saved(broken))

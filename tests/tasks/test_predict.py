@@ -478,6 +478,17 @@ def test_addresses_are_fetched_and_their_failures_are_rows(home: Path, song: Pat
     assert f"can't fetch {base}/absent.wav" in absent.error
 
 
+@pytest.mark.parametrize(
+    "name", ["file:///etc/passwd", "reference://a.wav::file:///r.json", "http://h/x.wav::file:///y"]
+)
+def test_a_table_opens_no_address_but_plain_ones(tmp_path: Path, name: str) -> None:
+    """fsspec would open whatever somebody else's table names, and run what it refers to."""
+    (tmp_path / "t.csv").write_text(f"path\nhttps://h/a.wav\n{name}\n")
+    with pytest.raises(DataError, match=r"t\.csv, line 3: an address in a table begins with one of .*https.* no chain"):
+        list_recordings(tmp_path / "t.csv")
+    assert [one.name for one in list_recordings(name)] == [name]  # of the user's own word
+
+
 @contextlib.contextmanager
 def served(answer: Callable[[http.server.BaseHTTPRequestHandler], None]) -> Iterator[str]:
     """The address of a real server on the loopback."""

@@ -287,7 +287,7 @@ def test_folders_are_taken_out_of_settings_and_reasons_and_names_stay(tmp_path: 
         "recipe": {"augment": {"reverb": r"C:\rooms\large", "background": None}},
         "data": {
             "place": str(tmp_path / "data"),
-            "trained_groups": ["/anna"],
+            "trained_groups": ["/anna", str(tmp_path / "data" / "day0.wav")],
             "failures": [
                 [str(tmp_path / "data" / "sub" / "a.wav"), f"a second copy of {tmp_path}/data/b.wav"],
                 ["/other/place/c.wav", "no sound: /other/place/c.wav"],
@@ -301,7 +301,7 @@ def test_folders_are_taken_out_of_settings_and_reasons_and_names_stay(tmp_path: 
     assert found["recipe_name"] == "my.toml"
     assert found["recipe"]["augment"] == {"reverb": "large", "background": None}
     data = found["data"]
-    assert (data["place"], data["trained_groups"]) == ("data", ["/anna"])
+    assert (data["place"], data["trained_groups"]) == ("data", ["/anna", "day0.wav"])
     assert data["failures"] == [["sub/a.wav", "a second copy of b.wav"], ["c.wav", "no sound: c.wav"]]
     numbers = {"members": ["/x/seed0", "runs/seed1/"], "test": {"per_class": [{"label": "/m/01abc", "f1": 0.5}]}}
     shown = Folders(()).metrics(numbers)

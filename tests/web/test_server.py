@@ -198,9 +198,12 @@ def test_who_goes_away_leaves_nothing_behind_and_the_others_are_answered(
     assert list(tmp_path.glob("earsight-*")) == []
 
 
-def ask_app(app: Any, query: str, body: bytes, accept: str = "*/*", taken: float = math.inf) -> tuple[int, bytes]:
+def ask_app(
+    app: Any, query: str, body: bytes, accept: str = "*/*", taken: float = math.inf, drip_s: float = 0.0
+) -> tuple[int, bytes]:
     """Status and body of an application that is asked in this process, without a server. taken: so many messages of its
-    answer; the next ones wait, as for a client that does not read."""
+    answer; the next ones wait, as for a client that does not read. drip_s: the body is sent again and again, after so
+    many seconds."""
     scope = {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.4"},
@@ -215,6 +218,9 @@ def ask_app(app: Any, query: str, body: bytes, accept: str = "*/*", taken: float
         parts = [{"type": "http.request", "body": body}]
 
         async def receive() -> Any:
+            if drip_s:
+                await asyncio.sleep(drip_s)
+                return {**parts[0], "more_body": True}
             return parts.pop() if parts else await asyncio.sleep(60)
 
         async def send(message: Any) -> None:
@@ -247,6 +253,16 @@ def test_rows_that_nobody_takes_do_not_hold_a_place_for_ever(
     queries = ["window=0.4&hop=0.1"] * 20  # more than may be answered at once
     statuses = [ask_app(app, query, song.read_bytes(), _LINES, taken=3)[0] for query in queries]
     assert statuses == [200] * 20
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_who_sends_a_byte_at_a_time_does_not_hold_a_place_for_ever(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asked, "STALLED_S", 0.3)
+    app = create_app(Exported.load(home / "model.onnx", 1), "m", folder=tmp_path)
+    status, body = ask_app(app, "", b"RIFF", drip_s=0.1)
+    assert (status, json.loads(body)) == (408, {"error": "slower than 4 kB a second; send it faster"})
     assert list(tmp_path.iterdir()) == []
 
 
@@ -334,7 +350,11 @@ def test_a_server_that_is_told_to_end_leaves_no_recording(
 def test_a_form_and_another_sites_page_are_refused(address: str) -> None:
     status, _, told = ask(f"{address}/api/predict", b"x", **{"Content-Type": "multipart/form-data; boundary=x"})
     assert (status, "curl --data-binary" in told["error"]) == (400, True)
-    for headers in ({"Sec-Fetch-Site": "cross-site"}, {"Origin": "http://evil.example"}):
+    for headers in (
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Origin": "http://evil.example"},
+    ):
         assert ask(f"{address}/api/predict", b"x", **headers)[0] == 403
     proxied = {"Origin": "http://ears.example", "X-Forwarded-Host": "ears.example"}
     for headers in ({"Sec-Fetch-Site": "same-origin", "Origin": "http://proxy.example"}, {"Origin": address}, proxied):

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from earsight.audio import containers
 from earsight.audio.mp3 import Counted, longer
-from earsight.audio.truncated import Watched, check_whole, opened
+from earsight.audio.truncated import UNKNOWN_SAMPLES, Watched, check_whole, opened
 from earsight.errors import DecodeError, TruncatedError, first_line
 
 if TYPE_CHECKING:
@@ -28,9 +28,7 @@ SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", 
 BLOCK_SAMPLES = 1 << 16
 """Of each channel, that are read at once where a recording is read block by block."""
 _PIECE_SAMPLES = 256
-_MOST_AT_ONCE = 1 << 31
-_UNKNOWN_SAMPLES = (1 << 36) - 1
-"""All that a FLAC has room for; one that does not know its length has 2⁶³ − 1 for libsndfile."""
+_MOST_AT_ONCE = 1 << 27  # of all channels: a header may promise what a file does not have
 _LEAD_IN_S = 1.0
 _UNRECOGNISED = "Format not recognised"
 _ROUNDED_S = 0.1
@@ -75,7 +73,7 @@ def decode(source: str | Path | bytes | IO[bytes], start_s: float = 0.0, end_s: 
             left = file.frames - begun
             skip_to(file, begun)
             frames = math.inf if end_s is None else max(0, round(end_s * file.samplerate) - first)
-            if min(frames, left) > _MOST_AT_ONCE:  # as a header has it that knows no length
+            if min(frames, left) * file.channels > _MOST_AT_ONCE:  # as a header has it that knows no length
                 blocks = list(float_blocks(file, source, first, frames))
                 samples = np.concatenate(blocks or [np.zeros((0, 1), dtype=np.float32)])
             else:
@@ -107,7 +105,7 @@ def length_s(file: "soundfile.SoundFile") -> float | None:
     """By its header; None where that does not know it."""
     if isinstance(file, containers.Contained):
         return file.promised_s
-    return file.frames / file.samplerate if file.frames < _UNKNOWN_SAMPLES else None
+    return file.frames / file.samplerate if file.frames < UNKNOWN_SAMPLES else None
 
 
 def read_floats(file: "soundfile.SoundFile", frames: int) -> Samples:

@@ -1,4 +1,5 @@
-"""Whether a recording was cut off: libsndfile reads half a WAV, W64, AIFF, AU, CAF, MP3 or Ogg as if it were whole."""
+"""Whether a recording was cut off: libsndfile reads half a WAV, W64, AIFF, AU, CAF, MP3, Ogg or FLAC as if it were
+whole, of the last where it breaks between two frames."""
 
 import io
 import os
@@ -19,6 +20,7 @@ _HEAD_BYTES = 4096  # the samples begin before, or the header is not looked at
 _LONGEST_PAGE = 27 + 255 + 255 * 255  # bytes of a page of an Ogg, at most
 _SLACK_SHARE, _SLACK_BYTES = 0.01, 4096  # that a sloppy program may promise more than it wrote, at most
 _UNKNOWN_BYTES = 0x7FFF0000  # a program that writes into a pipe promises this or more
+UNKNOWN_SAMPLES = (1 << 36) - 1  # all that a FLAC has room for; one that does not know has 2⁶³ − 1 for libsndfile
 _SLACK_S = 0.2  # an MP3 tag may count the padding of its encoder, a film be longer than its sound
 
 _Got = TypeVar("_Got")
@@ -65,6 +67,8 @@ def check_whole(source: str | Path | bytes | IO[bytes], name: str, file: "soundf
             share = there_s / file.promised_s
     elif file.format in {"WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF"}:
         share = _share_by_bytes(source)
+    elif file.format == "FLAC" and file.frames < UNKNOWN_SAMPLES:  # cut between two of its frames; within one it fails
+        share = reached / file.frames
     elif file.format == "OGG" and reached and _ends_within_a_page(source):
         there_s = reached / file.samplerate
         raise TruncatedError(f"truncated: {there_s:.2f} s are there, and then half a page: {name}; download it again")
@@ -83,7 +87,7 @@ def _share_by_bytes(source: str | Path | bytes | IO[bytes]) -> float:
         start, size = _sound_bytes(file.read(_HEAD_BYTES))
         there = file.seek(0, os.SEEK_END) - start
         slack = min(_SLACK_BYTES, _SLACK_SHARE * size)
-        return there / size if start and there + slack < size < _UNKNOWN_BYTES else 1.0
+        return there / size if start and there >= 0 and there + slack < size < _UNKNOWN_BYTES else 1.0
 
 
 def _sound_bytes(head: bytes) -> tuple[int, int]:

@@ -31,6 +31,7 @@ _LARGEST_BYTES = 64 * 2**30
 _LARGEST_RATIO = 200
 _SUSPICIOUS_BYTES = 2**30
 _BLOCK_BYTES = 1 << 20
+_LARGEST_HEADER_BYTES = 1 << 20
 _ABANDONED_S = 24 * 3600
 _DRIVE = re.compile(r"[A-Za-z]:")
 _DAMAGE = (
@@ -133,7 +134,7 @@ def _is_of_the_dead(work: Path) -> bool:
 def _members(archive: Path) -> Iterator[list[_Member]]:
     """Everything in the archive but folders."""
     if tarfile.is_tarfile(archive):  # asked first: a tar whose last file is a zip looks like that zip
-        with tarfile.open(archive) as tar:
+        with tarfile.open(archive, tarinfo=_Header) as tar:
             yield _tar_members(archive, tar)
     elif zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as opened:
@@ -144,6 +145,16 @@ def _members(archive: Path) -> Iterator[list[_Member]]:
             ]
     else:
         raise DataError(f"{archive} is neither a zip nor a tar, or was cut off; download it again")
+
+
+class _Header(tarfile.TarInfo):
+    """Names and extended headers are read whole into memory before any size can be checked."""
+
+    def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
+        longs = (*tarfile.GNU_TYPES[:2], tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
+        if self.type in longs and self.size > _LARGEST_HEADER_BYTES:
+            raise tarfile.ReadError(f"a header of {self.size:,} bytes")
+        return super()._proc_member(tar)  # type: ignore[misc]
 
 
 def _tar_members(archive: Path, tar: tarfile.TarFile) -> list[_Member]:

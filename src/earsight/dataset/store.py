@@ -196,6 +196,8 @@ def _loaded(
             pcm = prepare(sound, settings)
         except DecodeError as error:
             return error
+        except MemoryError:  # one recording must not end the training of all others
+            return DecodeError(f"not enough memory to decode it as a whole: {clip.name}; take spans of it")
         if shelf.name_of(clip) != name:
             keys = ()  # written to meanwhile: what was heard is not what will be found under this name
         if pcm.samples.shape[1] < SHORTEST_S * settings.rate_hz:

@@ -1,6 +1,5 @@
 """A model as a folder: model.safetensors + model.json. Loads without pickle and without any other file."""
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -83,7 +82,7 @@ def state_to_save(network: nn.Module) -> dict[str, Tensor]:
 
 def _temperature(described: Mapping[str, Any], folder: Path) -> float:
     value = described.get("temperature", 1.0)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 1e-9 < value < 1e9:
         raise ModelError(
             f"{folder / SETTINGS_NAME} is damaged: its temperature is {value!r}; restore it or train again"
         )

@@ -59,9 +59,14 @@ class Exported:
             audio = AudioSettings.model_validate(about["audio"])
             labels = tuple(map(str, about["labels"]))
             size = session.get_outputs()[0].shape[-1]
+            if not 1e-9 < float(about.get("temperature", 1.0)) < 1e9:
+                raise ValueError("temperature")
+            given = session.get_inputs()[0].shape
+            if len(given) != (2 if audio.channels == 1 else 3):
+                raise ValueError("channels")
             if about.get("task") == "multilabel" and len(tuple(map(float, about["thresholds"]))) != len(labels):
                 raise ValueError("thresholds")
-        except (KeyError, TypeError, ValueError, IndexError, ValidationError) as error:
+        except (KeyError, TypeError, ValueError, IndexError, OverflowError, ValidationError) as error:
             raise ModelError(f"{path} is damaged: what it tells of itself is not whole; export it again") from error
         if size != len(labels):
             raise ModelError(f"{path} is damaged: {len(labels)} labels for {size} answers; export it again")
@@ -110,7 +115,7 @@ def _about(path: Path, session: Any) -> dict[str, Any]:
     try:
         about = json.loads(text)
         version = about["format"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelError(f"{path} is damaged: what it tells of itself can't be read; export it again") from error
     if version != FORMAT:
         what = "export it again" if isinstance(version, int) and version < FORMAT else "upgrade earsight"

@@ -39,9 +39,10 @@ def check_model_name(model: str) -> None:
     """Raise ModelError with the nearest names where timm has no network called ``model``."""
     names, deprecated = timm_names()
     base = model.partition(".")[0]
-    if base in names or base in deprecated or not names:
+    address = ":" in model or "/" in model
+    if not address and (base in names or base in deprecated or not names):
         return
-    if ":" in model:
+    if address:
         raise ModelError(
             f"{model!r} is an address; pass the name of timm's network as --model, and its weights as --weights FILE"
         )

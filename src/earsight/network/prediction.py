@@ -1,6 +1,5 @@
 """What a network answers to one recording; needs no torch."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
@@ -39,7 +38,7 @@ class Unknown:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
 
 
 def shares(logits: npt.NDArray[np.floating[Any]], temperature: float, *, several: bool) -> npt.NDArray[np.float64]:

@@ -2,32 +2,28 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from earsight import extras
 from earsight.dataset.clip import Clip, DataSet, Failure
-from earsight.dataset.leaks import Policy, find_copies, find_leaks, settle
-from earsight.dataset.sources import known_sources, read_dataset, same_groups
-from earsight.dataset.split import Split
+from earsight.dataset.leaks import Policy
+from earsight.dataset.sources import read_dataset
 from earsight.dataset.store import Store, build_store
 from earsight.dataset.walk import store_folder
 from earsight.errors import DataError
 from earsight.network.description import no_run_folder, read_description
 from earsight.network.hub import local_run
-from earsight.plain import counted
 from earsight.tasks.clips_table import CLIPS_NAME, Recorded, read_clips, with_several
 from earsight.tasks.data import downloaded
 from earsight.tasks.machine.cores import check_threads, free_cores, read_load
 from earsight.tasks.machine.devices import check_device_name, find_device
 from earsight.tasks.machine.memory import keep_freed_memory
+from earsight.tasks.unheard import compared, unheard
 
 if TYPE_CHECKING:
     from earsight.network.classifier import Classifier
     from earsight.scores.kinds import AnyMetrics, AnyPredictions
-
-_UNKNOWN = "; whether the network heard their speakers or recordings is not known"
 
 
 @dataclass(frozen=True)
@@ -158,10 +154,10 @@ def examined(
         changed = sum(was[i] != digest for i, digest in digests.items())
         warning = f"{changed} of {len(clips)} test clips are no longer what they were in training" if changed else ""
     else:
-        scored, caveat, warning, left_out = _unheard(recorded, clips, digests, dataset, described, leaks)
+        scored, caveat, warning, left_out = unheard(recorded, clips, digests, dataset, described, leaks)
         groups = {clips[i].group for i in scored}
         beside = (
-            "" if warning or caveat else _compared(recorded, dataset, described, groups, some_left_out=bool(left_out))
+            "" if warning or caveat else compared(recorded, dataset, described, groups, some_left_out=bool(left_out))
         )
         sentence = f"Scored on clips of {data}{beside}."
     place = store.place
@@ -191,80 +187,3 @@ def _own_test(run: Path, recorded: list[Recorded]) -> list[Clip]:
             "pass the folder where the recordings lie now"
         )
     return clips
-
-
-def _same_people(dataset: DataSet, described: dict[str, Any]) -> bool:
-    """Whether a speaker or recording of training may be here; synthetic voices are nobody's."""
-    data = described.get("data", {})
-    return bool(data.get("synthetic")) == dataset.synthetic and same_groups(str(data.get("source")), dataset.source)
-
-
-def _same_groups(dataset: DataSet, described: dict[str, Any]) -> bool:
-    """Whether groups of one name are one group in training and here. A table's column group may be of anything."""
-    was = described.get("data", {})
-    alike = was.get("group_name") == dataset.group_name
-    if was.get("source") == dataset.source == "table":
-        alike = alike or "group" in {was.get("group_name"), dataset.group_name}
-    return alike and _same_people(dataset, described)
-
-
-def _compared(
-    recorded: list[Recorded], dataset: DataSet, described: dict[str, Any], groups: set[str], *, some_left_out: bool
-) -> str:
-    """What is to be said of whether somebody who is scored was heard in training, when nobody was found. Nothing where
-    all is known: both are known data sets, of other people or with all their groups. groups: that are scored."""
-    heard = [row.clip for row in recorded if row.part != "test"]
-    grouped = all(clip.group for clip in (*heard, *dataset.clips))
-    if {str(described.get("data", {}).get("source")), dataset.source} <= known_sources().keys():
-        known = not _same_people(dataset, described) or (grouped and _same_groups(dataset, described))
-        return "" if known else _UNKNOWN
-    if heard and grouped and _same_groups(dataset, described):  # a table may call the same people otherwise
-        which = f"{'other ' if some_left_out else ''}{dataset.group_name}"
-        return f"; none of its {counted(len(groups), which)} has the name of one that was heard"
-    return _UNKNOWN
-
-
-def _namesakes(heard: list[Clip], clips: list[Clip]) -> str:
-    """A warning where files here have the names, and not the places, of files that were heard, and only spans of the
-    one or the other were: in another span a copy is not found."""
-    there = {clip.path for clip in heard}
-    names = {clip.path.name: clip.is_span for clip in sorted(heard, key=lambda clip: clip.is_span)}
-    foreign = [clip for clip in clips if clip.path.name in names and clip.path not in there]
-    alike = sorted({clip.path.name for clip in foreign if clip.is_span or names[clip.path.name]})
-    if not alike:
-        return ""
-    return (
-        f"{counted(len(alike), 'file')} here, such as {alike[0]}, with the name of a recording that was trained on; of "
-        "copies, spans that overlap are not found: score them where training had them"
-    )
-
-
-def _unheard(
-    recorded: list[Recorded],
-    clips: list[Clip],
-    digests: dict[int, str],
-    dataset: DataSet,
-    described: dict[str, Any],
-    policy: Policy,
-) -> tuple[tuple[int, ...], str, str, tuple[Failure, ...]]:
-    """Which clips to score, caveat, warning, and the clips left out."""
-    heard = [row for row in recorded if row.part != "test"]
-    warning = "" if recorded else f"the run has no {CLIPS_NAME}: whether these clips were trained on is unknown"
-    data = described.get("data", {})
-    clips = [clip.from_the_root() for clip in clips]  # as the run's own table has them
-    warning = warning or _namesakes([row.clip for row in heard], clips)
-    if not _same_groups(dataset, described):  # speaker 03 of another data set is another person
-        clips = [clip._replace(group="") for clip in clips]
-    elif not recorded:
-        name = dataset.group_name
-        groups = sorted({*data.get("trained_groups", ()), *data.get("validated_groups", ())} - {""})
-        heard = [Recorded("train", Clip(Path(f"what was heard of {name} {group}"), "", group), "") for group in groups]
-        if groups:
-            warning = f"the run has no {CLIPS_NAME}: it tells the {name}s that it has heard, but not their clips"
-    both = [*(row.clip for row in heard), *clips]
-    sides = Split(tuple(range(len(heard))), (), tuple(range(len(heard), len(both))), "evaluate", "")
-    known = dict(enumerate(row.digest for row in heard)) | {len(heard) + i: digest for i, digest in digests.items()}
-    known = {i: digest for i, digest in known.items() if digest}
-    names = partial(find_leaks, both, group_name=dataset.group_name)
-    split, dropped = settle(both, sides, lambda way: find_copies(way, known) or names(way), policy, "later")
-    return tuple(i - len(heard) for i in split.test), split.caveat, warning, tuple(dropped)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 STALLED_S = 30.0
 """Without a byte of a recording, or with a row that nobody takes."""
 _LOOKED_UP_S = 0.5
+_LEAST_BYTES_A_S = 4000  # after the first half minute, on average: who sends less keeps others out
 ENDING = "the server is ending; ask again when it is back"
 _QUERY = ("name", "window", "hop", "events")
 
@@ -97,7 +98,7 @@ def is_of_another_site(request: "Request") -> bool:
     alone, which is that of this server, or of the proxy before it."""
     told, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
     if told is not None or origin is None:
-        return told == "cross-site"
+        return told in {"cross-site", "same-site"}  # the second: another port of this machine, too
     own = {request.headers.get(name) for name in ("host", "x-forwarded-host")}
     return origin.partition("://")[2] not in own
 
@@ -123,7 +124,7 @@ async def received(request: "Request", most_bytes: int, folder: Path | None, end
         handle, name = tempfile.mkstemp(prefix="earsight-", dir=folder)
     except OSError as error:
         raise _no_room(error) from error
-    size, parts = 0, aiter(request.stream())
+    size, parts, begun = 0, aiter(request.stream()), asyncio.get_running_loop().time()
     try:
         with os.fdopen(handle, "wb") as file:
             while (part := await _next(parts, ending)) is not None:
@@ -131,6 +132,9 @@ async def received(request: "Request", most_bytes: int, folder: Path | None, end
                 if size > most_bytes:
                     raise too_large
                 file.write(part)
+                took_s = asyncio.get_running_loop().time() - begun
+                if took_s > STALLED_S and size < _LEAST_BYTES_A_S * (took_s - STALLED_S):
+                    raise Refused(408, f"slower than {_LEAST_BYTES_A_S / 1000:g} kB a second; send it faster")
         if not size:
             raise SettingsError("the body is empty; send the bytes of a recording")
     except BaseException as error:  # a request may be cancelled, too

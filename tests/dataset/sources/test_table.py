@@ -394,13 +394,18 @@ def test_parts_in_capitals_are_parts(root: Path) -> None:
 
 def test_recordings_may_lie_beside_the_tables_folder(root: Path) -> None:
     (root / "tables").mkdir()
+    (root / "tables" / "c.wav").touch()
     dataset = read_dataset(table(root / "tables", "path,label\n../a.wav,dog\n../deep/../b.wav,cat\n"))
     assert [clip.path for clip in dataset.clips] == [root / "a.wav", root / "b.wav"]
     (root / "link").symlink_to(root / "deep", target_is_directory=True)  # from whose folder .. leads on
     (root / "deep" / "beside.csv").write_text("path,label\n../a.wav,dog\n../b.wav,cat\n")
     linked = read_dataset(root / "link" / "beside.csv")
     assert [clip.path for clip in linked.clips] == [root.resolve() / "a.wav", root.resolve() / "b.wav"]
-    (root / "tables" / "c.wav").touch()
+    (root / "tables" / "data.csv").write_text(f"path,label\n{root}/a.wav,dog\nc.wav,cat\n")
+    assert len(read_dataset(root / "tables" / "data.csv").clips) == 2
+    with pytest.raises(DataError, match=r"leaves the folder \(name the table itself, and it may\) in row 2 \(/"):
+        read_dataset(root / "tables")  # as one that came in an archive would read what it likes
+    (root / "tables" / "data.csv").write_text("path,label\n../a.wav,dog\n../deep/../b.wav,cat\n")
     with pytest.raises(DataError, match=r"leaves the folder \(name the table itself, and it may\) in row 2 \(\.\./a"):
         read_dataset(root / "tables")
 

@@ -211,7 +211,7 @@ def _place(root: str, name: str, files_in: Callable[[str], Collection[str]], ins
     if ".." in name or "//" in name or "/./" in name or name.startswith("./"):
         name = os.path.normpath(name).replace(os.sep, "/")
     if name.startswith("/") or (name[1:2] == ":" and os.path.isabs(name)):  # noqa: PTH117
-        return name
+        return None if inside and not name.startswith(os.path.abspath(root or ".") + "/") else name  # noqa: PTH100
     if name == ".." or name.startswith("../"):
         if inside:
             return None

@@ -11,8 +11,10 @@ from earsight.tasks.clips_table import read_clips
 
 _PATHS = frozenset({"weights", "background", "reverb", "pipeline", "recipe_name"})
 """Settings that may name a file or folder of the user's: the last part of it stays."""
-_KEPT = frozenset({"label", "labels", "group", "trained_groups", "validated_groups"})
-"""Names from the data, which answers and scores are told by: they stay, whatever they look like."""
+_KEPT = frozenset({"label", "labels"})
+"""Names from the data, which answers are told by: they stay, whatever they look like."""
+_GROUPS = frozenset({"group", "trained_groups", "validated_groups"})
+"""Likewise, unless a group is the recording that clips were cut from, by its path: that loses the known folders."""
 _AUDIO = re.compile(r"<audio [^>]*></audio>")
 _CELL = re.compile(r'(<td class="long">)(.*?)(</td>)', re.DOTALL)
 _TEXT = re.compile(r"(?<=>)[^<>]+(?=<)")
@@ -87,6 +89,9 @@ class Folders:
             return [self._walked(inside, key) for inside in value]
         if not isinstance(value, str) or key in _KEPT:
             return value
+        if key in _GROUPS:  # a name from the data, unless it is the recording that clips were cut from
+            absolute = any(kind(value).is_absolute() for kind in (PurePosixPath, PureWindowsPath))
+            return self.without(value) if absolute else value
         return last_part(value) if key in _PATHS else self.path(value)
 
 

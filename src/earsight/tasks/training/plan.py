@@ -23,6 +23,7 @@ from earsight.tasks.clips_table import CLIPS_NAME
 from earsight.tasks.data import downloaded
 from earsight.tasks.recipe import Recipe, Task
 from earsight.tasks.training.banks import check_banks
+from earsight.tasks.unheard import unheard_by_weights
 
 STATE_NAME = "resume.pt"
 HISTORY_NAME = "history.csv"
@@ -143,7 +144,8 @@ def plan_run(
     clean, left_out = settle(
         dataset.clips, drawn, lambda way: find_leaks(dataset.clips, way, dataset.group_name), leaks
     )
-    plan = Plan(run, dataset, clean, recipe, recipe_name, leaks, tuple(left_out), strict, resume, store)
+    clean, heard_before = unheard_by_weights(dataset, clean, recipe.network.weights, leaks)
+    plan = Plan(run, dataset, clean, recipe, recipe_name, leaks, (*left_out, *heard_before), strict, resume, store)
     if recipe.refit and clean.training_score:
         raise SettingsError(
             f"refit trains once more with the validation clips, and split {clean.kind} holds none out; pass --no-refit"
