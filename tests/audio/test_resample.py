@@ -1,8 +1,10 @@
+from functools import partial
+
 import numpy as np
 import pytest
 
 from earsight.audio.decode import Sound
-from earsight.audio.resample import to_channels, to_rate
+from earsight.audio.resample import RateChange, to_channels, to_rate
 from earsight.errors import DecodeError
 from tests.conftest import tone
 
@@ -31,3 +33,13 @@ def test_channels() -> None:
     assert to_channels(stereo[:1], 3).tolist() == [[1.0, 0.5]] * 3
     with pytest.raises(DecodeError, match="2 channels where 3"):
         to_channels(stereo, 3)
+
+
+def test_rates_that_are_too_far_apart_are_refused_either_way() -> None:
+    sound = np.zeros((1, 512), dtype=np.float32)
+    for far, near in ((25600, 100), (100, 25600)):
+        assert to_rate(Sound(sound, far), near).samples.shape == (1, 512 * near // far)
+    for far, near in ((25601, 100), (100, 25601)):
+        for change in (partial(to_rate, Sound(sound, far), near), partial(RateChange, far, near, 1)):
+            with pytest.raises(DecodeError, match=f"rate of {far} Hz is not believable beside the {near} Hz"):
+                change()

@@ -2,6 +2,7 @@
 
 import io
 import math
+import re
 import tracemalloc
 from pathlib import Path
 
@@ -228,3 +229,40 @@ def test_a_high_rate_takes_the_memory_of_what_is_heard(tmp_path: Path) -> None:
     assert cut_off is None
     assert peak < 40 * 192_000 * 4  # one channel of it
     assert np.array_equal(heard, load_waveform(path, settings))
+
+
+@pytest.mark.parametrize(("rate_hz", "most"), [(16000, 8000), (48000, 24000), (96000, 24000)])
+def test_a_recording_may_be_as_long_as_said_and_of_high_rates_as_large(tmp_path: Path, rate_hz: int, most: int) -> None:
+    settings = AudioSettings(crop_s=0.25, trim_db=None)
+    for samples in (most, most + 1):
+        soundfile.write(tmp_path / f"{samples}.wav", noise(1.0, rate_hz)[:samples], rate_hz)
+    heard, _ = read_waveform(tmp_path / f"{most}.wav", settings, longest_s=0.5)
+    assert heard.shape[1] == most * 16000 // rate_hz
+    with pytest.raises(DecodeError, match=r"longer than 0\.00\d+ minutes, of which only 0\.25 s would be heard"):
+        read_waveform(tmp_path / f"{most + 1}.wav", settings, longest_s=0.5)
+
+
+def test_damage_is_told_at_its_place_in_the_recording_not_in_the_span(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "x.flac", noise(3.5, 16000), 16000)
+    data = (tmp_path / "x.flac").read_bytes()
+    heard = []
+    with pytest.raises(TruncatedError, match="damaged after") as error:
+        heard.extend(block.samples.shape[1] for block in read_blocks(io.BytesIO(data[: len(data) * 7 // 10]), 1.0))
+    (after_s,) = re.findall(r"damaged after (\d\.\d\d) s", str(error.value))
+    assert float(after_s) == pytest.approx(1 + sum(heard) / 16000, abs=0.006)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_sample_that_is_no_number_is_refused(value: float) -> None:
+    file = io.BytesIO()
+    soundfile.write(file, np.array([0.1, value, 0.1]), 16000, subtype="FLOAT", format="WAV")
+    with pytest.raises(DecodeError, match="NaN or infinite samples"):
+        list(read_blocks(file.getvalue()))
+
+
+def test_what_is_read_block_by_block_is_prepared_as_a_whole(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "x.wav", np.pad(noise(2.0, 16000), [(20000, 30000), (0, 0)]), 16000)
+    settings = AudioSettings(crop_s=0.25, trim_db=30.0)
+    heard, cut_off = read_waveform(tmp_path / "x.wav", settings)
+    assert (heard.shape[1] < 35000, cut_off) == (True, None)
+    assert np.array_equal(heard, load_waveform(tmp_path / "x.wav", settings))

@@ -463,3 +463,38 @@ def test_each_setting_turns_on_its_own_part_alone(name: str) -> None:
     mine = EACH[name](drawn)
     assert mine is not None
     assert [part for part in parts.values() if part is not None] == [mine]
+
+
+def test_a_quiet_sound_is_mixed_in_at_its_level_too() -> None:
+    clip, quiet = crops(1)[0], 1e-4 * crops(2)[1]
+    added = at_snr(quiet, clip, torch.tensor(clip.shape[1]), 10.0)
+    assert power_db(clip) - power_db(added) == pytest.approx(10.0, abs=0.01)
+    assert torch.allclose(reverberated(quiet, torch.ones(1, 1)), quiet)
+
+
+def test_rooms_alone_are_heard() -> None:
+    waves = draw_waves(
+        np.full(3, CROP), OFF.model_copy(update={"reverb_share": 1.0}), rng(), Banks(rooms=(tone(1.0)[0],))
+    )
+    assert waves is not None
+    assert waves.room.tolist() == [0, 0, 0]
+
+
+def test_a_clip_sounds_where_any_of_its_channels_does() -> None:
+    waves = draw_waves(np.full(1, CROP), OFF.model_copy(update={"noise_share": 1.0}), rng())
+    assert waves is not None
+    clip = torch.zeros(1, 2, CROP)
+    clip[0, 0, 100 : CROP // 4] = tone(500.0)[0, 0, 100 : CROP // 4]
+    clip[0, 1, CROP // 4 : CROP // 2] = tone(500.0)[0, 0, CROP // 4 : CROP // 2]
+    added = apply_waves(clip, replace(waves, noise_snr_db=np.array([10.0]))) - clip
+    assert power_db(clip[0, :, 100 : CROP // 2]) - power_db(added[0]) == pytest.approx(10.0, abs=0.02)
+
+
+def test_a_room_is_its_first_channel_from_the_loudest_sample_whatever_its_sign() -> None:
+    clip, room = torch.zeros(1, 400), torch.zeros(2, 80)
+    clip[0, 100] = 1.0
+    room[0, [20, 30]] = torch.tensor([-1.0, 0.5])
+    room[1, 40] = 1.0
+    wet = reverberated(clip, room)[0]
+    assert (int(wet.argmin()), int(wet.argmax())) == (100, 110)
+    assert wet[[100, 110]].tolist() == pytest.approx([-(0.8**0.5), 0.2**0.5], abs=1e-5)

@@ -5,6 +5,7 @@ import torch
 
 from earsight.mel.image import MelImage, delta, pcen
 from earsight.mel.settings import MelSettings
+from earsight.mel.spectrogram import MelSpectrogram, Warp
 
 
 def waveforms(batch: int, channels: int = 1, samples: int = 8000) -> torch.Tensor:
@@ -118,3 +119,51 @@ def test_three_planes_of_resolutions() -> None:
     for plane, (window, n_fft) in enumerate([(512, 1024), (256, 512), (1024, 2048)]):
         alone = MelImage(MelSettings(win_length=window, n_fft=n_fft), 16000)(waveforms(2))
         assert torch.equal(image[:, plane : plane + 1], alone)
+
+
+@pytest.mark.parametrize("power", [1, 2])
+def test_nothing_lies_further_below_the_maximum_than_top_db_in_any_channel(power: int) -> None:
+    settings = MelSettings(normalise="none", top_db=30.0, power=power)
+    sound = waveforms(1, 2)
+    sound[:, 1] *= 1e-4
+    image = MelImage(settings, 16000)(sound)
+    decibel = 20 / power * image * torch.log10(torch.tensor(torch.e))
+    assert float(decibel.max() - decibel.min()) == pytest.approx(30.0, abs=1e-3)
+
+
+def test_silence_has_the_logarithm_of_the_smallest_number() -> None:
+    image = MelImage(MelSettings(normalise="none"), 16000)(torch.zeros(1, 1, 8000))
+    assert torch.allclose(image, torch.full_like(image, np.log(1e-10)))
+
+
+def test_planes_are_repeated_one_after_the_other() -> None:
+    image = MelImage(MelSettings(), 16000, repeat_channels=2)(waveforms(2, 2))
+    assert torch.equal(image[:, :2], image[:, 2:])
+
+
+@pytest.mark.parametrize("hop", [160, 400])
+@pytest.mark.parametrize("power", [1, 2])
+def test_pcen_hears_magnitudes_at_the_rate_of_the_frames(power: int, hop: int) -> None:
+    settings = MelSettings(values="pcen", normalise="none", power=power, hop_length=hop)
+    mel = MelSpectrogram(settings, 16000)(waveforms(1))
+    expected = pcen(mel.sqrt() if power == 2 else mel, 16000 / hop)
+    assert torch.equal(MelImage(settings, 16000)(waveforms(1)), expected)
+
+
+@pytest.mark.parametrize("normalise", ["fixed", "none"])
+def test_slopes_are_those_of_the_image_and_no_further_normalised(normalise: str) -> None:
+    settings = MelSettings(planes="deltas", normalise=normalise)
+    plain = MelImage(settings.model_copy(update={"planes": "mel"}), 16000)(waveforms(2))
+    expected = torch.cat([plain, delta(plain, 1), delta(plain, 2)], dim=1)
+    assert torch.equal(MelImage(settings, 16000)(waveforms(2)), expected)
+
+
+@pytest.mark.parametrize("planes", ["mel", "resolutions"])
+def test_every_plane_is_warped(planes: str) -> None:
+    settings = MelSettings(planes=planes, values="linear", normalise="none")
+    warp = Warp(np.array([160, 200]), np.array([1.0, 1.2]), 40)
+    expected = [
+        MelSpectrogram(settings.with_window(factor), 16000)(waveforms(2), warp)
+        for factor in ((1.0, 0.5, 2.0) if planes == "resolutions" else (1.0,))
+    ]
+    assert torch.equal(MelImage(settings, 16000)(waveforms(2), warp), torch.cat(expected, dim=1))

@@ -12,6 +12,7 @@ import soundfile
 
 from earsight.audio.settings import AudioSettings
 from earsight.errors import MissingExtraError, SettingsError, TrainingError
+from earsight.mel import pipeline as module
 from earsight.mel.pipeline import Pipeline
 
 RATE_HZ = 16000
@@ -105,6 +106,7 @@ GAIN = '[[transforms]]\ntransform = "Gain"\n'
         ('[[transforms]]\ntransform = "Lambda"', "no transform 'Lambda'"),
         (GAIN + "loud = 3", "Gain has no argument 'loud'; it takes min_gain_db, max_gain_db, p"),
         (GAIN + "p = 3.0", "p of Gain must lie between 0 and 1, got 3.0"),
+        (GAIN + "p = true", "p of Gain must lie between 0 and 1, got True"),
         (GAIN + "min_gain_db = 2020-01-01", "date is not JSON serializable"),
         (GAIN + "min_gain_db = nan", "Out of range float"),
         (GAIN + "min_gain_db = 9.0\nmax_gain_db = 1.0", r"Gain refuses {.*9.0.*} \(min_gain_db cannot be greater"),
@@ -122,6 +124,11 @@ GAIN = '[[transforms]]\ntransform = "Gain"\n'
         ),
         (
             '[[transforms]]\ntransform = "Compose"\np = 0.01\ntransforms = [{transform = "AdjustDuration", '
+            "duration_samples = 10}]",
+            "AdjustDuration made 10 samples of 8000",
+        ),
+        (
+            '[[transforms]]\ntransform = "Compose"\ntransforms = [{transform = "AdjustDuration", p = 1.0, '
             "duration_samples = 10}]",
             "AdjustDuration made 10 samples of 8000",
         ),
@@ -181,3 +188,33 @@ def test_where_audiomentations_is_missing_its_extra_is_named(tmp_path: Path, mon
     monkeypatch.setitem(sys.modules, "audiomentations", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'earsight\[audiomentations\]'"):
         read(tmp_path, NOISE)
+
+
+def test_transforms_are_told_the_rate_and_shape_that_the_network_hears(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = []
+
+    def double(sound: np.ndarray, rate_hz: int) -> np.ndarray:
+        told.append((sound.shape, rate_hz))
+        return 2 * sound.astype(np.float64)
+
+    made = Pipeline(Path("x"), [], (double,)).apply(CROP, 44100, 0)
+    assert made.dtype == np.float32
+    assert np.array_equal(made, 2 * CROP)
+    monkeypatch.setattr(module, "_built", lambda _: double)
+    Pipeline(Path("x"), [{}], ()).check(AudioSettings(crop_s=0.25, rate_hz=8000, channels=2))
+    assert told == [((8000,), 44100), *[((2, 2000), 8000)] * 3]
+
+
+def test_a_file_of_json_is_told_by_its_ending_however_it_is_written(tmp_path: Path) -> None:
+    (tmp_path / "PIPELINE.JSON").write_text('{"transforms": [{"transform": "Reverse"}]}')
+    assert len(Pipeline.read(tmp_path / "PIPELINE.JSON").transforms) == 1
+    with pytest.raises(SettingsError, match=r"augment\.pipeline is empty"):
+        Pipeline.read(" ")
+
+
+def test_an_error_of_several_lines_is_told_in_one() -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("first\nsecond")
+
+    with pytest.raises(TrainingError, match=r"function failed on a crop of 8000 samples \(first\)$"):
+        Pipeline(Path("x"), [], (fail,)).apply(CROP, RATE_HZ, 0)

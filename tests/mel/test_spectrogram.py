@@ -7,8 +7,9 @@ import torch
 
 from earsight.errors import SettingsError
 from earsight.mel.settings import MelSettings
-from earsight.mel.spectrogram import MelSpectrogram, hz_to_mel, mel_edges_hz, mel_filterbank, mel_to_hz
+from earsight.mel.spectrogram import MelSpectrogram, Warp, decibels, hz_to_mel, mel_edges_hz, mel_filterbank, mel_to_hz
 from tests.conftest import tone
+from tests.mel.test_image import waveforms
 
 
 @pytest.mark.parametrize("power", [1, 2])
@@ -122,3 +123,30 @@ def test_several_channels_and_batches_are_independent() -> None:
 def test_band_above_nyquist_is_refused() -> None:
     with pytest.raises(SettingsError, match="f_max_hz 8000 is above half the sample rate"):
         MelSpectrogram(MelSettings(f_max_hz=8000), 8000)
+
+
+def test_a_band_that_ends_where_it_begins_is_refused() -> None:
+    for low in (8000, 9000):
+        with pytest.raises(SettingsError, match=f"f_min_hz {low} is not below 8000 Hz"):
+            MelSpectrogram(MelSettings(f_min_hz=low), 16000)
+
+
+def test_decibels_reach_down_from_the_maximum_of_each_image() -> None:
+    mel = torch.tensor([[[1.0, 1e-2], [1e-4, 0.0]], [[100.0, 1.0], [1.0, 1.0]]])
+    assert decibels(mel, 2, 30.0).flatten().tolist() == pytest.approx([0, -20, -30, -30, 20, 0, 0, 0], abs=1e-4)
+    assert decibels(mel, 2)[0].flatten().tolist() == pytest.approx([0, -20, -40, -80], abs=1e-4)
+    assert decibels(mel, 1, 1000.0)[0].flatten().tolist() == pytest.approx([0, -40, -80, -200], abs=1e-4)
+
+
+def test_empty_bins_are_those_that_hear_nothing() -> None:
+    front = MelSpectrogram(MelSettings(n_fft=256, win_length=256, n_mels=128), 16000)
+    heard = front(waveforms(1)).amax(dim=(0, 1, 3))
+    assert front.empty_bins() == int((heard == 0).sum()) > 0
+    assert MelSpectrogram(MelSettings(n_mels=20), 16000).empty_bins() == 0
+
+
+def test_zeros_stand_for_what_a_warp_needs_and_a_clip_lacks() -> None:
+    warp = Warp(np.array([160, 320]), np.ones(2), 51)
+    front, sound = MelSpectrogram(MelSettings(), 16000), waveforms(2)
+    longer = torch.nn.functional.pad(sound, (0, 51 * 320 - 8000))
+    assert torch.equal(front(sound, warp), front(longer, warp))

@@ -175,3 +175,14 @@ def test_attention_is_written_out_and_gives_the_same_numbers() -> None:
     image = sounds(2, 1, 160 * 160).reshape(2, 1, 160, 160)
     with torch.inference_mode():
         assert torch.allclose(portable.network(image), classifier.network(image), atol=1e-5)
+
+
+def test_the_reference_of_an_export_is_the_mean_of_the_crops_that_prediction_hears() -> None:
+    classifier = tiny(audio=AudioSettings(crop_s=0.25, score_crops=3, channels=2, trim_db=20.0))
+    portable = Portable.of(classifier)
+    assert portable.example().shape == (2, 2, 4000 + 1234)
+    assert (portable.length_axis, Portable.of(tiny()).length_axis, Portable.of(tiny()).example().ndim) == (2, 1, 2)
+    sound = np.zeros((2, 20000), dtype=np.float32)
+    sound[:, 3000:15000] = sounds(1, 2, 12000)[0]
+    _, logits, _ = portable(torch.from_numpy(sound)[None])
+    assert np.allclose(portable.reference(sound), logits[0].detach(), atol=1e-4)

@@ -111,3 +111,30 @@ def test_names_are_timms_own() -> None:
         check_model_name("efficientnet_bo")
     with pytest.raises(ModelError, match=r"timm\.list_models"):
         check_model_name("qqqqqqqqqq")
+
+
+def test_dropout_and_stochastic_depth_are_as_they_were_asked_for() -> None:
+    settings = NetworkSettings(model="test_efficientnet", pretrained=False, drop_rate=0.6, drop_path_rate=0.2)
+    network = create_network(settings, 1, 5)
+    assert network.drop_rate == 0.6
+    depths = [module.drop_prob for module in network.modules() if hasattr(module, "drop_prob")]
+    assert 0 < max(depths) <= 0.2
+
+
+def test_a_file_without_steps_of_batch_norm_is_taken_and_one_without_weights_is_not(tmp_path: Path) -> None:
+    state = create_network(NetworkSettings(model="test_efficientnet", pretrained=False), 1, 5).state_dict()
+    path = tmp_path / "w.pth"
+    settings = NetworkSettings(model="test_efficientnet", weights=str(path))
+    torch.save({name: value for name, value in state.items() if "num_batches" not in name}, path)
+    taken = create_network(settings, 1, 5).state_dict()
+    assert torch.equal(taken["conv_stem.weight"], state["conv_stem.weight"])
+    told = {
+        "1 tensors missing, 0 unknown, 0 of another shape": {"conv_head.weight": ...},
+        "0 tensors missing, 1 unknown, 0 of another shape": {"more.weight": torch.ones(1)},
+        "0 tensors missing, 0 unknown, 1 of another shape": {"conv_head.weight": torch.ones(1)},
+        "'epoch' is not a tensor": {"epoch": 3},
+    }
+    for words, changes in told.items():
+        torch.save({name: value for name, value in {**state, **changes}.items() if value is not ...}, path)
+        with pytest.raises(ModelError, match=words):
+            create_network(settings, 1, 5)

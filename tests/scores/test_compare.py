@@ -82,7 +82,9 @@ def test_the_numbers_are_those_of_the_two_runs() -> None:
     assert (found.scores["uar"].a, found.scores["uar"].b) == pytest.approx((before.uar, after.uar))
     assert [found.recall[label].b for label in "ab"] == pytest.approx([row.recall for row in after.per_class])
     assert (found.clips, found.groups) == (100, 10)
-    assert found.to_dict()["scores"]["accuracy"]["difference"] == pytest.approx(after.accuracy - before.accuracy)
+    told = found.to_dict()["scores"]["accuracy"]
+    assert told["difference"] == pytest.approx(after.accuracy - before.accuracy)
+    assert (told["low95"], told["high95"]) == found.scores["accuracy"].interval
     assert compare([one], [two]) == found
 
 
@@ -118,6 +120,9 @@ def test_groups_come_from_whichever_knows_them_and_must_agree() -> None:
     half = replace(renamed, groups=tuple("" if group == "speaker s0" else group for group in renamed.groups))
     with pytest.raises(DataError, match="is of group s1 and speaker s1 in the two"):
         compare([one], [half])  # who knows only some is not taken to have other names for all
+    merged = replace(two, groups=tuple("speaker" if group in {"s0", "s1"} else group * 2 for group in two.groups))
+    with pytest.raises(DataError, match="is of group s0 and speaker in the two"):
+        compare([one], [merged])  # two groups of one are one of the other
     backwards = replace(two, groups=tuple(f"speaker {9 - int(group[1:])}" for group in two.groups))
     assert compare([one], [backwards]) == found  # drawn in the order of the first run's names
     with pytest.raises(DataError, match=r"c0000 is of group s0 and s5 and speaker s0 in the two"):
@@ -176,3 +181,22 @@ def test_groups_are_named_where_all_of_them_are() -> None:
     assert compare([one], [one]).named
     some = replace(one, groups=("", *one.groups[1:]))
     assert not compare([some], [some]).named
+
+
+def test_clips_of_unknown_truth_count_nowhere() -> None:
+    one, two = predictions(np.arange(60) % 3 > 0, 6), predictions(np.arange(60) % 4 > 0, 6)
+    known = np.arange(60) % 5 > 0
+    some = [replace(run, truth=np.where(known, run.truth, -1)) for run in (one, two)]
+    alone = [run.take(np.flatnonzero(known)) for run in (one, two)]
+    assert compare([some[0]], [some[1]], draws=50) == compare([alone[0]], [alone[1]], draws=50)
+
+
+def test_what_is_compared_is_of_all_seeds() -> None:
+    one, fewer = predictions(np.ones(20, dtype=bool), 4), predictions(np.ones(10, dtype=bool), 2)
+    turned, flipped = replace(one, labels=("b", "a")), replace(one, truth=1 - one.truth)
+    for a, b in (([one], [one, fewer]), ([one, fewer], [one])):
+        assert compare(a, b, draws=5).clips == 10
+    for other, words in ((turned, "different labels: "), (flipped, "the same clips have different labels")):
+        for a, b in (([one], [one, other]), ([one, other], [one])):
+            with pytest.raises(DataError, match=words):
+                compare(a, b)

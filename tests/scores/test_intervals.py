@@ -76,6 +76,7 @@ def test_of_groups_that_are_all_alike_a_score_has_no_interval() -> None:
 def test_clips_without_a_group_are_groups_themselves() -> None:
     scored = predictions(np.array([0, 1, 2]), np.array([0, 1, 1]), ["", "", ""])
     assert resample([scored], draws=10).groups == 3
+    assert resample([predictions(scored.truth, scored.predicted, ["1.wav", "", ""])], draws=10).groups == 3
     same = predictions(np.array([0, 1, 2]), np.array([0, 1, 1]), ["a", "a", "a"])
     one = resample([same], draws=10)
     assert one.groups == 1

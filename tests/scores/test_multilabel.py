@@ -202,6 +202,7 @@ def test_cross_scores_are_those_of_all_clips_together_with_intervals_around_them
 def test_drawing_the_only_group_again_changes_nothing() -> None:
     whole = drawn(3, 30, 3, 10**6)
     alone = replace(whole, groups=("same",) * 30)
+    assert resample_labels([alone], draws=5, level=0.8).level == 0.8
     drawn_again = resample_labels([alone], draws=5).values
     expected = measure(whole)
     for name, values in drawn_again.items():

@@ -9,12 +9,14 @@ import json
 import math
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,9 +28,10 @@ from earsight.audio.settings import AudioSettings
 from earsight.errors import DataError, EarsightError, SettingsError
 from earsight.scores.events import Rule
 from earsight.tasks import predict as module
+from earsight.tasks.answers import predict_file
 from earsight.tasks.answers.journal import Journal
 from earsight.tasks.answers.predict_file import Job, own_names, predict_to
-from earsight.tasks.predict import Sliding, predict
+from earsight.tasks.predict import Row, Sliding, predict
 from earsight.tasks.recordings import Recording, list_recordings
 from tests.conftest import called, learned, tone, write_tones
 from tests.tasks.test_train import recipe
@@ -655,3 +658,54 @@ def test_a_device_that_a_file_can_not_use_is_refused_by_load_model_too(home: Pat
     for device, words in (("cuda", "an exported file runs on the CPU"), ("gpu9", "no device 'gpu9'")):
         with pytest.raises(SettingsError, match=words):
             es.load_model(home / "model.onnx", device=device)
+
+
+class Stopped(Exception):
+    """Nobody catches it."""
+
+
+def test_only_work_that_is_the_same_in_all_is_gone_on_with(
+    home: Path, song: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise Stopped
+
+    job = replace(Job.of(home / "model.onnx", [song], window_s=0.4, rule=Rule()), run=home / "run")
+    monkeypatch.setattr(predict_file, "answer", interrupted)
+    with pytest.raises(Stopped):
+        predict_to(job, tmp_path / "x.jsonl")
+    for name in ("model.json", "model.safetensors"):
+        shutil.copytree(home / "run", tmp_path / name)
+        (tmp_path / name / name).write_bytes((home / "run" / name).read_bytes() + b" ")
+    (recording,) = job.recordings
+    for name, change in (
+        ("model", {"run": tmp_path / "model.json"}),
+        ("model", {"run": tmp_path / "model.safetensors"}),
+        ("recordings", {"recordings": (replace(recording, name="other.wav"),)}),
+        ("recordings", {"recordings": (replace(recording, start_s=0.5),)}),
+        ("recordings", {"recordings": (replace(recording, end_s=0.5),)}),
+        ("windows", {"sliding": Sliding(0.3, 0.1)}),
+        ("windows", {"sliding": None}),
+        ("events", {"rule": Rule(start_at=0.5)}),
+        ("events", {"rule": Rule(stay_at=0.1)}),
+        ("events", {"rule": Rule(shortest_s=0.1)}),
+        ("events", {"rule": None}),
+        ("unknown", {"unknown": False}),
+    ):
+        with pytest.raises(DataError, match=rf"is of other work \({name} differ\)"):
+            predict_to(replace(job, **change), tmp_path / "x.jsonl", resume=True)
+    with pytest.raises(Stopped):  # the same: it goes on
+        predict_to(job, tmp_path / "x.jsonl", resume=True)
+
+
+@pytest.mark.parametrize(("error", "what"), [("no sound", "error"), ("cut off", "truncated")])
+def test_what_was_not_read_to_its_end_is_a_failure_too(
+    error: str, what: str, home: Path, song: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = Row("a.wav", "low", {"low": 1.0, "high": 0.0}, **{what: error})
+    monkeypatch.setattr(predict_file, "answer", lambda *_, **__: iter([row]))
+    assert predict_to(Job.of(home / "model.onnx", [song]), tmp_path / "x.jsonl").failures == (error,)
+
+
+def test_a_windows_path_has_a_name_without_its_folders() -> None:
+    assert own_names([r"c:\day 1\x.wav", "day2/x.wav/"]) == ["x", "x-2"]

@@ -742,31 +742,6 @@ def test_a_machine_that_can_not_do_it_says_so(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize(
-    "state",
-    [b"", b"text", {"a": 1}, [1], {"recipe": 3}, {"history": 3}, {"network": {}}, {"best_epoch": "one"}],
-    ids=str,
-)
-def test_a_damaged_state_is_refused_before_anything_is_decoded(tones: Path, tmp_path: Path, state: object) -> None:
-    whole = {
-        "recipe": recipe().model_dump(),
-        "split": "random",
-        "clips": 24,
-        "division": "",
-        "network": {"x": torch.zeros(1)},
-        "optimizer": {},
-        "history": [],
-        "best_epoch": 1,
-    }
-    (tmp_path / "run").mkdir()
-    if isinstance(state, bytes):
-        (tmp_path / "run" / "resume.pt").write_bytes(state)
-    else:
-        torch.save({**whole, **state} if isinstance(state, dict) else state, tmp_path / "run" / "resume.pt")
-    with pytest.raises(TrainingError, match=r"can't resume: .*resume\.pt is damaged; begin again"):
-        train(tones, recipe=recipe(), out=tmp_path / "run", resume=True, threads=1)
-
-
-@pytest.mark.parametrize(
     ("name", "content", "message"),
     [
         ("clips.csv", "", r"clips\.csv is damaged \(cut off after 0 rows\); restore it, or remove it"),

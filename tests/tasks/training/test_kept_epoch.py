@@ -1,6 +1,9 @@
 """The epoch that is kept: the rule itself, without a training."""
 
+import csv
 import math
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from hypothesis import given
@@ -9,7 +12,7 @@ from hypothesis import strategies as st
 from earsight.scores.kinds import measure, of_choice
 from earsight.scores.multilabel import MultiPredictions
 from earsight.scores.predictions import Predictions
-from earsight.tasks.training.history import Epoch, Progressed, kept_epoch
+from earsight.tasks.training.history import Epoch, Progressed, kept_epoch, write_history
 
 
 def history(*scores: float, error: float = 0.0) -> list[Epoch]:
@@ -86,3 +89,15 @@ def test_labels_that_no_clip_has_count_neither_in_the_score_nor_in_its_error() -
     without = of_choice(measure(MultiPredictions(("a", "b"), names, truth[:, :2], p[:, :2], p[:, :2] > 0.5, names)))
     assert with_it == without
     assert with_it[1] > 0
+
+
+def test_the_history_has_the_score_of_its_task_and_nothing_where_nothing_is_held_out(tmp_path: Path) -> None:
+    one = Epoch(1, 1e-3, 1.23456789, 0.5, 1.0, 0.5, 0.25, 1.0, 100.0)
+    several = replace(one, valid_uar=np.nan, valid_map=0.75)
+    none = replace(one, valid_uar=np.nan, valid_loss=np.inf)
+    scores = ({"valid_uar": "0.25"}, {"valid_map": "0.75"}, {"valid_uar": ""})
+    for row, score, loss in zip((one, several, none), scores, ("1", "1", ""), strict=True):
+        write_history(tmp_path / "history.csv", [row])
+        (told,) = csv.DictReader((tmp_path / "history.csv").open())
+        assert {name: told[name] for name in told if name in {"valid_uar", "valid_map"}} == score
+        assert (told["train_loss"], told["valid_loss"], told["epoch"]) == ("1.23457", loss, "1")

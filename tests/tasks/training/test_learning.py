@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -381,3 +382,25 @@ def test_of_several_labels_the_rare_count_as_much_where_they_are_as_where_they_a
     everywhere = made.classifier.labels.index("noise")
     assert logits.grad[everywhere] == pytest.approx(-0.5 / 4)  # it is learned that it is there
     assert np.delete(logits.grad.numpy(), everywhere) == pytest.approx(0, abs=1e-6)
+
+
+def test_a_gradient_is_no_longer_than_it_may_be() -> None:
+    moved = []
+    for norm in (0.01, 0.0):
+        learning = learner(optimizer={"name": "sgd", "lr": 1.0, "weight_decay": 0.0, "clip_grad_norm": norm})
+        before = [weight.detach().clone() for weight in learning.classifier.network.parameters()]
+        logits, loss = learning.step(IMAGES, TARGETS)
+        assert not logits.requires_grad
+        assert not loss.requires_grad
+        after = learning.classifier.network.parameters()
+        moved.append(math.sqrt(sum(float((b - a).detach().square().sum()) for a, b in zip(after, before, strict=True))))
+    assert moved[0] == pytest.approx(0.01, rel=1e-3)
+    assert moved[1] > 0.1
+
+
+def test_the_network_that_learns_is_back_where_scoring_it_fails() -> None:
+    learning = learner(optimizer={"name": "sgd", "lr": 0.1, "ema_decay": 0.5})
+    network = learning.classifier.network
+    with pytest.raises(KeyError), learning.scored():
+        raise KeyError
+    assert learning.classifier.network is network
