@@ -76,7 +76,7 @@ def evaluate(
     from earsight.tasks.evaluate_events import EventEvaluation, Measure, evaluate_events
 
     note_unfinished(run)
-    flags: dict[str, Any] = {"leaks": leaks, "device": device, "threads": threads, "strict": strict}
+    flags: dict[str, Any] = {"leaks": leaks, "device": device, "threads": threads, "strict": strict, "progress": True}
     flags |= asdict(data_flags)
     rule = event_flags.rule()
     done: Evaluation | EventEvaluation
@@ -92,7 +92,6 @@ def evaluate(
             measure=Measure(1.0 if segment is None else segment, 0.5 if overlap is None else overlap),
             timelines=timelines,
             overwrite=overwrite,
-            progress=True,
             **flags,
         )
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from earsight.scores.compare import Comparison
     from earsight.scores.crossval import CrossScores
     from earsight.scores.kinds import AnyMetrics
+    from earsight.scores.metrics import Metrics
     from earsight.scores.multilabel import MultiMetrics
     from earsight.tasks.answers.heard import EventRow
     from earsight.tasks.bench import Bench
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 _LISTED = 10
 _BARS = 20
+_MATRIX = 25
+_MISTAKES = 30
 
 
 def note_unfinished(*runs: str | Path) -> None:
@@ -72,10 +75,21 @@ def metrics_lines(metrics: AnyMetrics, sentence: str, caveat: str, *, table: boo
     yield f"\n{'':{wide}}  precision  recall     F1  support"
     for label, row in zip(labels, metrics.per_class, strict=True):
         yield f"{label:{wide}}  {row.precision:9.3f} {_share(row.recall, row.support, 7)} {row.f1:6.3f} {row.support:8}"
+    if len(labels) > _MATRIX:
+        yield from _mistake_lines(metrics, labels, wide)
+        return
     yield "\ntruth in rows, answers in columns of the same numbers"
     yield f"{'':{wide + 4}}" + "".join(f"{number:6}" for number in range(1, len(labels) + 1))
     for number, (label, counts) in enumerate(zip(labels, metrics.confusion, strict=True), 1):
         yield f"{number:3} {label:{wide}}" + "".join(f"{int(count) or '·':>6}" for count in counts)
+
+
+def _mistake_lines(metrics: Metrics, labels: Sequence[str], wide: int) -> Iterator[str]:
+    """What is taken for what most often; a matrix of so many classes is wider than any terminal."""
+    found = metrics.mistakes
+    yield f"\nmost frequent mistakes ({len(found)} kinds; --json has the whole matrix)" if found else "\nno mistakes"
+    for one in found[:_MISTAKES]:
+        yield f"{labels[one.truth]:{wide}}  heard as {labels[one.answer]:{wide}} {one.clips:6}  of {one.of}"
 
 
 def _share(value: float, support: int, wide: int) -> str:
@@ -206,8 +220,12 @@ def inspection_lines(inspection: Inspection, about: Mapping[str, str]) -> Iterat
         yield "synthetic: nobody spoke these clips"
     wide = max(len(plain(label, 32)) for label in dataset.labels)
     yield ""
+    groups_of: defaultdict[str, set[str]] = defaultdict(set)  # once over the clips: they and the classes may be many
+    for clip in dataset.clips if groups else ():
+        for label in clip.labels if clip.group else ():
+            groups_of[label].add(clip.group)
     for label, count in values["classes"].items():
-        of = {clip.group for clip in dataset.clips if clip.group and label in clip.labels}
+        of = groups_of.get(label, ())
         yield f"  {plain(label, 32):{wide}} {count:7} clips" + (f"  {len(of):5} {dataset.group_name}s" if of else "")
     yield ""
     if dataset.multilabel:
@@ -253,8 +271,9 @@ def division_lines(divided: Divided) -> Iterator[str]:
     parts = {part: getattr(split, part) for part in (PARTS[:1] if split.training_score else PARTS)}
     wide = max(len(dataset.group_name) + 1, 5, *(len(plain(label, 32)) for label in dataset.labels))
     yield f"\n{'':{wide}}" + "".join(f"{part:>8}" for part in parts)
+    counted_in = [Counter(label for i in part for label in dataset.clips[i].labels) for part in parts.values()]
     for label in dataset.labels:
-        counts = (sum(label in dataset.clips[i].labels for i in part) for part in parts.values())
+        counts = (found[label] for found in counted_in)
         yield f"{plain(label, 32):{wide}}" + "".join(f"{count:8}" for count in counts)
     yield f"{'clips':{wide}}" + "".join(f"{len(part):8}" for part in parts.values())
     if dataset.groups:

@@ -88,6 +88,24 @@ def test_numbers_survive_json() -> None:
     assert back["cross_entropy"] == ours.cross_entropy
 
 
+def test_of_many_classes_what_is_taken_for_what_most_often_is_told_in_place_of_a_matrix() -> None:
+    truth = np.repeat(np.arange(26), 4)
+    answers = truth.copy()
+    answers[:3], answers[4:6], answers[103] = 1, 0, 7
+    found = measure(predictions(truth, np.eye(26)[answers]))
+    assert found.mistakes == [(0, 1, 3, 4), (1, 0, 2, 4), (25, 7, 1, 4)]
+    lines = list(metrics_lines(found, "Scored.", "", table=True))
+    assert [line.split() for line in lines[-3:]] == [
+        ["c0", "heard", "as", "c1", "3", "of", "4"],
+        ["c1", "heard", "as", "c0", "2", "of", "4"],
+        ["c25", "heard", "as", "c7", "1", "of", "4"],
+    ]
+    assert max(map(len, lines)) < 80
+    few = measure(predictions(truth[:100], np.eye(25)[truth[:100]]))
+    assert list(metrics_lines(few, "Scored.", "", table=True))[-1].split() == ["25", "c24", *["·"] * 24, "4"]
+    assert few.mistakes == []
+
+
 def test_classes_that_no_scored_clip_has_are_told() -> None:
     found = measure(predictions(np.array([0, 0, 2]), np.eye(4)[[0, 1, 2]]))
     lines = list(metrics_lines(found, "Scored.", ""))

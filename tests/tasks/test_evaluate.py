@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import soundfile
 
+from earsight.dataset.leaks import Policy
 from earsight.dataset.sources import same_groups
 from earsight.dataset.synth import write_corpus
 from earsight.errors import DataError
 from earsight.tasks.evaluate import evaluate
 from earsight.tasks.train import train
+from earsight.tasks.training.plan import Plan, plan_training
 from tests.conftest import tone
 from tests.tasks.test_train import recipe
 
@@ -138,3 +140,26 @@ def test_spans_of_a_copy_are_warned_of(spans: Path, tmp_path: Path) -> None:
     data = json.loads((spans / "run" / "model.json").read_text())["data"]
     heard = len({*data["trained_groups"], *data["validated_groups"]})
     assert evaluate(spans / "run", whole, threads=1).warning.startswith(f"{heard} files here, such as site")
+
+
+def test_weights_of_a_run_that_has_heard_what_is_to_be_scored_are_a_leak(heard: Path, tmp_path: Path) -> None:
+    weights = heard / "run" / "model.safetensors"
+
+    def planned(seed: int, leaks: Policy, path: Path = weights) -> Plan:
+        network = {"model": "test_efficientnet", "pretrained": True, "weights": str(path)}
+        settings = recipe(seed=seed, network=network)
+        return plan_training(heard / "corpus", settings, out=tmp_path / "new", split_kind="group", leaks=leaks)
+
+    before = json.loads((heard / "run" / "model.json").read_text())["data"]
+    known = {*before["trained_groups"], *before["validated_groups"]}
+    same = planned(0, "refuse")
+    assert not known & {same.dataset.clips[i].group for i in same.split.test}
+    assert (same.split.caveat, same.split.speaker_independent) == ("", True)
+    with pytest.raises(
+        DataError, match=r"--weights .* are of a run that has heard what is to be scored: .* the same file"
+    ):
+        planned(1, "refuse")
+    allowed = planned(1, "allow")
+    assert known & {allowed.dataset.clips[i].group for i in allowed.split.test}
+    assert (allowed.split.caveat, allowed.split.speaker_independent) == ("with leaks", False)
+    assert allowed.split.train == planned(1, "allow", Path(shutil.copy(weights, tmp_path))).split.train

@@ -709,3 +709,6 @@ def test_what_was_not_read_to_its_end_is_a_failure_too(
 
 def test_a_windows_path_has_a_name_without_its_folders() -> None:
     assert own_names([r"c:\day 1\x.wav", "day2/x.wav/"]) == ["x", "x-2"]
+    assert own_names(["a/tram", "b/bus", "c/tram.wav", "-", ".x", "tram-2"]) == [
+        "tram", "bus", "tram-2", "recording", "x", "tram-2-2"
+    ]  # fmt: skip

@@ -125,7 +125,8 @@ def _overlaps(clips: Sequence[Clip], members: list[int], side_of: Mapping[int, i
         start_s, end_s = clips[i].start_s or 0.0, clips[i].end_s
         for side, (reached_s, other) in furthest.items():
             if side != side_of[i] and start_s < reached_s:
-                leaks += _pairs([other, i], side_of, "overlapping spans of a recording")
+                spans = clips[other].is_span or clips[i].is_span
+                leaks += _pairs([other, i], side_of, "overlapping spans of a recording" if spans else "the same file")
                 break
         furthest[side_of[i]] = max(furthest.get(side_of[i], (-1.0, i)), (math.inf if end_s is None else end_s, i))
     return leaks

@@ -18,8 +18,10 @@ _DPI = 120
 # Okabe & Ito without yellow: told apart by colour-blind readers
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
 _DASHES = ("-", "--", "-.")
-_CLASSES_WITH_NUMBERS = 20
+CLASSES_WITH_NUMBERS = 20
 _LABEL_LETTERS = 28
+_STEPS = 4000  # of a curve: several to a pixel
+_BARS_APART = 200  # more bars than this are one area
 _TITLE_LETTERS = 34  # what fits over one image of the grid
 _PITCH_TICKS_HZ = (10, 20, 50, 100, 250, 500, 1000, 2000, 4000, 8000, 16000)
 
@@ -182,7 +184,7 @@ def draw_confusion(path: Path, confusion: npt.NDArray[np.int64], labels: Sequenc
     """
     if confusion.shape != (len(labels), len(labels)):
         raise DataError(f"a confusion matrix of shape {confusion.shape} for {len(labels)} labels")
-    roomy = len(labels) <= _CLASSES_WITH_NUMBERS
+    roomy = len(labels) <= CLASSES_WITH_NUMBERS
     size_in = max(4.5, 0.72 * len(labels) + 1.8) if roomy else min(16.0, 0.24 * len(labels) + 4)
     figure = new_figure(size_in + 0.4, size_in)
     axes = figure.subplots()
@@ -260,7 +262,11 @@ def draw_bars(
     figure = new_figure(6.4, min(12.0, 0.24 * len(values) + 1.4))
     axes = figure.subplots()
     places = range(len(values))
-    axes.barh(places, values, color=COLOURS[0], height=0.7)
+    if len(values) > _BARS_APART:
+        axes.fill_betweenx(places, values, color=COLOURS[0], step="mid", linewidth=0)
+        axes.set_ylim(-0.5, len(values) - 0.5)
+    else:
+        axes.barh(places, values, color=COLOURS[0], height=0.7)
     every = -(-len(names) // 48)
     axes.set_yticks(places[::every], [short_label(name) for name in names[::every]], parse_math=False, fontsize=8)
     axes.invert_yaxis()
@@ -286,7 +292,8 @@ def draw_precision_recall(path: Path, predictions: MultiPredictions) -> Path:
     for number, (name, has, score) in enumerate(curves):
         recall, precision = Ranking.of(has, score).curve()
         style = {"color": COLOURS[number - 1], "linewidth": 1.2 if number else 2.2}  # all labels in black
-        lines += axes.step([0, *recall], [precision[0], *precision], where="pre", **style)
+        keep = np.flatnonzero(np.diff(np.floor(recall * _STEPS), append=-1))  # millions of points are no finer picture
+        lines += axes.step(np.append(0, recall[keep]), np.append(precision[0], precision[keep]), where="pre", **style)
         names.append(short_label(name))
     axes.set_xlim(0, 1.02)
     axes.set_ylim(0, 1.04)

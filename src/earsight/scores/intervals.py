@@ -125,7 +125,7 @@ def resample_labels(
     found: dict[str, list[Floats]] = {name: [] for name in MultiMetrics.NAMES}
     for start in range(0, draws, _DRAWS_AT_ONCE):
         of_groups = rng.multinomial(groups, np.full(groups, 1 / groups), size=min(_DRAWS_AT_ONCE, draws - start))
-        times = of_groups[:, place]  # [draws, clips]
+        times = of_groups.T[place].T  # [draws, clips], those of one clip side by side
         scored = [_label_rates(run, ranking, times) for run, ranking in zip(runs, rankings, strict=True)]
         for name, values in found.items():
             values.append(np.mean([one[name] for one in scored], axis=0))
@@ -135,7 +135,8 @@ def resample_labels(
 def _label_rates(run: MultiPredictions, rankings: Sequence[Ranking], times: Counts) -> dict[str, Floats]:
     """As ``measure_labels`` has them, [draws]; 0 where no clip that was drawn has a label."""
     ap = np.stack([ranking.average_precision(times) for ranking in rankings], axis=1)  # [draws, labels]
-    right, either = times @ (run.truth & run.predicted), times @ run.truth + times @ run.predicted
+    weights = times.T.astype(np.float64).T  # whole numbers, which BLAS multiplies faster than integers
+    right, either = weights @ (run.truth & run.predicted), weights @ (run.truth + run.predicted.astype(np.float64))
     named = either > 0
     return {
         "map": np.nansum(ap, axis=1) / np.maximum(np.isfinite(ap).sum(axis=1), 1),

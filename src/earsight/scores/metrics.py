@@ -1,7 +1,7 @@
 """Predictions → accuracy, UAR, macro-F1, per class, confusion. scikit-learn is the oracle of the tests."""
 
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,15 @@ class ClassMetrics:
         return {**asdict(self), **({} if self.support else {"recall": None})}
 
 
+class Mistaken(NamedTuple):
+    """clips: of a class, truth, that were taken for another, answer; by their numbers. of: clips of the class."""
+
+    truth: int
+    answer: int
+    clips: int
+    of: int
+
+
 @dataclass(frozen=True)
 class Metrics:
     """accuracy, uar, macro_f1 in [0, 1]. cross_entropy: mean −ln p(truth), in nats. confusion: int64 [truth, answer].
@@ -45,6 +54,14 @@ class Metrics:
     cross_entropy: float
     per_class: tuple[ClassMetrics, ...]
     confusion: Counts
+
+    @property
+    def mistakes(self) -> list[Mistaken]:
+        """What is taken for what, the most frequent first."""
+        wrong = np.argwhere(self.confusion * (1 - np.eye(len(self.confusion), dtype=np.int64)))
+        of = self.confusion.sum(axis=1)
+        found = [Mistaken(int(t), int(a), int(self.confusion[t, a]), int(of[t])) for t, a in wrong]
+        return sorted(found, key=lambda one: (-one.clips, one.truth, one.answer))
 
     def to_dict(self) -> dict[str, Any]:
         """The same numbers under the same names, as JSON takes them."""

@@ -1,6 +1,6 @@
 """Several labels a clip, or none: answers and their scores. scikit-learn is the oracle of the tests."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -93,9 +93,9 @@ def check_labels(labels: Sequence[str]) -> None:
         raise DataError(f"the label {odd[0]!r} has a ; in it, which stands between several labels; rename it")
 
 
-def from_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]]) -> MultiPredictions:
+def from_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> MultiPredictions:
     """What ``MultiPredictions.write_csv`` wrote. Raises DataError, naming the row."""
-    labels, probabilities = cells_of(path, header, rows)
+    labels, rows, probabilities = cells_of(path, header, rows)
     number = {label: n for n, label in enumerate(labels)}
     truth, predicted = np.zeros((2, len(rows), len(labels)), dtype=np.bool_)
     for n, row in enumerate(rows):
@@ -202,12 +202,17 @@ class Ranking:
     def average_precision(self, times: npt.NDArray[np.int64]) -> Floats:
         """times: int64 [draws, clips], how often each clip was drawn. float64 [draws]; NaN where no clip that was drawn
         has the label."""
-        drawn = times[:, self.order]
-        found = np.cumsum(drawn * self.truth, axis=1)[:, self.last]
-        answered = np.cumsum(drawn, axis=1)[:, self.last]
-        gained = np.diff(found, prepend=0, axis=1) * (found / np.maximum(answered, 1))
+        ends, has = np.flatnonzero(self.last), np.flatnonzero(self.truth)
+        steps, first = np.unique(np.searchsorted(ends, has), return_index=True)  # where there is something to be gained
+        if not steps.size:
+            return np.full(len(times), np.nan)
+        ends = ends[steps]
+        drawn = times.T[self.order[: ends[-1] + 1]]  # [clips, draws]: whole rows are moved and added
+        gained = np.add.reduceat(drawn[has], first, axis=0)
+        answered = np.cumsum(np.add.reduceat(drawn, np.append(0, ends[:-1] + 1), axis=0), axis=0)
+        found = np.cumsum(gained, axis=0)
         with np.errstate(invalid="ignore"):
-            return gained.sum(axis=1) / found[:, -1]
+            return (gained * (found / np.maximum(answered, 1))).sum(axis=0) / found[-1]
 
 
 def average_precision(truth: Bools, score: Floats) -> float:

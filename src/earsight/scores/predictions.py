@@ -2,8 +2,10 @@
 
 import csv
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self, TypeVar
 
@@ -133,7 +135,7 @@ def write_rows(path: Path, header: list[str], rows: Iterable[list[str]]) -> None
     """A table that gives back what was written."""
     # surrogateescape: a file name that is not UTF-8 comes back as the same bytes
     with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        file.writelines(f"{csv_line(cells)}\n" for cells in (header, *rows))
+        file.writelines(f"{csv_line(cells)}\n" for cells in chain([header], rows))  # row by row: they may be gigabytes
 
 
 def concatenated(parts: Sequence[A]) -> A:
@@ -152,14 +154,14 @@ def read_csv(path: Path) -> Predictions:
     return from_table(path, *read_table(path))
 
 
-def from_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]]) -> Predictions:
+def from_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> Predictions:
     """As ``read_csv``, of the cells of ``path``."""
     if not header:
         raise DataError(f"{path} is empty, not a table of predictions; score the clips again")
     if list(header[:4]) != ["path", "group", "label", "predicted"]:
         names = ", ".join(plain(name, 40) for name in header[:6])
         raise DataError(f"{path} is not a table of predictions: its columns are {names}; give predictions.csv of a run")
-    labels, probabilities = cells_of(path, header, rows)
+    labels, rows, probabilities = cells_of(path, header, rows)
     number = {label: n for n, label in enumerate(labels)}
     sums = probabilities.sum(axis=1)
     for which in np.flatnonzero(np.abs(sums - 1) > _UNEVEN):
@@ -181,31 +183,38 @@ def from_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]])
     )
 
 
-def read_table(path: Path) -> tuple[list[str], list[list[str]]]:
-    """Header and rows. Raises DataError."""
-    try:
-        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-            header, *rows = list(csv.reader(file)) or [[]]
-            return header, rows
-    except csv.Error as error:
-        raise DataError(f"{path} is not a table of predictions: {error}") from error
+def read_table(path: Path) -> tuple[list[str], Iterator[list[str]]]:
+    """Header and rows, read one by one. Raises DataError."""
+
+    def lines() -> Iterator[list[str]]:
+        try:
+            with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+                yield from csv.reader(file)
+        except csv.Error as error:
+            raise DataError(f"{path} is not a table of predictions: {error}") from error
+
+    rows = lines()
+    return next(rows, []), rows
 
 
 def cells_of(
-    path: Path, header: Sequence[str], rows: Sequence[Sequence[str]]
-) -> tuple[tuple[str, ...], npt.NDArray[np.float64]]:
-    """Labels and probabilities of a table of predictions, from the fifth column on. Raises DataError."""
+    path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]
+) -> tuple[tuple[str, ...], list[Sequence[str]], npt.NDArray[np.float64]]:
+    """Labels, the first four cells of each row, and the probabilities, from the fifth on: as numbers at once, which
+    take a tenth of the room of their texts. Raises DataError."""
     labels = tuple(name.removeprefix("prob:") for name in header[4:])
-    probabilities = np.empty((len(rows), len(labels)))
+    told, numbers = list[Sequence[str]](), array("d")
     for n, row in enumerate(rows):
         where = f"{path}, row {n + 2}"
         if len(row) != len(header):
             raise DataError(f"{where}: {len(row)} cells under {len(header)} columns; is the file cut off?")
         try:
-            probabilities[n] = [float(p) for p in row[4:]]
+            numbers.extend(map(float, row[4:]))
         except ValueError as error:
             raise DataError(f"{where}: a probability is not a number: {error}") from error
+        told.append(row[:4])
+    probabilities = np.frombuffer(numbers).reshape(len(told), len(labels))
     for which, column in np.argwhere(~((probabilities >= 0) & (probabilities <= 1))):  # NaN too
-        wrong = plain(rows[which][4 + column], 40)
-        raise DataError(f"{path}, row {which + 2}: a probability of {wrong}, not from 0 to 1; score the clips again")
-    return labels, probabilities
+        wrong = f"a probability of {probabilities[which, column]:g}, not from 0 to 1"
+        raise DataError(f"{path}, row {which + 2}: {wrong}; score the clips again")
+    return labels, told, probabilities

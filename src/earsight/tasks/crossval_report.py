@@ -11,7 +11,7 @@ from earsight.files import read_json, write_json
 from earsight.network.description import METRICS_NAME, PREDICTIONS_NAME, REPORT_NAME, read_description
 from earsight.scores.calibration import reliability, with_temperature
 from earsight.scores.crossval import CrossScores, cross_scores
-from earsight.scores.figures import draw_bars, draw_confusion
+from earsight.scores.figures import CLASSES_WITH_NUMBERS, draw_bars, draw_confusion
 from earsight.scores.intervals import what_is_drawn
 from earsight.scores.kinds import AnyPredictions, read_csv
 from earsight.scores.metrics import Metrics
@@ -116,7 +116,8 @@ def _draw(folder: Path, scores: CrossScores, group_name: str, caveat: str) -> li
     if isinstance(every, Metrics):
         title, labels = f"Confusion, all folds{beside}", [row.label for row in every.per_class]
         confusion = draw_confusion(folder / "confusion.png", every.confusion, labels, title=title)
-        entries = [FigureEntry("Confusion matrix", f"Truth in rows, answers in columns; all folds{beside}.", confusion)]
+        caption, wide = f"Truth in rows, answers in columns; all folds{beside}.", len(labels) > CLASSES_WITH_NUMBERS
+        entries = [FigureEntry("Confusion matrix", caption, confusion, wide=wide)]
     else:
         entries = [draw_label_bars(folder / "labels.png", every, f"all folds{beside}")]
     if scores.groups:

@@ -19,6 +19,7 @@ from earsight.tasks.data import downloaded
 from earsight.tasks.machine.cores import check_threads, free_cores, read_load
 from earsight.tasks.machine.devices import check_device_name, find_device
 from earsight.tasks.machine.memory import keep_freed_memory
+from earsight.tasks.progress import Progress
 from earsight.tasks.unheard import compared, unheard
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def evaluate(
     device: str = "cpu",
     threads: int | None = None,
     strict: bool = False,
+    progress: bool = False,
 ) -> Evaluation:
     """Score a trained run: on the test clips of its own split, or on all clips of ``data``.
 
@@ -62,8 +64,10 @@ def evaluate(
     from earsight.scores.kinds import measure
     from earsight.tasks.training.scoring import score
 
-    to_score = examined(run, data, source, group_pattern, leaks, device, threads, strict)
-    predictions = score(to_score.classifier, to_score.store, to_score.indices)
+    to_score = examined(run, data, source, group_pattern, leaks, device, threads, strict, progress=progress)
+    with Progress(shown=progress) as shown:
+        shown.start("scoring", len(to_score.indices))
+        predictions = score(to_score.classifier, to_score.store, to_score.indices, progress=shown.advance)
     return Evaluation(
         measure(predictions),
         predictions,
@@ -99,6 +103,7 @@ def examined(
     threads: int | None,
     strict: bool,
     *,
+    progress: bool = False,
     for_events: bool = False,
 ) -> ToScore:
     """for_events: clips are what is annotated in recordings; labels that the model does not know are left out of
@@ -140,7 +145,11 @@ def examined(
     cores = threads or free_cores(before)
     torch.set_num_threads(cores)
     classifier = Classifier.load(run, str(find_device(device)))
-    store = build_store(clips, classifier.audio, folder=store_folder(), threads=cores, strict=strict)
+    with Progress(shown=progress) as shown:
+        shown.start("decoding", len(clips))
+        store = build_store(
+            clips, classifier.audio, folder=store_folder(), threads=cores, strict=strict, progress=shown.advance
+        )
     if not store.clips:
         raise DataError(f"none of {len(clips)} clips could be read; the first: {store.failures[0].reason}")
     digests = store.digest_of

@@ -104,7 +104,9 @@ def evaluate_events(
     sliding = Sliding.every(window_s, hop_s)
     if timelines is not None:
         check_timelines(timelines)
-    to_score = examined(run, data, source, group_pattern, leaks, device, threads, strict, for_events=True)
+    to_score = examined(
+        run, data, source, group_pattern, leaks, device, threads, strict, progress=progress, for_events=True
+    )
     model = to_score.classifier
     sliding = sliding.of(model.audio)
     rule.starts(model.labels, model.thresholds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from earsight.tasks.training.history import Epoch
 
 
+_LINE_S = 60.0
+"""Where there is no bar, how often a line says how far it is."""
+
+
 class Progress:
     """Use as a context manager. shown: False keeps quiet. All goes to standard error: results own standard output."""
 
@@ -34,6 +39,7 @@ class Progress:
         self._task: TaskID | None = None
         self._epochs = 0
         self._scale = 1
+        self._what, self._next_line_s = "", 0.0
 
     def __enter__(self) -> Self:
         if self._console.is_terminal and not self._console.quiet:
@@ -62,6 +68,7 @@ class Progress:
     def start(self, what: str, total: int, done: int = 0, *, in_bytes: bool = False) -> None:
         """Begin a bar of ``total`` steps (or bytes, shown in MB) in place of the last one."""
         self._epochs = 0
+        self._what, self._next_line_s = what, time.monotonic() + _LINE_S
         self._scale = 1_000_000 if in_bytes else 1
         if self._bar is not None:
             if self._task is not None:
@@ -72,6 +79,10 @@ class Progress:
         if self._bar is not None and self._task is not None:
             facts = facts or ("MB" if self._scale > 1 else "")
             self._bar.update(self._task, completed=done // self._scale, total=total // self._scale, facts=facts)
+        elif done < total and time.monotonic() >= self._next_line_s:
+            self._next_line_s = time.monotonic() + _LINE_S
+            unit = " MB" if self._scale > 1 else ""
+            self.say(f"{self._what}: {done // self._scale} of {total // self._scale}{unit}  {facts}".rstrip())
 
     def start_training(self, epochs: int, steps: int, done_epochs: int) -> None:
         self.start("training", epochs * steps, done_epochs * steps)

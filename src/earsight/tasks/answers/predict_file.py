@@ -1,5 +1,6 @@
 """predict with all that belongs to it: windows, events, timelines, and a file that a stopped run goes on with."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,7 +147,8 @@ def predict_to(
             if row.last:
                 past_s += lengths_s[journal.done] if lengths_s else 0.0
                 journal.finish_item()
-            reached_s = past_s + (0.0 if row.last else row.end_s or 0.0)
+            begun_s = job.recordings[min(journal.done, len(job.recordings) - 1)].start_s
+            reached_s = past_s + (0.0 if row.last else max(0.0, (row.end_s or 0.0) - begun_s))
             if total_s:
                 bar.advance(round(min(reached_s, total_s)), round(total_s))
             else:
@@ -251,12 +253,13 @@ def _write(rows: Iterable[Cells], out: Path, wanted: Format, job: Job) -> list[P
 def own_names(paths: Iterable[str | Path]) -> list[str]:
     """For what belongs to each recording, a file name without its ending that no other has."""
     names: dict[str, None] = {}
+    numbers: defaultdict[str, int] = defaultdict(int)
     for path in paths:
-        stem = str(path).replace("\\", "/").rstrip("/").rpartition("/")[2].rpartition(".")[0] or "recording"
-        name, number = stem, 1
-        while name in names:
-            number += 1
-            name = f"{stem}-{number}"
+        last = str(path).replace("\\", "/").rstrip("/").rpartition("/")[2]
+        name = stem = last.rpartition(".")[0] or last.strip(".-") or "recording"
+        while name in names or not numbers[stem]:
+            numbers[stem] += 1
+            name = stem if numbers[stem] == 1 else f"{stem}-{numbers[stem]}"
         names[name] = None
     return list(names)
 

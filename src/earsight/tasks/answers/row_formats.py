@@ -47,7 +47,11 @@ def _json_lines(rows: Iterable[Cells], facts: Facts) -> Iterator[str]:
 def json_line(value: Any) -> str:
     """A file name that is not UTF-8 is written with escapes, which JSON can carry."""
     text = json.dumps(value, ensure_ascii=False)
-    return json.dumps(value) if any("\ud800" <= letter <= "\udfff" for letter in text) else text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(value)
+    return text
 
 
 def _csv(rows: Iterable[Cells], facts: Facts) -> Iterator[str]:

@@ -12,6 +12,7 @@ from earsight.mel.spectrogram import decibels, mel_edges_hz
 from earsight.network.classifier import Classifier
 from earsight.scores.calibration import Reliability, risk_coverage
 from earsight.scores.figures import (
+    CLASSES_WITH_NUMBERS,
     draw_bars,
     draw_confusion,
     draw_curve,
@@ -73,7 +74,8 @@ def draw_run(
     else:
         labels = [row.label for row in test.per_class]
         drawn = draw_confusion(folder / "confusion.png", test.confusion, labels, title=f"Confusion, {which}")
-        first = FigureEntry("Confusion matrix", f"Truth in rows, answers in columns; {which}.", drawn)
+        caption = f"Truth in rows, answers in columns; {which}."
+        first = FigureEntry("Confusion matrix", caption, drawn, wide=len(labels) > CLASSES_WITH_NUMBERS)
         told = "Share of clips answered rightly."
     entries = [
         first,

@@ -8,6 +8,7 @@ import torch
 
 from earsight.dataset.loader import fixed_batches, label_rows
 from earsight.dataset.store import Store
+from earsight.dataset.walk import Advance
 from earsight.network.classifier import Classifier
 from earsight.scores.kinds import AnyPredictions
 from earsight.scores.multilabel import MultiPredictions
@@ -25,16 +26,21 @@ def score(
     batch_size: int = 32,
     *,
     fabric: "Fabric | None" = None,
+    progress: Advance | None = None,
 ) -> AnyPredictions:
     """Score the fixed crop of every clip, in the order given. fabric: its processes share the clips, each is scored by
-    one of them, and all get the whole result."""
+    one of them, and all get the whole result. progress: called with (done, all)."""
     was_training = classifier.training
     classifier.eval()
     probabilities = np.zeros((len(indices), len(classifier.labels)))
     own = slice(None) if fabric is None else slice(fabric.global_rank, None, fabric.world_size)
-    rows = [classifier.probabilities(crops) for _, crops in fixed_batches(store, indices[own], batch_size)]
-    if rows:
-        probabilities[own] = np.concatenate(rows)
+    done, mine = 0, np.zeros((len(indices[own]), len(classifier.labels)))
+    for part, crops in fixed_batches(store, indices[own], batch_size):
+        mine[done : done + len(part)] = classifier.probabilities(crops)
+        done += len(part)
+        if progress:
+            progress(done, len(mine))
+    probabilities[own] = mine
     if fabric is not None and fabric.world_size > 1:
         probabilities = summed(fabric, torch.from_numpy(probabilities)).cpu().numpy()
     classifier.train(was_training)
