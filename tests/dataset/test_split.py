@@ -421,6 +421,18 @@ def test_clips_with_several_labels_are_divided_by_each_of_them() -> None:
     assert abs(sum(none[i] for i in done.test) - 0.25 * sum(none)) <= 1
 
 
+def test_a_group_that_is_much_larger_than_the_others_is_learned_from() -> None:
+    large = [clip._replace(path=Path(f"{n}/{clip.path}")) for clip in clips(9) if clip.group == "04" for n in range(12)]
+    known = [*(clip for clip in clips(9) if clip.group != "04"), *large]  # 108 clips, and 9 of each other group
+    for seed in range(5):
+        found = split(known, "group", seed=seed)
+        groups = [{known[i].group for i in part} for part in (found.train, found.valid, found.test)]
+        assert "04" in groups[0]
+        assert all(1 <= len(part) <= 2 for part in groups[1:])
+    held_out = split(known, "group:5:0")
+    assert {known[i].group for i in held_out.test} == {"04"}  # where that fold is asked for
+
+
 def test_groups_of_clips_with_several_labels_are_spread_by_all_of_them() -> None:
     clips = [
         Clip(Path(f"{n}-{take}.wav"), "a", f"g{n}", more_labels=("rare",) if n % 5 == 0 else ())

@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -252,7 +252,17 @@ def _group_folds(clips: Sequence[Clip], clips_of: dict[str, list[int]], kind: st
     if fold:
         return _hold_out_groups(clips, clips_of, folds[int(fold)], None, kind, seed)
     hold_out = partial(_hold_out_groups, clips, clips_of, valid=None, kind=kind, seed=seed)
-    return _first_whole(clips, (partial(hold_out, test=test) for test in folds))
+    return _first_whole(clips, (partial(hold_out, test=test) for test in _fair_first(folds, clips_of)))
+
+
+def _fair_first(folds: Sequence[set[str]], clips_of: Mapping[str, Sequence[int]]) -> list[set[str]]:
+    """As they are, unless the first holds half more than its share of the clips: a group that is much larger than the
+    others begins it, and would always be held out. Then those that are nearest to their share come first."""
+    sizes = [sum(len(clips_of[group]) for group in fold) for fold in folds]
+    share = sum(sizes) / len(folds)
+    if sizes[0] <= 1.5 * share:
+        return list(folds)
+    return [folds[n] for n in sorted(range(len(folds)), key=lambda n: (abs(sizes[n] - share), n))]
 
 
 def _first_whole(clips: Sequence[Clip], ways: Iterable[Callable[[], Parts]]) -> Parts:
@@ -302,7 +312,7 @@ def _without_a_fifth(clips: Sequence[Clip], rest: list[int], kind: str, seed: in
             left = set(range(len(inner))) - set(chosen)
             return sorted(left), chosen, []
 
-        train, valid, _ = _first_whole(inner, (partial(without, fold) for fold in folds))
+        train, valid, _ = _first_whole(inner, (partial(without, fold) for fold in _fair_first(folds, clips_of)))
     elif clips_of:
         raise SplitError(f"{kind} leaves one group to train and validate on; three or more are needed in all")
     else:

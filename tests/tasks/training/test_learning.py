@@ -15,7 +15,7 @@ from torch import nn
 
 import earsight as es
 from earsight.audio.settings import AudioSettings
-from earsight.errors import SettingsError
+from earsight.errors import DataError, SettingsError
 from earsight.network.classifier import Classifier
 from earsight.tasks.machine.devices import Machine
 from earsight.tasks.train import train
@@ -23,6 +23,7 @@ from earsight.tasks.training import loop
 from earsight.tasks.training.averaging import best_epochs, forget_epochs, keep_epoch, mean_of_epochs
 from earsight.tasks.training.banks import check_banks, read_bank
 from earsight.tasks.training.learner import Learner
+from earsight.tasks.training.plan import plan_training
 from tests.conftest import learned, stop_in_epoch, tone, write_mixtures
 from tests.tasks.test_train import recipe, same, weights
 
@@ -257,6 +258,13 @@ def test_folders_without_sounds_are_refused_before_training(tones: Path, tmp_pat
     with pytest.raises(SettingsError, match="none of 1 recordings"):
         read_bank(str(tmp_path / "empty"), AudioSettings())
     assert not (tmp_path / "run").exists()
+
+
+def test_what_is_to_be_scored_is_no_background_of_what_is_learned_from(tones: Path, tmp_path: Path) -> None:
+    settings = recipe(augment={"background": str(tones / "low")})
+    with pytest.raises(DataError, match=r"augment\.background .*low holds \d+ recordings that must not be heard in"):
+        train(tones, recipe=settings, out=tmp_path / "run")
+    assert plan_training(tones, settings, out=tmp_path / "run", split_kind="none").split.training_score
 
 
 def test_a_shift_moves_crops_beyond_the_ends_of_a_clip(tones: Path) -> None:

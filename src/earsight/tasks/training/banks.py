@@ -1,13 +1,16 @@
 """Folders of rooms and backgrounds → what augmentation mixes in."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from earsight.audio.decode import Samples, suffixes
 from earsight.audio.load import load_waveform
 from earsight.audio.settings import AudioSettings
+from earsight.dataset.clip import Clip
 from earsight.dataset.walk import walk
-from earsight.errors import DecodeError, SettingsError
+from earsight.errors import DataError, DecodeError, SettingsError
 from earsight.mel.settings import AugmentSettings
+from earsight.plain import counted
 
 
 def check_banks(settings: AugmentSettings) -> None:
@@ -19,6 +22,19 @@ def check_banks(settings: AugmentSettings) -> None:
             raise SettingsError(f"augment.{name} {folder} is not a folder; name one with recordings, or pass none")
         if not walk(Path(folder)).names:
             raise SettingsError(f"no recordings in augment.{name} {folder}; looked for {', '.join(sorted(suffixes()))}")
+
+
+def check_apart(settings: AugmentSettings, held_out: Iterable[Clip]) -> None:
+    """Raises DataError where a folder holds a recording of ``held_out``: what scores would be heard in training."""
+    scored = {clip.from_the_root().path for clip in held_out}
+    for name, folder in (("reverb", settings.reverb), ("background", settings.background)):
+        if folder is not None:
+            listing = walk(Path(folder).resolve())
+            if both := sorted(scored & set(map(listing.path, listing.names))):
+                raise DataError(
+                    f"augment.{name} {folder} holds {counted(len(both), 'recording')} that must not be heard in "
+                    f"training, such as {both[0]}; name a folder without validation and test clips"
+                )
 
 
 def read_bank(folder: str | None, audio: AudioSettings) -> tuple[list[Samples], list[str]]:

@@ -22,7 +22,7 @@ from earsight.scores.multilabel import check_labels
 from earsight.tasks.clips_table import CLIPS_NAME
 from earsight.tasks.data import downloaded
 from earsight.tasks.recipe import Recipe, Task
-from earsight.tasks.training.banks import check_banks
+from earsight.tasks.training.banks import check_apart, check_banks
 from earsight.tasks.unheard import unheard_by_weights
 
 STATE_NAME = "resume.pt"
@@ -144,6 +144,8 @@ def plan_run(
     clean, left_out = settle(
         dataset.clips, drawn, lambda way: find_leaks(dataset.clips, way, dataset.group_name), leaks
     )
+    if not clean.training_score:
+        check_apart(recipe.augment, (dataset.clips[i] for part in (clean.valid, clean.test) for i in part))
     clean, heard_before = unheard_by_weights(dataset, clean, recipe.network.weights, leaks)
     plan = Plan(run, dataset, clean, recipe, recipe_name, leaks, (*left_out, *heard_before), strict, resume, store)
     if recipe.refit and clean.training_score:
