@@ -65,6 +65,23 @@ def test_page_says_the_numbers_and_embeds_the_rest(tmp_path: Path, report: Repor
     assert "Synthetic voices" not in page
 
 
+def test_of_many_classes_and_files_the_worst_are_shown_and_the_rest_can_be_opened(
+    tmp_path: Path, report: Report
+) -> None:
+    truth = np.repeat(np.arange(40), 2)
+    answers = np.where(truth == 7, 8, truth)
+    labels = tuple(f"bird{n:02}" for n in range(40))
+    scored = Predictions(labels, tuple(map(str, range(80))), truth, np.eye(40)[answers], ("",) * 80)
+    left_out = tuple(LeftOut(f"{n}.wav", "empty") for n in range(33))
+    write_report(tmp_path / "r.html", dataclasses.replace(report, metrics=measure(scored), failures=left_out))
+    page = " ".join((tmp_path / "r.html").read_text(encoding="utf-8").split())
+    hardest, rest = page.split("The 30 hardest of 40 classes:")[1].split("<details><summary>all 40</summary>")
+    assert re.findall(r"<td>(bird\d\d)</td>", hardest)[:3] == ["bird07", "bird08", "bird00"]
+    assert hardest.count("<meter") == 30
+    assert '<td>bird07</td><td>bird08</td><td class="n">2</td><td class="n">2</td>' in rest
+    assert page.split("<summary>3 more</summary>")[1].count('<td class="long">empty</td>') == 3
+
+
 def test_intervals_and_speakers_stand_in_the_page(tmp_path: Path, report: Report) -> None:
     groups = (GroupScore("07", 60, 0.5), GroupScore("<3>", 30, 0.75))
     intervals = {"accuracy": Interval(0.41, 0.82)}

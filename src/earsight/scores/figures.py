@@ -191,7 +191,7 @@ def draw_confusion(path: Path, confusion: npt.NDArray[np.int64], labels: Sequenc
     shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     shown = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     if not roomy:
-        figure.colorbar(shown, label="share of the clips of the truth")
+        figure.colorbar(shown, label="share of the clips of the truth", fraction=0.046, pad=0.02)
     labels = [short_label(label) for label in labels]
     places = range(len(labels))
     every = -(-len(labels) // 64)  # more names than this overlap
