@@ -7,7 +7,7 @@ import torch
 
 from earsight.errors import SettingsError
 from earsight.mel.settings import MelSettings
-from earsight.mel.spectrogram import MelSpectrogram, hz_to_mel, mel_edges_hz, mel_filterbank, mel_to_hz
+from earsight.mel.spectrogram import MelSpectrogram, Warp, hz_to_mel, mel_edges_hz, mel_filterbank, mel_to_hz
 from tests.conftest import tone
 
 
@@ -122,3 +122,17 @@ def test_several_channels_and_batches_are_independent() -> None:
 def test_band_above_nyquist_is_refused() -> None:
     with pytest.raises(SettingsError, match="f_max_hz 8000 is above half the sample rate"):
         MelSpectrogram(MelSettings(f_max_hz=8000), 8000)
+
+
+def test_gradients_flow_through_a_mel_that_was_heard_in_inference_mode_before() -> None:
+    spectrogram = MelSpectrogram(MelSettings(), 16000)
+    warp = Warp(np.array([160, 200]), np.array([1.0, 1.1]), 20)
+    fresh, heard = (torch.randn(2, 1, 4000, generator=torch.Generator().manual_seed(0)) for _ in range(2))
+    with torch.inference_mode():
+        spectrogram(heard, warp)
+    spectrogram(heard.requires_grad_(), warp).sum().backward()
+    MelSpectrogram(MelSettings(), 16000)(fresh.requires_grad_(), warp).sum().backward()
+    assert heard.grad is not None
+    assert fresh.grad is not None
+    assert torch.equal(heard.grad, fresh.grad)
+    assert heard.grad.abs().max() > 0
