@@ -1,4 +1,5 @@
 import io
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -141,3 +142,48 @@ def test_what_was_read_before_a_bad_file_is_answered(tmp_path: Path) -> None:
     assert len([next(found) for _ in range(3)]) == 3
     with pytest.raises(DecodeError, match="no such recording"):
         next(found)
+
+
+def test_an_answer_is_of_eval_mode_and_leaves_modes_and_statistics_as_they_were(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, tone(500, 0.7), 16000)
+    classifier = tiny()
+    expected = classifier.predict(path)
+    classifier.train()
+    next(module for module in classifier.modules() if isinstance(module, torch.nn.BatchNorm2d)).eval()
+    modes = [module.training for module in classifier.modules()]
+    assert {True, False} == set(modes)
+    before = {key: value.clone() for key, value in classifier.state_dict().items()}
+    answers = classifier.predict_many([path] * 4, batch_size=2)
+    assert next(answers).probabilities == pytest.approx(expected.probabilities, abs=1e-6)
+    assert [module.training for module in classifier.modules()] == modes  # while the generator waits
+    classifier.train()  # whose owner goes on meanwhile
+    assert all(found.probabilities == pytest.approx(expected.probabilities, abs=1e-6) for found in answers)
+    assert all(torch.equal(value, before[key]) for key, value in classifier.state_dict().items())
+    assert all(module.training for module in classifier.modules())
+
+
+def test_threads_that_ask_one_network_in_training_mode_get_its_answers() -> None:
+    classifier = tiny()
+    crops = torch.randn(6, 1, 1, 8000, generator=torch.Generator().manual_seed(0)).numpy()
+    expected = [classifier.probabilities(one) for one in crops]
+    classifier.train()
+    before = {key: value.clone() for key, value in classifier.state_dict().items()}
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(classifier.probabilities, np.concatenate([crops] * 4)))
+    assert np.allclose(found, expected * 4, atol=1e-6)
+    assert all(torch.equal(value, before[key]) for key, value in classifier.state_dict().items())
+    assert all(module.training for module in classifier.modules())
+
+
+def test_features_can_be_learned_from_and_gradients_flow_after_an_answer() -> None:
+    classifier = tiny()
+    crops = torch.randn(2, 1, 8000)
+    features, _ = classifier.features_and_logits(crops.numpy())
+    layer = torch.nn.Linear(features.shape[1], 1)
+    layer(features).sum().backward()
+    assert layer.weight.grad is not None
+    assert torch.allclose(layer.weight.grad[0], features.sum(0))
+    classifier(crops.requires_grad_()).sum().backward()
+    assert crops.grad is not None
+    assert crops.grad.abs().max() > 0

@@ -18,6 +18,7 @@ from earsight.mel.image import MelImage
 from earsight.mel.settings import MelSettings
 from earsight.network.head import AnyOf, Head, OneOf
 from earsight.network.hub import fetch
+from earsight.network.modes import answering
 from earsight.network.prediction import Answers, Prediction, Unknown
 from earsight.network.settings import NetworkSettings
 from earsight.network.weights import create_network, fixed_size
@@ -127,14 +128,15 @@ class Classifier(nn.Module):
             np.logical_not(crops.reshape(len(logits), -1).any(axis=1)),
         )
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference mode: what networks keep for the next time serves training too
     def features_and_logits(self, crops: Samples) -> tuple[Tensor, Tensor]:
         """Means over the crops of each clip: features float32 [batch, features] of length 1, logits float32 [batch,
-        classes]. crops: as for ``probabilities``."""
+        classes], without a gradient. crops: as for ``probabilities``. In eval mode, whatever mode the network is in."""
         from earsight.network.familiar import features_and_logits
 
         image = self.image(torch.from_numpy(crops).to(next(self.parameters()).device))
-        features, logits = features_and_logits(self.network, image.contiguous(memory_format=torch.channels_last))
+        with answering(self):
+            features, logits = features_and_logits(self.network, image.contiguous(memory_format=torch.channels_last))
         count = self.audio.score_crops
         return (
             normalize(features.reshape(-1, count, features.shape[1]).mean(dim=1), dim=1),
@@ -150,26 +152,21 @@ class Classifier(nn.Module):
     ) -> Iterator[Prediction]:
         """Classify recordings, lazily and in order. Raises DecodeError at the first that can't be read, when those
         before it are answered."""
-        was_training = self.training
-        self.eval()
-        try:
-            batch: list[Samples] = []
-            failure: DecodeError | None = None
-            rest = iter(sources)
-            while failure is None:
-                try:
-                    for source in islice(rest, batch_size):
-                        batch.append(fixed_crops(load_waveform(source, self.audio), self.audio))
-                except DecodeError as error:
-                    failure = error
-                if not batch:
-                    break
-                yield from self.predictions(np.concatenate(batch))
-                batch = []
-            if failure is not None:
-                raise failure
-        finally:
-            self.train(was_training)
+        batch: list[Samples] = []
+        failure: DecodeError | None = None
+        rest = iter(sources)
+        while failure is None:
+            try:
+                for source in islice(rest, batch_size):
+                    batch.append(fixed_crops(load_waveform(source, self.audio), self.audio))
+            except DecodeError as error:
+                failure = error
+            if not batch:
+                break
+            yield from self.predictions(np.concatenate(batch))
+            batch = []
+        if failure is not None:
+            raise failure
 
     def predictions(self, crops: Samples) -> Iterator[Prediction]:
         """As ``probabilities``, one Prediction a clip."""
