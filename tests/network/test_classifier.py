@@ -14,6 +14,7 @@ from earsight.mel.settings import MelSettings
 from earsight.network.checkpoint import save_classifier
 from earsight.network.classifier import Classifier
 from earsight.network.description import read_description
+from earsight.network.prediction import Unknown
 from earsight.network.settings import NetworkSettings
 from tests.conftest import tone
 
@@ -75,6 +76,31 @@ def test_saved_and_loaded_answers_the_same(tmp_path: Path) -> None:
     assert loaded.audio == AUDIO
     assert read_description(tmp_path / "run")["epoch"] == 7
     assert {path.name for path in (tmp_path / "run").iterdir()} == {"model.json", "model.safetensors"}
+
+
+def test_a_model_that_was_fitted_is_saved_and_loaded_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, tone(500, 0.7), 16000)
+    classifier = tiny()
+    features, _ = classifier.features_and_logits(np.zeros((1, 1, 8000), dtype=np.float32))
+    classifier.directions = torch.cat([features, torch.eye(features.shape[1])[:1]])
+    classifier.temperature, classifier.unknown = 1.7, Unknown(0.999, 0.1)
+    told = classifier.predict(path)
+    assert told.familiarity < 0.999
+    for _ in range(2):  # over its own
+        classifier.save(tmp_path / "model")
+        assert Classifier.load(tmp_path / "model").predict(path) == told
+    again = tiny()
+    again.load_state_dict(classifier.state_dict())
+    assert again.predict(path).familiarity == 1
+    assert [*again.state_dict()] == [f"network.{key}" for key in again.network.state_dict()]
+    for name in ("report.html", "model.json"):
+        (tmp_path / name.partition(".")[0]).mkdir(exist_ok=True)
+        (tmp_path / name.partition(".")[0] / name).write_text("{}")
+        with pytest.raises(SettingsError, match="holds something else"):
+            classifier.save(tmp_path / name.partition(".")[0])
+    with pytest.raises(SettingsError, match="is a file; name a folder"):
+        classifier.save(path)
 
 
 def test_path_bytes_file_and_many_agree(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from earsight.audio.settings import AudioSettings
-from earsight.errors import ModelError
+from earsight.errors import ModelError, SettingsError
 from earsight.files import write_json, write_whole
 from earsight.mel.settings import MelSettings
 from earsight.network.classifier import Classifier
@@ -22,6 +22,23 @@ from earsight.network.prediction import Unknown
 from earsight.network.settings import NetworkSettings
 
 C = TypeVar("C", bound=Classifier)
+
+
+def check_folder(folder: Path) -> None:
+    """Raise SettingsError where a model by itself can't be written: over a run of ``train``, say."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise SettingsError(f"{folder} is a file; name a folder")
+    names = {path.name for path in folder.iterdir()}
+    if not names:
+        return
+    if strange := sorted(names - {SETTINGS_NAME, WEIGHTS_NAME}):
+        raise SettingsError(f"{folder} holds something else ({strange[0]}); name a new folder, or an empty one")
+    try:
+        read_description(folder)
+    except ModelError as error:
+        raise SettingsError(f"{folder} holds something else ({error}); name a new folder, or an empty one") from error
 
 
 def save_classifier(classifier: Classifier, folder: Path, facts: Mapping[str, Any]) -> None:

@@ -32,6 +32,7 @@ class Classifier(nn.Module):
     directions: float32 [directions, features], along which the features of training clips lie: a clip is as familiar as
     its own do (``network.familiar``); None where they were not measured. unknown: when the answer is "unknown".
     multilabel: a clip can have several labels, or none. thresholds: of each label then, likewise fitted, or None.
+    ``state_dict`` has the weights alone, ``save`` all of it.
     """
 
     members: tuple[NetworkSettings, ...] = ()
@@ -57,7 +58,7 @@ class Classifier(nn.Module):
         self.temperature = 1.0
         self.unknown = Unknown()
         self.directions: Tensor | None
-        self.register_buffer("directions", None)
+        self.register_buffer("directions", None, persistent=False)  # of the answer, not of the network
         self.head: Head = AnyOf() if multilabel else OneOf()
         self.thresholds: tuple[float, ...] | None = (0.5,) * len(labels) if multilabel else None
         self.labels, self.audio, self.mel, self.network_settings = labels, audio, mel, settings
@@ -97,6 +98,17 @@ class Classifier(nn.Module):
         from earsight.network.checkpoint import load_classifier
 
         return load_classifier(cls, Path(run)).to(device).eval()
+
+    def save(self, folder: str | Path) -> None:
+        """Write what ``load`` reads: weights, labels, settings, and what was fitted (temperature, thresholds, when the
+        answer is "unknown").
+
+        folder: new, empty, or of an earlier ``save``; raises SettingsError where it holds something else.
+        """
+        from earsight.network.checkpoint import check_folder, save_classifier
+
+        check_folder(Path(folder))
+        save_classifier(self, Path(folder), {})
 
     @classmethod
     def from_pretrained(cls, name: str | Path, revision: str | None = None, device: str = "cpu") -> Self:
