@@ -1,6 +1,7 @@
 import io
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -101,6 +102,44 @@ def test_a_model_that_was_fitted_is_saved_and_loaded_whole(tmp_path: Path) -> No
             classifier.save(tmp_path / name.partition(".")[0])
     with pytest.raises(SettingsError, match="is a file; name a folder"):
         classifier.save(path)
+
+
+class Own(torch.nn.Module):
+    def __init__(self, outputs: int, pair: bool = False) -> None:
+        super().__init__()
+        self.last, self.pair = torch.nn.Linear(32, outputs), pair
+
+    def forward(self, image: torch.Tensor) -> object:
+        logits = self.last(image.mean(dim=(1, 3)))
+        return (logits, logits) if self.pair else logits
+
+
+def test_a_network_that_is_not_timms_answers_and_is_saved(tmp_path: Path) -> None:
+    def of(network: torch.nn.Module) -> Classifier:
+        return Classifier(LABELS, AUDIO, MelSettings(n_mels=32), NetworkSettings(), network=network)
+
+    classifier = of(Own(3))
+    crops = torch.randn(2, 1, 8000)
+    expected = classifier(crops).softmax(1).detach()
+    assert np.allclose(classifier.probabilities(crops.numpy()), expected, atol=1e-6)
+    classifier.save(tmp_path / "own")
+    loaded = Classifier.load(tmp_path / "own", network=Own(3))
+    assert np.allclose(loaded.probabilities(crops.numpy()), expected, atol=1e-6)
+    with pytest.raises(ModelError, match=r"is 'Own', not timm's; pass one"):
+        Classifier.load(tmp_path / "own")
+    with pytest.raises(ModelError, match="does not fit"):
+        Classifier.load(tmp_path / "own", network=Own(4))
+    for network, given in ((Own(4), r"\[2, 4\]"), (Own(3, pair=True), "tuple")):
+        with pytest.raises(ModelError, match=f"the network gives {given}, where logits"):
+            of(network)(crops)
+        with pytest.raises(ModelError, match=f"the network gives {given}, where logits"):
+            of(network).probabilities(crops.numpy())
+
+
+@pytest.mark.parametrize("labels", ["ab", (), ("a", "a"), ("a", ""), ("a", 1)])
+def test_labels_are_different_names(labels: Any) -> None:
+    with pytest.raises(SettingsError, match="labels must be different names"):
+        Classifier(labels, AUDIO, MelSettings(n_mels=32), NetworkSettings(), network=Own(2))
 
 
 def test_path_bytes_file_and_many_agree(tmp_path: Path) -> None:

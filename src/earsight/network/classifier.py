@@ -1,7 +1,7 @@
 """Classifier: waveform → logits, with the mel front end, the labels and the settings inside."""
 
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Self
 
@@ -16,7 +16,7 @@ from earsight.audio.settings import AudioSettings
 from earsight.errors import DecodeError, SettingsError
 from earsight.mel.image import MelImage
 from earsight.mel.settings import MelSettings
-from earsight.network.head import AnyOf, Head, OneOf
+from earsight.network.head import AnyOf, Head, OneOf, as_logits
 from earsight.network.hub import fetch
 from earsight.network.modes import answering
 from earsight.network.prediction import Answers, Prediction, Unknown
@@ -40,7 +40,7 @@ class Classifier(nn.Module):
 
     def __init__(
         self,
-        labels: tuple[str, ...],
+        labels: Sequence[str],
         audio: AudioSettings,
         mel: MelSettings,
         settings: NetworkSettings,
@@ -48,8 +48,11 @@ class Classifier(nn.Module):
         multilabel: bool = False,
         network: nn.Module | None = None,
     ) -> None:
-        """network: one that is there already; None: made by the settings. Raises SettingsError, ModelError."""
+        """labels: one or more different names. network: one that is there already, timm's or your own: images float32
+        [batch, in_chans, height, width] → logits [batch, classes]; None: made by the settings. Raises SettingsError,
+        ModelError."""
         super().__init__()
+        _check_labels(labels)
         planes = audio.channels * mel.plane_count
         in_chans = settings.in_chans or planes
         if in_chans % planes:
@@ -61,7 +64,8 @@ class Classifier(nn.Module):
         self.register_buffer("directions", None, persistent=False)  # of the answer, not of the network
         self.head: Head = AnyOf() if multilabel else OneOf()
         self.thresholds: tuple[float, ...] | None = (0.5,) * len(labels) if multilabel else None
-        self.labels, self.audio, self.mel, self.network_settings = labels, audio, mel, settings
+        self.labels: tuple[str, ...] = tuple(labels)
+        self.audio, self.mel, self.network_settings = audio, mel, settings
         self.network = network or create_network(settings, in_chans, len(labels))
         self.in_chans = in_chans
         self.enlarge(settings.size_multiple)
@@ -89,15 +93,18 @@ class Classifier(nn.Module):
 
     def logits(self, image: Tensor) -> Tensor:
         """image: [batch, in_chans, height, width], as ``self.image`` makes it."""
-        logits: Tensor = self.network(image.contiguous(memory_format=torch.channels_last))
-        return logits.float()
+        return as_logits(self.network(image.contiguous(memory_format=torch.channels_last)), len(self.labels))
 
     @classmethod
-    def load(cls, run: str | Path, device: str = "cpu") -> Self:
-        """The network that a run folder keeps, ready to predict. Runs no code of the folder. Raises ModelError."""
+    def load(cls, run: str | Path, device: str = "cpu", *, network: nn.Module | None = None) -> Self:
+        """The network that a run folder keeps, ready to predict. Runs no code of the folder.
+
+        network: where the folder has the weights of one that is not timm's: such a one, which gets them. Raises
+        ModelError.
+        """
         from earsight.network.checkpoint import load_classifier
 
-        return load_classifier(cls, Path(run)).to(device).eval()
+        return load_classifier(cls, Path(run), network).to(device).eval()
 
     def save(self, folder: str | Path) -> None:
         """Write what ``load`` reads: weights, labels, settings, and what was fitted (temperature, thresholds, when the
@@ -146,9 +153,11 @@ class Classifier(nn.Module):
         classes], without a gradient. crops: as for ``probabilities``. In eval mode, whatever mode the network is in."""
         from earsight.network.familiar import features_and_logits
 
-        image = self.image(torch.from_numpy(crops).to(next(self.parameters()).device))
+        device = next(chain(self.parameters(), self.buffers())).device
+        image = self.image(torch.from_numpy(crops).to(device)).contiguous(memory_format=torch.channels_last)
         with answering(self):
-            features, logits = features_and_logits(self.network, image.contiguous(memory_format=torch.channels_last))
+            features, logits = features_and_logits(self.network, image)
+        logits = as_logits(logits, len(self.labels))
         count = self.audio.score_crops
         return (
             normalize(features.reshape(-1, count, features.shape[1]).mean(dim=1), dim=1),
@@ -183,3 +192,10 @@ class Classifier(nn.Module):
     def predictions(self, crops: Samples) -> Iterator[Prediction]:
         """As ``probabilities``, one Prediction a clip."""
         yield from self.answers(crops).predictions(self.labels, self.unknown, self.thresholds)
+
+
+def _check_labels(labels: Sequence[str]) -> None:
+    """Raises SettingsError."""
+    plain = isinstance(labels, list | tuple) and all(isinstance(label, str) and label for label in labels)
+    if not plain or not labels or len(set(labels)) != len(labels):
+        raise SettingsError(f"labels must be different names, such as ('cat', 'dog'), got {str(labels)[:100]!r}")
