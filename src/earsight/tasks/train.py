@@ -51,7 +51,7 @@ class TrainResult:
 def train(
     data: str | Path,
     *,
-    recipe: str | Path | Recipe = "default",
+    recipe: str | Path | Recipe | Mapping[str, Any] = "default",
     split: str = "auto",
     out: str | Path | None = None,
     source: str | None = None,
@@ -71,14 +71,18 @@ def train(
     """Train a network, score it on clips held out, write the run folder.
 
     data, source, group_pattern, strict: see ``read_dataset``; a known data set that is not there yet is downloaded.
-    recipe: a Recipe, the name of one that comes with earsight, or a TOML file. split: see ``dataset.split.split``.
-    leaks: what to do where the sides of the split share a speaker, a recording or a copied file: "refuse", "drop" (the
-    training side) or "allow" (and say so). store: keep what is decoded in the cache, where the next training finds it;
-    otherwise in memory. out: the run folder, new or empty unless ``resume``. accelerator, devices,
-    nodes, precision, threads, compiled: see ``Machine``. Raises EarsightError.
+    recipe: a Recipe, the name of one that comes with earsight, a TOML file, or a dict of what is to be other than in
+    the default one. split: see ``dataset.split.split``. leaks: what to do where the sides of the split share a speaker,
+    a recording or a copied file: "refuse", "drop" (the training side) or "allow" (and say so). store: keep what is
+    decoded in the cache, where the next training finds it; otherwise in memory. out: the run folder, new or empty
+    unless ``resume``. accelerator, devices, nodes, precision, threads, compiled: see ``Machine``. Raises EarsightError.
     """
-    name = "custom" if isinstance(recipe, Recipe) else str(recipe)
-    settings = recipe if isinstance(recipe, Recipe) else Recipe.named(recipe)
+    if isinstance(recipe, Recipe):
+        name, settings = "custom", recipe.changed()  # checked: a copy of it may not be
+    elif isinstance(recipe, Mapping):
+        name, settings = "custom", Recipe.named("default", recipe)
+    else:
+        name, settings = str(recipe), Recipe.named(recipe)
     plan = plan_training(
         data,
         settings,
