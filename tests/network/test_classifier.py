@@ -152,6 +152,16 @@ def test_path_bytes_file_and_many_agree(tmp_path: Path) -> None:
     assert first == classifier.predict(path.read_bytes()) == classifier.predict(io.BytesIO(path.read_bytes()))
     many = list(classifier.predict_many([path] * 5, batch_size=2))
     assert [p.probabilities for p in many] == [pytest.approx(first.probabilities, abs=1e-6)] * 5
+    samples, rate_hz = soundfile.read(path, dtype="int16")
+    assert classifier.predict(samples, rate_hz=rate_hz) == first
+    for alone in (path, str(path), path.read_bytes(), io.BytesIO(path.read_bytes())):
+        assert list(classifier.predict_many(alone)) == [first]
+    pairs = list(classifier.predict_many([path, (samples / 32768, rate_hz)]))
+    assert [p.probabilities for p in pairs] == [pytest.approx(first.probabilities, abs=1e-6)] * 2
+    with pytest.raises(SettingsError, match="batch_size must be 1 or more, got 0"):
+        classifier.predict_many([path], batch_size=0)
+    with pytest.raises(DecodeError, match=r"ndarray is no recording; .* samples with their rate_hz"):
+        classifier.predict(samples)
     with pytest.raises(DecodeError, match="no such recording"):
         classifier.predict(tmp_path / "absent.wav")
 

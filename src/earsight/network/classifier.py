@@ -1,25 +1,25 @@
 """Classifier: waveform → logits, with the mel front end, the labels and the settings inside."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
-from typing import IO, Self
+from typing import Self, cast
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from earsight.audio.decode import Samples
-from earsight.audio.load import fixed_crops, load_waveform
+from earsight.audio.decode import Samples, Source
 from earsight.audio.settings import AudioSettings
-from earsight.errors import DecodeError, SettingsError
+from earsight.errors import SettingsError
 from earsight.mel.image import MelImage
 from earsight.mel.settings import MelSettings
 from earsight.network.head import AnyOf, Head, OneOf, as_logits
 from earsight.network.hub import fetch
 from earsight.network.modes import answering
-from earsight.network.prediction import Answers, Prediction, Unknown
+from earsight.network.prediction import Answers, Heard, Prediction, Unknown, answered
 from earsight.network.settings import NetworkSettings
 from earsight.network.weights import create_network, fixed_size
 
@@ -164,30 +164,18 @@ class Classifier(nn.Module):
             logits.reshape(-1, count, logits.shape[1]).mean(dim=1),
         )
 
-    def predict(self, source: str | Path | bytes | IO[bytes]) -> Prediction:
-        """Classify one recording (path, encoded bytes or file object). Raises DecodeError."""
-        return next(self.predict_many([source]))
+    def predict(self, source: Source | npt.ArrayLike, *, rate_hz: float | None = None) -> Prediction:
+        """Classify one recording: a path, encoded bytes, or a binary file object, which is read from its start.
 
-    def predict_many(
-        self, sources: Iterable[str | Path | bytes | IO[bytes]], batch_size: int = 16
-    ) -> Iterator[Prediction]:
-        """Classify recordings, lazily and in order. Raises DecodeError at the first that can't be read, when those
-        before it are answered."""
-        batch: list[Samples] = []
-        failure: DecodeError | None = None
-        rest = iter(sources)
-        while failure is None:
-            try:
-                for source in islice(rest, batch_size):
-                    batch.append(fixed_crops(load_waveform(source, self.audio), self.audio))
-            except DecodeError as error:
-                failure = error
-            if not batch:
-                break
-            yield from self.predictions(np.concatenate(batch))
-            batch = []
-        if failure is not None:
-            raise failure
+        Or, with their rate_hz, samples: [samples] or [channels, samples], floats with full scale at ±1, int16 or int32.
+        Raises DecodeError, and SettingsError for samples of another kind.
+        """
+        return next(self.predict_many([cast(Heard, source if rate_hz is None else (source, rate_hz))]))
+
+    def predict_many(self, sources: Heard | Iterable[Heard], batch_size: int = 16) -> Iterator[Prediction]:
+        """Classify recordings, or samples as pairs (samples, rate_hz), lazily and in order. Raises DecodeError or
+        SettingsError as ``predict`` does at the first that can't be read, when those before it are answered."""
+        return answered(sources, self.audio, batch_size, self.predictions)
 
     def predictions(self, crops: Samples) -> Iterator[Prediction]:
         """As ``probabilities``, one Prediction a clip."""
