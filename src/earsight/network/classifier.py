@@ -16,6 +16,7 @@ from earsight.audio.settings import AudioSettings
 from earsight.errors import SettingsError
 from earsight.mel.image import MelImage
 from earsight.mel.settings import MelSettings
+from earsight.network.device import find_device
 from earsight.network.head import AnyOf, Head, OneOf, as_logits
 from earsight.network.hub import fetch
 from earsight.network.modes import answering
@@ -96,15 +97,16 @@ class Classifier(nn.Module):
         return as_logits(self.network(image.contiguous(memory_format=torch.channels_last)), len(self.labels))
 
     @classmethod
-    def load(cls, run: str | Path, device: str = "cpu", *, network: nn.Module | None = None) -> Self:
+    def load(cls, run: str | Path, device: str | torch.device = "cpu", *, network: nn.Module | None = None) -> Self:
         """The network that a run folder keeps, ready to predict. Runs no code of the folder.
 
-        network: where the folder has the weights of one that is not timm's: such a one, which gets them. Raises
-        ModelError.
+        device: cpu, cuda, cuda:N or mps. network: where the folder has the weights of one that is not timm's: such a
+        one, which gets them. Raises ModelError, SettingsError.
         """
         from earsight.network.checkpoint import load_classifier
 
-        return load_classifier(cls, Path(run), network).to(device).eval()
+        place = find_device(str(device))
+        return load_classifier(cls, Path(run), network).to(place).eval()
 
     def save(self, folder: str | Path) -> None:
         """Write what ``load`` reads: weights, labels, settings, and what was fitted (temperature, thresholds, when the
@@ -118,7 +120,7 @@ class Classifier(nn.Module):
         save_classifier(self, Path(folder), {})
 
     @classmethod
-    def from_pretrained(cls, name: str | Path, revision: str | None = None, device: str = "cpu") -> Self:
+    def from_pretrained(cls, name: str | Path, revision: str | None = None, device: str | torch.device = "cpu") -> Self:
         """A run folder as it is, without any network, or a model of the Hugging Face hub by its name (user/name), ready
         to predict. Runs no code of either.
 
