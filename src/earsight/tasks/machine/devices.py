@@ -3,6 +3,7 @@
 import logging
 import os
 import platform
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -42,6 +43,11 @@ class Machine:
                 raise SettingsError(f"no {name} {value!r}; use {', '.join(known)}")
         if self.devices < 1:
             raise SettingsError(f"--devices must be 1 or more, got {self.devices}")
+        if self.devices > 1 and hasattr(sys, "ps1"):
+            raise SettingsError(
+                f"{self.devices} devices are {self.devices} processes, which a notebook or an interactive Python can't "
+                "start; train in a script or by earsight train, or on one device"
+            )
         if self.nodes < 1:
             raise SettingsError(f"--nodes must be 1 or more, got {self.nodes}")
         import torch
