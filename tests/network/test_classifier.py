@@ -158,7 +158,7 @@ def test_path_bytes_file_and_many_agree(tmp_path: Path) -> None:
         assert list(classifier.predict_many(alone)) == [first]
     pairs = list(classifier.predict_many([path, (samples / 32768, rate_hz)]))
     assert [p.probabilities for p in pairs] == [pytest.approx(first.probabilities, abs=1e-6)] * 2
-    with pytest.raises(SettingsError, match="batch_size must be 1 or more, got 0"):
+    with pytest.raises(SettingsError, match="batch_size must be a whole number, 1 or more, got 0"):
         classifier.predict_many([path], batch_size=0)
     with pytest.raises(DecodeError, match=r"ndarray is no recording; .* samples with their rate_hz"):
         classifier.predict(samples)

@@ -118,8 +118,8 @@ def answered(
 ) -> Iterator[Prediction]:
     """Recordings, or one, → what ``answer`` makes of the crops of so many at once, lazily and in order. Raises
     SettingsError at once where batch_size is below 1."""
-    if batch_size < 1:
-        raise SettingsError(f"batch_size must be 1 or more, got {batch_size}")
+    if not hasattr(batch_size, "__index__") or batch_size < 1:
+        raise SettingsError(f"batch_size must be a whole number, 1 or more, got {batch_size!r}")
     alone = isinstance(sources, str | bytes | bytearray | memoryview | os.PathLike) or hasattr(sources, "read")
     several = not alone and isinstance(sources, Iterable)
     return _answered(cast(Iterable[Heard], sources if several else [sources]), audio, batch_size, answer)

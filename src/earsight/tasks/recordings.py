@@ -68,7 +68,8 @@ def list_recordings(sources: str | Path | Iterable[str | Path]) -> list[Recordin
     A file that is not there is listed: it becomes a row that says so. Raises DataError where nothing is there.
     """
     found: dict[Any, Recording] = {}
-    sources = [sources] if isinstance(sources, str | Path) or not isinstance(sources, Iterable) else list(sources)
+    alone = isinstance(sources, str | Path | bytes | bytearray | memoryview) or hasattr(sources, "read")
+    sources = [cast(str, sources)] if alone or not isinstance(sources, Iterable) else list(sources)
     if strange := [source for source in sources if not isinstance(source, str | Path)]:
         raise DataError(
             f"{type(strange[0]).__name__} is no name of a recording; give paths here, and bytes, files and samples to "

@@ -95,6 +95,7 @@ def train(
     standard error; otherwise one Python warning tells that files were left out or something is doubtful, which the
     result lists. torch's threads and its random state on the CPU are afterwards as before. Raises EarsightError.
     """
+    _check_kinds(data, recipe, split)
     if isinstance(recipe, Recipe):
         name, settings = "custom", recipe.changed()  # checked: a copy of it may not be
     elif isinstance(recipe, Mapping):
@@ -123,6 +124,17 @@ def train(
     if not progress and (told := _unseen(result)):
         warnings.warn(told, stacklevel=2)
     return result
+
+
+def _check_kinds(data: object, recipe: object, split: object) -> None:
+    """Raises SettingsError."""
+    for what, given, kinds, words in (
+        ("data", data, str | Path, "a place, or the name of a known data set"),
+        ("recipe", recipe, str | Path | Recipe | Mapping, "a Recipe, a dict, a name or a TOML file"),
+        ("split", split, str, "a text such as 'random:0.2' or 'group:5:0'"),
+    ):
+        if not isinstance(given, kinds):
+            raise SettingsError(f"{what} must be {words}, got {' '.join(repr(given).split())[:100]}")
 
 
 def _unseen(result: TrainResult) -> str:
