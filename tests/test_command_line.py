@@ -141,7 +141,8 @@ def test_refusals_are_one_line_and_exit_code_2(run: Path, arguments: list[str], 
 
 
 def test_every_setting_is_a_flag() -> None:
-    from earsight.tasks.recipe import Recipe, setting_names
+    from earsight.settings import setting_names
+    from earsight.tasks.recipe import Recipe
 
     text = earsight("train", "--help").stdout
     assert [name for name in setting_names(Recipe) if f"--{name.replace('_', '-')}" not in text] == []

@@ -18,8 +18,9 @@ from earsight.errors import EarsightError, SettingsError
 from earsight.flags import Json, Switch, Whole, WrappedHelp
 from earsight.plain import plain
 from earsight.recipe_flags import MachineFlags, RecipeFlags, Settings, TrainingDataFlags
+from earsight.settings import explain
 from earsight.tasks.machine.devices import Accelerator, Precision
-from earsight.tasks.recipe import Recipe, explain
+from earsight.tasks.recipe import Recipe
 from earsight.terminal import (
     batch_size_lines,
     bench_lines,

@@ -1,11 +1,14 @@
 """The base of all settings: frozen, checked, no unknown key."""
 
+import difflib
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_core.core_schema import ValidationInfo
+
+from earsight.errors import SettingsError
 
 
 class Settings(BaseModel):
@@ -21,6 +24,15 @@ class Settings(BaseModel):
         use_attribute_docstrings=True,
         validate_default=True,
     )
+
+    def __init__(self, /, **values: Any) -> None:
+        """Raises SettingsError: each wrong setting, what was got, the nearest known name."""
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise SettingsError(explain(type(self), error)) from None
+
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]  # or model_validate would call it
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:
@@ -63,3 +75,39 @@ def differences(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[str]:
     return [
         f"{name} was {before.get(name)}, is {value}" for name, value in flat(now).items() if before.get(name) != value
     ]
+
+
+_PLAIN = {
+    "model_type": "a group of settings is expected",
+    "int_type": "a whole number is expected",
+    "float_type": "a number is expected",
+    "bool_type": "true or false is expected",
+    "string_type": "a text is expected",
+}
+
+
+def explain(model: type[BaseModel], error: ValidationError) -> str:
+    """All that is wrong, in one line: the setting, what was got, the nearest known name."""
+    return "; ".join(_explain(model, dict(one)) for one in error.errors())
+
+
+def _explain(model: type[BaseModel], error: dict[str, Any]) -> str:
+    name = ".".join(str(part) for part in error["loc"])
+    if error["type"] != "extra_forbidden":
+        message = error["msg"].removeprefix("Value error, ")
+        message = message[:1].lower() + message[1:]
+        message = _PLAIN.get(error["type"], message)
+        where = f"setting {name}: " if name else ""
+        return where + message + ("" if isinstance(error["input"], Mapping) else f", got {error['input']!r}")
+    near = difflib.get_close_matches(name, setting_names(model), n=1, cutoff=0.5)
+    return f"no setting {name!r}" + (f"; did you mean {near[0]}?" if near else "")
+
+
+def setting_names(model: type[BaseModel], prefix: str = "") -> list[str]:
+    """Dotted names of all settings of a model."""
+    names: list[str] = []
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        inner = isinstance(kind, type) and issubclass(kind, BaseModel)
+        names += setting_names(kind, f"{prefix}{name}.") if inner else [f"{prefix}{name}"]  # type: ignore[arg-type]
+    return names

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, TextIO
 from earsight.dataset.clip import PARTS
 from earsight.dataset.doubts import doubts
 from earsight.plain import counted, plain
-from earsight.scores.intervals import what_is_drawn
 from earsight.tasks.answers.row_formats import json_line as json_line
 from earsight.tasks.sweeping.space import short
 
@@ -327,7 +326,7 @@ def cross_lines(scores: CrossScores, sentence: str, caveat: str, group_name: str
             f"easiest: {plain(best.group, 32)}, {best.accuracy:.3f}"
         )
     yield _whole(sentence)
-    drawn = what_is_drawn(scores.runs[0], group_name)
+    drawn = scores.drawn(group_name)
     for key, name in scores.every_answer.NAMES.items():
         spread = scores.scores[key]
         between = "" if spread.sd is None else f"  ± {spread.sd:.3f} between seeds"

@@ -6,8 +6,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
+from earsight.errors import SettingsError
 from earsight.mel.augment import Augmentation, augmented_images, draw, draw_filter, draw_warp
 from earsight.mel.image import MelImage
 from earsight.mel.image_augment import Masks, Mix, apply_cut, apply_masks, apply_mix, draw_cut, draw_masks, draw_mix
@@ -290,7 +290,7 @@ def test_noise_and_speed_drawn_for_a_part_are_those_of_the_whole_batch() -> None
 
 @pytest.mark.parametrize(("name", "small", "enough"), [("speed", 0.007, 0.008), ("pitch_semitones", 0.12, 0.13)])
 def test_a_warp_that_changes_nothing_is_refused(name: str, small: float, enough: float) -> None:
-    with pytest.raises(ValidationError, match=f"{name} {small} is less than half a step"):
+    with pytest.raises(SettingsError, match=f"{name} {small} is less than half a step"):
         AugmentSettings(**{name: small})
     warp = draw_warp(64, 10, OFF.model_copy(update={name: enough}), SMALL, rng())
     assert len(set(warp.pitch)) == 3

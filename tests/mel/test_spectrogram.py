@@ -150,3 +150,17 @@ def test_zeros_stand_for_what_a_warp_needs_and_a_clip_lacks() -> None:
     front, sound = MelSpectrogram(MelSettings(), 16000), waveforms(2)
     longer = torch.nn.functional.pad(sound, (0, 51 * 320 - 8000))
     assert torch.equal(front(sound, warp), front(longer, warp))
+
+
+def test_gradients_flow_through_a_mel_that_was_heard_in_inference_mode_before() -> None:
+    spectrogram = MelSpectrogram(MelSettings(), 16000)
+    warp = Warp(np.array([160, 200]), np.array([1.0, 1.1]), 20)
+    fresh, heard = (torch.randn(2, 1, 4000, generator=torch.Generator().manual_seed(0)) for _ in range(2))
+    with torch.inference_mode():
+        spectrogram(heard, warp)
+    spectrogram(heard.requires_grad_(), warp).sum().backward()
+    MelSpectrogram(MelSettings(), 16000)(fresh.requires_grad_(), warp).sum().backward()
+    assert heard.grad is not None
+    assert fresh.grad is not None
+    assert torch.equal(heard.grad, fresh.grad)
+    assert heard.grad.abs().max() > 0

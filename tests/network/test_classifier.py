@@ -1,6 +1,8 @@
 import io
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from earsight.mel.settings import MelSettings
 from earsight.network.checkpoint import save_classifier
 from earsight.network.classifier import Classifier
 from earsight.network.description import read_description
+from earsight.network.prediction import Unknown
 from earsight.network.settings import NetworkSettings
 from tests.conftest import tone
 
@@ -77,6 +80,69 @@ def test_saved_and_loaded_answers_the_same(tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / "run").iterdir()} == {"model.json", "model.safetensors"}
 
 
+def test_a_model_that_was_fitted_is_saved_and_loaded_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, tone(500, 0.7), 16000)
+    classifier = tiny()
+    features, _ = classifier.features_and_logits(np.zeros((1, 1, 8000), dtype=np.float32))
+    classifier.directions = torch.cat([features, torch.eye(features.shape[1])[:1]])
+    classifier.temperature, classifier.unknown = 1.7, Unknown(0.999, 0.1)
+    told = classifier.predict(path)
+    assert told.familiarity < 0.999
+    for _ in range(2):  # over its own
+        classifier.save(tmp_path / "model")
+        assert Classifier.load(tmp_path / "model").predict(path) == told
+    again = tiny()
+    again.load_state_dict(classifier.state_dict())
+    assert again.predict(path).familiarity == 1
+    assert [*again.state_dict()] == [f"network.{key}" for key in again.network.state_dict()]
+    for name in ("report.html", "model.json"):
+        (tmp_path / name.partition(".")[0]).mkdir(exist_ok=True)
+        (tmp_path / name.partition(".")[0] / name).write_text("{}")
+        with pytest.raises(SettingsError, match="holds something else"):
+            classifier.save(tmp_path / name.partition(".")[0])
+    with pytest.raises(SettingsError, match="is a file; name a folder"):
+        classifier.save(path)
+
+
+class Own(torch.nn.Module):
+    def __init__(self, outputs: int, pair: bool = False) -> None:
+        super().__init__()
+        self.last, self.pair = torch.nn.Linear(32, outputs), pair
+
+    def forward(self, image: torch.Tensor) -> object:
+        logits = self.last(image.mean(dim=(1, 3)))
+        return (logits, logits) if self.pair else logits
+
+
+def test_a_network_that_is_not_timms_answers_and_is_saved(tmp_path: Path) -> None:
+    def of(network: torch.nn.Module) -> Classifier:
+        return Classifier(LABELS, AUDIO, MelSettings(n_mels=32), NetworkSettings(), network=network)
+
+    classifier = of(Own(3))
+    crops = torch.randn(2, 1, 8000)
+    expected = classifier(crops).softmax(1).detach()
+    assert np.allclose(classifier.probabilities(crops.numpy()), expected, atol=1e-6)
+    classifier.save(tmp_path / "own")
+    loaded = Classifier.load(tmp_path / "own", network=Own(3))
+    assert np.allclose(loaded.probabilities(crops.numpy()), expected, atol=1e-6)
+    with pytest.raises(ModelError, match=r"is 'Own', not timm's; pass one"):
+        Classifier.load(tmp_path / "own")
+    with pytest.raises(ModelError, match="does not fit"):
+        Classifier.load(tmp_path / "own", network=Own(4))
+    for network, given in ((Own(4), r"\[2, 4\]"), (Own(3, pair=True), "tuple")):
+        with pytest.raises(ModelError, match=f"the network gives {given}, where logits"):
+            of(network)(crops)
+        with pytest.raises(ModelError, match=f"the network gives {given}, where logits"):
+            of(network).probabilities(crops.numpy())
+
+
+@pytest.mark.parametrize("labels", ["ab", (), ("a", "a"), ("a", ""), ("a", 1)])
+def test_labels_are_different_names(labels: Any) -> None:
+    with pytest.raises(SettingsError, match="labels must be different names"):
+        Classifier(labels, AUDIO, MelSettings(n_mels=32), NetworkSettings(), network=Own(2))
+
+
 def test_path_bytes_file_and_many_agree(tmp_path: Path) -> None:
     classifier = tiny()
     path = tmp_path / "a.wav"
@@ -87,6 +153,16 @@ def test_path_bytes_file_and_many_agree(tmp_path: Path) -> None:
     assert first == classifier.predict(path.read_bytes()) == classifier.predict(io.BytesIO(path.read_bytes()))
     many = list(classifier.predict_many([path] * 5, batch_size=2))
     assert [p.probabilities for p in many] == [pytest.approx(first.probabilities, abs=1e-6)] * 5
+    samples, rate_hz = soundfile.read(path, dtype="int16")
+    assert classifier.predict(samples, rate_hz=rate_hz) == first
+    for alone in (path, str(path), path.read_bytes(), io.BytesIO(path.read_bytes())):
+        assert list(classifier.predict_many(alone)) == [first]
+    pairs = list(classifier.predict_many([path, (samples / 32768, rate_hz)]))
+    assert [p.probabilities for p in pairs] == [pytest.approx(first.probabilities, abs=1e-6)] * 2
+    with pytest.raises(SettingsError, match="batch_size must be a whole number, 1 or more, got 0"):
+        classifier.predict_many([path], batch_size=0)
+    with pytest.raises(DecodeError, match=r"ndarray is no recording; .* samples with their rate_hz"):
+        classifier.predict(samples)
     with pytest.raises(DecodeError, match="no such recording"):
         classifier.predict(tmp_path / "absent.wav")
 
@@ -151,3 +227,48 @@ def test_what_was_read_before_a_bad_file_is_answered(tmp_path: Path) -> None:
     assert len([next(found) for _ in range(3)]) == 3
     with pytest.raises(DecodeError, match="no such recording"):
         next(found)
+
+
+def test_an_answer_is_of_eval_mode_and_leaves_modes_and_statistics_as_they_were(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, tone(500, 0.7), 16000)
+    classifier = tiny()
+    expected = classifier.predict(path)
+    classifier.train()
+    next(module for module in classifier.modules() if isinstance(module, torch.nn.BatchNorm2d)).eval()
+    modes = [module.training for module in classifier.modules()]
+    assert {True, False} == set(modes)
+    before = {key: value.clone() for key, value in classifier.state_dict().items()}
+    answers = classifier.predict_many([path] * 4, batch_size=2)
+    assert next(answers).probabilities == pytest.approx(expected.probabilities, abs=1e-6)
+    assert [module.training for module in classifier.modules()] == modes  # while the generator waits
+    classifier.train()  # whose owner goes on meanwhile
+    assert all(found.probabilities == pytest.approx(expected.probabilities, abs=1e-6) for found in answers)
+    assert all(torch.equal(value, before[key]) for key, value in classifier.state_dict().items())
+    assert all(module.training for module in classifier.modules())
+
+
+def test_threads_that_ask_one_network_in_training_mode_get_its_answers() -> None:
+    classifier = tiny()
+    crops = torch.randn(6, 1, 1, 8000, generator=torch.Generator().manual_seed(0)).numpy()
+    expected = [classifier.probabilities(one) for one in crops]
+    classifier.train()
+    before = {key: value.clone() for key, value in classifier.state_dict().items()}
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(classifier.probabilities, np.concatenate([crops] * 4)))
+    assert np.allclose(found, expected * 4, atol=1e-6)
+    assert all(torch.equal(value, before[key]) for key, value in classifier.state_dict().items())
+    assert all(module.training for module in classifier.modules())
+
+
+def test_features_can_be_learned_from_and_gradients_flow_after_an_answer() -> None:
+    classifier = tiny()
+    crops = torch.randn(2, 1, 8000)
+    features, _ = classifier.features_and_logits(crops.numpy())
+    layer = torch.nn.Linear(features.shape[1], 1)
+    layer(features).sum().backward()
+    assert layer.weight.grad is not None
+    assert torch.allclose(layer.weight.grad[0], features.sum(0))
+    classifier(crops.requires_grad_()).sum().backward()
+    assert crops.grad is not None
+    assert crops.grad.abs().max() > 0

@@ -138,7 +138,9 @@ def test_a_picture_is_written_and_none_is_lost(run: Path, tmp_path: Path) -> Non
     found = explain(run, path, tmp_path / "a.png", label="low")
     assert found.label == "low"
     assert found.probability < 0.5
-    expected = load_waveform(path, es.Classifier.load(run).audio)
+    loaded = es.Classifier.load(run)
+    assert np.array_equal(explain(loaded, path, tmp_path / "c.png", label="low").heat, found.heat)
+    expected = load_waveform(path, loaded.audio)
     assert len(found.waveform) == expected.shape[1]
     for out, more, message in (
         ("a.png", {}, "exists; pass --overwrite"),

@@ -63,6 +63,43 @@ def test_the_exported_file_and_the_run_say_the_same_of_every_window(home: Path, 
     assert found[0][-1].end_s == pytest.approx(7.13, abs=1e-4)
 
 
+def test_a_loaded_model_answers_as_where_it_was_loaded_from(home: Path, song: Path) -> None:
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    for place in (home / "run", home / "model.onnx"):
+        expected = list(predict(place, [song], window_s=0.4, threads=before + 1))
+        assert torch.get_num_threads() == before
+        loaded = es.load_model(place, threads=1)
+        torch.set_num_threads(before)
+        named = (path for path in [song])
+        found = list(predict(loaded, named, window_s=0.4))
+        assert [(row.label, row.start_s, row.last) for row in found] == [
+            (row.label, row.start_s, row.last) for row in expected
+        ]
+        samples, rate_hz = soundfile.read(song, dtype="int16")
+        alone = loaded.predict(samples.T, rate_hz=rate_hz)
+        assert alone == loaded.predict(song.read_bytes())
+        for answer in loaded.predict_many([song, (samples.T, rate_hz)]):
+            assert answer.probabilities == pytest.approx(alone.probabilities, abs=1e-6)
+        with pytest.raises(SettingsError, match=r"hop_s 0\.1 is for windows; give window_s too"):
+            predict(loaded, [song], hop_s=0.1)
+        with pytest.raises(SettingsError, match="has its device and threads from load_model"):
+            predict(loaded, [song], device="mps")
+        with pytest.raises(DataError, match="bytes is no name of a recording; give paths here"):
+            predict(loaded, [b"RIFF"])  # type: ignore[list-item]
+    with pytest.raises(SettingsError, match="int is no model; give a run folder"):
+        predict(3, [song])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("device", "message"), [("gpu", "no device 'gpu'"), ("cuda:99", "this machine has no cuda:99")]
+)
+def test_a_device_that_is_not_there_is_refused_by_both_that_load(home: Path, device: str, message: str) -> None:
+    for load in (es.load_model, es.Classifier.load):
+        with pytest.raises(SettingsError, match=message):
+            load(home / "run", device)
+
+
 def test_a_window_is_answered_as_a_file_that_holds_only_it(home: Path, song: Path, tmp_path: Path) -> None:
     sound, _ = soundfile.read(song, start=3 * 48000, stop=round(3.4 * 48000))
     soundfile.write(tmp_path / "part.wav", sound, 48000)

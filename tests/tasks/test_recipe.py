@@ -1,4 +1,6 @@
+import pickle
 import tomllib
+from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 
@@ -7,7 +9,9 @@ import pytest
 from earsight.errors import SettingsError
 from earsight.mel.settings import MelSettings
 from earsight.network.settings import OptimizerSettings
-from earsight.tasks.recipe import Recipe, recipe_names, setting_names
+from earsight.settings import setting_names
+from earsight.tasks.recipe import Recipe, recipe_names
+from earsight.tasks.train import train
 
 
 def test_the_default_recipe_is_the_default_of_every_setting() -> None:
@@ -86,3 +90,35 @@ def test_unknown_recipes() -> None:
         Recipe.named("articel")
     with pytest.raises(SettingsError, match="no recipe file"):
         Recipe.named("absent.toml")
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (lambda: Recipe(epocs=3), "^no setting 'epocs'; did you mean epochs[?]$"),
+        (lambda: MelSettings(n_mels=-1), "^setting n_mels: input should be greater than or equal to 4, got -1$"),
+        (
+            lambda: Recipe(mel={"n_mel": 3}, epochs=0),
+            r"^setting epochs: .*, got 0; no setting 'mel\.n_mel'; did you .*$",
+        ),
+        (lambda: Recipe().changed(mel={"n_mel": 3}), r"^no setting 'mel\.n_mel'; did you mean mel\.n_mels[?]$"),
+        (lambda: Recipe().model_copy(update={"epocs": 3}).changed(), "^no setting 'epocs'; did you mean epochs[?]$"),
+        (lambda: train("absent", recipe=Recipe().model_copy(update={"epochs": -3})), "^setting epochs: .*, got -3$"),
+        (lambda: train("absent", recipe=3), "^recipe must be a Recipe, a dict, a name or a TOML file, got 3$"),
+        (lambda: train("absent", split=0.2), "^split must be a text such as 'random:0.2' or 'group:5:0', got 0.2$"),
+        (lambda: train(None), "^data must be a place, or the name of a known data set, got None$"),
+        (lambda: train("absent", recipe={"mel": {"n_mels": "many"}}), r"^setting mel\.n_mels: a whole number is .*$"),
+    ],
+)
+def test_wrong_settings_from_python_say_so_in_one_line(made: Callable[[], object], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        made()
+
+
+def test_a_changed_recipe_has_its_other_settings_still() -> None:
+    recipe = Recipe(epochs=3, mel=MelSettings(n_mels=64, hop_length=200))
+    changed = recipe.changed(mel={"n_mels": 32}, seed=1)
+    assert (changed.epochs, changed.seed, changed.mel.n_mels, changed.mel.hop_length) == (3, 1, 32, 200)
+    assert recipe.changed(mel=MelSettings()).mel == MelSettings()
+    assert recipe.changed() == recipe == pickle.loads(pickle.dumps(recipe))
+    assert "All settings of a training" in str(Recipe.__doc__)

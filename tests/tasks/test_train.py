@@ -537,8 +537,16 @@ def test_silence_is_no_nan_and_bad_files_are_listed(tones: Path, tmp_path: Path)
         soundfile.write(tones / "low" / f"silent{number}.wav", np.zeros(8000), 16000)
     (tones / "high" / "broken.wav").write_text("no sound")
     (tones / "high" / "empty.wav").touch()
-    result = train(tones, recipe=recipe(epochs=1), out=tmp_path / "run", threads=1)
+    threads, drawn = torch.get_num_threads(), torch.get_rng_state()
+    with pytest.warns(UserWarning, match=r"^2 left out, the first: .*broken\.wav.* \(result\.failures\)"):
+        result = train(tones, recipe=recipe(epochs=1), out=tmp_path / "run", threads=threads + 1)
+    assert torch.get_num_threads() == threads
+    assert torch.equal(torch.get_rng_state(), drawn)
     assert result.test is not None
+    assert [failure.path.name for failure in result.failures] == ["broken.wav", "empty.wav"]
+    said = f"accuracy {result.test.accuracy:.3f}, UAR {result.test.uar:.3f}, macro-F1 {result.test.macro_f1:.3f}"
+    assert repr(result).startswith(f"<TrainResult {tmp_path / 'run'}: {said}, epoch 1, 2 left out")
+    assert repr(es.read_dataset(tones)) == f"<DataSet folder in {tones}: 29 clips from 29 files, 2 labels>"
     report = (tmp_path / "run" / "report.html").read_text()
     assert "2 files are in no score" in report
     assert "broken.wav" in report
@@ -739,6 +747,12 @@ def test_a_machine_that_can_not_do_it_says_so(monkeypatch: pytest.MonkeyPatch) -
         Machine("cpu", precision="16-mixed").check()
     with pytest.raises(SettingsError, match="--threads 1000 would wait for each other"):
         Machine("cpu", threads=1000).check()
+    monkeypatch.setattr("sys.ps1", ">>> ", raising=False)
+    with pytest.raises(
+        SettingsError, match="2 devices are 2 processes, which a notebook or an interactive Python can't"
+    ):
+        Machine("cpu", devices=2).check()
+    Machine("cpu").check()
 
 
 @pytest.mark.parametrize(

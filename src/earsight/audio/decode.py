@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import soundfile
 
 Samples = npt.NDArray[np.float32]
+Source = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes]
+"""A path, the encoded bytes, or a binary file object, which is read from its start."""
 
 SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64"})
 """File name endings (lower case) that libsndfile reads; see ``suffixes``."""
@@ -58,13 +60,39 @@ class Sound:
         return self.samples.shape[1] / self.rate_hz
 
 
-def decode(source: str | Path | bytes | IO[bytes], start_s: float = 0.0, end_s: float | None = None) -> Sound:
+def checked_source(source: object) -> str | Path | bytes | IO[bytes]:
+    """What can be opened, of what was given as a ``Source``. Raises DecodeError where it is none."""
+    if isinstance(source, str | Path | bytes):
+        return source
+    if isinstance(source, os.PathLike):
+        return Path(source)
+    if isinstance(source, bytearray | memoryview):
+        return bytes(source)
+    if isinstance(source, io.TextIOBase):
+        raise DecodeError("the file is open as text, and sound is bytes; open it with mode 'rb'")
+    if not all(hasattr(source, name) for name in ("read", "seek", "tell")):
+        raise DecodeError(
+            f"{type(source).__name__} is no recording; give a path, encoded bytes or a binary file, or samples with "
+            "their rate_hz"
+        )
+    file: Any = source
+    try:
+        if not getattr(file, "seekable", lambda: True)():
+            return bytes(file.read())
+        file.seek(0)
+    except (ValueError, OSError) as error:
+        raise DecodeError(f"the given file can't be read ({first_line(error)}); open it anew") from error
+    return cast(IO[bytes], file)
+
+
+def decode(source: Source, start_s: float = 0.0, end_s: float | None = None) -> Sound:
     """Decode a recording, or a span of it, with libsndfile, or with FFmpeg where PyAV is installed.
 
-    source: a path, the encoded bytes, or a binary file object open for reading. start_s, end_s: seconds; None: to the
-    end. Raises DecodeError where nothing readable, no sample, or a NaN or infinite sample is found, and where the
-    recording was cut off, or ends before the span does. A zero is never negative: the same sound has the same samples.
+    start_s, end_s: seconds; None: to the end. Raises DecodeError where nothing readable, no sample, or a NaN or
+    infinite sample is found, and where the recording was cut off, or ends before the span does. A zero is never
+    negative: the same sound has the same samples.
     """
+    source = checked_source(source)
     with open_sound(source) as file:
         name = source_name(source)
         try:
@@ -147,8 +175,6 @@ def float_blocks(
 def _before_damage(source: str | Path | bytes | IO[bytes], first: int, frames: int) -> Iterator[Samples]:
     """What can be read of a block that can't be read as a whole: smaller ones, from the recording opened anew, since a
     decoder that has failed may stay so; skipped from its start, since seeking in a damaged one fails."""
-    if not isinstance(source, str | Path | bytes):
-        source.seek(0)
     with open_sound(source) as file:
         reached = 0
         while reached < first + frames:
@@ -164,10 +190,11 @@ def _before_damage(source: str | Path | bytes | IO[bytes], first: int, frames: i
                 yield block
 
 
-def open_sound(source: str | Path | bytes | IO[bytes]) -> "soundfile.SoundFile":
+def open_sound(source: Source) -> "soundfile.SoundFile":
     """For reading block by block. Raises DecodeError."""
     import soundfile  # here: a program that decodes nothing need not load libsndfile
 
+    source = checked_source(source)
     name = source_name(source)
     if isinstance(source, str | Path):
         try:

@@ -1,16 +1,18 @@
 """A recording → the waveform that the network hears, by the settings: the one way for training and prediction."""
 
+import math
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 
-from earsight.audio.decode import SILENT_PEAK, Samples, Sound, decode
+from earsight.audio.decode import SILENT_PEAK, Samples, Sound, Source, decode
+from earsight.audio.given import given_sound
 from earsight.audio.resample import to_channels, to_rate
 from earsight.audio.segment import crop, crop_starts, trim_silence
 from earsight.audio.settings import AudioSettings
+from earsight.errors import SettingsError
 
 LARGEST = 32767
 """Of 16 bits."""
@@ -34,18 +36,31 @@ class Pcm:
 
 
 def load_waveform(
-    source: str | Path | bytes | IO[bytes],
+    source: Source | npt.ArrayLike,
     settings: AudioSettings | None = None,
     start_s: float = 0.0,
     end_s: float | None = None,
+    *,
+    rate_hz: float | None = None,
 ) -> Samples:
     """Decode, mix, resample, trim and normalise one recording, or a span of it.
 
-    source: a path, the encoded bytes, or a binary file object. settings: such as ``Classifier.audio``; None: those of
-    the default recipe (one channel, 16 kHz). start_s, end_s: in seconds; None: to its end. Returns float32 [channels,
-    samples] of any length, at ``settings.rate_hz``, in [-1, 1]. Raises DecodeError.
+    source: a path, the encoded bytes, a binary file object, which is read from its start; or, with their rate_hz,
+    samples that are decoded already (``given_sound``). settings: such as ``Classifier.audio``; None: those of the
+    default recipe (one channel, 16 kHz). start_s, end_s: in seconds; None: to its end. Returns float32 [channels,
+    samples] of any length, at ``settings.rate_hz``; the largest magnitude is 1 (0 of silence) unless
+    ``settings.peak_normalise`` is off: then it is that of the recording, which may be above 1. Raises DecodeError, and
+    SettingsError for a span or samples that can't be.
     """
-    return prepare(decode(source, start_s, end_s), settings or AudioSettings()).floats()
+    if not 0 <= start_s < math.inf or not start_s < (math.inf if end_s is None else end_s):
+        raise SettingsError(f"a span from {start_s} to {end_s} s; it must start at 0 or later and end after its start")
+    if rate_hz is None:
+        sound = decode(cast(Source, source), start_s, end_s)
+    elif start_s or end_s is not None:
+        raise SettingsError("start_s and end_s are for recordings; slice the samples instead")
+    else:
+        sound = given_sound(cast(npt.ArrayLike, source), rate_hz)
+    return prepare(sound, settings or AudioSettings()).floats()
 
 
 def resample(sound: Sound, settings: AudioSettings) -> Sound:

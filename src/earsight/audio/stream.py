@@ -8,7 +8,17 @@ from typing import IO
 
 import numpy as np
 
-from earsight.audio.decode import Samples, Sound, check_span, float_blocks, open_sound, reason_of, skip_to, source_name
+from earsight.audio.decode import (
+    Samples,
+    Sound,
+    check_span,
+    checked_source,
+    float_blocks,
+    open_sound,
+    reason_of,
+    skip_to,
+    source_name,
+)
 from earsight.audio.load import prepare, to_pcm
 from earsight.audio.resample import RateChange, to_channels
 from earsight.audio.segment import crop
@@ -35,6 +45,7 @@ def read_blocks(
     Raises DecodeError as ``decode`` does; of a recording that is cut off or damaged, or ends before the span does, what
     can be read comes first, and then TruncatedError.
     """
+    source = checked_source(source)
     with open_sound(source) as file:
         name, rate_hz = source_name(source), int(file.samplerate)
         whole_numbers = file.subtype.startswith("PCM_")

@@ -105,6 +105,12 @@ class DataSet:
     group_name: str = "group"
     split: str = ""
 
+    def __repr__(self) -> str:
+        groups = f", {len(self.groups)} {self.group_name}s" if self.groups else ""
+        failures = f", {len(self.failures)} left out" if self.failures else ""
+        what = f"{len(self.clips)} clips from {self.files} files, {len(self.labels)} labels{groups}{failures}"
+        return f"<DataSet {self.source} in {self.place}: {what}>"
+
     @property
     def digest(self) -> str:
         """Of what the clips are called, their labels and groups, and not of where they lie."""

@@ -179,14 +179,16 @@ class MelSpectrogram(nn.Module):
     def _filters(self, pitch: float) -> Tensor:
         if pitch == 1:
             return self.filters
-        if pitch not in self._warped:
-            self._warped[pitch] = torch.from_numpy(mel_filterbank(self.settings, self.rate_hz, pitch)).float()
-        self._warped[pitch] = self._warped[pitch].to(self.filters.device)
+        with torch.inference_mode(False):  # what is kept serves training too
+            if pitch not in self._warped:
+                self._warped[pitch] = torch.from_numpy(mel_filterbank(self.settings, self.rate_hz, pitch)).float()
+            self._warped[pitch] = self._warped[pitch].to(self.filters.device)
         return self._warped[pitch]
 
     def _bands_of(self, pitch: float) -> list[tuple[Tensor, slice]]:
         if pitch not in self._bands:
-            self._bands[pitch] = filter_bands(self._filters(pitch))
+            with torch.inference_mode(False):  # as above
+                self._bands[pitch] = filter_bands(self._filters(pitch))
         return self._bands[pitch]
 
     def _mel(self, rows: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from earsight.audio.decode import Samples
 from earsight.extras import require
 from earsight.network.classifier import Classifier
 from earsight.network.ensemble import Ensemble
+from earsight.network.modes import answering
 
 _FINEST_REDUCTION = 8
 _SMOOTHED = 9
@@ -37,9 +38,7 @@ def attribution(classifier: Classifier, crop: Samples, label: str) -> tuple[npt.
 def _of_network(network: nn.Module, image: Tensor, target: int) -> tuple[Tensor, str]:
     """float32 [height, width] of any size, ≥ 0."""
     attr = require("captum.attr")
-    training = network.training
-    network.eval()
-    try:
+    with answering(network):
         layer = feature_layer(network, image)
         if layer is not None:
             spoke = attr.LayerGradientXActivation(network, layer).attribute(image, target=target)
@@ -48,8 +47,6 @@ def _of_network(network: nn.Module, image: Tensor, target: int) -> tuple[Tensor,
         rough = gradients[0].abs().sum(dim=0, keepdim=True).detach()
         smooth = nn.functional.avg_pool2d(rough, _SMOOTHED, stride=1, padding=_SMOOTHED // 2, count_include_pad=False)
         return smooth[0], "gradients"
-    finally:
-        network.train(training)
 
 
 @torch.no_grad()

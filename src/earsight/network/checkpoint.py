@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from earsight.audio.settings import AudioSettings
-from earsight.errors import ModelError
+from earsight.errors import ModelError, SettingsError
 from earsight.files import write_json, write_whole
 from earsight.mel.settings import MelSettings
 from earsight.network.classifier import Classifier
@@ -21,6 +21,24 @@ from earsight.network.prediction import Unknown
 from earsight.network.settings import NetworkSettings
 
 C = TypeVar("C", bound=Classifier)
+_OWN_KEY = "own_network"
+
+
+def check_folder(folder: Path) -> None:
+    """Raise SettingsError where a model by itself can't be written: over a run of ``train``, say."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise SettingsError(f"{folder} is a file; name a folder")
+    names = {path.name for path in folder.iterdir()}
+    if not names:
+        return
+    if strange := sorted(names - {SETTINGS_NAME, WEIGHTS_NAME}):
+        raise SettingsError(f"{folder} holds something else ({strange[0]}); name a new folder, or an empty one")
+    try:
+        read_description(folder)
+    except ModelError as error:
+        raise SettingsError(f"{folder} holds something else ({error}); name a new folder, or an empty one") from error
 
 
 def save_classifier(classifier: Classifier, folder: Path, facts: Mapping[str, Any]) -> None:
@@ -33,6 +51,7 @@ def save_classifier(classifier: Classifier, folder: Path, facts: Mapping[str, An
         "mel": classifier.mel.model_dump(),
         "network": classifier.network_settings.model_dump(),
         **_members(classifier),
+        **_own(classifier),
         "task": "multilabel" if classifier.multilabel else "single",
         **_fitted(classifier),
         **facts,
@@ -46,6 +65,14 @@ def _members(classifier: Classifier) -> dict[str, Any]:
         return {}
     members = zip(classifier.members, classifier.network.temperatures, strict=True)
     return {"members": [{"network": one.model_dump(), "temperature": temperature} for one, temperature in members]}
+
+
+def _own(classifier: Classifier) -> dict[str, Any]:
+    """Of a network that timm can't make: what it is."""
+    network = classifier.network
+    if isinstance(network, Ensemble) or hasattr(network, "pretrained_cfg"):
+        return {}
+    return {_OWN_KEY: type(network).__name__}
 
 
 def keep_fitted(classifier: Classifier, folder: Path) -> None:
@@ -110,12 +137,18 @@ def _thresholds(described: Mapping[str, Any], folder: Path) -> tuple[float, ...]
     return tuple(map(float, values))
 
 
-def load_classifier(kind: type[C], folder: Path) -> C:
-    """The network of a run folder, on the CPU. Raises ModelError."""
+def load_classifier(kind: type[C], folder: Path, network: nn.Module | None = None) -> C:
+    """The network of a run folder, on the CPU. network: which gets the weights; None: timm's. Raises ModelError."""
     described = read_description(folder)
+    own = described.get(_OWN_KEY)
+    if own is not None and network is None:
+        raise ModelError(f"the network of {folder} is {own!r}, not timm's; pass one: Classifier.load(…, network=…)")
+    if network is not None and described.get("members"):
+        raise ModelError(f"{folder} has an ensemble, whose networks are timm's; leave network out")
     try:
         members = [(member["network"], _temperature(member, folder)) for member in described.get("members", [])]
-        built = [_built(kind, described, settings, folder) for settings, _ in members or [(described["network"], 1.0)]]
+        settings_of = [settings for settings, _ in members] or [described["network"]]
+        built = [_built(kind, described, settings, folder, network) for settings in settings_of]
     except (KeyError, TypeError, AttributeError) as error:
         what = f"it has no {error}" if isinstance(error, KeyError) else str(error)
         raise ModelError(f"{folder / SETTINGS_NAME} is damaged: {what}; restore it or train again") from error
@@ -147,10 +180,10 @@ def load_classifier(kind: type[C], folder: Path) -> C:
     return whole
 
 
-def _built(kind: type[C], described: Mapping[str, Any], settings: Any, folder: Path) -> C:
+def _built(kind: type[C], described: Mapping[str, Any], settings: Any, folder: Path, network: nn.Module | None) -> C:
     """An untrained network, on the CPU."""
     try:
-        network = NetworkSettings.model_validate(settings)
+        of_network = NetworkSettings.model_validate(settings)
         audio = AudioSettings.model_validate(described["audio"])
         mel = MelSettings.model_validate(described["mel"])
     except ValidationError as error:
@@ -159,7 +192,8 @@ def _built(kind: type[C], described: Mapping[str, Any], settings: Any, folder: P
         raise ModelError(
             f"{folder / SETTINGS_NAME} is damaged: {where}: {first['msg']}; restore it or train again"
         ) from error
-    plain = network.model_copy(update={"pretrained": False, "weights": None})
-    built = kind(tuple(described["labels"]), audio, mel, plain, multilabel=_multilabel(described, folder))
-    built.network_settings = network
+    plain = of_network.model_copy(update={"pretrained": False, "weights": None})
+    several = _multilabel(described, folder)
+    built = kind(tuple(described["labels"]), audio, mel, plain, multilabel=several, network=network)
+    built.network_settings = of_network
     return built

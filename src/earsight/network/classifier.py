@@ -1,24 +1,26 @@
 """Classifier: waveform → logits, with the mel front end, the labels and the settings inside."""
 
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import IO, Self
+from typing import Self, cast
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from earsight.audio.decode import Samples
-from earsight.audio.load import fixed_crops, load_waveform
+from earsight.audio.decode import Samples, Source
 from earsight.audio.settings import AudioSettings
-from earsight.errors import DecodeError, SettingsError
+from earsight.errors import SettingsError
 from earsight.mel.image import MelImage
 from earsight.mel.settings import MelSettings
-from earsight.network.head import AnyOf, Head, OneOf
+from earsight.network.device import find_device
+from earsight.network.head import AnyOf, Head, OneOf, as_logits
 from earsight.network.hub import fetch
-from earsight.network.prediction import Answers, Prediction, Unknown
+from earsight.network.modes import answering
+from earsight.network.prediction import Answers, Heard, Prediction, Unknown, answered
 from earsight.network.settings import NetworkSettings
 from earsight.network.weights import create_network, fixed_size
 
@@ -31,6 +33,7 @@ class Classifier(nn.Module):
     directions: float32 [directions, features], along which the features of training clips lie: a clip is as familiar as
     its own do (``network.familiar``); None where they were not measured. unknown: when the answer is "unknown".
     multilabel: a clip can have several labels, or none. thresholds: of each label then, likewise fitted, or None.
+    ``state_dict`` has the weights alone, ``save`` all of it.
     """
 
     members: tuple[NetworkSettings, ...] = ()
@@ -38,7 +41,7 @@ class Classifier(nn.Module):
 
     def __init__(
         self,
-        labels: tuple[str, ...],
+        labels: Sequence[str],
         audio: AudioSettings,
         mel: MelSettings,
         settings: NetworkSettings,
@@ -46,8 +49,11 @@ class Classifier(nn.Module):
         multilabel: bool = False,
         network: nn.Module | None = None,
     ) -> None:
-        """network: one that is there already; None: made by the settings. Raises SettingsError, ModelError."""
+        """labels: one or more different names. network: one that is there already, timm's or your own: images float32
+        [batch, in_chans, height, width] → logits [batch, classes]; None: made by the settings. Raises SettingsError,
+        ModelError."""
         super().__init__()
+        _check_labels(labels)
         planes = audio.channels * mel.plane_count
         in_chans = settings.in_chans or planes
         if in_chans % planes:
@@ -56,10 +62,11 @@ class Classifier(nn.Module):
         self.temperature = 1.0
         self.unknown = Unknown()
         self.directions: Tensor | None
-        self.register_buffer("directions", None)
+        self.register_buffer("directions", None, persistent=False)  # of the answer, not of the network
         self.head: Head = AnyOf() if multilabel else OneOf()
         self.thresholds: tuple[float, ...] | None = (0.5,) * len(labels) if multilabel else None
-        self.labels, self.audio, self.mel, self.network_settings = labels, audio, mel, settings
+        self.labels: tuple[str, ...] = tuple(labels)
+        self.audio, self.mel, self.network_settings = audio, mel, settings
         self.network = network or create_network(settings, in_chans, len(labels))
         self.in_chans = in_chans
         self.enlarge(settings.size_multiple)
@@ -87,18 +94,33 @@ class Classifier(nn.Module):
 
     def logits(self, image: Tensor) -> Tensor:
         """image: [batch, in_chans, height, width], as ``self.image`` makes it."""
-        logits: Tensor = self.network(image.contiguous(memory_format=torch.channels_last))
-        return logits.float()
+        return as_logits(self.network(image.contiguous(memory_format=torch.channels_last)), len(self.labels))
 
     @classmethod
-    def load(cls, run: str | Path, device: str = "cpu") -> Self:
-        """The network that a run folder keeps, ready to predict. Runs no code of the folder. Raises ModelError."""
+    def load(cls, run: str | Path, device: str | torch.device = "cpu", *, network: nn.Module | None = None) -> Self:
+        """The network that a run folder keeps, ready to predict. Runs no code of the folder.
+
+        device: cpu, cuda, cuda:N or mps. network: where the folder has the weights of one that is not timm's: such a
+        one, which gets them. Raises ModelError, SettingsError.
+        """
         from earsight.network.checkpoint import load_classifier
 
-        return load_classifier(cls, Path(run)).to(device).eval()
+        place = find_device(str(device))
+        return load_classifier(cls, Path(run), network).to(place).eval()
+
+    def save(self, folder: str | Path) -> None:
+        """Write what ``load`` reads: weights, labels, settings, and what was fitted (temperature, thresholds, when the
+        answer is "unknown").
+
+        folder: new, empty, or of an earlier ``save``; raises SettingsError where it holds something else.
+        """
+        from earsight.network.checkpoint import check_folder, save_classifier
+
+        check_folder(Path(folder))
+        save_classifier(self, Path(folder), {})
 
     @classmethod
-    def from_pretrained(cls, name: str | Path, revision: str | None = None, device: str = "cpu") -> Self:
+    def from_pretrained(cls, name: str | Path, revision: str | None = None, device: str | torch.device = "cpu") -> Self:
         """A run folder as it is, without any network, or a model of the Hugging Face hub by its name (user/name), ready
         to predict. Runs no code of either.
 
@@ -127,50 +149,43 @@ class Classifier(nn.Module):
             np.logical_not(crops.reshape(len(logits), -1).any(axis=1)),
         )
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference mode: what networks keep for the next time serves training too
     def features_and_logits(self, crops: Samples) -> tuple[Tensor, Tensor]:
         """Means over the crops of each clip: features float32 [batch, features] of length 1, logits float32 [batch,
-        classes]. crops: as for ``probabilities``."""
+        classes], without a gradient. crops: as for ``probabilities``. In eval mode, whatever mode the network is in."""
         from earsight.network.familiar import features_and_logits
 
-        image = self.image(torch.from_numpy(crops).to(next(self.parameters()).device))
-        features, logits = features_and_logits(self.network, image.contiguous(memory_format=torch.channels_last))
+        device = next(chain(self.parameters(), self.buffers())).device
+        image = self.image(torch.from_numpy(crops).to(device)).contiguous(memory_format=torch.channels_last)
+        with answering(self):
+            features, logits = features_and_logits(self.network, image)
+        logits = as_logits(logits, len(self.labels))
         count = self.audio.score_crops
         return (
             normalize(features.reshape(-1, count, features.shape[1]).mean(dim=1), dim=1),
             logits.reshape(-1, count, logits.shape[1]).mean(dim=1),
         )
 
-    def predict(self, source: str | Path | bytes | IO[bytes]) -> Prediction:
-        """Classify one recording (path, encoded bytes or file object). Raises DecodeError."""
-        return next(self.predict_many([source]))
+    def predict(self, source: Source | npt.ArrayLike, *, rate_hz: float | None = None) -> Prediction:
+        """Classify one recording: a path, encoded bytes, or a binary file object, which is read from its start.
 
-    def predict_many(
-        self, sources: Iterable[str | Path | bytes | IO[bytes]], batch_size: int = 16
-    ) -> Iterator[Prediction]:
-        """Classify recordings, lazily and in order. Raises DecodeError at the first that can't be read, when those
-        before it are answered."""
-        was_training = self.training
-        self.eval()
-        try:
-            batch: list[Samples] = []
-            failure: DecodeError | None = None
-            rest = iter(sources)
-            while failure is None:
-                try:
-                    for source in islice(rest, batch_size):
-                        batch.append(fixed_crops(load_waveform(source, self.audio), self.audio))
-                except DecodeError as error:
-                    failure = error
-                if not batch:
-                    break
-                yield from self.predictions(np.concatenate(batch))
-                batch = []
-            if failure is not None:
-                raise failure
-        finally:
-            self.train(was_training)
+        Or, with their rate_hz, samples: [samples] or [channels, samples], floats with full scale at ±1, int16 or int32.
+        Raises DecodeError, and SettingsError for samples of another kind.
+        """
+        return next(self.predict_many([cast(Heard, source if rate_hz is None else (source, rate_hz))]))
+
+    def predict_many(self, sources: Heard | Iterable[Heard], batch_size: int = 16) -> Iterator[Prediction]:
+        """Classify recordings, or samples as pairs (samples, rate_hz), lazily and in order. Raises DecodeError or
+        SettingsError as ``predict`` does at the first that can't be read, when those before it are answered."""
+        return answered(sources, self.audio, batch_size, self.predictions)
 
     def predictions(self, crops: Samples) -> Iterator[Prediction]:
         """As ``probabilities``, one Prediction a clip."""
         yield from self.answers(crops).predictions(self.labels, self.unknown, self.thresholds)
+
+
+def _check_labels(labels: Sequence[str]) -> None:
+    """Raises SettingsError."""
+    plain = isinstance(labels, list | tuple) and all(isinstance(label, str) and label for label in labels)
+    if not plain or not labels or len(set(labels)) != len(labels):
+        raise SettingsError(f"labels must be different names, such as ('cat', 'dog'), got {str(labels)[:100]!r}")

@@ -2,20 +2,19 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
 from earsight import extras
-from earsight.audio.decode import Samples
-from earsight.audio.load import fixed_crops, load_waveform
+from earsight.audio.decode import Samples, Source
 from earsight.audio.settings import AudioSettings
 from earsight.errors import ModelError, first_line
-from earsight.network.prediction import Answers, Prediction, Unknown, shares
+from earsight.network.prediction import Answers, Heard, Prediction, Unknown, answered, shares
 
 FORMAT = 2
 KEY = "earsight"
@@ -93,9 +92,18 @@ class Exported:
         told = shares(logits, float(self.about.get("temperature", 1.0)), several=self.multilabel)
         return Answers(told, familiarity.astype(np.float64), silent)
 
-    def predict(self, source: Any) -> Prediction:
-        """Classify one recording (path, encoded bytes or file object). Raises DecodeError."""
-        return next(self.predictions(fixed_crops(load_waveform(source, self.audio), self.audio)))
+    def predict(self, source: Source | npt.ArrayLike, *, rate_hz: float | None = None) -> Prediction:
+        """Classify one recording: a path, encoded bytes, or a binary file object, which is read from its start.
+
+        Or, with their rate_hz, samples: [samples] or [channels, samples], floats with full scale at ±1, int16 or int32.
+        Raises DecodeError, and SettingsError for samples of another kind.
+        """
+        return next(self.predict_many([cast(Heard, source if rate_hz is None else (source, rate_hz))]))
+
+    def predict_many(self, sources: Heard | Iterable[Heard], batch_size: int = 16) -> Iterator[Prediction]:
+        """Classify recordings, or samples as pairs (samples, rate_hz), lazily and in order. Raises DecodeError or
+        SettingsError as ``predict`` does at the first that can't be read, when those before it are answered."""
+        return answered(sources, self.audio, batch_size, self.predictions)
 
     def predictions(self, crops: Samples) -> Iterator[Prediction]:
         """As ``probabilities``, one Prediction a clip."""

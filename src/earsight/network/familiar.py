@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from earsight.network.ensemble import Ensemble
+from earsight.network.head import as_logits
 
 DIRECTIONS = 32
 _SHARE = 8
@@ -38,11 +39,11 @@ def features_and_logits(network: nn.Module, image: Tensor) -> tuple[Tensor, Tens
         found = [features_and_logits(member, image) for member in network.members]
         together = torch.cat([features for features, _ in found], dim=1)
         return normalize(together, dim=1), network.together([logits for _, logits in found])
-    if not hasattr(network, "forward_head"):  # a few networks of timm
-        logits: Tensor = network(image)
-        return normalize(logits.float(), dim=1), logits.float()
+    if not hasattr(network, "forward_head"):  # a few networks of timm, and those that are not timm's
+        logits = as_logits(network(image))
+        return normalize(logits, dim=1), logits
     of_timm: Any = network
     maps = of_timm.forward_features(image)
     features: Tensor = of_timm.forward_head(maps, pre_logits=True)
-    logits = of_timm.forward_head(maps)
-    return normalize(features.flatten(1).float(), dim=1), logits.float()
+    logits = as_logits(of_timm.forward_head(maps))
+    return normalize(features.flatten(1).float(), dim=1), logits

@@ -6,6 +6,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from earsight.errors import ModelError
+
+
+def as_logits(answer: object, classes: int | None = None) -> Tensor:
+    """What a network gave, as float32 [batch, classes]. classes: None: any number. Raises ModelError where it is no
+    such tensor."""
+    shape = list(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
+    if not isinstance(answer, Tensor) or answer.ndim != 2 or answer.shape[1] != (classes or answer.shape[1]):
+        raise ModelError(
+            f"the network gives {shape}, where logits [batch, {classes or 'classes'}] are expected; give it one output "
+            "for each label"
+        )
+    return answer.float()
+
 
 class Head(ABC):
     """logits: float32 [batch, classes]. targets: float32 of the same shape in [0, 1]; mixed where clips were mixed."""

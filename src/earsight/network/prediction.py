@@ -1,13 +1,18 @@
 """What a network answers to one recording; needs no torch."""
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Self
+from itertools import islice
+from typing import Any, Self, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from earsight.errors import ModelError
+from earsight.audio.decode import Samples, Source
+from earsight.audio.load import fixed_crops, load_waveform
+from earsight.audio.settings import AudioSettings
+from earsight.errors import EarsightError, ModelError, SettingsError
 
 UNKNOWN = "unknown"
 """What is said of a recording that a model does not know, and of silence."""
@@ -98,3 +103,50 @@ class Answers:
             unsure = thresholds is None and row.max() < unknown.least_confidence
             found.append(Prediction(labels[int(row.argmax())], of, over, float(familiarity), bool(foreign or unsure)))
         return found
+
+
+Heard = Source | tuple[npt.ArrayLike, float]
+"""A recording, or samples and their rate in Hz (``audio.given.given_sound``)."""
+
+
+def answered(
+    sources: Heard | Iterable[Heard],
+    audio: AudioSettings,
+    batch_size: int,
+    answer: Callable[[Samples], Iterable[Prediction]],
+) -> Iterator[Prediction]:
+    """Recordings, or one, → what ``answer`` makes of the crops of so many at once, lazily and in order. Raises
+    SettingsError at once where batch_size is below 1."""
+    if not hasattr(batch_size, "__index__") or batch_size < 1:
+        raise SettingsError(f"batch_size must be a whole number, 1 or more, got {batch_size!r}")
+    alone = isinstance(sources, str | bytes | bytearray | memoryview | os.PathLike) or hasattr(sources, "read")
+    several = not alone and isinstance(sources, Iterable)
+    return _answered(cast(Iterable[Heard], sources if several else [sources]), audio, batch_size, answer)
+
+
+def _answered(
+    sources: Iterable[Heard],
+    audio: AudioSettings,
+    batch_size: int,
+    answer: Callable[[Samples], Iterable[Prediction]],
+) -> Iterator[Prediction]:
+    failure: EarsightError | None = None
+    rest = iter(sources)
+    while failure is None:
+        batch: list[Samples] = []
+        try:
+            for source in islice(rest, batch_size):
+                batch.append(fixed_crops(_waveform(source, audio), audio))
+        except EarsightError as error:
+            failure = error
+        if not batch:
+            break
+        yield from answer(np.concatenate(batch))
+    if failure is not None:
+        raise failure
+
+
+def _waveform(source: Heard, audio: AudioSettings) -> Samples:
+    if isinstance(source, tuple) and len(source) == 2:
+        return load_waveform(source[0], audio, rate_hz=source[1])
+    return load_waveform(source, audio)

@@ -111,8 +111,9 @@ def load_weights(network: nn.Module, model: str, path: Path, in_chans: int) -> N
 
 
 def _config(network: nn.Module) -> dict[str, Any]:
-    config: Any = network.pretrained_cfg
-    return dict(config)
+    """Empty of a network that is not timm's."""
+    config: Any = getattr(network, "pretrained_cfg", None)
+    return dict(config or {})
 
 
 def _as_tuple(names: str | tuple[str, ...] | None) -> tuple[str, ...]:

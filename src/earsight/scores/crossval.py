@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from earsight.errors import DataError
-from earsight.scores.intervals import Interval, Resampled, resample, resample_labels
+from earsight.scores.intervals import Interval, Resampled, resample, resample_labels, what_is_drawn
 from earsight.scores.kinds import AnyMetrics, AnyPredictions, measure
 from earsight.scores.multilabel import MultiPredictions
 from earsight.scores.predictions import A, Predictions, concatenated
@@ -55,6 +55,10 @@ class CrossScores:
     groups: tuple[GroupScore, ...]
     every_answer: AnyMetrics
     runs: tuple[AnyPredictions, ...]
+
+    def drawn(self, group_name: str) -> str:
+        """What was drawn again for the intervals, in words."""
+        return what_is_drawn(self.runs[0], group_name)
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON, under stable names."""

@@ -12,7 +12,6 @@ from earsight.network.description import METRICS_NAME, PREDICTIONS_NAME, REPORT_
 from earsight.scores.calibration import reliability, with_temperature
 from earsight.scores.crossval import CrossScores, cross_scores
 from earsight.scores.figures import CLASSES_WITH_NUMBERS, draw_bars, draw_confusion
-from earsight.scores.intervals import what_is_drawn
 from earsight.scores.kinds import AnyPredictions, read_csv
 from earsight.scores.metrics import Metrics
 from earsight.scores.page import write_page
@@ -78,7 +77,7 @@ def write_results(
         caveat=caveat,
         synthetic=plan.dataset.synthetic,
         group_name=plan.dataset.group_name,
-        drawn=what_is_drawn(scores.runs[0], plan.dataset.group_name),
+        drawn=scores.drawn(plan.dataset.group_name),
         scores=scores,
         figures=[
             *_draw(out / "figures", scores, plan.dataset.group_name, caveat),

@@ -14,7 +14,7 @@ from earsight.errors import SettingsError
 from earsight.files import check_place
 from earsight.network.hub import local_run
 from earsight.scores.figures import Explained, draw_explanations
-from earsight.tasks.machine.devices import check_device_name, find_device
+from earsight.tasks.machine.devices import check_device_name
 from earsight.tasks.predict import LONGEST_S
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Explanation(Explained):
 
 
 def explain(
-    run: str | Path,
+    run: "str | Path | Classifier",
     source: str | Path,
     out: str | Path,
     *,
@@ -56,7 +56,9 @@ def explain(
     overwrite: bool = False,
 ) -> Explanation:
     """Draw over the mel image what spoke for the answer, or for another ``label``, and write it to ``out``, a PNG.
-    Raises EarsightError."""
+
+    run: a run folder, a model of the hub by its name (user/name), or one that is loaded. Raises EarsightError.
+    """
     check_device_name(device)
     place = Path(out)
     if place.suffix != ".png":
@@ -65,7 +67,11 @@ def explain(
     extras.check("torch", "timm", "safetensors", "captum", "matplotlib")
     from earsight.network.classifier import Classifier
 
-    classifier = Classifier.load(local_run(run), str(find_device(device)))
+    classifier = Classifier.load(local_run(run), device) if isinstance(run, str | Path) else run
+    if not isinstance(classifier, Classifier):
+        raise SettingsError(
+            f"{type(run).__name__} can't be looked into; give a run folder, or what Classifier.load made"
+        )
     if label is not None and label not in classifier.labels:
         raise SettingsError(f"no label {label!r}; the model knows {', '.join(classifier.labels)}")
     waveform, cut_off = read_waveform(source, classifier.audio, longest_s=LONGEST_S)

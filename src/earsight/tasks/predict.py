@@ -1,7 +1,7 @@
 """predict: a run folder, or an exported file without torch, and recordings → what is heard, whole or by windows."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -20,8 +20,8 @@ from earsight.network.description import read_description
 from earsight.network.exported import Exported
 from earsight.network.hub import is_hub_name, local_run
 from earsight.network.prediction import Prediction
-from earsight.tasks.machine.cores import check_threads, free_cores, read_load
-from earsight.tasks.machine.devices import check_device_name, find_device
+from earsight.tasks.machine.cores import check_threads, free_cores, own_threads, read_load
+from earsight.tasks.machine.devices import check_device_name
 from earsight.tasks.machine.memory import keep_freed_memory
 from earsight.tasks.recordings import Recording, list_recordings
 
@@ -119,8 +119,8 @@ class Sliding:
 
 
 def predict(
-    run: str | Path,
-    sources: str | Path | Sequence[str | Path],
+    run: "str | Path | Classifier | Exported",
+    sources: str | Path | Iterable[str | Path],
     *,
     device: str = "cpu",
     threads: int | None = None,
@@ -131,13 +131,45 @@ def predict(
     """Classify recordings (``list_recordings`` says what may be named), lazily, in the order given; one that can't be
     read is a row with its error.
 
-    run: a run folder, a file of ``export``, or a model of the hub by its name (user/name).
-    unknown: say so of silence and of what the model does not know; otherwise the likeliest class is always said.
-    window_s, hop_s: answer windows of so many seconds, one every hop_s (a third of window_s where it is None), in the
-    place of each recording as a whole. Raises EarsightError at once, before the first row.
+    run: a run folder, a file of ``export``, a model of the hub by its name (user/name), or what ``load_model`` made of
+    one, which stays on its device. threads: of the CPU, while rows are made; None: the cores that are free, and of a
+    loaded model as many as there are. unknown: say so of silence and of what the model does not know; otherwise the
+    likeliest class is always said. window_s, hop_s: answer windows of so many seconds, one every hop_s (a third of
+    window_s where it is None), in the place of each recording as a whole. Raises EarsightError at once, before the
+    first row.
     """
-    model, recordings, sliding, _ = prepared(run, sources, device, threads, window_s, hop_s)
-    return answer(model, recordings, unknown=unknown, sliding=sliding)
+    if window_s is None and hop_s is not None:
+        raise SettingsError(f"hop_s {hop_s:g} is for windows; give window_s too")
+    if isinstance(run, str | Path):
+        model, recordings, sliding, _, threads = _prepared(run, sources, device, threads, window_s, hop_s)
+    else:
+        model = _loaded(run, device, threads)
+        recordings = list_recordings(sources)
+        sliding = None if window_s is None else Sliding.every(window_s, hop_s).of(model.audio)
+    rows = answer(model, recordings, unknown=unknown, sliding=sliding)
+    return rows if threads is None or isinstance(model, Exported) else _by_threads(rows, threads)
+
+
+def _loaded(model: "Classifier | Exported", device: str, threads: int | None) -> "Classifier | Exported":
+    """Raises SettingsError where it is none, or is asked for what only loading can do."""
+    if not isinstance(model, Exported) and not (hasattr(model, "predictions") and hasattr(model, "audio")):
+        raise SettingsError(
+            f"{type(model).__name__} is no model; give a run folder, a file of export, or a loaded model"
+        )
+    if device != "cpu" or (isinstance(model, Exported) and threads is not None):
+        raise SettingsError("a loaded model has its device and threads from load_model; pass them there")
+    check_threads(threads)
+    return model
+
+
+def _by_threads(rows: Iterator[Row], threads: int) -> Iterator[Row]:
+    """Between two rows torch has as many threads as it had."""
+    while True:
+        with own_threads(threads):
+            row = next(rows, None)
+        if row is None:
+            return
+        yield row
 
 
 def prepared(
@@ -149,13 +181,27 @@ def prepared(
     hop_s: float | None,
 ) -> tuple["Classifier | Exported", list[Recording], Sliding | None, Path]:
     """What ``answer`` needs, of the arguments of ``predict``, and where the model lies; the model, which takes seconds,
-    comes last. Raises EarsightError."""
+    comes last. Sets torch's threads, for the whole process. Raises EarsightError."""
+    model, recordings, sliding, place, chosen = _prepared(run, sources, device, threads, window_s, hop_s)
+    _set_threads(chosen)
+    return model, recordings, sliding, place
+
+
+def _prepared(
+    run: str | Path,
+    sources: str | Path | Iterable[str | Path],
+    device: str,
+    threads: int | None,
+    window_s: float | None,
+    hop_s: float | None,
+) -> tuple["Classifier | Exported", list[Recording], Sliding | None, Path, int | None]:
+    """As ``prepared``, and with how many threads of torch; None: without torch."""
     check_model(run, device, threads)
     sliding = None if window_s is None else Sliding.every(window_s, hop_s)
     recordings = list_recordings(sources)
     place = local_run(run)
-    model = open_model(place, device, threads)
-    return model, recordings, sliding and sliding.of(model.audio), place
+    model, chosen = _opened(place, device, threads)
+    return model, recordings, sliding and sliding.of(model.audio), place, chosen
 
 
 def check_model(run: str | Path, device: str, threads: int | None) -> None:
@@ -171,26 +217,37 @@ def check_model(run: str | Path, device: str, threads: int | None) -> None:
 
 
 def load_model(run: str | Path, device: str = "cpu", threads: int | None = None) -> "Classifier | Exported":
-    """run: as for ``predict``. threads: of the CPU, for the whole process; None: the cores that are free. Raises
-    EarsightError."""
+    """run: as for ``predict``. threads: of the CPU; None: the cores that are free. Sets torch's number of threads, for
+    the whole process; ``Classifier.load`` leaves it. Raises EarsightError."""
     check_model(run, device, threads)
     return open_model(run, device, threads)
 
 
 def open_model(run: str | Path, device: str, threads: int | None) -> "Classifier | Exported":
     """As ``load_model``, of what ``check_model`` has been asked about."""
+    model, chosen = _opened(run, device, threads)
+    _set_threads(chosen)
+    return model
+
+
+def _opened(run: str | Path, device: str, threads: int | None) -> "tuple[Classifier | Exported, int | None]":
+    """And with how many threads of torch; None: without torch."""
     before = read_load()
     if Path(run).suffix == ".onnx":
-        return Exported.load(run, threads or free_cores(before))
+        return Exported.load(run, threads or free_cores(before)), None
     extras.check("torch", "timm", "safetensors")
-    import torch
-
     from earsight.network.classifier import Classifier
 
-    classifier = Classifier.load(local_run(run), str(find_device(device)))
-    torch.set_num_threads(threads or free_cores(before))
+    classifier = Classifier.load(local_run(run), device)
     keep_freed_memory()
-    return classifier
+    return classifier, threads or free_cores(before)
+
+
+def _set_threads(threads: int | None) -> None:
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
 
 
 def answer(

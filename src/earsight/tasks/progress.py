@@ -34,6 +34,7 @@ class Progress:
     """Use as a context manager. shown: False keeps quiet. All goes to standard error: results own standard output."""
 
     def __init__(self, *, shown: bool = True) -> None:
+        self.warnings: list[str] = []
         self._console = Console(stderr=True, quiet=not shown, highlight=False)
         self._bar: Bar | None = None
         self._task: TaskID | None = None
@@ -64,6 +65,11 @@ class Progress:
     def say(self, line: str) -> None:
         shown = [plain(one, sys.maxsize) for one in line.split("\n")]
         self._console.print("\n".join(shown), markup=False, soft_wrap=True)
+
+    def warn(self, text: str) -> None:
+        """As ``say``, and kept for who can't see it."""
+        self.warnings.append(text)
+        self.say(f"warning: {text}")
 
     def start(self, what: str, total: int, done: int = 0, *, in_bytes: bool = False) -> None:
         """Begin a bar of ``total`` steps (or bytes, shown in MB) in place of the last one."""

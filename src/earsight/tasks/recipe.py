@@ -13,7 +13,7 @@ from earsight.audio.settings import AudioSettings
 from earsight.errors import SettingsError
 from earsight.mel.settings import AugmentSettings, MelSettings
 from earsight.network.settings import LossSettings, NetworkSettings, OptimizerSettings, UnknownSettings
-from earsight.settings import Settings
+from earsight.settings import Settings, explain
 
 LARGEST_SEED = 2**32 - 1
 _FEWEST_FRAMES, _FEWEST_FOURIER = 8, 4
@@ -21,17 +21,22 @@ Task = Literal["auto", "single", "multilabel"]
 
 
 class Recipe(Settings):
-    epochs: int = Field(20, ge=1, le=100_000)
+    """All settings of a training. Those of groups are given as a group, or as a dict: Recipe(epochs=5, mel={"n_mels":
+    64}). ``named`` reads one by name or from a file, ``changed`` makes another of it; help(type(recipe.mel)) tells
+    what a group has. Raises SettingsError for a name that is not known and a value that is out of range.
+    """
+
+    epochs: int = Field(default=20, ge=1, le=100_000)
     """Passes over the training clips."""
-    batch_size: int = Field(32, ge=2, le=65_536)
+    batch_size: int = Field(default=32, ge=2, le=65_536)
     """Clips in one batch."""
-    accumulate: int = Field(1, ge=1, le=65_536)
+    accumulate: int = Field(default=1, ge=1, le=65_536)
     """Batches in one step of the optimizer: a larger batch in the memory of a small one (batch norm sees the small)."""
-    seed: int = Field(0, ge=0, le=LARGEST_SEED)
+    seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
     """Random seed of the split, the order, the crops, the augmentation and the network's own randomness."""
     sampling: Literal["all", "balanced"] = "all"
     """all: every clip once an epoch; balanced: as many clips, every class as often as any other."""
-    average_best: int = Field(1, ge=1, le=100)
+    average_best: int = Field(default=1, ge=1, le=100)
     """Keep the mean of the weights of so many of the best epochs, where it is no worse than the best one."""
     refit: bool = False
     """Train once more, on training and validation clips together, for the epochs that these chose."""
@@ -93,6 +98,12 @@ class Recipe(Settings):
             values = _merged(_read("default"), values)
         return cls.checked(_merged(values, changes or {}))
 
+    def changed(self, **changes: Any) -> Self:
+        """This recipe with ``changes``, nested as it is, over it, and checked: recipe.changed(epochs=5, mel={"n_mels":
+        64}) changes one setting of mel; a whole group, as in mel=MelSettings(), takes its place. Raises SettingsError.
+        """
+        return self.checked(_merged(_plain(self), changes))
+
     @classmethod
     def checked(cls, values: Mapping[str, Any]) -> Self:
         """``model_validate`` with our own error: each wrong setting, what was got, the nearest known name."""
@@ -134,45 +145,14 @@ def _read(name: str | Path) -> dict[str, Any]:
         raise SettingsError(f"can't read the recipe {path}: {error}; it must be TOML in UTF-8") from error
 
 
+def _plain(settings: BaseModel) -> dict[str, Any]:
+    """Nested values, also those that ``model_copy`` took unchecked."""
+    return {name: _plain(one) if isinstance(one, BaseModel) else one for name, one in vars(settings).items()}
+
+
 def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in over.items():
         old = merged.get(key)
         merged[key] = _merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
     return merged
-
-
-_PLAIN = {
-    "model_type": "a group of settings is expected",
-    "int_type": "a whole number is expected",
-    "float_type": "a number is expected",
-    "bool_type": "true or false is expected",
-    "string_type": "a text is expected",
-}
-
-
-def explain(model: type[BaseModel], error: ValidationError) -> str:
-    """All that is wrong, in one line: the setting, what was got, the nearest known name."""
-    return "; ".join(_explain(model, dict(one)) for one in error.errors())
-
-
-def _explain(model: type[BaseModel], error: dict[str, Any]) -> str:
-    name = ".".join(str(part) for part in error["loc"])
-    if error["type"] != "extra_forbidden":
-        message = error["msg"].removeprefix("Value error, ")
-        message = message[:1].lower() + message[1:]
-        message = _PLAIN.get(error["type"], message)
-        where = f"setting {name}: " if name else ""
-        return where + message + ("" if isinstance(error["input"], Mapping) else f", got {error['input']!r}")
-    near = difflib.get_close_matches(name, setting_names(model), n=1, cutoff=0.5)
-    return f"no setting {name!r}" + (f"; did you mean {near[0]}?" if near else "")
-
-
-def setting_names(model: type[BaseModel], prefix: str = "") -> list[str]:
-    """Dotted names of all settings of a model."""
-    names: list[str] = []
-    for name, field in model.model_fields.items():
-        kind = field.annotation
-        inner = isinstance(kind, type) and issubclass(kind, BaseModel)
-        names += setting_names(kind, f"{prefix}{name}.") if inner else [f"{prefix}{name}"]  # type: ignore[arg-type]
-    return names

@@ -4,7 +4,7 @@ import glob
 import math
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,7 +62,7 @@ class Recording:
             yield self.name
 
 
-def list_recordings(sources: str | Path | Sequence[str | Path]) -> list[Recording]:
+def list_recordings(sources: str | Path | Iterable[str | Path]) -> list[Recording]:
     """One source, or several: files as given; folders walked for sound files in sorted order; patterns with ``*``,
     ``?`` or ``[`` where no file is called so; the rows of tables with a column path and, perhaps, start and end in
     seconds; addresses that fsspec knows (``s3://…``, ``https://…``); "-": one recording from standard input. What is
@@ -71,7 +71,13 @@ def list_recordings(sources: str | Path | Sequence[str | Path]) -> list[Recordin
     A file that is not there is listed: it becomes a row that says so. Raises DataError where nothing is there.
     """
     found: dict[Any, Recording] = {}
-    sources = [sources] if isinstance(sources, str | Path) else sources
+    alone = isinstance(sources, str | Path | bytes | bytearray | memoryview) or hasattr(sources, "read")
+    sources = [cast(str, sources)] if alone or not isinstance(sources, Iterable) else list(sources)
+    if strange := [source for source in sources if not isinstance(source, str | Path)]:
+        raise DataError(
+            f"{type(strange[0]).__name__} is no name of a recording; give paths here, and bytes, files and samples to "
+            "predict_many of a model"
+        )
     for source in map(str, sources):
         for one in _named(source, alone=len(sources) == 1):
             # ./a.wav is a.wav; where .. leads through a link only the system knows

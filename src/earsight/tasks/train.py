@@ -1,6 +1,7 @@
 """train: recordings → a run folder with a model, its honest score and a report."""
 
 import copy
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -8,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from earsight.dataset.clip import Failure
 from earsight.dataset.doubts import doubts
 from earsight.dataset.leaks import Policy
 from earsight.dataset.split import Split
@@ -15,12 +17,12 @@ from earsight.errors import SettingsError, TrainingError, first_line
 from earsight.files import held_folder, parts_in
 from earsight.mel.pipeline import Pipeline
 from earsight.plain import counted
-from earsight.tasks.machine.cores import free_cores, most_threads, read_load
+from earsight.tasks.machine.cores import free_cores, most_threads, own_threads, read_load
 from earsight.tasks.machine.devices import Machine, first_process
 from earsight.tasks.machine.memory import keep_freed_memory
 from earsight.tasks.progress import Progress
 from earsight.tasks.recipe import Recipe
-from earsight.tasks.training.decoded import Decoded, decode_parts, write_clips
+from earsight.tasks.training.decoded import Decoded, decode_parts, in_a_line, write_clips
 from earsight.tasks.training.plan import STATE_NAME, Plan, check_run, plan_training, steps_an_epoch
 from earsight.tasks.training.words import opening, opening_again, stopped
 
@@ -38,7 +40,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class TrainResult:
     """run: the folder. test: the score that counts; None where training was stopped. best_epoch: the one that is kept
-    (``history.kept_epoch``). split: as it was carried out. interrupted: by Ctrl-C."""
+    (``history.kept_epoch``). split: as it was carried out. interrupted: by Ctrl-C. failures: files that could not be
+    used. dropped: clips that were left out so that nothing leaks. warnings: what else a reader should know."""
 
     run: Path
     test: "AnyMetrics | None"
@@ -46,12 +49,24 @@ class TrainResult:
     best_epoch: int
     split: Split
     interrupted: bool
+    failures: tuple[Failure, ...] = ()
+    dropped: tuple[Failure, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        names = {} if self.test is None else self.test.NAMES
+        scores = [f"{word} {getattr(self.test, name):.3f}" for name, word in names.items()] or ["not scored"]
+        more = [f"{len(self.failures)} left out"] if self.failures else []
+        more += [f"{len(self.dropped)} dropped"] if self.dropped else []
+        more += [counted(len(self.warnings), "warning")] if self.warnings else []
+        more += ["interrupted"] if self.interrupted else []
+        return f"<TrainResult {self.run}: {', '.join([*scores, f'epoch {self.best_epoch}', *more])}>"
 
 
 def train(
     data: str | Path,
     *,
-    recipe: str | Path | Recipe = "default",
+    recipe: str | Path | Recipe | Mapping[str, Any] = "default",
     split: str = "auto",
     out: str | Path | None = None,
     source: str | None = None,
@@ -68,17 +83,25 @@ def train(
     compiled: bool = False,
     progress: bool = False,
 ) -> TrainResult:
-    """Train a network, score it on clips held out, write the run folder.
+    """Train a network, score it on clips held out, write the run folder. Ctrl-C ends the training, keeps the run as it
+    is after its last whole epoch, and returns, with ``interrupted``: a loop of trainings goes on unless it asks.
 
     data, source, group_pattern, strict: see ``read_dataset``; a known data set that is not there yet is downloaded.
-    recipe: a Recipe, the name of one that comes with earsight, or a TOML file. split: see ``dataset.split.split``.
-    leaks: what to do where the sides of the split share a speaker, a recording or a copied file: "refuse", "drop" (the
-    training side) or "allow" (and say so). store: keep what is decoded in the cache, where the next training finds it;
-    otherwise in memory. out: the run folder, new or empty unless ``resume``. accelerator, devices,
-    nodes, precision, threads, compiled: see ``Machine``. Raises EarsightError.
+    recipe: a Recipe, the name of one that comes with earsight, a TOML file, or a dict of what is to be other than in
+    the default one. split: see ``dataset.split.split``. leaks: what to do where the sides of the split share a speaker,
+    a recording or a copied file: "refuse", "drop" (the training side) or "allow" (and say so). store: keep what is
+    decoded in the cache, where the next training finds it; otherwise in memory. out: the run folder, new or empty
+    unless ``resume``. accelerator, devices, nodes, precision, threads, compiled: see ``Machine``. progress: show it, on
+    standard error; otherwise one Python warning tells that files were left out or something is doubtful, which the
+    result lists. torch's threads and its random state on the CPU are afterwards as before. Raises EarsightError.
     """
-    name = "custom" if isinstance(recipe, Recipe) else str(recipe)
-    settings = recipe if isinstance(recipe, Recipe) else Recipe.named(recipe)
+    _check_kinds(data, recipe, split)
+    if isinstance(recipe, Recipe):
+        name, settings = "custom", recipe.changed()  # checked: a copy of it may not be
+    elif isinstance(recipe, Mapping):
+        name, settings = "custom", Recipe.named("default", recipe)
+    else:
+        name, settings = str(recipe), Recipe.named(recipe)
     plan = plan_training(
         data,
         settings,
@@ -94,7 +117,40 @@ def train(
         progress=progress,
     )
     machine = Machine(accelerator, devices, nodes, precision, threads, compiled)
-    return run_plan(plan, machine, progress=progress)
+    import torch
+
+    with own_threads(), torch.random.fork_rng(devices=[]):
+        result = run_plan(plan, machine, progress=progress)
+    if not progress and (told := _unseen(result)):
+        warnings.warn(told, stacklevel=2)
+    return result
+
+
+def _check_kinds(data: object, recipe: object, split: object) -> None:
+    """Raises SettingsError."""
+    for what, given, kinds, words in (
+        ("data", data, str | Path, "a place, or the name of a known data set"),
+        ("recipe", recipe, str | Path | Recipe | Mapping, "a Recipe, a dict, a name or a TOML file"),
+        ("split", split, str, "a text such as 'random:0.2' or 'group:5:0'"),
+    ):
+        if not isinstance(given, kinds):
+            raise SettingsError(f"{what} must be {words}, got {' '.join(repr(given).split())[:100]}")
+
+
+def _unseen(result: TrainResult) -> str:
+    """What would have been shown and is no error, in a line; "" where there is nothing."""
+    parts = [
+        f"{len(left)} {what}, the first: {in_a_line(left[0])} (result.{name})"
+        for name, what, left in (
+            ("failures", "left out", result.failures),
+            ("dropped", "dropped for leaks", result.dropped),
+        )
+        if left
+    ]
+    if result.warnings:
+        doubtful = counted(len(result.warnings), "warning")
+        parts.append(f"{doubtful}, the first: {result.warnings[0]} (result.warnings)")
+    return "; ".join(parts)
 
 
 @dataclass(frozen=True)
@@ -136,7 +192,7 @@ def run_plan(
         if plan.resume and ready.state is None:
             shown.say(f"nothing to go on with in {plan.run} yet: it begins")
         for warning in ready.warnings:
-            shown.say(f"warning: {warning}")
+            shown.warn(warning)
         decoded = decode_parts(plan, free, shown)
         facts = model_facts(plan, decoded, machine, ready.pipeline)
         # The other processes begin here, with the same command: what this one has decoded they find in the store.
@@ -157,11 +213,13 @@ def run_plan(
                 f"a batch of {plan.recipe.batch_size} does not fit in the GPU's memory ({first_line(error)[:160]}); "
                 "halve --batch-size and double --accumulate, or take a smaller --model"
             ) from error
+        failures = tuple(failure for failure in decoded.failures if failure not in decoded.dropped)
         interrupted = done.interrupted or (again is not None and again.interrupted)
         if interrupted and tested:
             shown.say(stopped(plan, done, again))
         if interrupted or not tested or not fabric.is_global_zero:
-            return TrainResult(plan.run, None, None, done.best_epoch, decoded.split, interrupted)
+            told = failures, decoded.dropped, tuple(shown.warnings)
+            return TrainResult(plan.run, None, None, done.best_epoch, decoded.split, interrupted, *told)
         from earsight.tasks.training.finish import finish
         from earsight.tasks.training.run_report import write_run_report
 
@@ -169,7 +227,8 @@ def run_plan(
         write_run_report(plan, decoded, done, again, scored, facts)
         _forget_state(plan.run)
         split = decoded.refitted().split if again else decoded.split
-        return TrainResult(plan.run, scored.test, scored.valid, done.best_epoch, split, False)
+        told = failures, decoded.dropped, tuple(shown.warnings)
+        return TrainResult(plan.run, scored.test, scored.valid, done.best_epoch, split, False, *told)
 
 
 def _ready(plan: Plan, machine: Machine, *, refit: bool) -> _Ready:
@@ -282,7 +341,7 @@ def _banks(recipe: Recipe, shown: Progress) -> "Banks":
     for folder in (recipe.augment.reverb, recipe.augment.background):
         sounds, reasons = read_bank(folder, recipe.audio)
         if reasons:
-            shown.say(f"warning: {len(reasons)} recordings in {folder} are left out, the first: {reasons[0]}")
+            shown.warn(f"{len(reasons)} recordings in {folder} are left out, the first: {reasons[0]}")
         banks.append(tuple(map(torch.from_numpy, sounds)))
     return Banks(*banks)
 

@@ -3,6 +3,8 @@
 import math
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,3 +71,17 @@ def free_cores(since: Reading | None) -> int:
         return allowed
     others = ((now.busy_s - since.busy_s) - (now.own_s - since.own_s)) / (now.wall_s - since.wall_s)
     return max(1, allowed - max(0, round(others)))
+
+
+@contextmanager
+def own_threads(threads: int | None = None) -> Iterator[None]:
+    """torch has so many threads on the CPU (None: as many as it has), and afterwards as many as before."""
+    import torch
+
+    before = torch.get_num_threads()
+    try:
+        if threads is not None:
+            torch.set_num_threads(threads)
+        yield
+    finally:
+        torch.set_num_threads(before)

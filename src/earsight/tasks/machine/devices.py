@@ -3,39 +3,21 @@
 import logging
 import os
 import platform
-import re
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from earsight.errors import SettingsError
+from earsight.network.device import check_device_name as check_device_name
+from earsight.network.device import find_device as find_device
 from earsight.tasks.machine.cores import allowed_cores, check_threads
 
 if TYPE_CHECKING:
-    import torch
     from lightning_fabric import Fabric
     from torch import Tensor
 
 Accelerator = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
-_DEVICE = re.compile(r"cpu|mps|cuda(:\d+)?")
-
-
-def check_device_name(device: str) -> str:
-    """Raises SettingsError where ``device`` is not cpu, cuda, cuda:N or mps; needs no torch."""
-    if not _DEVICE.fullmatch(device):
-        raise SettingsError(f"no device {device!r}; use cpu, cuda, cuda:0 … or mps")
-    return device
-
-
-def find_device(device: str) -> "torch.device":
-    """The device of this name. Raises SettingsError where this machine has none."""
-    import torch
-
-    kind, _, number = check_device_name(device).partition(":")
-    there = {"cpu": 1, "mps": int(torch.backends.mps.is_available()), "cuda": torch.cuda.device_count()}[kind]
-    if int(number or 0) >= there:
-        raise SettingsError(f"this machine has no {device}; pass --device cpu")
-    return torch.device(device)
 
 
 @dataclass(frozen=True)
@@ -61,6 +43,11 @@ class Machine:
                 raise SettingsError(f"no {name} {value!r}; use {', '.join(known)}")
         if self.devices < 1:
             raise SettingsError(f"--devices must be 1 or more, got {self.devices}")
+        if self.devices > 1 and hasattr(sys, "ps1"):
+            raise SettingsError(
+                f"{self.devices} devices are {self.devices} processes, which a notebook or an interactive Python can't "
+                "start; train in a script or by earsight train, or on one device"
+            )
         if self.nodes < 1:
             raise SettingsError(f"--nodes must be 1 or more, got {self.nodes}")
         import torch

@@ -12,8 +12,8 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError, model_validator
 
 from earsight.errors import SettingsError
-from earsight.settings import Settings
-from earsight.tasks.recipe import Recipe, explain, setting_names
+from earsight.settings import Settings, explain, setting_names
+from earsight.tasks.recipe import Recipe
 
 _MOST_CORNERS = 10_000  # checked in under a second
 _UNSEARCHED = {

@@ -26,12 +26,13 @@ REFIT_SENTENCE = "Refit: when the epoch was chosen, trained once more on trainin
 @dataclass(frozen=True)
 class Decoded:
     """store: the clips that could be read. split: as it was carried out. parts: train, valid, test → indices into the
-    store. failures: everything that was left out, from the listing on."""
+    store. failures: everything that was left out, from the listing on. dropped: of that, what leaked."""
 
     store: Store
     split: Split
     parts: dict[str, Sequence[int]]
     failures: tuple[Failure, ...]
+    dropped: tuple[Failure, ...]
 
     @property
     def validation(self) -> Sequence[int]:
@@ -75,13 +76,13 @@ def decode_parts(plan: Plan, cores: int, shown: Progress) -> Decoded:
         raise DataError(f"no readable training clip is left of: {', '.join(sorted(lost))}")
     shown.say(
         f"{len(store.clips)} clips, {store.duration_s / 60:.1f} min, {store.decoded} decoded now"
-        + (f"; {len(unusable)} left out, the first: {_short(unusable[0])}" if unusable else "")
-        + (f"; {len(leaking)} dropped for leaks, the first: {_short(leaking[0])}" if leaking else "")
+        + (f"; {len(unusable)} left out, the first: {in_a_line(unusable[0])}" if unusable else "")
+        + (f"; {len(leaking)} dropped for leaks, the first: {in_a_line(leaking[0])}" if leaking else "")
         + (f"; {store.silent} silent" if store.silent else "")
         + (f"; now {_sizes(parts)}" if store.failures or dropped else "")
         + ("" if split.sentence == plan.split.sentence else f"\n{split.sentence}")
     )
-    return Decoded(store, split, parts, failures)
+    return Decoded(store, split, parts, failures, leaking)
 
 
 def _sizes(parts: Mapping[str, Sequence[int]]) -> str:
@@ -124,7 +125,8 @@ def _one_by_one(folder: Path | None) -> AbstractContextManager[object]:
     return FileLock(folder / "decoding.lock")
 
 
-def _short(failure: Failure) -> str:
+def in_a_line(failure: Failure) -> str:
+    """The path and the reason, which may name it itself."""
     reason = failure.reason if str(failure.path) in failure.reason else f"{failure.path}: {failure.reason}"
     return " ".join(reason.split())
 

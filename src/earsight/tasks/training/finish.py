@@ -110,8 +110,8 @@ def _fitted(
     answered = told(classifier.unknown, near, answers)
     risk = plan.recipe.unknown.risk
     if risk is not None and not answered["coverage"]:
-        shown.say(
-            f"warning: no confidence keeps a risk of {risk:g} on the validation clips, so nearly all answers will "
+        shown.warn(
+            f"no confidence keeps a risk of {risk:g} on the validation clips, so nearly all answers will "
             "be unknown; raise --unknown.risk"
         )
     unknown = {**classifier.unknown.to_dict(), "valid": answered}

@@ -30,8 +30,6 @@ def score(
 ) -> AnyPredictions:
     """Score the fixed crop of every clip, in the order given. fabric: its processes share the clips, each is scored by
     one of them, and all get the whole result. progress: called with (done, all)."""
-    was_training = classifier.training
-    classifier.eval()
     probabilities = np.zeros((len(indices), len(classifier.labels)))
     own = slice(None) if fabric is None else slice(fabric.global_rank, None, fabric.world_size)
     done, mine = 0, np.zeros((len(indices[own]), len(classifier.labels)))
@@ -43,7 +41,6 @@ def score(
     probabilities[own] = mine
     if fabric is not None and fabric.world_size > 1:
         probabilities = summed(fabric, torch.from_numpy(probabilities)).cpu().numpy()
-    classifier.train(was_training)
     clips = [store.clips[i] for i in indices]
     labels, truth = classifier.labels, label_rows(clips, classifier.labels)
     paths, groups = tuple(clip.name for clip in clips), tuple(clip.group for clip in clips)

@@ -1,0 +1,54 @@
+"""Samples that a program has already, with their rate → Sound, as their file would give it."""
+
+import os
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from earsight.audio.decode import Sound
+from earsight.errors import DecodeError, SettingsError
+
+_WHOLE = {"int16": 1 << 15, "int32": 1 << 31}
+"""By what whole numbers are divided."""
+
+
+def given_sound(samples: npt.ArrayLike, rate_hz: float) -> Sound:
+    """samples: [samples] or [channels, samples], floats with full scale at ±1, int16 or int32: an array, a tensor of
+    torch or a list. Raises SettingsError where they are something else, DecodeError where none is there, or one is NaN
+    or infinite."""
+    if isinstance(samples, str | bytes | bytearray | memoryview | os.PathLike):
+        raise SettingsError("rate_hz goes with samples, and a recording has its own; leave it out")
+    rate = _rate(rate_hz)
+    of_torch: Any = samples
+    try:
+        found = np.asarray(of_torch.detach().cpu() if hasattr(samples, "detach") else samples)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise SettingsError(f"{type(samples).__name__} is no array of samples ({error}); pass one of floats") from error
+    if found.dtype.kind != "f" and found.dtype.name not in _WHOLE:
+        raise SettingsError(f"samples of type {found.dtype}; pass floats from -1 to 1, int16 or int32")
+    if found.ndim not in {1, 2} or (found.ndim == 2 and 1 < found.shape[1] < found.shape[0]):
+        way = "transpose them" if found.ndim == 2 else "pass one recording"
+        raise SettingsError(
+            f"samples of shape {found.shape}, where [samples] or [channels, samples] is expected; {way}"
+        )
+    if not found.size:
+        raise DecodeError("no samples in: the given samples")
+    with np.errstate(over="ignore"):  # infinite then, and refused
+        floats = np.atleast_2d(found).astype(np.float32)
+    if found.dtype.name in _WHOLE:
+        floats *= np.float32(1 / _WHOLE[found.dtype.name])
+    if not np.isfinite(floats).all():
+        raise DecodeError("NaN or infinite samples in: the given samples")
+    floats += np.float32(0.0)  # a zero is never negative, as in ``decode``
+    return Sound(np.ascontiguousarray(floats), rate)
+
+
+def _rate(rate_hz: float) -> int:
+    try:
+        rate = int(rate_hz)
+    except (TypeError, ValueError, OverflowError):
+        rate = 0
+    if isinstance(rate_hz, bool) or rate < 1 or rate != rate_hz:
+        raise SettingsError(f"rate_hz must be a whole number of samples a second, got {str(rate_hz)[:50]}")
+    return rate
