@@ -43,17 +43,27 @@ def test_where_room_is_short_the_longest_gap_is_taken_whole_and_then_there_is_no
     assert background(spans((0, 7.5)), lambda path: 7.5) == []
 
 
+def test_a_recording_in_which_nothing_is_gets_as_many_as_another() -> None:
+    clips = [*spans((0, 1), (2, 3.5), (5, 9)), *spans((0, 1), path=Path("night.wav"))]
+    quiet = Path("quiet.wav")
+    found = [clip for clip in background(clips, lambda path: 60.0, [quiet]) if clip.path == quiet]
+    assert sorted(clip.end_s - clip.start_s for clip in found) == pytest.approx([1, 4])  # type: ignore[operator]
+    assert [(clip.labels, clip.group, clip.fold) for clip in found] == [((), "quiet.wav", "")] * 2
+
+
 def test_the_command_writes_a_table_that_trains(tmp_path: Path) -> None:
     (tmp_path / "field").mkdir()
     for name in ("one", "two"):
         soundfile.write(tmp_path / "field" / f"{name}.wav", tone(440, 6), 16000)
         (tmp_path / "field" / f"{name}.txt").write_text("1\t2\tbee\n3.5\t4\tfly\n")
+    soundfile.write(tmp_path / "field" / "quiet.wav", tone(440, 6), 16000)
+    (tmp_path / "field" / "quiet.txt").write_text("")
     done = called("data", "background", "field", "--out", "spans.csv", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == ["4 spans, 4 without a label: spans.csv", "try:   earsight train spans.csv"]
+    assert done.stdout.splitlines() == ["4 spans, 6 without a label: spans.csv", "try:   earsight train spans.csv"]
     dataset = read_dataset(tmp_path / "spans.csv")
-    assert (dataset.multilabel, dataset.labels, len(dataset.groups)) == (True, ("bee", "fly"), 2)
-    assert [len(clip.labels) for clip in dataset.clips].count(0) == 4
+    assert (dataset.multilabel, dataset.labels, len(dataset.groups)) == (True, ("bee", "fly"), 3)
+    assert [len(clip.labels) for clip in dataset.clips].count(0) == 6
     again = called("data", "background", "field", "--out", "spans.csv", cwd=tmp_path)
     assert (again.returncode, "pass --overwrite" in again.stderr) == (2, True)
 

@@ -53,6 +53,17 @@ def test_what_is_annotated_elsewhere_is_not_right(home: Path, field: Path) -> No
     assert done.by_segment.error_rate == pytest.approx(7.13 / 6, abs=0.05)
 
 
+def test_what_is_found_where_nothing_is_annotated_is_made_up(home: Path, field: Path) -> None:
+    alone = evaluate_events(home / "run", field, **WINDOWS)
+    soundfile.write(field / "quiet.wav", tone(300, 3.0), 16000)
+    (field / "quiet.txt").write_text("")  # somebody listened, and there was nothing
+    with_it = evaluate_events(home / "run", field, **WINDOWS)
+    assert (alone.recordings, with_it.recordings) == (1, 2)
+    assert with_it.duration_s == pytest.approx(alone.duration_s + 3, abs=1e-3)
+    assert with_it.by_event.of_labels["low"] == Scores(2 / 3, 1.0, 0.8, 2, 3)
+    assert with_it.by_segment.all_together.found == alone.by_segment.all_together.found + 3
+
+
 def test_labels_that_the_model_does_not_know_are_told_and_not_looked_for(home: Path, field: Path) -> None:
     (field / "song.txt").write_text("0\t2\tlow\n2\t5\thigh\n2\t3\tdog\n5\t7.13\tlow\n")
     done = evaluate_events(home / "run", field, **WINDOWS)

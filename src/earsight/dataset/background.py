@@ -18,28 +18,42 @@ SHORTEST_S = 0.2
 """Of a clip of background."""
 
 
-def background(clips: Sequence[Clip], length_s: Callable[[Path], float | None]) -> list[Clip]:
+def background(
+    clips: Sequence[Clip], length_s: Callable[[Path], float | None], empty: Sequence[Path] = ()
+) -> list[Clip]:
     """As many clips without a label as each recording has spans, where there is room, between these and as long as
     they, so that their length tells nothing; in one place the next time too. Each has group and fold of a span.
 
     length_s: how long a recording is, in seconds; None where nobody knows, and then what lies behind its last span is
-    left out.
+    left out. empty: recordings without a span, each a group of its own; they get as many clips as another has spans
+    on average.
     """
     spans: defaultdict[Path, list[Clip]] = defaultdict(list)
     for clip in clips:
         spans[clip.path].append(clip)
-    return list(chain.from_iterable(_between(path, own, length_s(path)) for path, own in sorted(spans.items())))
+    found = [_between(path, own, own, length_s(path)) for path, own in sorted(spans.items())]
+    each = round(len(clips) / max(1, len(spans)))
+    longest = sorted(clips, key=_length_s)
+    like = [longest[(2 * n + 1) * len(clips) // (2 * each)] for n in range(each)]  # from short to long
+    for path in empty:
+        alone = [clip._replace(group=str(path), fold="") for clip in like]
+        found.append(_between(path, alone, [], length_s(path)))
+    return list(chain.from_iterable(found))
 
 
-def _between(path: Path, spans: Sequence[Clip], length_s: float | None) -> list[Clip]:
+def _length_s(clip: Clip) -> float:
+    return 0.0 if clip.end_s is None else clip.end_s - (clip.start_s or 0.0)
+
+
+def _between(path: Path, like: Sequence[Clip], spans: Sequence[Clip], length_s: float | None) -> list[Clip]:
+    """Clips of the lengths, groups and folds of ``like``, between ``spans``."""
     gaps = gaps_between([(clip.start_s or 0.0, clip.end_s) for clip in spans], length_s)
     rng = np.random.default_rng(xxhash.xxh3_64_intdigest(path.name.encode(errors="surrogateescape")))
     found = []
-    # The longest first, while there is room for them.
-    for clip in sorted(spans, key=lambda clip: -((clip.end_s or 0.0) - (clip.start_s or 0.0))):
+    for clip in sorted(like, key=_length_s, reverse=True):  # the longest first, while there is room for them
         if not gaps:
             break
-        wanted_s = (clip.end_s or 0.0) - (clip.start_s or 0.0)
+        wanted_s = _length_s(clip)
         rooms = np.array([end_s - start_s - wanted_s for start_s, end_s in gaps])
         if (rooms >= 0).any():
             place = int(rng.choice(len(gaps), p=_shares(rooms)))

@@ -92,7 +92,7 @@ class DataSet:
     clips: sorted by path and start. files: how many recordings were found. failures: what was left out of them, and
     folders and formats that can't be read. group_name: what a group is: speaker, recording … split: the split that
     ``auto`` stands for, where the source has an official one. unfilled: folders that would be classes, and hold no
-    recording."""
+    recording. empty: recordings of which a file without labels says that nothing is in them; they are no clips."""
 
     source: str
     place: Path
@@ -101,6 +101,7 @@ class DataSet:
     files: int
     failures: tuple[Failure, ...] = ()
     unfilled: tuple[Path, ...] = ()
+    empty: tuple[Path, ...] = ()
     synthetic: bool = False
     group_name: str = "group"
     split: str = ""

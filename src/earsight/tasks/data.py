@@ -149,7 +149,7 @@ def add_background(place: str | Path, *, source: str | None = None, group_patter
     """The spans of ``place``, and clips without a label between them (``dataset.background``). Raises DataError where
     no recording has room for one."""
     dataset = read_dataset(downloaded(place), source=source, group_pattern=group_pattern, fewest_classes=1)
-    found = background(dataset.clips, _length_s)
+    found = background(dataset.clips, header_length_s, dataset.empty)
     if not found:
         raise DataError(
             f"nothing lies between the labels of {place}: {counted(len(dataset.clips), 'clip')} of "
@@ -159,8 +159,8 @@ def add_background(place: str | Path, *, source: str | None = None, group_patter
     return WithBackground(dataset, tuple(clips), len(found))
 
 
-def _length_s(path: Path) -> float | None:
-    """By its header."""
+def header_length_s(path: Path) -> float | None:
+    """Of a recording, in seconds; None where its header does not tell."""
     try:
         with open_sound(path) as file:
             return length_s(file)

@@ -15,7 +15,7 @@ from earsight.errors import DataError
 from earsight.network.description import no_run_folder, read_description
 from earsight.network.hub import local_run
 from earsight.tasks.clips_table import CLIPS_NAME, Recorded, read_clips, with_several
-from earsight.tasks.data import downloaded
+from earsight.tasks.data import downloaded, header_length_s
 from earsight.tasks.machine.cores import check_threads, free_cores, read_load
 from earsight.tasks.machine.devices import check_device_name, find_device
 from earsight.tasks.machine.memory import keep_freed_memory
@@ -25,6 +25,8 @@ from earsight.tasks.unheard import compared, unheard
 if TYPE_CHECKING:
     from earsight.network.classifier import Classifier
     from earsight.scores.kinds import AnyMetrics, AnyPredictions
+
+_LOOKED_AT_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,8 @@ def examined(
             downloaded(data), source=source, group_pattern=group_pattern, strict=strict, fewest_classes=1
         )
         clips = list(dataset.clips)
+        if for_events:
+            clips += map(_beginning, dataset.empty)
     import torch
 
     from earsight.network.classifier import Classifier
@@ -178,6 +182,13 @@ def examined(
         raise DataError(f"nothing is left to score: {left_out[0].reason if left_out else store.failures[0].reason}")
     failures = (*(dataset.failures if dataset else ()), *store.failures)
     return ToScore(classifier, store, indices, sentence, caveat, warning, failures, left_out)
+
+
+def _beginning(path: Path) -> Clip:
+    """Of a recording in which nothing is: whether it was heard is seen by where it lies, and an hour of it need not be
+    decoded for that."""
+    length_s = header_length_s(path)
+    return Clip(path, "", str(path), "", 0.0, None if length_s is None else min(_LOOKED_AT_S, length_s))
 
 
 def _without(clip: Clip, strange: Collection[str]) -> Clip:

@@ -5,7 +5,6 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
 from pathlib import Path, PureWindowsPath
 
 from earsight.dataset.clip import Clip, DataSet, Failure
@@ -27,7 +26,10 @@ def are_beside(listing: Listing, found: Mapping[str, list[Path]]) -> bool:
     """Whether most recordings have a file of labels beside them, and these are such. found: by ``label_files``."""
     if 2 * len(found) <= len(listing.names):
         return False
-    sample = [files[0] for files in islice(found.values(), 0, None, 1 + len(found) // _SAMPLED)]
+    filled = [
+        files[0] for files in found.values() if files[0].stat().st_size
+    ]  # an empty one says that nothing is there
+    sample = filled[:: 1 + len(filled) // _SAMPLED]
     return 2 * sum(map(_is_of_labels, sample)) > len(sample)
 
 
@@ -66,6 +68,7 @@ def read(listing: Listing, beside: Mapping[str, list[Path]]) -> DataSet:
     left."""
     clips: list[Clip] = []
     failures: list[Failure] = []
+    empty: list[Path] = []
     for name in listing.names:
         path = listing.path(name)
         files = beside.get(name, [])
@@ -74,7 +77,9 @@ def read(listing: Listing, beside: Mapping[str, list[Path]]) -> DataSet:
                 raise DataError(f"no labels beside it, such as {path.stem}{_SUFFIX}")
             if len(files) > 1:
                 raise DataError(f"{len(files)} files of labels: {', '.join(one.name for one in files)}; keep one")
-            for start_s, end_s, (label, *more) in read_labels(files[0], path.name):
+            spans = read_labels(files[0], path.name)
+            empty += [] if spans else [path]
+            for start_s, end_s, (label, *more) in spans:
                 clips.append(Clip(path, label, str(path), "", start_s, end_s, more_labels=tuple(more)))
         except DataError as error:
             failures.append(Failure(path, str(error)))
@@ -89,6 +94,7 @@ def read(listing: Listing, beside: Mapping[str, list[Path]]) -> DataSet:
         clips=tuple(clips),
         files=len(listing.names),
         failures=tuple(failures),
+        empty=tuple(empty),
         group_name="recording",
     )
 
