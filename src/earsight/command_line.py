@@ -18,16 +18,11 @@ from earsight.errors import EarsightError, SettingsError
 from earsight.flags import Json, Switch, Whole, WrappedHelp
 from earsight.plain import plain
 from earsight.recipe_flags import MachineFlags, RecipeFlags, Settings, TrainingDataFlags
+from earsight.score_lines import metrics_lines
 from earsight.settings import explain
 from earsight.tasks.machine.devices import Accelerator, Precision
 from earsight.tasks.recipe import Recipe
-from earsight.terminal import (
-    batch_size_lines,
-    bench_lines,
-    json_line,
-    metrics_lines,
-    show,
-)
+from earsight.terminal import batch_size_lines, bench_lines, json_line, show
 
 app = cyclopts.App(
     name="earsight",

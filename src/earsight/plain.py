@@ -1,11 +1,18 @@
 """A text from outside → what a terminal may be shown."""
 
+import sys
+
 
 def plain(text: object, most: int = 1000) -> str:
     """One line of at most ``most`` letters: what would steer the terminal is shown by its number, and a byte of a file
     name that is not UTF-8 as that byte."""
     shown = "".join(letter if letter.isprintable() else f"\\x{_number(letter):02x}" for letter in str(text))
     return shown if len(shown) <= most else shown[: most - 1] + "…"
+
+
+def whole(text: object) -> str:
+    """As ``plain``, however long: a sentence may name files."""
+    return plain(text, sys.maxsize)
 
 
 def _number(letter: str) -> int:

@@ -12,15 +12,8 @@ from earsight.errors import SettingsError
 from earsight.flags import DataFlags, EventFlags, Json, Switch, Whole
 from earsight.plain import counted, plain
 from earsight.recipe_flags import Leaks, MachineFlags, RecipeFlags, Settings, TrainingDataFlags
-from earsight.terminal import (
-    comparison_lines,
-    cross_lines,
-    detection_lines,
-    json_line,
-    metrics_lines,
-    note_unfinished,
-    show,
-)
+from earsight.score_lines import comparison_lines, cross_lines, detection_lines, metrics_lines
+from earsight.terminal import json_line, note_unfinished, show
 
 
 def evaluate(

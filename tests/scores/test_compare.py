@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from earsight.errors import DataError
+from earsight.score_lines import comparison_lines
 from earsight.scores.compare import compare, mcnemar
 from earsight.scores.intervals import RATES, Resampled, resample
 from earsight.scores.metrics import measure
 from earsight.scores.predictions import Predictions
-from earsight.terminal import comparison_lines
 
 
 def predictions(right: np.ndarray, speakers: int, names: str = "c") -> Predictions:

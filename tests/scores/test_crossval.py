@@ -3,9 +3,9 @@ import pytest
 import sklearn.metrics as oracle
 
 from earsight.errors import DataError
+from earsight.score_lines import cross_lines
 from earsight.scores.crossval import cross_scores, group_scores, joined
 from earsight.scores.predictions import Predictions
-from earsight.terminal import cross_lines
 
 
 def predictions(paths: list[str], truth: list[int], answers: list[int], groups: list[str]) -> Predictions:

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from earsight.errors import DataError
+from earsight.score_lines import metrics_lines
 from earsight.scores.metrics import confusion_matrix, measure
 from earsight.scores.predictions import Predictions
-from earsight.terminal import metrics_lines
 
 NUMBERS = ("accuracy", "uar", "macro_f1", "cross_entropy")
 

@@ -13,6 +13,7 @@ from scipy.optimize import minimize_scalar
 from sklearn import metrics as sk
 
 from earsight.errors import DataError
+from earsight.score_lines import metrics_lines
 from earsight.scores.calibration import fit_temperature, reliability, with_temperature
 from earsight.scores.crossval import cross_scores
 from earsight.scores.intervals import resample_labels
@@ -25,7 +26,6 @@ from earsight.scores.multilabel import (
     fit_thresholds,
 )
 from earsight.scores.predictions import concatenated
-from earsight.terminal import metrics_lines
 
 
 def drawn(seed: int, clips: int, labels: int, steps: int, share: float = 0.4) -> MultiPredictions:

@@ -1,0 +1,174 @@
+"""Scores → lines of text for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from earsight.plain import counted, plain, whole
+
+if TYPE_CHECKING:
+    from earsight.scores.compare import Comparison
+    from earsight.scores.crossval import CrossScores
+    from earsight.scores.kinds import AnyMetrics
+    from earsight.scores.metrics import Metrics
+    from earsight.scores.multilabel import MultiMetrics
+    from earsight.tasks.evaluate_events import EventEvaluation
+
+_LISTED = 10
+_MATRIX = 25
+_MISTAKES = 30
+
+
+def metrics_lines(metrics: AnyMetrics, sentence: str, caveat: str, *, table: bool = False) -> Iterator[str]:
+    """The sentence and the three numbers; with ``table`` also each class, and the confusion matrix where a clip has one
+    label."""
+    yield whole(sentence)
+    yield f"{_numbers(metrics)}({metrics.clips} clips{f', {caveat}' if caveat else ''})"
+    if absent := [plain(row.label, 24) for row in metrics.per_class if not row.support]:
+        of = f"{len(metrics.per_class) - len(absent)} of {len(metrics.per_class)}"
+        what, more = "labels" if metrics.several else "classes", " …" if len(absent) > _LISTED else ""
+        yield f"note: the scored clips are of {of} {what}; none is of {', '.join(absent[:_LISTED])}{more}"
+    if not table:
+        return
+    if metrics.several is True:
+        yield from _label_lines(metrics)
+        return
+    labels = [plain(row.label, 24) for row in metrics.per_class]
+    wide = max(len(label) for label in labels)
+    yield f"\n{'':{wide}}  precision  recall     F1  support"
+    for label, row in zip(labels, metrics.per_class, strict=True):
+        yield f"{label:{wide}}  {row.precision:9.3f} {_share(row.recall, row.support, 7)} {row.f1:6.3f} {row.support:8}"
+    if len(labels) > _MATRIX:
+        yield from _mistake_lines(metrics, labels, wide)
+        return
+    yield "\ntruth in rows, answers in columns of the same numbers"
+    yield f"{'':{wide + 4}}" + "".join(f"{number:6}" for number in range(1, len(labels) + 1))
+    for number, (label, counts) in enumerate(zip(labels, metrics.confusion, strict=True), 1):
+        yield f"{number:3} {label:{wide}}" + "".join(f"{int(count) or '·':>6}" for count in counts)
+
+
+def _mistake_lines(metrics: Metrics, labels: Sequence[str], wide: int) -> Iterator[str]:
+    """What is taken for what most often; a matrix of so many classes is wider than any terminal."""
+    found = metrics.mistakes
+    yield f"\nmost frequent mistakes ({len(found)} kinds; --json has the whole matrix)" if found else "\nno mistakes"
+    for one in found[:_MISTAKES]:
+        yield f"{labels[one.truth]:{wide}}  heard as {labels[one.answer]:{wide}} {one.clips:6}  of {one.of}"
+
+
+def _share(value: float, support: int, wide: int) -> str:
+    """A dash where no clip has the label: there is nothing of which it would be a share."""
+    return f"{value:{wide}.3f}" if support else f"{'–':>{wide}}"
+
+
+def _numbers(metrics: AnyMetrics) -> str:
+    return "".join(f"{name} {getattr(metrics, key):.3f}   " for key, name in metrics.NAMES.items())
+
+
+def _label_lines(metrics: MultiMetrics) -> Iterator[str]:
+    labels = [plain(row.label, 24) for row in metrics.per_class]
+    wide = max(len(label) for label in labels)
+    yield f"\n{'':{wide}}     AP  precision  recall     F1  support"
+    for label, row in zip(labels, metrics.per_class, strict=True):
+        ap, recall = _share(row.ap, row.support, 6), _share(row.recall, row.support, 7)
+        numbers = f"{ap}  {row.precision:9.3f} {recall} {row.f1:6.3f} {row.support:8}"
+        yield f"{label:{wide}} {numbers}"
+    yield f"\nevery label of a clip right: {metrics.accuracy:.3f}; micro-mAP {metrics.micro_map:.3f}"
+
+
+def detection_lines(found: EventEvaluation) -> Iterator[str]:
+    """The sentence, both measures with their intervals, a row a label, and what other thresholds would give."""
+    segments, events, measure = found.by_segment, found.by_event, found.measure
+    yield whole(found.sentence)
+    caveat = f", {found.caveat}" if found.caveat else ""
+    minutes = f"{found.duration_s / 60:.1f} min, {counted(events.all_together.annotated, 'annotated event')}"
+    yield f"{counted(found.recordings, 'recording')}, {minutes}{caveat}"
+    ways = ((f"by {measure.segment_s:g} s segments", segments), (f"by events, overlap {measure.overlap:g}", events))
+    wide = max(len(way) for way, _ in ways)
+    for way, one in ways:
+        every, interval = one.all_together, one.f1_interval()
+        parts = f"F1 {_or_dash(every.f1)}   precision {_or_dash(every.precision)}   recall {_or_dash(every.recall)}"
+        rate = f"   error rate {_or_dash(one.error_rate)}" if one is segments else ""
+        sure = f"   F1 95 %: {interval.low:.3f} to {interval.high:.3f}" if interval else ""
+        yield f"{way:<{wide}}   {parts}   macro-F1 {_or_dash(one.macro_f1)}{rate}{sure}"
+    rows = {label: (one, events.of_labels[label]) for label, one in segments.of_labels.items()}
+    shown = {plain(label, 24): row for label, row in rows.items() if any(of.annotated or of.found for of in row)}
+    wide = max([5, *map(len, shown)])
+    yield f"\n{'':{wide}}  segments: precision recall    F1   events: annotated found precision recall    F1"
+    for label, (segment, event) in shown.items():
+        by_segment = f"{_or_dash(segment.precision):>19} {_or_dash(segment.recall):>6} {_or_dash(segment.f1):>5}"
+        by_event = f"{event.annotated:17} {event.found:5} {_or_dash(event.precision):>9}"
+        yield f"{label:{wide}}  {by_segment} {by_event} {_or_dash(event.recall):>6} {_or_dash(event.f1):>5}"
+    if len(shown) < len(rows):
+        yield f"{counted(len(rows) - len(shown), 'other label')} neither annotated nor found"
+    yield "\nF1 on these recordings with another --start-at; choose it on others than those that are reported"
+    yield "start at   " + "".join(f"{start_at:7.1f}" for start_at in found.other_starts)
+    for n, way in enumerate(("segments", "events")):
+        yield f"{way:<11}" + "".join(f"{_or_dash(both[n]):>7}" for both in found.other_starts.values())
+
+
+def _or_dash(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def cross_lines(scores: CrossScores, sentence: str, caveat: str, group_name: str) -> Iterator[str]:
+    """Folds, seeds, the hardest and easiest group, and the numbers of all clips with their intervals."""
+    width = max(len(plain(one.fold, 32)) for one in scores.folds)
+    for one in scores.folds:
+        yield (f"{plain(one.fold, 32):<{width}}  seed {one.seed}  {_numbers(one.metrics)}({one.metrics.clips} clips)")
+    if scores.groups:
+        worst, best = scores.groups[0], scores.groups[-1]
+        rate = "clips with every label right" if scores.every_answer.several else "accuracy"
+        yield (
+            f"hardest {group_name}: {plain(worst.group, 32)}, {rate} {worst.accuracy:.3f}; "
+            f"easiest: {plain(best.group, 32)}, {best.accuracy:.3f}"
+        )
+    yield whole(sentence)
+    drawn = scores.drawn(group_name)
+    for key, name in scores.every_answer.NAMES.items():
+        spread = scores.scores[key]
+        between = "" if spread.sd is None else f"  ± {spread.sd:.3f} between seeds"
+        interval = f"no interval: {drawn} are too few, or all are answered alike"
+        if spread.interval:
+            interval = f"95 % by {drawn}: {spread.interval.low:.3f} to {spread.interval.high:.3f}"
+        yield f"{name:<8} {spread.mean:.3f}{between}   {interval}{f', {caveat}' if caveat else ''}"
+
+
+def comparison_lines(found: Comparison) -> Iterator[str]:
+    """Scores, classes, and what would have to be so for them to be the same."""
+    sure = found.scores["accuracy"]
+    few = sure.interval is None
+    what = "group" if found.named else "single clip" if found.groups == found.clips else "groups and single clip"
+    drawn = counted(found.groups, what)
+    yield f"{found.clips} clips that both have scored, {drawn}{'' if few else ' drawn again for the intervals'}"
+    for name, caveat in (("A", found.caveat_a), ("B", found.caveat_b)):
+        if caveat:
+            yield f"note: {name} is not a score on strangers: {caveat}"
+    if not found.named:
+        yield "note: the groups (speakers, recordings …) of some clips are not known: others might change this more"
+    yield f"{'':<16}{'A':>7}{'B':>7}{'B − A':>8}{'' if few else '   95 %'}"
+    rows = [
+        (name, found.scores[key]) for name, key in (("accuracy", "accuracy"), ("UAR", "uar"), ("macro-F1", "macro_f1"))
+    ]
+    rows += [(f"recall {plain(label, 24)}", one) for label, one in found.recall.items()]
+    for n, (name, one) in enumerate(rows):
+        interval = f"   {one.interval.low:+.3f} to {one.interval.high:+.3f}" if one.interval else ""
+        star = "  *" if one.sure and n < len(found.scores) else ""  # of many classes some would have it by chance
+        yield f"{name:<16}{one.a:7.3f}{one.b:7.3f}{one.difference:+8.3f}{interval}{star}"
+    sure_of = "" if found.groups == found.clips else " if clips were independent, which those of one group are not"
+    p = f"p = {found.p:.3g}{sure_of}"
+    yield f"only A is right: {found.only_a} clips; only B: {found.only_b}; McNemar's exact test: {p}"
+    yield _verdict(found)
+
+
+def _verdict(found: Comparison) -> str:
+    sure = found.scores["accuracy"]
+    what, others = ("group", "groups") if found.named else ("clip", "clips like these")
+    if found.only_a == found.only_b == 0 and sure.difference == 0:
+        return "Both are right on the same clips."
+    if sure.interval is None:
+        return f"{counted(found.groups, what)} {'is' if found.groups == 1 else 'are'} too few to tell which is better."
+    better = "B" if sure.difference > 0 else "A"
+    if sure.sure:
+        return f"{better} is better in accuracy, with other {others} too."
+    return f"Which is better in accuracy is not settled: with other {others} it might be either."
