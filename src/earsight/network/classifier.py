@@ -67,7 +67,7 @@ class Classifier(nn.Module):
         self.thresholds: tuple[float, ...] | None = (0.5,) * len(labels) if multilabel else None
         self.labels: tuple[str, ...] = tuple(labels)
         self.audio, self.mel, self.network_settings = audio, mel, settings
-        self.network = network or create_network(settings, in_chans, len(labels))
+        self.network = create_network(settings, in_chans, len(labels)) if network is None else network
         self.in_chans = in_chans
         self.enlarge(settings.size_multiple)
 

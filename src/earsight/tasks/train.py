@@ -121,7 +121,7 @@ def train(
 
     with own_threads(), torch.random.fork_rng(devices=[]):
         result = run_plan(plan, machine, progress=progress)
-    if not progress and (told := _unseen(result)):
+    if not progress and first_process() and (told := _unseen(result)):
         warnings.warn(told, stacklevel=2)
     return result
 
