@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from earsight.dataset.clip import Clip
+from earsight.dataset.group_folds import group_folds
 from earsight.dataset.leaks import find_leaks
 from earsight.dataset.sources import read_dataset
-from earsight.dataset.split import EMOBOX6, LUNA5, check_kind, group_folds, split
+from earsight.dataset.split import EMOBOX6, LUNA5, check_kind, split
 from earsight.errors import SplitError
 
 

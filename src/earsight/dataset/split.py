@@ -1,15 +1,13 @@
 """Clips → train, valid, test. Pure functions of the clips and a seed; the same on every machine and in any order."""
 
-import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
-
 from earsight.dataset.clip import PARTS, Clip, as_part, fold_order
+from earsight.dataset.group_folds import drawn_order, fair_first, group_folds
 from earsight.errors import SplitError
 
 # Test and validation actors of Luna-Jiménez et al. 2021 (Sensors 21(22), 7665) and 2022 (Appl. Sci. 12(1), 327).
@@ -210,35 +208,6 @@ def _listed(groups: Iterable[str], name: str) -> str:
     )
 
 
-def _order(seed: int, key: str) -> str:
-    """A random order that depends on the name alone: not on the order of the list, the machine or numpy's version."""
-    return hashlib.sha256(f"{seed}|{key}".encode(errors="surrogateescape")).hexdigest()
-
-
-def group_folds(clips: Sequence[Clip], clips_of: dict[str, list[int]], count: int, seed: int) -> list[set[str]]:
-    """``count`` sets of groups with about the same share of every class.
-
-    Greedy, the most uneven group first, each into the fold where it adds least to Σ over classes of the squared share;
-    whole numbers throughout, so that no rounding decides.
-    """
-    number = {label: n for n, label in enumerate(sorted({label for clip in clips for label in clip.labels or ("",)}))}
-    counts = {group: np.zeros(len(number), dtype=np.int64) for group in clips_of}
-    for group, members in clips_of.items():
-        for i in members:
-            for label in clips[i].labels or ("",):  # "" counts clips that have none
-                counts[group][number[label]] += 1
-    totals = np.maximum(1, sum(counts.values(), np.zeros(len(number), dtype=np.int64)))
-    weights = 10**15 // totals**2
-    of_fold = np.zeros((count, len(number)), dtype=np.int64)
-    folds: list[set[str]] = [set() for _ in range(count)]
-    for group in sorted(counts, key=lambda g: (-int((counts[g] ** 2 * weights).sum()), _order(seed, g))):
-        cost = of_fold @ (counts[group] * weights)
-        best = min(range(count), key=lambda fold: (int(cost[fold]), int(of_fold[fold].sum()), fold))
-        folds[best].add(group)
-        of_fold[best] += counts[group]
-    return folds
-
-
 def _group_folds(clips: Sequence[Clip], clips_of: dict[str, list[int]], kind: str, seed: int) -> Parts:
     if len(clips_of) < 3:
         raise SplitError(
@@ -252,17 +221,7 @@ def _group_folds(clips: Sequence[Clip], clips_of: dict[str, list[int]], kind: st
     if fold:
         return _hold_out_groups(clips, clips_of, folds[int(fold)], None, kind, seed)
     hold_out = partial(_hold_out_groups, clips, clips_of, valid=None, kind=kind, seed=seed)
-    return _first_whole(clips, (partial(hold_out, test=test) for test in _fair_first(folds, clips_of)))
-
-
-def _fair_first(folds: Sequence[set[str]], clips_of: Mapping[str, Sequence[int]]) -> list[set[str]]:
-    """As they are, unless the first holds half more than its share of the clips: a group that is much larger than the
-    others begins it, and would always be held out. Then those that are nearest to their share come first."""
-    sizes = [sum(len(clips_of[group]) for group in fold) for fold in folds]
-    share = sum(sizes) / len(folds)
-    if sizes[0] <= 1.5 * share:
-        return list(folds)
-    return [folds[n] for n in sorted(range(len(folds)), key=lambda n: (abs(sizes[n] - share), n))]
+    return _first_whole(clips, (partial(hold_out, test=test) for test in fair_first(folds, clips_of)))
 
 
 def _first_whole(clips: Sequence[Clip], ways: Iterable[Callable[[], Parts]]) -> Parts:
@@ -312,7 +271,7 @@ def _without_a_fifth(clips: Sequence[Clip], rest: list[int], kind: str, seed: in
             left = set(range(len(inner))) - set(chosen)
             return sorted(left), chosen, []
 
-        train, valid, _ = _first_whole(inner, (partial(without, fold) for fold in _fair_first(folds, clips_of)))
+        train, valid, _ = _first_whole(inner, (partial(without, fold) for fold in fair_first(folds, clips_of)))
     elif clips_of:
         raise SplitError(f"{kind} leaves one group to train and validate on; three or more are needed in all")
     else:
@@ -345,7 +304,7 @@ def _draw_of_each_class(
             have = sum(label in clip.labels for clip in clips)
             raise SplitError(f"too few clips to train, validate and test: class {label!r} has {have}, 3 are needed")
         part -= sum(is_drawn.get(i, False) for i in members[label])
-        ordered = sorted((i for i in members[label] if i not in is_drawn), key=lambda i: _order(seed, keys[i]))
+        ordered = sorted((i for i in members[label] if i not in is_drawn), key=lambda i: drawn_order(seed, keys[i]))
         is_drawn |= {i: place < part for place, i in enumerate(ordered)}
     return [i for i in is_drawn if not is_drawn[i]], [i for i in is_drawn if is_drawn[i]]
 

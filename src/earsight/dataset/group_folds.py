@@ -1,0 +1,47 @@
+"""Groups → folds with about the same share of every class."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from earsight.dataset.clip import Clip
+
+
+def drawn_order(seed: int, key: str) -> str:
+    """A random order that depends on the name alone: not on the order of the list, the machine or numpy's version."""
+    return hashlib.sha256(f"{seed}|{key}".encode(errors="surrogateescape")).hexdigest()
+
+
+def group_folds(clips: Sequence[Clip], clips_of: dict[str, list[int]], count: int, seed: int) -> list[set[str]]:
+    """``count`` sets of groups with about the same share of every class.
+
+    Greedy, the most uneven group first, each into the fold where it adds least to Σ over classes of the squared share;
+    whole numbers throughout, so that no rounding decides.
+    """
+    number = {label: n for n, label in enumerate(sorted({label for clip in clips for label in clip.labels or ("",)}))}
+    counts = {group: np.zeros(len(number), dtype=np.int64) for group in clips_of}
+    for group, members in clips_of.items():
+        for i in members:
+            for label in clips[i].labels or ("",):  # "" counts clips that have none
+                counts[group][number[label]] += 1
+    totals = np.maximum(1, sum(counts.values(), np.zeros(len(number), dtype=np.int64)))
+    weights = 10**15 // totals**2
+    of_fold = np.zeros((count, len(number)), dtype=np.int64)
+    folds: list[set[str]] = [set() for _ in range(count)]
+    for group in sorted(counts, key=lambda g: (-int((counts[g] ** 2 * weights).sum()), drawn_order(seed, g))):
+        cost = of_fold @ (counts[group] * weights)
+        best = min(range(count), key=lambda fold: (int(cost[fold]), int(of_fold[fold].sum()), fold))
+        folds[best].add(group)
+        of_fold[best] += counts[group]
+    return folds
+
+
+def fair_first(folds: Sequence[set[str]], clips_of: Mapping[str, Sequence[int]]) -> list[set[str]]:
+    """As they are, unless the first holds half more than its share of the clips: a group that is much larger than the
+    others begins it, and would always be held out. Then those that are nearest to their share come first."""
+    sizes = [sum(len(clips_of[group]) for group in fold) for fold in folds]
+    share = sum(sizes) / len(folds)
+    if sizes[0] <= 1.5 * share:
+        return list(folds)
+    return [folds[n] for n in sorted(range(len(folds)), key=lambda n: (abs(sizes[n] - share), n))]
