@@ -100,8 +100,8 @@ class Counted:
 
     def __init__(self, file: IO[bytes], mp3: Mp3, count: int) -> None:
         header = bytes((0xFF, mp3.header[1] | 1, _USUAL_KBITS << 4 | mp3.header[2] & 0x0C, mp3.header[3]))
-        frame = frame_of(header)
-        assert frame is not None  # noqa: S101 — of the same kind as the one that was found
+        if (frame := frame_of(header)) is None:
+            raise ValueError(f"no header of a frame: {header.hex()}")  # it is of the kind that was found
         told = b"Xing" + (1).to_bytes(4, "big") + count.to_bytes(4, "big")
         self._head = (header + bytes(frame.count_at - 4) + told).ljust(frame.size, b"\0")
         self._file, self._start, self._at = file, mp3.start, 0
