@@ -9,7 +9,7 @@ STAMP := .venv/.stamp
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test families check bench lock clean
+.PHONY: help install demo test families check oldest bench lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -33,6 +33,11 @@ check: $(STAMP) ## format, lint, types, import order, tests: what CI runs
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q $(PYTEST_ARGS)
 
+oldest: $(STAMP) ## the tests with the oldest versions that pyproject.toml allows, in .venv-oldest
+	$(BIN)/uv venv -q --clear --python $(BIN)/python .venv-oldest
+	$(BIN)/uv pip install -q --python .venv-oldest/bin/python --compile-bytecode --resolution lowest-direct -e '.[all]'
+	.venv-oldest/bin/python -m pytest -q $(PYTEST_ARGS)
+
 bench: $(STAMP) ## run every script in benchmarks/
 	@set -e; for script in $(sort $(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python "$$script"; done
 
@@ -44,7 +49,7 @@ lock: $(STAMP) ## move constraints.txt to the newest versions that work together
 	{ cat .venv/lock.txt; $(BIN)/uv --version | awk '{ print "uv==" $$2 }'; } | LC_ALL=C sort > constraints.txt
 
 clean: ## remove .venv, caches and build outputs; runs/ and data/ stay
-	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-oldest build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find $(wildcard src tests benchmarks) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --compile-bytecode: where PYTHONDONTWRITEBYTECODE is set, importing timm uncompiled costs 20 s in every process.
