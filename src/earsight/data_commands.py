@@ -185,7 +185,8 @@ def background(
     write_whole(out, done.to_csv())
     for failure in done.dataset.failures:
         show(f"left out: {plain(failure.path)}: {plain(failure.reason)}", to=sys.stderr)
-    show(f"{counted(len(done.clips) - done.background, 'span')}, {done.background} without a label: {plain(str(out))}")
+    labelled = counted(len(done.clips) - done.background, "labelled span")
+    show(f"{labelled} and {done.background} without a label: {plain(str(out))}")
     show(f"try:   earsight train {shlex.quote(str(out))}")
     return 0
 

@@ -77,7 +77,7 @@ def differences(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[str]:
     ]
 
 
-_PLAIN = {
+_EXPECTED = {
     "model_type": "a group of settings is expected",
     "int_type": "a whole number is expected",
     "float_type": "a number is expected",
@@ -96,7 +96,7 @@ def _explain(model: type[BaseModel], error: dict[str, Any]) -> str:
     if error["type"] != "extra_forbidden":
         message = error["msg"].removeprefix("Value error, ")
         message = message[:1].lower() + message[1:]
-        message = _PLAIN.get(error["type"], message)
+        message = _EXPECTED.get(error["type"], message)
         where = f"setting {name}: " if name else ""
         return where + message + ("" if isinstance(error["input"], Mapping) else f", got {error['input']!r}")
     near = difflib.get_close_matches(name, setting_names(model), n=1, cutoff=0.5)

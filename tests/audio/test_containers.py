@@ -24,14 +24,15 @@ KINDS = {
     "a.mov": ("pcm_s16le", "s16"),
     "a.webm": ("libopus", "flt"),
     "a.mka": ("flac", "s16"),
+    "a.mkv": ("flac", "s16"),
     "a.aac": ("aac", "fltp"),
     "a.ac3": ("ac3", "fltp"),
     "a.mp2": ("mp2", "s16"),
 }
 
 
-def written(path: Path, channels: Samples, *, film: bool = False) -> Path:
-    """channels: float32 [channels, samples] at RATE_HZ. film: pictures beside the sound, first in the file."""
+def written(path: Path, channels: Samples, *, film: int = 0) -> Path:
+    """channels: float32 [channels, samples] at RATE_HZ. film: so many pictures beside it, ten a second."""
     codec, sample_format = KINDS[path.name]
     layout = "mono" if len(channels) == 1 else "stereo"
     with av.open(path, "w") as box:
@@ -39,8 +40,9 @@ def written(path: Path, channels: Samples, *, film: bool = False) -> Path:
             pictures = box.add_stream("mpeg4", rate=10)
             pictures.width = pictures.height = 64
         stream = box.add_stream(codec, rate=RATE_HZ, layout=layout)
-        if film:
+        for _ in range(film):
             box.mux(pictures.encode(av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24")))
+        if film:
             box.mux(pictures.encode(None))
         frame = av.AudioFrame.from_ndarray(channels, format="fltp", layout=layout)
         frame.sample_rate, frame.pts = RATE_HZ, 0
@@ -76,12 +78,18 @@ def test_sound_comes_back_where_it_was_in_blocks_and_in_spans(tmp_path: Path, na
 
 def test_two_channels_stay_two_and_a_film_is_its_sound(tmp_path: Path) -> None:
     stereo = np.stack([tone(440, 0.5, RATE_HZ), np.zeros(RATE_HZ // 2, np.float32)])
-    sound = decode(written(tmp_path / "a.mov", stereo, film=True))
+    sound = decode(written(tmp_path / "a.mov", stereo, film=1))
     assert np.abs(sound.samples - stereo).max() <= 2**-15
     facts = examine(tmp_path / "a.mov")
     assert (facts.channels, facts.rate_hz, facts.duration_s) == (2, RATE_HZ, 0.5)
     with open_sound(tmp_path / "a.mov") as file:
         assert length_s(file) == pytest.approx(0.5, abs=0.002)
+
+
+@pytest.mark.parametrize("name", ["a.m4a", "a.mkv"])
+def test_a_film_may_go_on_without_sound(tmp_path: Path, name: str) -> None:
+    sound = decode(written(tmp_path / name, tone(440, 1, RATE_HZ)[np.newaxis], film=30))
+    assert sound.duration_s == pytest.approx(1, abs=0.05)  # and is not taken for cut off
 
 
 def test_what_is_no_sound_is_refused_with_the_reason(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from earsight.audio.settings import AudioSettings
 from earsight.errors import DecodeError, EarsightError, SettingsError
 from tests.conftest import tone
 
+NAN, INF = float("nan"), float("inf")
 STEREO = np.stack([tone(300, 0.3), -tone(900, 0.3)])
 
 
@@ -45,6 +46,7 @@ def test_samples_are_heard_as_their_file_is(tmp_path: Path, subtype: str, given:
     ("samples", "rate_hz", "message"),
     [
         (STEREO.T, 16000, r"samples of shape \(4800, 2\), where .*; transpose them$"),
+        (STEREO[:1].T, 16000, r"samples of shape \(4800, 1\), where .*; transpose them$"),
         (STEREO[None], 16000, r"samples of shape \(1, 2, 4800\), where .*; pass one recording$"),
         (0.5, 16000, r"samples of shape \(\), where"),
         (np.zeros(9, dtype=np.uint8), 16000, "samples of type uint8; pass floats from -1 to 1, int16 or int32$"),
@@ -92,7 +94,9 @@ def test_what_is_no_recording_is_told_in_one_line(tmp_path: Path) -> None:
         decode(text)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("span", [(-1, 1), (float("nan"), 1), (float("inf"), None), (0.2, 0.2), (0, float("nan"))])
+@pytest.mark.parametrize(
+    "span", [(-1, 1), (float("nan"), 1), (float("inf"), None), (0.2, 0.2), (0, float("nan")), (0, float("inf"))]
+)
 def test_spans_that_can_not_be(tmp_path: Path, span: tuple[float, float | None]) -> None:
     soundfile.write(tmp_path / "a.wav", tone(300, 1), 16000)
     with pytest.raises(SettingsError, match="it must start at 0 or later and end after its start"):

@@ -2,6 +2,7 @@ import gzip
 import io
 import os
 import random
+import shutil
 import signal
 import stat
 import subprocess
@@ -96,6 +97,24 @@ def test_what_pyav_reads_is_unpacked_once_that_is_installed(tmp_path: Path, monk
     assert sorted(found(unpack(path))) == [".earsight-left-out.json", "a.wav", "b.m4a"]
     assert left_out(unpack(path)) == ["c.flv"]
     assert leftovers() == [unpack(path).name]
+
+
+def test_a_folder_that_is_unpacked_again_is_whole_whenever_that_is_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_zip(tmp_path / "a.zip", {"a.wav": SOUND, "b.m4a": SOUND})
+    with monkeypatch.context() as without:
+        without.setattr(containers, "can_read", lambda: False)
+        unpack(path)
+
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as while_removing:
+        while_removing.setattr(shutil, "rmtree", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            unpack(path)
+    assert sorted(found(unpack(path))) == ["a.wav", "b.m4a"]
 
 
 @pytest.mark.parametrize(
@@ -374,8 +393,7 @@ def test_ctrl_c_leaves_nothing_and_what_a_killed_process_left_is_swept(tmp_path:
 SLOW = """
 import sys, time
 from pathlib import Path
-from earsight.audio import containers
-from earsight.dataset.archive import left_out, unpack
+from earsight.dataset.archive import unpack
 unpack(Path(sys.argv[1]), progress=lambda done, total: (print(done, flush=True), time.sleep(60)))
 """
 

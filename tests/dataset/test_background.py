@@ -37,6 +37,12 @@ def test_as_many_as_there_are_labels_as_long_as_they_and_beside_them() -> None:
     assert background(clips, lambda path: 60.0)[:3] == background(list(reversed(clips)), lambda path: 60.0)[:3]
 
 
+def test_beside_a_span_that_goes_on_to_the_end_nothing_is_put() -> None:
+    assert background(spans((1, None)), lambda path: 60.0) == []
+    found = background(spans((0.5, 1), (4, None)), lambda path: 60.0, [Path("quiet.wav")])
+    assert [clip.end_s - clip.start_s for clip in found] == pytest.approx([0.5] * 3)  # type: ignore[operator]
+
+
 def test_where_room_is_short_the_longest_gap_is_taken_whole_and_then_there_is_none() -> None:
     found = background(spans((0, 3), (4, 7)), lambda path: 7.5)
     assert [(clip.start_s, clip.end_s) for clip in found] == [(3.1, 3.9), (7.1, 7.5)]
@@ -60,7 +66,8 @@ def test_the_command_writes_a_table_that_trains(tmp_path: Path) -> None:
     (tmp_path / "field" / "quiet.txt").write_text("")
     done = called("data", "background", "field", "--out", "spans.csv", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == ["4 spans, 6 without a label: spans.csv", "try:   earsight train spans.csv"]
+    told = ["4 labelled spans and 6 without a label: spans.csv", "try:   earsight train spans.csv"]
+    assert done.stdout.splitlines() == told
     dataset = read_dataset(tmp_path / "spans.csv")
     assert (dataset.multilabel, dataset.labels, len(dataset.groups)) == (True, ("bee", "fly"), 3)
     assert [len(clip.labels) for clip in dataset.clips].count(0) == 6

@@ -155,9 +155,11 @@ def test_path_bytes_file_and_many_agree(tmp_path: Path) -> None:
     assert [p.probabilities for p in many] == [pytest.approx(first.probabilities, abs=1e-6)] * 5
     samples, rate_hz = soundfile.read(path, dtype="int16")
     assert classifier.predict(samples, rate_hz=rate_hz) == first
-    for alone in (path, str(path), path.read_bytes(), io.BytesIO(path.read_bytes())):
-        assert list(classifier.predict_many(alone)) == [first]
+    for single in (path, str(path), path.read_bytes(), io.BytesIO(path.read_bytes())):
+        assert list(classifier.predict_many(single)) == [first]
     pairs = list(classifier.predict_many([path, (samples / 32768, rate_hz)]))
+    (alone,) = classifier.predict_many((samples / 32768, rate_hz))
+    assert alone.probabilities == pytest.approx(first.probabilities, abs=1e-6)
     assert [p.probabilities for p in pairs] == [pytest.approx(first.probabilities, abs=1e-6)] * 2
     with pytest.raises(SettingsError, match="batch_size must be a whole number, 1 or more, got 0"):
         classifier.predict_many([path], batch_size=0)

@@ -105,6 +105,21 @@ def test_recordings_of_which_a_part_was_heard_are_refused_or_left_out(home: Path
     assert with_it.caveat == "with leaks"
 
 
+def test_test_clips_whose_recordings_were_heard_in_training_are_no_test_of_events(
+    home: Path, field: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(home / "run", tmp_path / "run")
+    rows = [("part", "path", "label", "group", "fold", "start", "end", "digest")]
+    rows += [
+        ("train", field / "song.wav", "low", "", "", 0, 2, "x"),
+        ("test", field / "song.wav", "high", "", "", 2, 5, "y"),
+    ]
+    with (tmp_path / "run" / "clips.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    with pytest.raises(DataError, match=r"other pieces of 1 recording with test clips of .* were heard in training"):
+        evaluate_events(tmp_path / "run", **WINDOWS)
+
+
 def test_the_command_prints_both_measures_or_json(home: Path, field: Path) -> None:
     arguments = ("evaluate", home / "run", field, "--events", "--window", "0.4", "--hop", "0.1", "--threads", "1")
     told = called(*arguments)

@@ -8,7 +8,7 @@ def test_where_there_is_no_terminal_a_line_a_minute_says_how_far_it_is(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     now_s = 0.0
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now_s)
+    monkeypatch.setattr(progress, "monotonic", lambda: now_s)
     with Progress() as shown:
         shown.start("decoding", 100)
         for done in range(0, 101, 10):
@@ -24,7 +24,7 @@ def test_where_there_is_no_terminal_a_line_a_minute_says_how_far_it_is(
 def test_nothing_is_said_where_nobody_asked(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(progress.time, "monotonic", iter(range(0, 10_000, 100)).__next__)
+    monkeypatch.setattr(progress, "monotonic", iter(range(0, 10_000, 100)).__next__)
     with Progress(shown=False) as quiet:
         quiet.start("decoding", 10)
         quiet.advance(5, 10)

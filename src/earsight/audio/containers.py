@@ -44,7 +44,7 @@ class Contained:
     """The first stream of sound of a file, as a ``soundfile.SoundFile`` that is read from its start to its end.
 
     Raises OSError where there is none, or it can't be decoded; after what could be decoded, where that breaks off.
-    promised_s: how long it says that it is; None where it doesn't know.
+    promised_s: how long it says that its sound is; None where it doesn't know.
     """
 
     format, subtype = "FFMPEG", "FLOAT"
@@ -71,13 +71,11 @@ class Contained:
             self._frames: Iterator[Any] = box.decode(stream)
             self._waiting: list[npt.NDArray[np.float32]] = []
             self._failed: OSError | None = None
-            self._next_pts: int | None = None
             self.samplerate = self.channels = 0
             self._decode_frame()  # what the header says of rate and channels may be half of what is decoded
             if not self._waiting:
                 raise self._failed or OSError("no samples in it")
-            known = box.duration if _KNOW_THEIR_LENGTH & set(box.format.name.split(",")) else None
-            self.promised_s = known / av.time_base if known else None
+            self.promised_s = _promised_s(box, stream)
             self._stack = stack.pop_all()
 
     def read(self, frames: int, dtype: str = "float32", always_2d: bool = True) -> "npt.NDArray[np.float32]":
@@ -137,6 +135,15 @@ def _opened(file: IO[bytes]) -> Any:
                 "an mp4 without its index: it was cut off, or is damaged; record or download it again"
             ) from error
         raise UnrecognisedError(str(error)) from error
+
+
+def _promised_s(box: Any, stream: Any) -> float | None:
+    """Of the sound alone: a film may go on without it."""
+    if not _KNOW_THEIR_LENGTH & set(box.format.name.split(",")):
+        return None
+    if stream.duration:
+        return float(stream.duration * stream.time_base)
+    return box.duration / require("av").time_base if box.duration and len(box.streams) == 1 else None
 
 
 @contextmanager

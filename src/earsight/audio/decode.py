@@ -27,6 +27,7 @@ Source = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes]
 
 SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64"})
 """File name endings (lower case) that libsndfile reads; see ``suffixes``."""
+_ALL_SUFFIXES = SUFFIXES | containers.SUFFIXES
 BLOCK_SAMPLES = 1 << 16
 """Of each channel, that are read at once where a recording is read block by block."""
 _PIECE_SAMPLES = 256
@@ -41,7 +42,7 @@ SILENT_PEAK = 1e-30
 
 def suffixes() -> frozenset[str]:
     """File name endings (lower case) that are taken for recordings when a folder is walked."""
-    return SUFFIXES | containers.SUFFIXES if containers.can_read() else SUFFIXES
+    return _ALL_SUFFIXES if containers.can_read() else SUFFIXES
 
 
 @dataclass(frozen=True)

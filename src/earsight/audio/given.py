@@ -27,7 +27,7 @@ def given_sound(samples: npt.ArrayLike, rate_hz: float) -> Sound:
         raise SettingsError(f"{type(samples).__name__} is no array of samples ({error}); pass one of floats") from error
     if found.dtype.kind != "f" and found.dtype.name not in _WHOLE:
         raise SettingsError(f"samples of type {found.dtype}; pass floats from -1 to 1, int16 or int32")
-    if found.ndim not in {1, 2} or (found.ndim == 2 and 1 < found.shape[1] < found.shape[0]):
+    if found.ndim not in {1, 2} or (found.ndim == 2 and 0 < found.shape[1] < found.shape[0]):
         way = "transpose them" if found.ndim == 2 else "pass one recording"
         raise SettingsError(
             f"samples of shape {found.shape}, where [samples] or [channels, samples] is expected; {way}"

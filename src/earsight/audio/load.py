@@ -52,7 +52,7 @@ def load_waveform(
     ``settings.peak_normalise`` is off: then it is that of the recording, which may be above 1. Raises DecodeError, and
     SettingsError for a span or samples that can't be.
     """
-    if not 0 <= start_s < math.inf or not start_s < (math.inf if end_s is None else end_s):
+    if not 0 <= start_s < (math.inf if end_s is None else end_s) or end_s == math.inf:
         raise SettingsError(f"a span from {start_s} to {end_s} s; it must start at 0 or later and end after its start")
     if rate_hz is None:
         sound = decode(cast(Source, source), start_s, end_s)

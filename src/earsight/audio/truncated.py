@@ -21,7 +21,7 @@ _LONGEST_PAGE = 27 + 255 + 255 * 255  # bytes of a page of an Ogg, at most
 _SLACK_SHARE, _SLACK_BYTES = 0.01, 4096  # that a sloppy program may promise more than it wrote, at most
 _UNKNOWN_BYTES = 0x7FFF0000  # a program that writes into a pipe promises this or more
 UNKNOWN_SAMPLES = (1 << 36) - 1  # all that a FLAC has room for; one that does not know has 2⁶³ − 1 for libsndfile
-_SLACK_S = 0.2  # an MP3 tag may count the padding of its encoder, a film be longer than its sound
+_SLACK_S = 0.2  # an MP3 tag, or a container, may count the padding of its encoder
 
 _Got = TypeVar("_Got")
 

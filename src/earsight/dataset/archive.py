@@ -67,7 +67,9 @@ def unpack(archive: Path, target: Path | None = None, *, progress: Advance | Non
             return target  # otherwise PyAV was installed meanwhile
         target.parent.mkdir(parents=True, exist_ok=True)
         _sweep(target.parent)
-        work = target.parent / f".unpacking-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(8)}"
+        work, old = (
+            target.parent / f".unpacking-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(8)}" for _ in range(2)
+        )
         try:
             work.mkdir()
             with _members(archive) as members:
@@ -76,14 +78,16 @@ def unpack(archive: Path, target: Path | None = None, *, progress: Advance | Non
             if unread:
                 (work / _LEFT_OUT_NAME).write_text(json.dumps(unread), encoding="utf-8")
             if there:
-                shutil.rmtree(target, ignore_errors=True)
+                with suppress(FileNotFoundError):  # another process was first
+                    target.rename(old)  # at once: what is half removed would be taken for whole
             try:
                 work.rename(target)
             except OSError:  # another process was first
                 if not target.is_dir():
                     raise
         finally:
-            shutil.rmtree(work, ignore_errors=True)
+            for rest in (work, old):
+                shutil.rmtree(rest, ignore_errors=True)
     except _DAMAGE as error:
         raise DataError(f"{archive} is damaged ({_reason(error)}); download it again") from error
     except NotImplementedError as error:  # zipfile's word for a method of compression that it lacks

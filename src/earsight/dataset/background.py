@@ -15,7 +15,7 @@ Gap = tuple[float, float]
 _MARGIN_S = 0.1
 """From a label to what is taken for background: hand-made edges are rough."""
 SHORTEST_S = 0.2
-"""Of a clip of background."""
+"""Of a gap that is used."""
 
 
 def background(
@@ -33,8 +33,9 @@ def background(
         spans[clip.path].append(clip)
     found = [_between(path, own, own, length_s(path)) for path, own in sorted(spans.items())]
     each = round(len(clips) / max(1, len(spans)))
-    longest = sorted(clips, key=_length_s)
-    like = [longest[(2 * n + 1) * len(clips) // (2 * each)] for n in range(each)]  # from short to long
+    longest = sorted(filter(_length_s, clips), key=_length_s)
+    count = each if longest else 0
+    like = [longest[(2 * n + 1) * len(longest) // (2 * each)] for n in range(count)]  # from short to long
     for path in empty:
         alone = [clip._replace(group=str(path), fold="") for clip in like]
         found.append(_between(path, alone, [], length_s(path)))
@@ -42,6 +43,7 @@ def background(
 
 
 def _length_s(clip: Clip) -> float:
+    """0 of one that goes on to the end of its recording, beside which nothing is put."""
     return 0.0 if clip.end_s is None else clip.end_s - (clip.start_s or 0.0)
 
 
@@ -50,7 +52,8 @@ def _between(path: Path, like: Sequence[Clip], spans: Sequence[Clip], length_s: 
     gaps = gaps_between([(clip.start_s or 0.0, clip.end_s) for clip in spans], length_s)
     rng = np.random.default_rng(xxhash.xxh3_64_intdigest(path.name.encode(errors="surrogateescape")))
     found = []
-    for clip in sorted(like, key=_length_s, reverse=True):  # the longest first, while there is room for them
+    # the longest first, while there is room for them
+    for clip in sorted(filter(_length_s, like), key=_length_s, reverse=True):
         if not gaps:
             break
         wanted_s = _length_s(clip)

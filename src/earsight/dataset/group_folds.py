@@ -38,10 +38,10 @@ def group_folds(clips: Sequence[Clip], clips_of: dict[str, list[int]], count: in
 
 
 def fair_first(folds: Sequence[set[str]], clips_of: Mapping[str, Sequence[int]]) -> list[set[str]]:
-    """As they are, unless the first holds half more than its share of the clips: a group that is much larger than the
-    others begins it, and would always be held out. Then those that are nearest to their share come first."""
+    """As they are, unless the first is one group with half more than its share of the clips: the largest begins it, and
+    would always be held out. Then those that are nearest to their share come first."""
     sizes = [sum(len(clips_of[group]) for group in fold) for fold in folds]
     share = sum(sizes) / len(folds)
-    if sizes[0] <= 1.5 * share:
+    if len(folds[0]) > 1 or sizes[0] <= 1.5 * share:
         return list(folds)
     return [folds[n] for n in sorted(range(len(folds)), key=lambda n: (abs(sizes[n] - share), n))]

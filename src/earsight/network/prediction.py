@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import islice
+from numbers import Real
 from typing import Any, Self, cast
 
 import numpy as np
@@ -120,6 +121,7 @@ def answered(
     if not hasattr(batch_size, "__index__") or batch_size < 1:
         raise SettingsError(f"batch_size must be a whole number, 1 or more, got {batch_size!r}")
     alone = isinstance(sources, str | bytes | bytearray | memoryview | os.PathLike) or hasattr(sources, "read")
+    alone = alone or (isinstance(sources, tuple) and len(sources) == 2 and isinstance(sources[1], Real))
     several = not alone and isinstance(sources, Iterable)
     return _answered(cast(Iterable[Heard], sources if several else [sources]), audio, batch_size, answer)
 

@@ -46,9 +46,10 @@ def draw_timeline(
     edges_row = np.arange(len(shown) + 1) - 0.5
     mesh = axes.pcolormesh(edges_s, edges_row, shares[:, shown].T, cmap="Blues", vmin=0, vmax=1, rasterized=True)
     if unknown.any():
-        hatched = np.ma.masked_where(~unknown, np.zeros(len(unknown)))[None]
-        axes.pcolor(
-            edges_s, [-0.5, len(shown) - 0.5], hatched, hatch="///", alpha=0, edgecolor="grey", linewidth=0, zorder=2
+        turns = np.flatnonzero(np.diff(np.concatenate([[False], unknown, [False]]).astype(int)))  # starts and ends
+        spans = [(edges_s[one], edges_s[two] - edges_s[one]) for one, two in turns.reshape(-1, 2).tolist()]
+        axes.broken_barh(
+            spans, (-0.5, len(shown)), facecolor="none", edgecolor="grey", hatch="///", linewidth=0, zorder=2
         )
     rows = {labels[place]: row for row, place in enumerate(shown)}
     frame = require("matplotlib.patches").Rectangle

@@ -12,11 +12,11 @@ from earsight.dataset.split import one_caveat
 from earsight.errors import DataError, SettingsError
 from earsight.files import write_json, write_whole
 from earsight.network.description import METRICS_NAME, PREDICTIONS_NAME, REFIT_KEY, SETTINGS_NAME, read_description
+from earsight.network.device import check_device_name, find_device
 from earsight.tasks.clips_table import CLIPS_NAME, Recorded, parts_csv, read_clips
 from earsight.tasks.crossval import ABOUT_NAME
 from earsight.tasks.evaluate import evaluate
 from earsight.tasks.machine.cores import check_threads
-from earsight.tasks.machine.devices import check_device_name, find_device
 
 if TYPE_CHECKING:
     from earsight.scores.kinds import AnyMetrics

@@ -13,11 +13,12 @@ from earsight.dataset.store import Store, build_store
 from earsight.dataset.walk import store_folder
 from earsight.errors import DataError
 from earsight.network.description import no_run_folder, read_description
+from earsight.network.device import check_device_name, find_device
 from earsight.network.hub import local_run
+from earsight.plain import counted
 from earsight.tasks.clips_table import CLIPS_NAME, Recorded, read_clips, with_several
 from earsight.tasks.data import downloaded, header_length_s
-from earsight.tasks.machine.cores import check_threads, free_cores, read_load
-from earsight.tasks.machine.devices import check_device_name, find_device
+from earsight.tasks.machine.cores import check_threads, free_cores, own_threads, read_load
 from earsight.tasks.machine.memory import keep_freed_memory
 from earsight.tasks.progress import Progress
 from earsight.tasks.unheard import compared, unheard
@@ -67,7 +68,7 @@ def evaluate(
     from earsight.tasks.training.scoring import score
 
     to_score = examined(run, data, source, group_pattern, leaks, device, threads, strict, progress=progress)
-    with Progress(shown=progress) as shown:
+    with own_threads(to_score.cores), Progress(shown=progress) as shown:
         shown.start("scoring", len(to_score.indices))
         predictions = score(to_score.classifier, to_score.store, to_score.indices, progress=shown.advance)
     return Evaluation(
@@ -83,11 +84,13 @@ def evaluate(
 
 @dataclass(frozen=True)
 class ToScore:
-    """What of some clips may be scored. indices: of clips of the store. Otherwise as ``Evaluation``."""
+    """What of some clips may be scored. indices: of clips of the store. cores: to score
+    them by. Otherwise as ``Evaluation``."""
 
     classifier: "Classifier"
     store: Store
     indices: list[int]
+    cores: int
     sentence: str
     caveat: str
     warning: str
@@ -120,7 +123,7 @@ def examined(
     recorded = read_clips(run)
     dataset: DataSet | None = None
     if data is None:
-        clips = _own_test(run, recorded)
+        clips = _own_test(run, recorded, whole=for_events)
     else:
         dataset = read_dataset(
             downloaded(data), source=source, group_pattern=group_pattern, strict=strict, fewest_classes=1
@@ -128,8 +131,6 @@ def examined(
         clips = list(dataset.clips)
         if for_events:
             clips += map(_beginning, dataset.empty)
-    import torch
-
     from earsight.network.classifier import Classifier
 
     described = read_description(run)
@@ -147,7 +148,6 @@ def examined(
         raise DataError(f"the model does not know {', '.join(strange)}; its labels: {', '.join(described['labels'])}")
     keep_freed_memory()
     cores = threads or free_cores(before)
-    torch.set_num_threads(cores)
     classifier = Classifier.load(run, str(find_device(device)))
     with Progress(shown=progress) as shown:
         shown.start("decoding", len(clips))
@@ -181,7 +181,7 @@ def examined(
     if not indices:
         raise DataError(f"nothing is left to score: {left_out[0].reason if left_out else store.failures[0].reason}")
     failures = (*(dataset.failures if dataset else ()), *store.failures)
-    return ToScore(classifier, store, indices, sentence, caveat, warning, failures, left_out)
+    return ToScore(classifier, store, indices, cores, sentence, caveat, warning, failures, left_out)
 
 
 def _beginning(path: Path) -> Clip:
@@ -196,7 +196,8 @@ def _without(clip: Clip, strange: Collection[str]) -> Clip:
     return clip._replace(label=label, more_labels=tuple(more))
 
 
-def _own_test(run: Path, recorded: list[Recorded]) -> list[Clip]:
+def _own_test(run: Path, recorded: list[Recorded], *, whole: bool) -> list[Clip]:
+    """whole: their recordings are heard from end to end. Raises DataError."""
     clips = [row.clip for row in recorded if row.part in {"test", "all"}]
     if not clips:
         raise DataError(f"{run} does not tell its test clips (no {CLIPS_NAME}); pass labelled recordings to score")
@@ -205,5 +206,11 @@ def _own_test(run: Path, recorded: list[Recorded]) -> list[Clip]:
         raise DataError(
             f"{len(missing)} of the run's {len(clips)} test clips are gone, such as {missing[0]}; "
             "pass the folder where the recordings lie now"
+        )
+    heard = {row.clip.path for row in recorded if row.part in {"train", "valid"}}
+    if whole and (shared := heard.intersection(clip.path for clip in clips)):
+        raise DataError(
+            f"other pieces of {counted(len(shared), 'recording')} with test clips of {run} were heard in training, "
+            f"such as of {min(shared)}; pass other annotated recordings"
         )
     return clips

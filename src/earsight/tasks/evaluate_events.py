@@ -17,6 +17,7 @@ from earsight.scores.timeline import draw_timeline
 from earsight.tasks.answers.heard import EventRows, Heard
 from earsight.tasks.answers.predict_file import check_pictures, check_timelines, own_names
 from earsight.tasks.evaluate import ToScore, examined
+from earsight.tasks.machine.cores import own_threads
 from earsight.tasks.predict import Sliding, answer
 from earsight.tasks.progress import Progress
 from earsight.tasks.recordings import Recording
@@ -114,9 +115,10 @@ def evaluate_events(
     pictures = [] if timelines is None else [timelines / f"{name}.png" for name in own_names(recordings)]
     check_pictures(pictures, overwrite=overwrite)
     asked = _Compared(rule, model, measure)
-    others = {start_at: _Compared(Rule(start_at, None, rule.shortest_s), model, measure) for start_at in _OTHER_STARTS}
+    rules = (Rule(at, rule.stay_at and min(rule.stay_at, at), rule.shortest_s) for at in _OTHER_STARTS)
+    others = {at: _Compared(one, model, measure) for at, one in zip(_OTHER_STARTS, rules, strict=True)}
     failures, duration_s = list(to_score.failures), 0.0
-    with Progress(shown=progress) as bar:
+    with own_threads(to_score.cores), Progress(shown=progress) as bar:
         bar.start("recordings heard", len(recordings))
         for number, heard in enumerate(_heard(model, recordings, sliding, rule)):
             if isinstance(heard, Failure):
@@ -182,10 +184,10 @@ def _recordings(to_score: ToScore) -> dict[Path, list[Clip]]:
     """Recordings with their clips. One of which some clip can't be read, or was left out since it was heard in
     training, is left out as a whole. Raises DataError where none is left."""
     left_out = (*to_score.dropped, *to_score.failures)
-    paths = {failure.path for failure in left_out}
+    paths = {failure.path.resolve() for failure in left_out}  # of what was dropped they are absolute
     found: defaultdict[Path, list[Clip]] = defaultdict(list)
     for clip in (to_score.store.clips[index] for index in to_score.indices):
-        if clip.path not in paths:
+        if clip.path.resolve() not in paths:
             found[clip.path].append(clip)
     if not found:
         raise DataError(f"no recording is left to find events in: {left_out[0].reason}")

@@ -12,9 +12,9 @@ from earsight.audio.load import middle_crop
 from earsight.audio.stream import read_waveform
 from earsight.errors import SettingsError
 from earsight.files import check_place
+from earsight.network.device import check_device_name
 from earsight.network.hub import local_run
 from earsight.scores.figures import Explained, draw_explanations
-from earsight.tasks.machine.devices import check_device_name
 from earsight.tasks.predict import LONGEST_S
 
 if TYPE_CHECKING:

@@ -17,11 +17,11 @@ from earsight.audio.stream import Window, read_waveform, windows
 from earsight.dataset.loader import ahead
 from earsight.errors import DecodeError, ModelError, SettingsError
 from earsight.network.description import read_description
+from earsight.network.device import check_device_name
 from earsight.network.exported import Exported
 from earsight.network.hub import is_hub_name, local_run
 from earsight.network.prediction import Prediction
 from earsight.tasks.machine.cores import check_threads, free_cores, own_threads, read_load
-from earsight.tasks.machine.devices import check_device_name
 from earsight.tasks.machine.memory import keep_freed_memory
 from earsight.tasks.recordings import Recording, list_recordings
 

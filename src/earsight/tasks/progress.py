@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import sys
-import time
+from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -20,7 +19,7 @@ from rich.progress import (
     Progress as Bar,
 )
 
-from earsight.plain import plain
+from earsight.plain import whole
 
 if TYPE_CHECKING:
     from earsight.tasks.training.history import Epoch
@@ -63,8 +62,7 @@ class Progress:
             self._bar.stop()
 
     def say(self, line: str) -> None:
-        shown = [plain(one, sys.maxsize) for one in line.split("\n")]
-        self._console.print("\n".join(shown), markup=False, soft_wrap=True)
+        self._console.print("\n".join(map(whole, line.split("\n"))), markup=False, soft_wrap=True)
 
     def warn(self, text: str) -> None:
         """As ``say``, and kept for who can't see it."""
@@ -74,7 +72,7 @@ class Progress:
     def start(self, what: str, total: int, done: int = 0, *, in_bytes: bool = False) -> None:
         """Begin a bar of ``total`` steps (or bytes, shown in MB) in place of the last one."""
         self._epochs = 0
-        self._what, self._next_line_s = what, time.monotonic() + _LINE_S
+        self._what, self._next_line_s = what, monotonic() + _LINE_S
         self._scale = 1_000_000 if in_bytes else 1
         if self._bar is not None:
             if self._task is not None:
@@ -85,8 +83,8 @@ class Progress:
         if self._bar is not None and self._task is not None:
             facts = facts or ("MB" if self._scale > 1 else "")
             self._bar.update(self._task, completed=done // self._scale, total=total // self._scale, facts=facts)
-        elif done < total and time.monotonic() >= self._next_line_s:
-            self._next_line_s = time.monotonic() + _LINE_S
+        elif done < total and monotonic() >= self._next_line_s:
+            self._next_line_s = monotonic() + _LINE_S
             unit = " MB" if self._scale > 1 else ""
             self.say(f"{self._what}: {done // self._scale} of {total // self._scale}{unit}  {facts}".rstrip())
 

@@ -102,7 +102,7 @@ class Recipe(Settings):
         """This recipe with ``changes``, nested as it is, over it, and checked: recipe.changed(epochs=5, mel={"n_mels":
         64}) changes one setting of mel; a whole group, as in mel=MelSettings(), takes its place. Raises SettingsError.
         """
-        return self.checked(_merged(_plain(self), changes))
+        return self.checked(_merged(_nested(self), changes))
 
     @classmethod
     def checked(cls, values: Mapping[str, Any]) -> Self:
@@ -145,9 +145,9 @@ def _read(name: str | Path) -> dict[str, Any]:
         raise SettingsError(f"can't read the recipe {path}: {error}; it must be TOML in UTF-8") from error
 
 
-def _plain(settings: BaseModel) -> dict[str, Any]:
+def _nested(settings: BaseModel) -> dict[str, Any]:
     """Nested values, also those that ``model_copy`` took unchecked."""
-    return {name: _plain(one) if isinstance(one, BaseModel) else one for name, one in vars(settings).items()}
+    return {name: _nested(one) if isinstance(one, BaseModel) else one for name, one in vars(settings).items()}
 
 
 def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

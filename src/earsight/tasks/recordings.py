@@ -18,7 +18,7 @@ from earsight.dataset.walk import is_recording, walk
 from earsight.errors import DataError, DecodeError, first_line
 
 STANDARD_INPUT = "-"
-_PLAIN = frozenset({"http", "https", "s3", "gs", "gcs", "az", "abfs", "abfss"})
+_SCHEMES = frozenset({"http", "https", "s3", "gs", "gcs", "az", "abfs", "abfss"})
 """What an address in a table may begin with: a table comes from others, and fsspec would open anything (chains with
 ``::``, files, references whose templates it runs)."""
 
@@ -159,9 +159,9 @@ def _rows_of(table: Path) -> Iterator[Recording]:
             raise DataError(f"{table}, line {line}: a span from {start_s:g} to {end_s:g} s; end must be after start")
         if "\\" in name and not (table.parent / name).exists():  # as Windows writes it; elsewhere a name may have it
             name = name.replace("\\", "/")
-        if "://" in name and ("::" in name or name.partition("://")[0].lower() not in _PLAIN):
+        if "://" in name and ("::" in name or name.partition("://")[0].lower() not in _SCHEMES):
             raise DataError(
-                f"{table}, line {line}: an address in a table begins with one of {', '.join(sorted(_PLAIN))}, and is "
+                f"{table}, line {line}: an address in a table begins with one of {', '.join(sorted(_SCHEMES))}, and is "
                 f"no chain (::), got {name}; name it on the command line, if you trust it"
             )
         yield Recording(name if "://" in name else str(table.parent / name), start_s, end_s)

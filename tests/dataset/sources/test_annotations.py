@@ -1,5 +1,6 @@
 """Recordings with labels of Audacity or Raven beside them."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,13 @@ def test_numbers_behind_labels_are_theirs_unless_all_are_probabilities(root: Pat
         (root / "a.txt").write_text(text)
         found = read_dataset(root).clips
         assert [clip.labels for clip in found if clip.path.name == "a.wav"] == labels
+
+
+def test_a_link_that_leads_nowhere_loses_its_recording_alone(root: Path) -> None:
+    shutil.copy(root / "a.wav", root / "lost.wav")
+    (root / "lost.txt").symlink_to("gone.txt")
+    failures = {failure.path.name: failure.reason for failure in read_dataset(root).failures}
+    assert failures["lost.wav"] == "can't read lost.txt: No such file or directory"
 
 
 def test_two_files_of_labels_are_refused_for_their_recording(root: Path) -> None:

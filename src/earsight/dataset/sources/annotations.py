@@ -26,9 +26,8 @@ def are_beside(listing: Listing, found: Mapping[str, list[Path]]) -> bool:
     """Whether most recordings have a file of labels beside them, and these are such. found: by ``label_files``."""
     if 2 * len(found) <= len(listing.names):
         return False
-    filled = [
-        files[0] for files in found.values() if files[0].stat().st_size
-    ]  # an empty one says that nothing is there
+    # an empty one says that nothing is there
+    filled = [files[0] for files in found.values() if files[0].is_file() and files[0].stat().st_size]
     sample = filled[:: 1 + len(filled) // _SAMPLED]
     return 2 * sum(map(_is_of_labels, sample)) > len(sample)
 

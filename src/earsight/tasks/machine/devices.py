@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from earsight.errors import SettingsError
-from earsight.network.device import check_device_name as check_device_name
-from earsight.network.device import find_device as find_device
 from earsight.tasks.machine.cores import allowed_cores, check_threads
 
 if TYPE_CHECKING:
