@@ -111,7 +111,8 @@ def evaluate(
         show(f"warning: {plain(done.warning)}", to=sys.stderr)
     if done.dropped:
         first = plain(done.dropped[0].reason)
-        show(f"{counted(len(done.dropped), 'clip')} left out; the first: {first}", to=sys.stderr)
+        whole = ", and their recordings" if isinstance(done, EventEvaluation) else ""
+        show(f"{counted(len(done.dropped), 'clip')} left out{whole}; the first: {first}", to=sys.stderr)
     for failure in done.failures:
         show(f"left out: {plain(failure.path)}: {plain(failure.reason)}", to=sys.stderr)
     return 2 if done.failures else 0

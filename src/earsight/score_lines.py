@@ -92,16 +92,19 @@ def detection_lines(found: EventEvaluation) -> Iterator[str]:
         sure = f"   F1 95 %: {interval.low:.3f} to {interval.high:.3f}" if interval else ""
         yield f"{way:<{wide}}   {parts}   macro-F1 {_or_dash(one.macro_f1)}{rate}{sure}"
     rows = {label: (one, events.of_labels[label]) for label, one in segments.of_labels.items()}
-    shown = {plain(label, 24): row for label, row in rows.items() if any(of.annotated or of.found for of in row)}
-    wide = max([5, *map(len, shown)])
+    shown = [(plain(label, 32), row) for label, row in rows.items() if any(of.annotated or of.found for of in row)]
+    wide = max([5, *(len(label) for label, _ in shown)])
     yield f"\n{'':{wide}}  segments: precision recall    F1   events: annotated found precision recall    F1"
-    for label, (segment, event) in shown.items():
+    for label, (segment, event) in shown:
         by_segment = f"{_or_dash(segment.precision):>19} {_or_dash(segment.recall):>6} {_or_dash(segment.f1):>5}"
         by_event = f"{event.annotated:17} {event.found:5} {_or_dash(event.precision):>9}"
         yield f"{label:{wide}}  {by_segment} {by_event} {_or_dash(event.recall):>6} {_or_dash(event.f1):>5}"
     if len(shown) < len(rows):
         yield f"{counted(len(rows) - len(shown), 'other label')} neither annotated nor found"
-    yield "\nF1 on these recordings with another --start-at; choose it on others than those that are reported"
+    low, high = min(found.starts_at), max(found.starts_at)
+    edges = f"{low:.3g}" if low == high else f"each label's own threshold, {low:.3g} to {high:.3g}"
+    yield f"\nevents begin at {edges}"
+    yield "F1 on these recordings with another --start-at; choose it on others than those that are reported"
     yield "start at   " + "".join(f"{start_at:7.1f}" for start_at in found.other_starts)
     for n, way in enumerate(("segments", "events")):
         yield f"{way:<11}" + "".join(f"{_or_dash(both[n]):>7}" for both in found.other_starts.values())

@@ -37,6 +37,11 @@ def test_as_many_as_there_are_labels_as_long_as_they_and_beside_them() -> None:
     assert background(clips, lambda path: 60.0)[:3] == background(list(reversed(clips)), lambda path: 60.0)[:3]
 
 
+def test_tags_that_all_spans_of_a_recording_share_are_those_of_what_lies_between() -> None:
+    clips = [clip._replace(tags={"part": "test", "take": str(n)}) for n, clip in enumerate(spans((1, 2), (4, 5)))]
+    assert [clip.tags for clip in background(clips, lambda path: 60.0)] == [{"part": "test"}] * 2
+
+
 def test_beside_a_span_that_goes_on_to_the_end_nothing_is_put() -> None:
     assert background(spans((1, None)), lambda path: 60.0) == []
     found = background(spans((0.5, 1), (4, None)), lambda path: 60.0, [Path("quiet.wav")])
@@ -71,6 +76,8 @@ def test_the_command_writes_a_table_that_trains(tmp_path: Path) -> None:
     dataset = read_dataset(tmp_path / "spans.csv")
     assert (dataset.multilabel, dataset.labels, len(dataset.groups)) == (True, ("bee", "fly"), 3)
     assert [len(clip.labels) for clip in dataset.clips].count(0) == 6
+    inside = called("data", "background", "field", "--out", "field/spans.csv", cwd=tmp_path)
+    assert (inside.returncode, "among the data it would be read in their place" in inside.stderr) == (2, True)
     again = called("data", "background", "field", "--out", "spans.csv", cwd=tmp_path)
     assert (again.returncode, "pass --overwrite" in again.stderr) == (2, True)
 

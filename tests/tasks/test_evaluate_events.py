@@ -70,6 +70,10 @@ def test_labels_that_the_model_does_not_know_are_told_and_not_looked_for(home: P
     assert done.by_event.all_together.annotated == 3
     assert done.by_event.all_together.f1 == 1.0
     assert done.warning == "annotated labels that the model does not know are not looked for: dog"
+    assert done.starts_at == (0.3, 0.3)
+    (field / "song.txt").write_text("0\t2\tLow\n")
+    with pytest.raises(DataError, match="the model does not know Low; its labels: high, low"):
+        evaluate_events(home / "run", field, **WINDOWS)
 
 
 def test_a_recording_that_cannot_be_read_to_its_end_is_left_out_and_told(home: Path, field: Path) -> None:

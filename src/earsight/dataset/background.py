@@ -22,7 +22,8 @@ def background(
     clips: Sequence[Clip], length_s: Callable[[Path], float | None], empty: Sequence[Path] = ()
 ) -> list[Clip]:
     """As many clips without a label as each recording has spans, where there is room, between these and as long as
-    they, so that their length tells nothing; in one place the next time too. Each has group and fold of a span.
+    they, so that their length tells nothing; in one place the next time too. Each has group and fold of a span, and
+    the tags that all spans of its recording share.
 
     length_s: how long a recording is, in seconds; None where nobody knows, and then what lies behind its last span is
     left out. empty: recordings without a span, each a group of its own; they get as many clips as another has spans
@@ -51,6 +52,8 @@ def _between(path: Path, like: Sequence[Clip], spans: Sequence[Clip], length_s: 
     """Clips of the lengths, groups and folds of ``like``, between ``spans``."""
     gaps = gaps_between([(clip.start_s or 0.0, clip.end_s) for clip in spans], length_s)
     rng = np.random.default_rng(xxhash.xxh3_64_intdigest(path.name.encode(errors="surrogateescape")))
+    shared = [spans[0].tags.items()] if spans else []
+    tags = {name: told for name, told in chain(*shared) if all(clip.tags.get(name) == told for clip in spans)}
     found = []
     # the longest first, while there is room for them
     for clip in sorted(filter(_length_s, like), key=_length_s, reverse=True):
@@ -67,7 +70,7 @@ def _between(path: Path, like: Sequence[Clip], spans: Sequence[Clip], length_s: 
         before, after = (gaps[place][0], start_s), (start_s + wanted_s, gaps[place][1])
         gaps[place : place + 1] = [gap for gap in (before, after) if gap[1] - gap[0] >= SHORTEST_S]
         span = round(start_s, 3), round(start_s + wanted_s, 3)
-        found.append(Clip(path, "", clip.group, clip.fold, *span))
+        found.append(Clip(path, "", clip.group, clip.fold, *span, tags=tags))
     return sorted(found, key=lambda clip: clip.start_s or 0.0)
 
 

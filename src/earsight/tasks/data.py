@@ -11,6 +11,7 @@ from earsight.dataset.clip import PARTS, Clip, DataSet
 from earsight.dataset.download import fetch
 from earsight.dataset.leaks import find_leaks
 from earsight.dataset.sources import downloaded_folder, known_source, known_sources, read_dataset
+from earsight.dataset.sources.rows import is_table
 from earsight.dataset.split import Split, split
 from earsight.dataset.walk import cache_folder, is_archive, is_recording, store_folder
 from earsight.errors import DataError, DecodeError, NoRoomError, SettingsError
@@ -186,6 +187,10 @@ def check_output(path: Path, place: Path, *, overwrite: bool, clips: Sequence[Cl
                 raise SettingsError(f"can't write {path}: it is a file of the data, or lies among them; name another")
             if not overwrite:
                 raise SettingsError(f"{path} is there already; name another file, or pass --overwrite")
+        elif is_table(path.name) and place.is_dir() and path.resolve().is_relative_to(place.resolve()):
+            raise SettingsError(
+                f"can't write {path}: among the data it would be read in their place; name another folder"
+            )
         part = part_of(path)
         with part.open("xb"):
             pass

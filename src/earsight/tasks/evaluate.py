@@ -142,7 +142,7 @@ def examined(
             f"clips of {data} have several labels or none, and the model of {run} gives each one; score it on others"
         )
     strange = sorted({label for clip in clips for label in clip.labels} - set(described["labels"]))
-    if strange and for_events:
+    if strange and for_events and any(set(clip.labels) & set(described["labels"]) for clip in clips):
         clips = [_without(clip, strange) for clip in clips]
     elif strange:
         raise DataError(f"the model does not know {', '.join(strange)}; its labels: {', '.join(described['labels'])}")

@@ -46,12 +46,13 @@ class Measure:
 @dataclass(frozen=True)
 class EventEvaluation:
     """by_segment, by_event: how near what was found comes to what was annotated. other_starts: start_at → the F1 by
-    segment and by event that it would give. recordings, duration_s: what was scored. measure: how. sentence, caveat,
-    warning, failures, dropped: as of ``Evaluation``."""
+    segment and by event that it would give. starts_at: where events of each label begin. recordings, duration_s: what
+    was scored. measure: how. sentence, caveat, warning, failures, dropped: as of ``Evaluation``."""
 
     by_segment: Detection
     by_event: Detection
     other_starts: dict[float, tuple[float | None, float | None]]
+    starts_at: tuple[float, ...]
     recordings: int
     duration_s: float
     measure: Measure
@@ -69,6 +70,7 @@ class EventEvaluation:
             "duration_s": self.duration_s,
             "by_segment": {"segment_s": self.measure.segment_s, **by_segment},
             "by_event": {"overlap": self.measure.overlap, **self.by_event.to_dict()},
+            "starts_at": dict(zip(self.by_segment.labels, self.starts_at, strict=True)),
             "other_starts": [
                 {"start_at": start_at, "f1_by_segment": segment, "f1_by_event": event}
                 for start_at, (segment, event) in self.other_starts.items()
@@ -110,7 +112,7 @@ def evaluate_events(
     )
     model = to_score.classifier
     sliding = sliding.of(model.audio)
-    rule.starts(model.labels, model.thresholds)
+    starts_at = tuple(map(float, rule.starts(model.labels, model.thresholds)))
     recordings = _recordings(to_score)
     pictures = [] if timelines is None else [timelines / f"{name}.png" for name in own_names(recordings)]
     check_pictures(pictures, overwrite=overwrite)
@@ -142,6 +144,7 @@ def evaluate_events(
         asked.by_segment,
         asked.by_event,
         {at: (one.by_segment.all_together.f1, one.by_event.all_together.f1) for at, one in others.items()},
+        starts_at,
         asked.scored,
         duration_s,
         measure,
