@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ DATA = Path(os.environ.get("EARSIGHT_DATA") or ROOT.parent / "shared" / "data")
 def pytest_configure() -> None:
     """Of several workers each has its own cores: threads of one would wait for those of another. And what is imported
     is compiled once, not in each of the many processes that tests start."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup would hand on to programs that they ignore it
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     sys.dont_write_bytecode = False
     count, worker = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")), os.environ.get("PYTEST_XDIST_WORKER", "gw0")
