@@ -16,7 +16,7 @@ import earsight
 from earsight import data_commands, export_commands, predict_commands, score_commands, sweep_commands
 from earsight.errors import EarsightError, SettingsError
 from earsight.flags import Json, Switch, Whole, WrappedHelp
-from earsight.plain import plain
+from earsight.plain import plain, whole
 from earsight.recipe_flags import MachineFlags, RecipeFlags, Settings, TrainingDataFlags
 from earsight.score_lines import metrics_lines
 from earsight.settings import explain
@@ -72,7 +72,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _refuse(message: str) -> None:
-    print(f"earsight: {plain(' '.join(message.split()), sys.maxsize)}", file=sys.stderr)
+    print(f"earsight: {whole(' '.join(message.split()))}", file=sys.stderr)
     sys.exit(2)
 
 

@@ -91,8 +91,8 @@ def detection_lines(found: EventEvaluation) -> Iterator[str]:
         rate = f"   error rate {_or_dash(one.error_rate)}" if one is segments else ""
         sure = f"   F1 95 %: {interval.low:.3f} to {interval.high:.3f}" if interval else ""
         yield f"{way:<{wide}}   {parts}   macro-F1 {_or_dash(one.macro_f1)}{rate}{sure}"
-    rows = {label: (one, events.of_labels[label]) for label, one in segments.of_labels.items()}
-    shown = [(plain(label, 32), row) for label, row in rows.items() if any(of.annotated or of.found for of in row)]
+    rows = list(zip(segments.labels, segments.of_labels.values(), events.of_labels.values(), strict=True))
+    shown = [(plain(label, 32), row) for label, *row in rows if any(of.annotated or of.found for of in row)]
     wide = max([5, *(len(label) for label, _ in shown)])
     yield f"\n{'':{wide}}  segments: precision recall    F1   events: annotated found precision recall    F1"
     for label, (segment, event) in shown:

@@ -45,6 +45,11 @@ def suffixes() -> frozenset[str]:
     return _ALL_SUFFIXES if containers.can_read() else SUFFIXES
 
 
+def looked_for() -> str:
+    """``suffixes`` in words, for who finds no recording."""
+    return ", ".join(sorted(suffixes()))
+
+
 @dataclass(frozen=True)
 class Sound:
     """Decoded sound.
@@ -135,6 +140,15 @@ def length_s(file: "soundfile.SoundFile") -> float | None:
     if isinstance(file, containers.Contained):
         return file.promised_s
     return file.frames / file.samplerate if file.frames < UNKNOWN_SAMPLES else None
+
+
+def header_length_s(path: str | Path) -> float | None:
+    """As ``length_s``; None too where the recording can't be opened: who decodes it will say why."""
+    try:
+        with open_sound(path) as file:
+            return length_s(file)
+    except DecodeError:
+        return None
 
 
 def read_floats(file: "soundfile.SoundFile", frames: int) -> Samples:

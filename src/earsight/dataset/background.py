@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import xxhash
 
-from earsight.dataset.clip import Clip
+from earsight.dataset.clip import NO_TAGS, Clip
 
 Gap = tuple[float, float]
 
 _MARGIN_S = 0.1
 """From a label to what is taken for background: hand-made edges are rough."""
-SHORTEST_S = 0.2
+_SHORTEST_S = 0.2
 """Of a gap that is used."""
 
 
@@ -33,10 +33,9 @@ def background(
     for clip in clips:
         spans[clip.path].append(clip)
     found = [_between(path, own, own, length_s(path)) for path, own in sorted(spans.items())]
-    each = round(len(clips) / max(1, len(spans)))
-    longest = sorted(filter(_length_s, clips), key=_length_s)
-    count = each if longest else 0
-    like = [longest[(2 * n + 1) * len(longest) // (2 * each)] for n in range(count)]  # from short to long
+    by_length = sorted(filter(_length_s, clips), key=_length_s)
+    each = round(len(clips) / len(spans)) if by_length else 0
+    like = [by_length[(2 * n + 1) * len(by_length) // (2 * each)] for n in range(each)]  # from short to long
     for path in empty:
         alone = [clip._replace(group=str(path), fold="") for clip in like]
         found.append(_between(path, alone, [], length_s(path)))
@@ -52,8 +51,8 @@ def _between(path: Path, like: Sequence[Clip], spans: Sequence[Clip], length_s: 
     """Clips of the lengths, groups and folds of ``like``, between ``spans``."""
     gaps = gaps_between([(clip.start_s or 0.0, clip.end_s) for clip in spans], length_s)
     rng = np.random.default_rng(xxhash.xxh3_64_intdigest(path.name.encode(errors="surrogateescape")))
-    shared = [spans[0].tags.items()] if spans else []
-    tags = {name: told for name, told in chain(*shared) if all(clip.tags.get(name) == told for clip in spans)}
+    first = spans[0].tags if spans else NO_TAGS
+    tags = {name: told for name, told in first.items() if all(clip.tags.get(name) == told for clip in spans)}
     found = []
     # the longest first, while there is room for them
     for clip in sorted(filter(_length_s, like), key=_length_s, reverse=True):
@@ -68,7 +67,7 @@ def _between(path: Path, like: Sequence[Clip], spans: Sequence[Clip], length_s: 
             place = int(rooms.argmax())
             start_s, wanted_s = gaps[place][0], gaps[place][1] - gaps[place][0]
         before, after = (gaps[place][0], start_s), (start_s + wanted_s, gaps[place][1])
-        gaps[place : place + 1] = [gap for gap in (before, after) if gap[1] - gap[0] >= SHORTEST_S]
+        gaps[place : place + 1] = [gap for gap in (before, after) if gap[1] - gap[0] >= _SHORTEST_S]
         span = round(start_s, 3), round(start_s + wanted_s, 3)
         found.append(Clip(path, "", clip.group, clip.fold, *span, tags=tags))
     return sorted(found, key=lambda clip: clip.start_s or 0.0)
@@ -92,4 +91,4 @@ def gaps_between(spans: Sequence[tuple[float, float | None]], length_s: float | 
             break
         reached_s = max(reached_s, end_s + _MARGIN_S)
     gaps.append((reached_s, reached_s if length_s is None else length_s))
-    return [(start_s, end_s) for start_s, end_s in gaps if end_s - start_s >= SHORTEST_S]
+    return [(start_s, end_s) for start_s, end_s in gaps if end_s - start_s >= _SHORTEST_S]

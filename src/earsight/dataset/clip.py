@@ -1,6 +1,6 @@
 """Clip: one labelled recording, or a span of one; DataSet: all of them, with what was left out and why."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -49,6 +49,11 @@ class Clip(NamedTuple):
     def labels(self) -> tuple[str, ...]:
         """All its classes, perhaps none."""
         return (self.label, *self.more_labels) if self.label else ()
+
+    def with_labels(self, labels: Iterable[str]) -> "Clip":
+        """With these classes, perhaps none, in the place of its own."""
+        label, *more = [*labels] or [""]
+        return self._replace(label=label, more_labels=tuple(more))
 
     @property
     def told(self) -> str:

@@ -1,17 +1,16 @@
 """Classifier: waveform → logits, with the mel front end, the labels and the settings inside."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Self, cast
+from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from earsight.audio.decode import Samples, Source
+from earsight.audio.decode import Samples
 from earsight.audio.settings import AudioSettings
 from earsight.errors import SettingsError
 from earsight.mel.image import MelImage
@@ -20,12 +19,12 @@ from earsight.network.device import find_device
 from earsight.network.head import AnyOf, Head, OneOf, as_logits
 from earsight.network.hub import fetch
 from earsight.network.modes import answering
-from earsight.network.prediction import Answers, Heard, Prediction, Unknown, answered
+from earsight.network.prediction import Answers, Predictor, Unknown
 from earsight.network.settings import NetworkSettings
 from earsight.network.weights import create_network, fixed_size
 
 
-class Classifier(nn.Module):
+class Classifier(nn.Module, Predictor):
     """float32 waveform [batch, channels, samples] → float32 logits [batch, classes].
 
     labels: class names in the order of the logits. temperature: what logits are divided by before they become
@@ -165,23 +164,6 @@ class Classifier(nn.Module):
             normalize(features.reshape(-1, count, features.shape[1]).mean(dim=1), dim=1),
             logits.reshape(-1, count, logits.shape[1]).mean(dim=1),
         )
-
-    def predict(self, source: Source | npt.ArrayLike, *, rate_hz: float | None = None) -> Prediction:
-        """Classify one recording: a path, encoded bytes, or a binary file object, which is read from its start.
-
-        Or, with their rate_hz, samples: [samples] or [channels, samples], floats with full scale at ±1, int16 or int32.
-        Raises DecodeError, and SettingsError for samples of another kind.
-        """
-        return next(self.predict_many([cast(Heard, source if rate_hz is None else (source, rate_hz))]))
-
-    def predict_many(self, sources: Heard | Iterable[Heard], batch_size: int = 16) -> Iterator[Prediction]:
-        """Classify recordings, or samples as pairs (samples, rate_hz), lazily and in order. Raises DecodeError or
-        SettingsError as ``predict`` does at the first that can't be read, when those before it are answered."""
-        return answered(sources, self.audio, batch_size, self.predictions)
-
-    def predictions(self, crops: Samples) -> Iterator[Prediction]:
-        """As ``probabilities``, one Prediction a clip."""
-        yield from self.answers(crops).predictions(self.labels, self.unknown, self.thresholds)
 
 
 def _check_labels(labels: Sequence[str]) -> None:

@@ -2,26 +2,25 @@
 
 import json
 import os
-from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
 from earsight import extras
-from earsight.audio.decode import Samples, Source
+from earsight.audio.decode import Samples
 from earsight.audio.settings import AudioSettings
 from earsight.errors import ModelError, first_line
-from earsight.network.prediction import Answers, Heard, Prediction, Unknown, answered, shares
+from earsight.network.prediction import Answers, Predictor, Unknown, shares
 
 FORMAT = 2
 KEY = "earsight"
 """Of the entry among the file's metadata that holds all settings, as JSON."""
 
 
-class Exported:
+class Exported(Predictor):
     """labels: class names in the order of the answers. audio: how a recording becomes the waveform that is heard.
     thresholds: of each label, where a clip can have several. unknown: when the answer is "unknown". about: everything
     that the file tells of itself."""
@@ -91,23 +90,6 @@ class Exported:
         silent = np.logical_not(waveform.any(axis=(1, 2)))
         told = shares(logits, float(self.about.get("temperature", 1.0)), several=self.multilabel)
         return Answers(told, familiarity.astype(np.float64), silent)
-
-    def predict(self, source: Source | npt.ArrayLike, *, rate_hz: float | None = None) -> Prediction:
-        """Classify one recording: a path, encoded bytes, or a binary file object, which is read from its start.
-
-        Or, with their rate_hz, samples: [samples] or [channels, samples], floats with full scale at ±1, int16 or int32.
-        Raises DecodeError, and SettingsError for samples of another kind.
-        """
-        return next(self.predict_many([cast(Heard, source if rate_hz is None else (source, rate_hz))]))
-
-    def predict_many(self, sources: Heard | Iterable[Heard], batch_size: int = 16) -> Iterator[Prediction]:
-        """Classify recordings, or samples as pairs (samples, rate_hz), lazily and in order. Raises DecodeError or
-        SettingsError as ``predict`` does at the first that can't be read, when those before it are answered."""
-        return answered(sources, self.audio, batch_size, self.predictions)
-
-    def predictions(self, crops: Samples) -> Iterator[Prediction]:
-        """As ``probabilities``, one Prediction a clip."""
-        yield from self.answers(crops).predictions(self.labels, self.unknown, self.thresholds)
 
 
 def marked(waveform: Samples) -> Samples:

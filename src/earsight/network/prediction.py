@@ -1,6 +1,7 @@
 """What a network answers to one recording; needs no torch."""
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import islice
@@ -110,20 +111,39 @@ Heard = Source | tuple[npt.ArrayLike, float]
 """A recording, or samples and their rate in Hz (``audio.given.given_sound``)."""
 
 
-def answered(
-    sources: Heard | Iterable[Heard],
-    audio: AudioSettings,
-    batch_size: int,
-    answer: Callable[[Samples], Iterable[Prediction]],
-) -> Iterator[Prediction]:
-    """Recordings, or one, → what ``answer`` makes of the crops of so many at once, lazily and in order. Raises
-    SettingsError at once where batch_size is below 1."""
-    if not hasattr(batch_size, "__index__") or batch_size < 1:
-        raise SettingsError(f"batch_size must be a whole number, 1 or more, got {batch_size!r}")
-    alone = isinstance(sources, str | bytes | bytearray | memoryview | os.PathLike) or hasattr(sources, "read")
-    alone = alone or (isinstance(sources, tuple) and len(sources) == 2 and isinstance(sources[1], Real))
-    several = not alone and isinstance(sources, Iterable)
-    return _answered(cast(Iterable[Heard], sources if several else [sources]), audio, batch_size, answer)
+class Predictor(ABC):
+    """A model of any kind: crops → answers. What it hears, and what it says of that, is told by its attributes."""
+
+    labels: tuple[str, ...]
+    audio: AudioSettings
+    unknown: Unknown
+    thresholds: tuple[float, ...] | None
+
+    @abstractmethod
+    def answers(self, crops: Samples) -> Answers:
+        """crops: float32 [batch × score_crops, channels, crop_samples], those of a clip one after the other."""
+
+    def predict(self, source: Source | npt.ArrayLike, *, rate_hz: float | None = None) -> Prediction:
+        """Classify one recording: a path, encoded bytes, or a binary file object, which is read from its start.
+
+        Or, with their rate_hz, samples: [samples] or [channels, samples], floats with full scale at ±1, int16 or int32.
+        Raises DecodeError, and SettingsError for samples of another kind.
+        """
+        return next(self.predict_many([cast(Heard, source if rate_hz is None else (source, rate_hz))]))
+
+    def predict_many(self, sources: Heard | Iterable[Heard], batch_size: int = 16) -> Iterator[Prediction]:
+        """Classify recordings, or samples as pairs (samples, rate_hz), lazily and in order. Raises DecodeError or
+        SettingsError as ``predict`` does at the first that can't be read, when those before it are answered."""
+        if not hasattr(batch_size, "__index__") or batch_size < 1:
+            raise SettingsError(f"batch_size must be a whole number, 1 or more, got {batch_size!r}")
+        alone = isinstance(sources, str | bytes | bytearray | memoryview | os.PathLike) or hasattr(sources, "read")
+        alone = alone or (isinstance(sources, tuple) and len(sources) == 2 and isinstance(sources[1], Real))
+        several = sources if not alone and isinstance(sources, Iterable) else [sources]
+        return _answered(cast(Iterable[Heard], several), self.audio, batch_size, self.predictions)
+
+    def predictions(self, crops: Samples) -> Iterator[Prediction]:
+        """As ``probabilities``, one Prediction a clip."""
+        yield from self.answers(crops).predictions(self.labels, self.unknown, self.thresholds)
 
 
 def _answered(

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,40 +33,41 @@ def parts_csv(
     """A table of clips that earsight reads as data. parts: name → indices; whole: they are no parts, train has all of
     them. digests: of the samples of each clip. The tags become columns; where the clips came from such a table, its
     part and digest give way to these."""
-    columns = [*COLUMNS, *(() if digests is None else ("digest",))]
-    tags = _tags(clips, columns)
-    lines = [csv_line([*columns, *tags])]
-    for part in PARTS[:1] if whole else PARTS:
-        for i in parts[part]:
-            digest = () if digests is None else (digests[i],)
-            told = (clips[i].tags.get(tag, "") for tag in tags)
-            lines.append(csv_line(["all" if whole else part, *_facts(clips[i]), *digest, *told]))
-    return "".join(f"{line}\n" for line in lines)
+    rows = (
+        (["all" if whole else part], clips[i], [] if digests is None else [digests[i]])
+        for part in (PARTS[:1] if whole else PARTS)
+        for i in parts[part]
+    )
+    return _csv(clips, COLUMNS[:1], rows, () if digests is None else ("digest",))
 
 
 def clips_csv(clips: Sequence[Clip]) -> str:
     """A table of clips that earsight reads as data; the tags become columns."""
-    columns = COLUMNS[1:]
-    tags = _tags(clips, columns)
+    return _csv(clips, (), (([], clip, []) for clip in clips), ())
+
+
+def _csv(
+    clips: Sequence[Clip],
+    before: Sequence[str],
+    rows: Iterable[tuple[list[str], Clip, list[str]]],
+    after: Sequence[str],
+) -> str:
+    """before, after: columns beside what each clip tells of itself, whose cells each of ``rows`` has beside its
+    clip."""
+    columns = [*before, *COLUMNS[1:], *after]
+    tags = [tag for tag in dict.fromkeys(tag for clip in clips for tag in clip.tags) if tag not in columns]
     lines = [csv_line([*columns, *tags])]
-    lines += [csv_line([*_facts(clip), *(clip.tags.get(tag, "") for tag in tags)]) for clip in clips]
+    for first, clip, last in rows:
+        labels = ";".join(clip.labels) or ";"
+        span = ("" if edge is None else edge for edge in (clip.start_s, clip.end_s))
+        own = (clip.from_the_root().path, labels, clip.group, clip.fold, *span)
+        lines.append(csv_line([*first, *own, *last, *(clip.tags.get(tag, "") for tag in tags)]))
     return "".join(f"{line}\n" for line in lines)
-
-
-def _tags(clips: Sequence[Clip], columns: Sequence[str]) -> list[str]:
-    return [tag for tag in dict.fromkeys(tag for clip in clips for tag in clip.tags) if tag not in columns]
-
-
-def _facts(clip: Clip) -> list[object]:
-    """Path, label, group, fold, start, end."""
-    span = ("" if edge is None else edge for edge in (clip.start_s, clip.end_s))
-    return [clip.from_the_root().path, ";".join(clip.labels) or ";", clip.group, clip.fold, *span]
 
 
 def with_several(clip: Clip) -> Clip:
     """A recorded clip with its labels taken apart."""
-    label, *more = [label for label in clip.label.split(";") if label] or [""]
-    return clip._replace(label=label, more_labels=tuple(more))
+    return clip.with_labels(label for label in clip.label.split(";") if label)
 
 
 def read_clips(run: Path) -> list[Recorded]:

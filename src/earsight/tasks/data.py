@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from earsight.audio.decode import length_s, open_sound
+from earsight.audio.decode import header_length_s
 from earsight.dataset.archive import unpack
 from earsight.dataset.background import background
 from earsight.dataset.clip import PARTS, Clip, DataSet
@@ -14,7 +14,7 @@ from earsight.dataset.sources import downloaded_folder, known_source, known_sour
 from earsight.dataset.sources.rows import is_table
 from earsight.dataset.split import Split, split
 from earsight.dataset.walk import cache_folder, is_archive, is_recording, store_folder
-from earsight.errors import DataError, DecodeError, NoRoomError, SettingsError
+from earsight.errors import DataError, NoRoomError, SettingsError
 from earsight.files import folder_bytes, part_of, remove_folder
 from earsight.plain import counted
 from earsight.tasks.clips_table import clips_csv, parts_csv
@@ -158,15 +158,6 @@ def add_background(place: str | Path, *, source: str | None = None, group_patter
         )
     clips = sorted((*dataset.clips, *found), key=lambda clip: (str(clip.path), clip.start_s or 0.0))
     return WithBackground(dataset, tuple(clips), len(found))
-
-
-def header_length_s(path: Path) -> float | None:
-    """Of a recording, in seconds; None where its header does not tell."""
-    try:
-        with open_sound(path) as file:
-            return length_s(file)
-    except DecodeError:  # training will say what is wrong
-        return None
 
 
 def check_output(path: Path, place: Path, *, overwrite: bool, clips: Sequence[Clip] = ()) -> None:

@@ -1,11 +1,11 @@
 """evaluate: a run folder and labelled recordings → scores."""
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from earsight import extras
+from earsight.audio.decode import header_length_s
 from earsight.dataset.clip import Clip, DataSet, Failure
 from earsight.dataset.leaks import Policy
 from earsight.dataset.sources import read_dataset
@@ -17,7 +17,7 @@ from earsight.network.device import check_device_name, find_device
 from earsight.network.hub import local_run
 from earsight.plain import counted
 from earsight.tasks.clips_table import CLIPS_NAME, Recorded, read_clips, with_several
-from earsight.tasks.data import downloaded, header_length_s
+from earsight.tasks.data import downloaded
 from earsight.tasks.machine.cores import check_threads, free_cores, own_threads, read_load
 from earsight.tasks.machine.memory import keep_freed_memory
 from earsight.tasks.progress import Progress
@@ -31,18 +31,23 @@ _LOOKED_AT_S = 1.0
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """sentence: what was scored, in words. caveat: two or three words that belong beside every number, "" where there
-    is nothing to add. warning: what else a reader should know, "" where nothing. failures: files that could not be
-    used. dropped: clips that were left out because they, or their speakers, were heard in training."""
+class Told:
+    """What stands beside every score. sentence: what was scored, in words. caveat: two or three words that belong
+    beside every number, "" where there is nothing to add. warning: what else a reader should know, "" where nothing.
+    failures: files that could not be used. dropped: clips that were left out because they, or their speakers, were
+    heard in training."""
 
-    metrics: "AnyMetrics"
-    predictions: "AnyPredictions"
     sentence: str
     caveat: str
     warning: str
     failures: tuple[Failure, ...]
     dropped: tuple[Failure, ...]
+
+
+@dataclass(frozen=True)
+class Evaluation(Told):
+    metrics: "AnyMetrics"
+    predictions: "AnyPredictions"
 
 
 def evaluate(
@@ -71,31 +76,18 @@ def evaluate(
     with own_threads(to_score.cores), Progress(shown=progress) as shown:
         shown.start("scoring", len(to_score.indices))
         predictions = score(to_score.classifier, to_score.store, to_score.indices, progress=shown.advance)
-    return Evaluation(
-        measure(predictions),
-        predictions,
-        to_score.sentence,
-        to_score.caveat,
-        to_score.warning,
-        to_score.failures,
-        to_score.dropped,
-    )
+    return Evaluation(**vars(to_score.told), metrics=measure(predictions), predictions=predictions)
 
 
 @dataclass(frozen=True)
 class ToScore:
-    """What of some clips may be scored. indices: of clips of the store. cores: to score
-    them by. Otherwise as ``Evaluation``."""
+    """What of some clips may be scored. indices: of clips of the store. cores: to score them by."""
 
     classifier: "Classifier"
     store: Store
     indices: list[int]
     cores: int
-    sentence: str
-    caveat: str
-    warning: str
-    failures: tuple[Failure, ...]
-    dropped: tuple[Failure, ...]
+    told: Told
 
 
 def examined(
@@ -143,7 +135,7 @@ def examined(
         )
     strange = sorted({label for clip in clips for label in clip.labels} - set(described["labels"]))
     if strange and for_events and any(set(clip.labels) & set(described["labels"]) for clip in clips):
-        clips = [_without(clip, strange) for clip in clips]
+        clips = [clip.with_labels(label for label in clip.labels if label not in strange) for clip in clips]
     elif strange:
         raise DataError(f"the model does not know {', '.join(strange)}; its labels: {', '.join(described['labels'])}")
     keep_freed_memory()
@@ -181,7 +173,7 @@ def examined(
     if not indices:
         raise DataError(f"nothing is left to score: {left_out[0].reason if left_out else store.failures[0].reason}")
     failures = (*(dataset.failures if dataset else ()), *store.failures)
-    return ToScore(classifier, store, indices, cores, sentence, caveat, warning, failures, left_out)
+    return ToScore(classifier, store, indices, cores, Told(sentence, caveat, warning, failures, left_out))
 
 
 def _beginning(path: Path) -> Clip:
@@ -189,11 +181,6 @@ def _beginning(path: Path) -> Clip:
     decoded for that."""
     length_s = header_length_s(path)
     return Clip(path, "", str(path), "", 0.0, None if length_s is None else min(_LOOKED_AT_S, length_s))
-
-
-def _without(clip: Clip, strange: Collection[str]) -> Clip:
-    label, *more = [one for one in clip.labels if one not in strange] or [""]
-    return clip._replace(label=label, more_labels=tuple(more))
 
 
 def _own_test(run: Path, recorded: list[Recorded], *, whole: bool) -> list[Clip]:

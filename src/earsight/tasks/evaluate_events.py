@@ -3,7 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +12,11 @@ from earsight.dataset.leaks import Policy
 from earsight.errors import DataError, SettingsError
 from earsight.plain import counted
 from earsight.scores.detection import Annotation, Detection, Tally, tally_events, tally_segments
-from earsight.scores.events import Rule, Step, find_events
+from earsight.scores.events import Event, Rule, find_events
 from earsight.scores.timeline import draw_timeline
 from earsight.tasks.answers.heard import EventRows, Heard
 from earsight.tasks.answers.predict_file import check_pictures, check_timelines, own_names
-from earsight.tasks.evaluate import ToScore, examined
+from earsight.tasks.evaluate import Told, ToScore, examined
 from earsight.tasks.machine.cores import own_threads
 from earsight.tasks.predict import Sliding, answer
 from earsight.tasks.progress import Progress
@@ -44,10 +44,10 @@ class Measure:
 
 
 @dataclass(frozen=True)
-class EventEvaluation:
+class EventEvaluation(Told):
     """by_segment, by_event: how near what was found comes to what was annotated. other_starts: start_at → the F1 by
     segment and by event that it would give. starts_at: where events of each label begin. recordings, duration_s: what
-    was scored. measure: how. sentence, caveat, warning, failures, dropped: as of ``Evaluation``."""
+    was scored. measure: how."""
 
     by_segment: Detection
     by_event: Detection
@@ -56,11 +56,6 @@ class EventEvaluation:
     recordings: int
     duration_s: float
     measure: Measure
-    sentence: str
-    caveat: str
-    warning: str
-    failures: tuple[Failure, ...]
-    dropped: tuple[Failure, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -116,10 +111,10 @@ def evaluate_events(
     recordings = _recordings(to_score)
     pictures = [] if timelines is None else [timelines / f"{name}.png" for name in own_names(recordings)]
     check_pictures(pictures, overwrite=overwrite)
-    asked = _Compared(rule, model, measure)
-    rules = (Rule(at, rule.stay_at and min(rule.stay_at, at), rule.shortest_s) for at in _OTHER_STARTS)
-    others = {at: _Compared(one, model, measure) for at, one in zip(_OTHER_STARTS, rules, strict=True)}
-    failures, duration_s = list(to_score.failures), 0.0
+    asked = _Compared(model.labels, measure)
+    rules = {at: Rule(at, rule.stay_at and min(rule.stay_at, at), rule.shortest_s) for at in _OTHER_STARTS}
+    others = {at: _Compared(model.labels, measure) for at in _OTHER_STARTS}
+    failures, duration_s = list(to_score.told.failures), 0.0
     with own_threads(to_score.cores), Progress(shown=progress) as bar:
         bar.start("recordings heard", len(recordings))
         for number, heard in enumerate(_heard(model, recordings, sliding, rule)):
@@ -129,8 +124,11 @@ def evaluate_events(
                 clips = recordings[Path(heard.path)]
                 until_s = heard.steps[-1].end_s
                 annotated = [one for clip in clips for one in _annotations(clip, until_s)]
-                for compared in (asked, *others.values()):
-                    compared.add(clips[0].group or str(heard.path), heard.steps, annotated)
+                group = clips[0].group or str(heard.path)
+                asked.add(group, heard.events, annotated, until_s)
+                for at, one in others.items():
+                    found = find_events(heard.steps, model.labels, rules[at], model.thresholds)
+                    one.add(group, found, annotated, until_s)
                 duration_s += until_s
                 if pictures:
                     pictures[number].parent.mkdir(parents=True, exist_ok=True)
@@ -140,53 +138,48 @@ def evaluate_events(
             bar.advance(number + 1, len(recordings))
     if not asked.scored:
         raise DataError(f"none of {counted(len(recordings), 'recording')} could be heard; {failures[-1].reason}")
+    f1 = {at: (one.by_segment.all_together.f1, one.by_event.all_together.f1) for at, one in others.items()}
     return EventEvaluation(
-        asked.by_segment,
-        asked.by_event,
-        {at: (one.by_segment.all_together.f1, one.by_event.all_together.f1) for at, one in others.items()},
-        starts_at,
-        asked.scored,
-        duration_s,
-        measure,
-        to_score.sentence,
-        to_score.caveat,
-        to_score.warning,
-        tuple(failures),
-        to_score.dropped,
+        **vars(replace(to_score.told, failures=tuple(failures))),
+        by_segment=asked.by_segment,
+        by_event=asked.by_event,
+        other_starts=f1,
+        starts_at=starts_at,
+        recordings=asked.scored,
+        duration_s=duration_s,
+        measure=measure,
     )
 
 
 class _Compared:
     """What one rule finds, against what is annotated; a recording after the other."""
 
-    def __init__(self, rule: Rule, model: "Classifier", measure: Measure) -> None:
-        self._rule, self._model, self._measure = rule, model, measure
+    def __init__(self, labels: tuple[str, ...], measure: Measure) -> None:
+        self._labels, self._measure = labels, measure
         self.scored = 0
         self._segments: dict[str, Tally] = {}
         self._events: dict[str, Tally] = {}
 
-    def add(self, group: str, steps: Sequence[Step], annotated: Sequence[Annotation]) -> None:
-        labels = self._model.labels
-        found = find_events(steps, labels, self._rule, self._model.thresholds)
-        segments = tally_segments(found, annotated, labels, steps[-1].end_s, self._measure.segment_s)
-        events = tally_events(found, annotated, labels, self._measure.overlap)
+    def add(self, group: str, found: Sequence[Event], annotated: Sequence[Annotation], until_s: float) -> None:
+        segments = tally_segments(found, annotated, self._labels, until_s, self._measure.segment_s)
+        events = tally_events(found, annotated, self._labels, self._measure.overlap)
         for tallies, one in ((self._segments, segments), (self._events, events)):
             tallies[group] = tallies[group] + one if group in tallies else one
         self.scored += 1
 
     @property
     def by_segment(self) -> Detection:
-        return Detection(tuple(self._model.labels), tuple(self._segments.values()))
+        return Detection(self._labels, tuple(self._segments.values()))
 
     @property
     def by_event(self) -> Detection:
-        return Detection(tuple(self._model.labels), tuple(self._events.values()))
+        return Detection(self._labels, tuple(self._events.values()))
 
 
 def _recordings(to_score: ToScore) -> dict[Path, list[Clip]]:
     """Recordings with their clips. One of which some clip can't be read, or was left out since it was heard in
     training, is left out as a whole. Raises DataError where none is left."""
-    left_out = (*to_score.dropped, *to_score.failures)
+    left_out = (*to_score.told.dropped, *to_score.told.failures)
     paths = {failure.path.resolve() for failure in left_out}  # of what was dropped they are absolute
     found: defaultdict[Path, list[Clip]] = defaultdict(list)
     for clip in (to_score.store.clips[index] for index in to_score.indices):

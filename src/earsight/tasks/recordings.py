@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from earsight import extras
-from earsight.audio.decode import suffixes
+from earsight.audio.decode import looked_for
 from earsight.audio.truncated import Watched
 from earsight.dataset.sources.rows import as_text, is_table, open_table
 from earsight.dataset.walk import is_recording, walk
@@ -100,7 +100,7 @@ def _named(source: str, alone: bool) -> Iterator[Recording]:
     elif path.is_dir():
         listing = walk(path)
         if not listing.names and alone:
-            raise DataError(f"no recordings in {source}; looked for {', '.join(sorted(suffixes()))}")
+            raise DataError(f"no recordings in {source}; looked for {looked_for()}")
         unread = [str(failure.path) for failure in listing.left_out]  # they and an empty folder are rows that fail
         names = [*(str(listing.path(name)) for name in listing.names), *unread] or [source]
         yield from map(Recording, names)
@@ -131,7 +131,7 @@ def _remote(address: str) -> Iterator[Recording]:
         raise DataError(f"can't list {address}: {_reason(error, address)}") from error
     names = sorted(name for name in names if is_recording(str(name).rpartition("/")[2]))
     if not names:
-        raise DataError(f"no recordings in {address}; looked for {', '.join(sorted(suffixes()))}")
+        raise DataError(f"no recordings in {address}; looked for {looked_for()}")
     yield from (Recording(str(system.unstrip_protocol(name))) for name in names)
 
 

@@ -1,5 +1,6 @@
 """What a run has heard, against the clips that it, or what starts from it, is to be scored on."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -48,6 +49,13 @@ def compared(
     return _UNKNOWN
 
 
+def _beside_heard(clips: Sequence[Clip], dataset: DataSet, described: dict[str, Any]) -> list[Clip]:
+    """Clips as a run's own table has them; without their groups where these are not those of the run: speaker 03 of
+    another data set is another person."""
+    known = _same_groups(dataset, described)
+    return [clip if known else clip._replace(group="") for clip in (clip.from_the_root() for clip in clips)]
+
+
 def _namesakes(heard: list[Clip], clips: list[Clip]) -> str:
     """A warning where files here have the names, and not the places, of files that were heard, and only spans of the
     one or the other were: in another span a copy is not found."""
@@ -75,11 +83,9 @@ def unheard(
     heard = [row for row in recorded if row.part != "test"]
     warning = "" if recorded else f"the run has no {CLIPS_NAME}: whether these clips were trained on is unknown"
     data = described.get("data", {})
-    clips = [clip.from_the_root() for clip in clips]  # as the run's own table has them
+    clips = _beside_heard(clips, dataset, described)
     warning = warning or _namesakes([row.clip for row in heard], clips)
-    if not _same_groups(dataset, described):  # speaker 03 of another data set is another person
-        clips = [clip._replace(group="") for clip in clips]
-    elif not recorded:
+    if not recorded and _same_groups(dataset, described):
         name = dataset.group_name
         groups = sorted({*data.get("trained_groups", ()), *data.get("validated_groups", ())} - {""})
         heard = [Recorded("train", Clip(Path(f"what was heard of {name} {group}"), "", group), "") for group in groups]
@@ -104,9 +110,7 @@ def unheard_by_weights(
     if weights is None or drawn.training_score or not (run / SETTINGS_NAME).is_file():
         return drawn, []
     heard = [row.clip for row in read_clips(run) if row.part != "test"]
-    clips = [clip.from_the_root() for clip in dataset.clips]
-    if not _same_groups(dataset, read_description(run)):
-        clips = [clip._replace(group="") for clip in clips]
+    clips = _beside_heard(dataset.clips, dataset, read_description(run))
     both = [*clips, *heard]
     sides = replace(drawn, train=tuple(range(len(clips), len(both))), valid=(), kind="weights")
     try:

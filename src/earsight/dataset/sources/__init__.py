@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path, PurePath
 
-from earsight.audio.decode import suffixes
+from earsight.audio.decode import looked_for
 from earsight.dataset.archive import left_out, unpack
 from earsight.dataset.clip import DataSet, Failure
 from earsight.dataset.sources import annotations, folder, table
@@ -158,7 +158,7 @@ def _read_listing(listing: Listing, known: Source | None, source: str | None) ->
         return replace(table.read(found, inside=True), place=listing.place), listing.root
     if not listing.names:
         first = f"; left out: {listing.left_out[0].path}, {listing.left_out[0].reason}" if listing.left_out else ""
-        raise DataError(f"no recordings in {listing.place}; looked for {', '.join(sorted(suffixes()))}{first}")
+        raise DataError(f"no recordings in {listing.place}; looked for {looked_for()}{first}")
     beside = annotations.label_files(listing) if known is None and source != "folder" else {}
     if source == "annotations" or (source is None and annotations.are_beside(listing, beside)):
         dataset = annotations.read(listing, beside)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import xxhash
 
 from earsight import extras
-from earsight.audio.decode import length_s, open_sound
-from earsight.errors import DecodeError, SettingsError
+from earsight.audio.decode import header_length_s
+from earsight.errors import SettingsError
 from earsight.files import check_place
 from earsight.network.description import SETTINGS_NAME, WEIGHTS_NAME
 from earsight.network.exported import Exported
@@ -295,12 +295,7 @@ def _lengths_s(job: Job) -> list[float]:
 def _length_s(recording: Recording) -> float:
     if recording.name == STANDARD_INPUT:
         return 0.0
-    try:
-        with open_sound(recording.name) as file:
-            end_s = length_s(file)
-    except DecodeError:
-        return 0.0
-    ends = [end for end in (end_s, recording.end_s) if end is not None]
+    ends = [end for end in (header_length_s(recording.name), recording.end_s) if end is not None]
     return max(0.0, min(ends) - recording.start_s) if ends else 0.0
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from earsight.audio.decode import Samples, suffixes
+from earsight.audio.decode import Samples, looked_for
 from earsight.audio.load import load_waveform
 from earsight.audio.settings import AudioSettings
 from earsight.dataset.clip import Clip
@@ -15,26 +15,29 @@ from earsight.plain import counted
 
 def check_banks(settings: AugmentSettings) -> None:
     """Raises SettingsError where a folder is not there or holds no recordings."""
-    for name, folder in (("reverb", settings.reverb), ("background", settings.background)):
-        if folder is None:
-            continue
+    for name, folder in _folders(settings):
         if not Path(folder).is_dir():
             raise SettingsError(f"augment.{name} {folder} is not a folder; name one with recordings, or pass none")
         if not walk(Path(folder)).names:
-            raise SettingsError(f"no recordings in augment.{name} {folder}; looked for {', '.join(sorted(suffixes()))}")
+            raise SettingsError(f"no recordings in augment.{name} {folder}; looked for {looked_for()}")
 
 
 def check_apart(settings: AugmentSettings, held_out: Iterable[Clip]) -> None:
     """Raises DataError where a folder holds a recording of ``held_out``: what scores would be heard in training."""
     scored = {clip.from_the_root().path for clip in held_out}
-    for name, folder in (("reverb", settings.reverb), ("background", settings.background)):
-        if folder is not None:
-            listing = walk(Path(folder).resolve())
-            if both := sorted(scored & set(map(listing.path, listing.names))):
-                raise DataError(
-                    f"augment.{name} {folder} holds {counted(len(both), 'recording')} that must not be heard in "
-                    f"training, such as {both[0]}; name a folder without validation and test clips"
-                )
+    for name, folder in _folders(settings):
+        listing = walk(Path(folder).resolve())
+        if both := sorted(scored & set(map(listing.path, listing.names))):
+            raise DataError(
+                f"augment.{name} {folder} holds {counted(len(both), 'recording')} that must not be heard in "
+                f"training, such as {both[0]}; name a folder without validation and test clips"
+            )
+
+
+def _folders(settings: AugmentSettings) -> list[tuple[str, str]]:
+    """Of those that are named: what for, and which."""
+    named = (("reverb", settings.reverb), ("background", settings.background))
+    return [(name, folder) for name, folder in named if folder is not None]
 
 
 def read_bank(folder: str | None, audio: AudioSettings) -> tuple[list[Samples], list[str]]:
