@@ -309,7 +309,7 @@ def test_folds_are_trained_and_two_of_them_compared(tones: Path, tmp_path: Path)
     again = called("crossval", tones, *folds, *quick, "--out", tmp_path / "one", "--resume")
     assert "2 of them finished before" in again.stderr
     found = called("compare", tmp_path / "one", tmp_path / "two")
-    assert found.stdout.startswith("24 clips that both have scored, 10 groups drawn again")
+    assert found.stdout.startswith("24 clips that both have scored, of 10 groups")
     told = json.loads(called("compare", tmp_path / "one", tmp_path / "two", "--json").stdout)
     scores = [json.loads((tmp_path / name / "metrics.json").read_text())["accuracy"]["mean"] for name in ("one", "two")]
     assert [told["scores"]["accuracy"][which] for which in "ab"] == scores

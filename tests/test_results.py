@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from earsight.dataset.split import EMOBOX6, LUNA5
+from earsight.scores.intervals import jackknife
 from earsight.scores.kinds import measure
 from earsight.scores.predictions import read_csv
 
@@ -95,8 +97,30 @@ def test_a_table_is_that_of_its_predictions(
         found.append([(one.accuracy, one.uar, one.macro_f1) for one in map(measure, (*parts, answers))])
     stated = [[float(cell) for cell in one.groups()[1:]] for one in told]
     line = text[told[-1].end() :].split(f"\n| all {whole} (", 1)[1].split("\n", 1)[0]
-    stated.append([float(cell.split(" (")[0]) for cell in line.split("|")[1:4]])
-    assert np.allclose(np.mean(found, axis=0), stated, atol=0.0005001)
+    together = jackknife([read_csv(DOCS / "results" / f"{file}.csv") for file in files])
+    for name, cell in zip(("accuracy", "uar", "macro_f1"), line.split("|")[1:4], strict=True):
+        interval = together.interval(name)
+        assert interval is not None
+        assert cell.strip() == f"{together.scores[name]:.3f} ({interval.low:.3f} to {interval.high:.3f})"
+    assert np.allclose(np.mean(found, axis=0)[:-1], stated, atol=0.0005001)
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        (f"luna5-{LITE0}", "accuracy {:.3f}, UAR {:.3f}, macro-F1 {:.3f}"),
+        (f"emobox6-{LITE0}", "WA {:.3f}, UA {:.3f}, macro-F1 {:.3f}"),
+        (f"luna5-{LITE2}", "three networks as one: accuracy {:.3f}"),
+    ],
+)
+def test_three_networks_as_one_are_the_mean_of_their_log_probabilities(files: str, words: str) -> None:
+    """As ``earsight ensemble`` has them."""
+    runs = [read_csv(DOCS / "results" / f"{files}-seed{seed}.csv") for seed in range(3)]
+    assert all((run.paths, run.labels) == (runs[0].paths, runs[0].labels) for run in runs)
+    as_one = np.exp(np.mean([np.log(run.probabilities) for run in runs], axis=0))
+    whole = measure(replace(runs[0], probabilities=as_one / as_one.sum(axis=1, keepdims=True)))
+    told = words.format(whole.accuracy, whole.uar, whole.macro_f1)
+    assert told in " ".join((DOCS / "results.md").read_text(encoding="utf-8").split())
 
 
 def last_four(file: str, rows: Callable[[dict[str, Any]], bool]) -> dict[str, list[float]]:

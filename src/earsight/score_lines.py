@@ -86,7 +86,7 @@ def detection_lines(found: EventEvaluation) -> Iterator[str]:
     ways = ((f"by {measure.segment_s:g} s segments", segments), (f"by events, overlap {measure.overlap:g}", events))
     wide = max(len(way) for way, _ in ways)
     for way, one in ways:
-        every, interval = one.all_together, one.f1_interval()
+        every, interval = one.all_together, one.f1_interval
         parts = f"F1 {_or_dash(every.f1)}   precision {_or_dash(every.precision)}   recall {_or_dash(every.recall)}"
         rate = f"   error rate {_or_dash(one.error_rate)}" if one is segments else ""
         sure = f"   F1 95 %: {interval.low:.3f} to {interval.high:.3f}" if interval else ""
@@ -127,13 +127,13 @@ def cross_lines(scores: CrossScores, sentence: str, caveat: str, group_name: str
             f"easiest: {plain(best.group, 32)}, {best.accuracy:.3f}"
         )
     yield whole(sentence)
-    drawn = scores.drawn(group_name)
+    groups = scores.counted_groups(group_name)
     for key, name in scores.every_answer.NAMES.items():
         spread = scores.scores[key]
         between = "" if spread.sd is None else f"  ± {spread.sd:.3f} between seeds"
-        interval = f"no interval: {drawn} are too few, or all are answered alike"
+        interval = f"no interval: {groups} are too few, or all are answered alike"
         if spread.interval:
-            interval = f"95 % by {drawn}: {spread.interval.low:.3f} to {spread.interval.high:.3f}"
+            interval = f"95 % by {groups}: {spread.interval.low:.3f} to {spread.interval.high:.3f}"
         yield f"{name:<8} {spread.mean:.3f}{between}   {interval}{f', {caveat}' if caveat else ''}"
 
 
@@ -142,8 +142,7 @@ def comparison_lines(found: Comparison) -> Iterator[str]:
     sure = found.scores["accuracy"]
     few = sure.interval is None
     what = "group" if found.named else "single clip" if found.groups == found.clips else "groups and single clip"
-    drawn = counted(found.groups, what)
-    yield f"{found.clips} clips that both have scored, {drawn}{'' if few else ' drawn again for the intervals'}"
+    yield f"{found.clips} clips that both have scored, of {counted(found.groups, what)}"
     for name, caveat in (("A", found.caveat_a), ("B", found.caveat_b)):
         if caveat:
             yield f"note: {name} is not a score on strangers: {caveat}"

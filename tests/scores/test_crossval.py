@@ -19,7 +19,7 @@ def test_folds_together_seeds_and_groups() -> None:
         (1, "f:0"): predictions(["b", "a"], [0, 1], [0, 1], ["s1", "s2"]),
         (1, "f:1"): predictions(["c", "d"], [0, 1], [1, 1], ["s1", "s3"]),
     }
-    scores = cross_scores(found, draws=200)
+    scores = cross_scores(found)
     assert scores.seeds == (0, 1)
     assert [run.paths for run in scores.runs] == [("a", "b", "c", "d")] * 2
     accuracy = scores.scores["accuracy"]
@@ -34,9 +34,12 @@ def test_folds_together_seeds_and_groups() -> None:
         ("s1", 2, 0.75),
         ("s3", 1, 1.0),
     ]
-    assert accuracy.interval is None  # of three groups
+    assert accuracy.interval is not None
     lines = list(cross_lines(scores, "", "", "group"))[-3:]
-    assert all("no interval: 3 groups are too few, or all are answered alike" in line for line in lines)
+    assert all("95 % by 3 groups: 0." in line for line in lines)
+    two = {key: one.take([n for n, group in enumerate(one.groups) if group != "s3"]) for key, one in found.items()}
+    lines = list(cross_lines(cross_scores(two), "", "", "group"))[-3:]
+    assert all("no interval: 2 groups are too few, or all are answered alike" in line for line in lines)
     assert scores.every_answer.confusion.tolist() == [[3, 1], [1, 3]]
     told = scores.to_dict()
     assert told["accuracy"]["mean"] == 0.75
@@ -55,7 +58,7 @@ def test_folds_that_each_seed_divides_anew_are_not_averaged() -> None:
         (1, "f:0"): predictions(["a", "c"], [0, 0], [1, 1], ["s1", "s3"]),
         (1, "f:1"): predictions(["b", "d"], [1, 1], [1, 1], ["s2", "s4"]),
     }
-    accuracy = cross_scores(found, draws=200).scores["accuracy"]
+    accuracy = cross_scores(found).scores["accuracy"]
     assert accuracy.fold_mean == np.mean([1, 0.5, 0, 1])
     assert accuracy.fold_sd == pytest.approx(np.std([1, 0.5, 0, 1], ddof=1))
 
@@ -65,12 +68,12 @@ def test_one_seed_has_no_spread_over_seeds() -> None:
         (3, "f:0"): predictions(["a", "b"], [0, 1], [0, 1], ["s1", "s2"]),
         (3, "f:1"): predictions(["c", "d"], [0, 1], [0, 0], ["s3", "s4"]),
     }
-    scores = cross_scores(found, draws=200)
+    scores = cross_scores(found)
     accuracy = scores.scores["accuracy"]
     assert (scores.seeds, accuracy.mean, accuracy.sd) == ((3,), 0.75, None)
     assert (accuracy.fold_mean, accuracy.fold_sd) == (0.75, pytest.approx(np.std([1, 0.5], ddof=1)))
     assert scores.to_dict()["accuracy"]["sd_over_seeds"] is None
-    alone = cross_scores({(3, "f:0"): found[3, "f:0"]}, draws=200).scores["accuracy"]
+    alone = cross_scores({(3, "f:0"): found[3, "f:0"]}).scores["accuracy"]
     assert (alone.mean, alone.sd, alone.fold_mean, alone.fold_sd) == (1.0, None, 1.0, 0.0)
 
 

@@ -5,6 +5,7 @@ import pytest
 from scipy.optimize import linear_sum_assignment
 
 from earsight.scores.detection import Annotation, Detection, Scores, Tally, tally_events, tally_segments
+from earsight.scores.intervals import Jackknife
 
 LABELS = ("bee", "fly")
 
@@ -79,18 +80,20 @@ def test_pairs_are_as_many_as_an_optimal_assignment_has() -> None:
 def test_nothing_annotated_and_nothing_found_is_no_score() -> None:
     empty = Detection(LABELS, (tally_segments([], [], LABELS, 3.0, 1.0),))
     assert empty.all_together == Scores(None, None, None, 0, 0)
-    assert (empty.macro_f1, empty.error_rate, empty.f1_interval()) == (None, None, None)
+    assert (empty.macro_f1, empty.error_rate, empty.f1_interval) == (None, None, None)
     made_up = Detection(LABELS, (tally_segments(spans((0, 1, "bee")), [], LABELS, 3.0, 1.0),))
     assert made_up.all_together == Scores(0.0, None, 0.0, 0, 1)
     assert made_up.error_rate is None
 
 
-def test_the_interval_is_of_recordings_drawn_again() -> None:
+def test_the_interval_is_of_recordings_left_out() -> None:
     alike = Tally(np.array([[3, 0], [4, 0], [4, 0]]))
-    assert Detection(LABELS, (alike,) * 4).f1_interval() is None  # too few
-    assert Detection(LABELS, (alike,) * 6).f1_interval() is None  # drawing them again tells nothing
-    mixed = tuple(Tally(np.array([[right, 0], [4, 0], [4, 0]])) for right in (0, 4, 0, 4, 2, 2))
-    interval = Detection(LABELS, mixed).f1_interval()
-    assert interval is not None
-    assert interval.low < 0.25
-    assert interval.high > 0.75
+    other = Tally(np.array([[1, 0], [4, 0], [4, 0]]))
+    assert Detection(LABELS, (alike, other)).f1_interval is None  # too few
+    assert Detection(LABELS, (alike,) * 6).f1_interval is None  # alike, which tells nothing of others
+    rights, found = (0, 4, 0, 4, 2, 2), (4, 6, 4, 4, 4, 8)
+    mixed = tuple(Tally(np.array([[a, 0], [4, 0], [b, 0]])) for a, b in zip(rights, found, strict=True))
+    left_out = [Detection(LABELS, mixed[:n] + mixed[n + 1 :]).all_together.f1 for n in range(6)]
+    whole = Detection(LABELS, mixed).all_together.f1
+    expected = Jackknife(6, {"": whole}, {"": np.array(left_out)}).interval("")
+    assert Detection(LABELS, mixed).f1_interval == pytest.approx(expected, abs=1e-12)

@@ -14,9 +14,10 @@ from sklearn import metrics as sk
 
 from earsight.errors import DataError
 from earsight.score_lines import metrics_lines
+from earsight.scores import intervals
 from earsight.scores.calibration import fit_temperature, reliability, with_temperature
 from earsight.scores.crossval import cross_scores
-from earsight.scores.intervals import resample_labels
+from earsight.scores.intervals import jackknife_labels
 from earsight.scores.kinds import measure, read_csv
 from earsight.scores.multilabel import (
     MultiPredictions,
@@ -199,39 +200,30 @@ def test_cross_scores_are_those_of_all_clips_together_with_intervals_around_them
     assert again["g0"] == pytest.approx(whole.right[rows].mean())
 
 
-def test_drawing_the_only_group_again_changes_nothing() -> None:
-    whole = drawn(3, 30, 3, 10**6)
-    alone = replace(whole, groups=("same",) * 30)
-    assert resample_labels([alone], draws=5, level=0.8).level == 0.8
-    drawn_again = resample_labels([alone], draws=5).values
-    expected = measure(whole)
-    for name, values in drawn_again.items():
-        np.testing.assert_allclose(values, getattr(expected, name), atol=1e-12)
+@pytest.mark.parametrize("labels", [1, 4])
+def test_a_group_left_out_is_the_score_of_all_others(labels: int) -> None:
+    """Of a label that no other clip has, and nobody answered, nothing is said; where no other has any, it is 0."""
+    whole = drawn(5, 30, labels, 10**6, share=0.1)
+    found = jackknife_labels([whole], level=0.8)
+    assert (found.groups, found.level) == (5, 0.8)
+    assert list(found.scores.values()) == pytest.approx([getattr(measure(whole), name) for name in found.scores])
+    for group in range(5):
+        others = whole.take([n for n in range(30) if n % 5 != group])
+        expected = [getattr(measure(others), name) if others.truth.any() else 0.0 for name in found.scores]
+        assert [found.left_out[name][group] for name in found.scores] == pytest.approx(expected)
 
 
-def test_runs_of_several_labels_are_averaged_in_each_draw() -> None:
+def test_runs_of_several_labels_are_averaged_with_each_group_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     runs = [drawn(3, 40, 3, 10**6)]
     runs += [replace(runs[0], probabilities=p, predicted=p > 0.5) for p in np.random.default_rng(1).random((2, 40, 3))]
-    together, apart = resample_labels(runs, draws=300), [resample_labels([run], draws=300) for run in runs]
-    assert together.groups == 5
-    for name, values in together.values.items():
-        assert len(values) == 300
-        np.testing.assert_allclose(values, np.mean([one.values[name] for one in apart], axis=0), atol=1e-12)
+    apart = [jackknife_labels([run]) for run in runs]
+    monkeypatch.setattr(intervals, "_AT_ONCE", 2)  # of five groups
+    together = jackknife_labels(runs)
+    for name, values in together.left_out.items():
+        np.testing.assert_allclose(values, np.mean([one.left_out[name] for one in apart], axis=0), atol=1e-12)
+        assert together.scores[name] == pytest.approx(np.mean([one.scores[name] for one in apart]), abs=1e-12)
     with pytest.raises(DataError, match="did not score the same clips"):
-        resample_labels([runs[0], replace(runs[1], groups=("other",) * 40)])
-
-
-@pytest.mark.parametrize("labels", [1, 4])
-def test_a_draw_of_several_labels_is_the_score_of_the_groups_drawn(labels: int) -> None:
-    """Of a label that no drawn clip has, and nobody answered, nothing is said."""
-    whole = drawn(4, 30, labels, 10**6, share=0.1)
-    times = np.random.default_rng(9).multinomial(5, np.full(5, 1 / 5), size=40)
-    found = resample_labels([whole], draws=40, seed=9).values
-    for draw, count in enumerate(times):
-        again = whole.take([n for n in range(30) for _ in range(count[n % 5])])
-        if again.truth.any():
-            expected = measure(again)
-            assert [found[name][draw] for name in found] == pytest.approx([getattr(expected, name) for name in found])
+        jackknife_labels([runs[0], replace(runs[1], groups=("other",) * 40)])
 
 
 def test_folds_of_other_labels_are_not_put_together() -> None:

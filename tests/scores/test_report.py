@@ -86,13 +86,13 @@ def test_intervals_and_speakers_stand_in_the_page(tmp_path: Path, report: Report
     groups = (GroupScore("07", 60, 0.5), GroupScore("<3>", 30, 0.75))
     intervals = {"accuracy": Interval(0.41, 0.82)}
     told = dataclasses.replace(
-        report, groups=groups, intervals=intervals, drawn="2 speakers and 5 clips without a speaker"
+        report, groups=groups, intervals=intervals, interval_groups="2 speakers and 5 clips without a speaker"
     )
     write_report(tmp_path / "r.html", told)
     page = " ".join((tmp_path / "r.html").read_text(encoding="utf-8").split())
     assert "95 %: 0.410 to 0.820" in page
     assert page.count("95 %:") == 1
-    assert "drawing the 2 speakers and 5 clips without a speaker of the test again: they say how" in page
+    assert "differs between the 2 speakers and 5 clips without a speaker of the test: they say how" in page
     assert "None of them is of" not in page
     rows = re.findall(r'<tr><td>([^<]+)</td><td class="n">(\d+)</td><td class="n">(0\.\d{3})</td><td><meter', page)
     assert rows == [("07", "60", "0.500"), ("&lt;3&gt;", "30", "0.750")]

@@ -9,13 +9,13 @@ import numpy as np
 
 from earsight.errors import DataError
 from earsight.plain import counted
-from earsight.scores.intervals import RATES, Floats, Interval, Resampled, drawn_again, per_group, rates
+from earsight.scores.intervals import RATES, Floats, Interval, Jackknife, per_group, rates
 from earsight.scores.predictions import Predictions
 
 
 @dataclass(frozen=True)
 class Difference:
-    """a, b: the scores. difference: b − a. interval: 95 % of the difference, from groups drawn again for both alike;
+    """a, b: the scores. difference: b − a. interval: 95 % of the difference, from how it differs between groups;
     None where they are too few."""
 
     a: float
@@ -34,8 +34,8 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """clips: that both scored. groups: that were drawn again; a clip whose group nobody names is one by itself. named:
-    whether all have a name. scores: accuracy, uar, macro_f1. recall: of each class.
+    """clips: that both scored. groups: of these; a clip whose group nobody names is one by itself. named: whether
+    all have a name. scores: accuracy, uar, macro_f1. recall: of each class.
     only_a, only_b: clips that one alone answered rightly. p: of McNemar's exact test, two-sided, that these are as
     many; it takes clips for independent, which clips of one speaker are not. caveat_a, caveat_b: what belongs beside
     the scores of each, "" where nothing does or is known."""
@@ -62,7 +62,7 @@ class Comparison:
         return {**asdict(self), **named}
 
 
-def compare(a: Sequence[Predictions], b: Sequence[Predictions], *, draws: int = 4000, seed: int = 0) -> Comparison:
+def compare(a: Sequence[Predictions], b: Sequence[Predictions]) -> Comparison:
     """a, b: predictions of each network, one a seed, whose scores are averaged; for McNemar's test their probabilities.
 
     Only clips that all have scored are compared, in the groups that any of them names. Raises DataError where there are
@@ -82,33 +82,25 @@ def compare(a: Sequence[Predictions], b: Sequence[Predictions], *, draws: int = 
     if any(not np.array_equal(run.truth, a[0].truth) for run in (*a, *b)):
         raise DataError("the same clips have different labels in the two; score them with one list of labels")
     groups = _groups([*a, *b])
-    tables_a, tables_b = (per_group([replace(run, groups=groups) for run in runs]) for runs in (a, b))
-    whole_a, whole_b = tables_a.sum(axis=1), tables_b.sum(axis=1)
-    drawn: dict[str, list[np.ndarray]] = {name: [] for name in (*RATES, "recall")}
-    for one, other in zip(drawn_again(tables_a, draws, seed), drawn_again(tables_b, draws, seed), strict=True):
-        before, after = rates(one), rates(other)
-        for name in RATES:
-            drawn[name].append(after[name].mean(axis=0) - before[name].mean(axis=0))
-        drawn["recall"].append(_recall(other).mean(axis=0) - _recall(one).mean(axis=0))
-    values = {name: np.concatenate(parts) for name, parts in drawn.items()}
-    resampled = Resampled(tables_a.shape[1], values)
-    point_a, point_b = rates(whole_a), rates(whole_b)
-    recall_a, recall_b = _recall(whole_a).mean(axis=0), _recall(whole_b).mean(axis=0)
-    by_class = Resampled(tables_a.shape[1], {label: values["recall"][:, n] for n, label in enumerate(a[0].labels)})
+    tallies_a, tallies_b = (per_group([replace(run, groups=groups) for run in runs]) for runs in (a, b))
+    point_a, point_b = _points(tallies_a.whole), _points(tallies_b.whole)
+    left_a, left_b = _points(tallies_a.left_out), _points(tallies_b.left_out)
+
+    def difference(name: str, place: int | None = None) -> Difference:
+        which = ... if place is None else (..., place)
+        before, after = float(point_a[name][which]), float(point_b[name][which])
+        left_out = left_b[name][which] - left_a[name][which]
+        jackknife = Jackknife(tallies_a.groups, {name: after - before}, {name: left_out})
+        return Difference(before, after, jackknife.interval_of_difference(name))
+
     right_a, right_b = _right(a), _right(b)
     only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
     return Comparison(
         clips=int((a[0].truth >= 0).sum()),
-        groups=tables_a.shape[1],
+        groups=tallies_a.groups,
         named=all(groups),
-        scores={
-            name: Difference(float(point_a[name].mean()), float(point_b[name].mean()), resampled.interval(name))
-            for name in RATES
-        },
-        recall={
-            label: Difference(float(recall_a[n]), float(recall_b[n]), by_class.interval(label))
-            for n, label in enumerate(a[0].labels)
-        },
+        scores={name: difference(name) for name in RATES},
+        recall={label: difference("recall", place) for place, label in enumerate(a[0].labels)},
         only_a=only_a,
         only_b=only_b,
         p=mcnemar(only_a, only_b),
@@ -126,9 +118,11 @@ def mcnemar(only_a: int, only_b: int) -> float:
     return min(1.0, 2 * math.fsum(math.exp(log) for log in logs))
 
 
-def _recall(tallies: Floats) -> Floats:
-    """[..., classes]; 0 where a draw holds no clip of a class, in both networks alike."""
-    return np.asarray(tallies[..., 0, :] / np.maximum(tallies[..., 1, :], 1))
+def _points(counts: Floats) -> dict[str, Floats]:
+    """counts: [runs, ..., 3, classes] of ``Tallies``. The means over the runs: ``RATES`` [...], and recall
+    [..., classes], 0 where no clip of a class is left, in both networks alike."""
+    recall = counts[..., 0, :] / np.maximum(counts[..., 1, :], 1)
+    return {name: values.mean(axis=0) for name, values in (*rates(counts).items(), ("recall", recall))}
 
 
 def _right(runs: Sequence[Predictions]) -> np.ndarray:

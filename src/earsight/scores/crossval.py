@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from earsight.errors import DataError
-from earsight.scores.intervals import Interval, Resampled, resample, resample_labels, what_is_drawn
+from earsight.scores.intervals import Interval, Jackknife, counted_groups, jackknife, jackknife_labels
 from earsight.scores.kinds import AnyMetrics, AnyPredictions, measure
 from earsight.scores.multilabel import MultiPredictions
 from earsight.scores.predictions import A, Predictions, concatenated
@@ -56,9 +56,9 @@ class CrossScores:
     every_answer: AnyMetrics
     runs: tuple[AnyPredictions, ...]
 
-    def drawn(self, group_name: str) -> str:
-        """What was drawn again for the intervals, in words."""
-        return what_is_drawn(self.runs[0], group_name)
+    def counted_groups(self, group_name: str) -> str:
+        """What the intervals are of, in words."""
+        return counted_groups(self.runs[0], group_name)
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON, under stable names."""
@@ -92,14 +92,14 @@ def joined(parts: Sequence[A]) -> A:
     return whole.take(sorted(range(len(whole.paths)), key=whole.paths.__getitem__))
 
 
-def cross_scores(found: Mapping[tuple[int, str], AnyPredictions], *, draws: int = 4000) -> CrossScores:
+def cross_scores(found: Mapping[tuple[int, str], AnyPredictions]) -> CrossScores:
     """found: (seed, fold) → predictions of its test clips; each seed has every fold. Raises DataError."""
     seeds, folds = sorted({seed for seed, _ in found}), list(dict.fromkeys(fold for _, fold in found))
     runs = [joined([found[seed, fold] for fold in folds]) for seed in seeds]
     twice = len(runs[0].paths) - len(set(runs[0].paths))
     if twice:
         raise DataError(f"{twice} clips are in the test part of two folds; each clip must be scored once")
-    resampled = resampled_scores(runs, draws)
+    left_out = jackknife_scores(runs)
     whole = [measure(run) for run in runs]
     scored = {key: measure(predictions) for key, predictions in found.items()}
     tested = {key: set(predictions.paths) for key, predictions in found.items()}
@@ -114,7 +114,7 @@ def cross_scores(found: Mapping[tuple[int, str], AnyPredictions], *, draws: int 
         scores[name] = Spread(
             mean=float(np.mean(of_seeds)),
             sd=float(np.std(of_seeds, ddof=1)) if len(seeds) > 1 else None,
-            interval=resampled.interval_of_score(name),
+            interval=left_out.interval(name),
             fold_mean=float(np.mean(by_fold)),
             fold_sd=float(np.std(by_fold, ddof=1)) if len(by_fold) > 1 else 0.0,
         )
@@ -142,9 +142,9 @@ def group_scores(runs: Sequence[AnyPredictions]) -> tuple[GroupScore, ...]:
     return tuple(sorted(groups, key=lambda one: (one.accuracy, one.group)))
 
 
-def resampled_scores(runs: Sequence[AnyPredictions], draws: int = 4000) -> Resampled:
-    """Of groups drawn again, of either kind of answers. runs: of the same clips."""
+def jackknife_scores(runs: Sequence[AnyPredictions]) -> Jackknife:
+    """Of either kind of answers. runs: of the same clips."""
     several = [run for run in runs if isinstance(run, MultiPredictions)]
     if several:
-        return resample_labels(several, draws=min(draws, 1000))
-    return resample([run for run in runs if isinstance(run, Predictions)], draws=draws)
+        return jackknife_labels(several)
+    return jackknife([run for run in runs if isinstance(run, Predictions)])

@@ -8,10 +8,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from earsight.scores.intervals import Interval, Resampled, drawn_again
+from earsight.scores.intervals import Interval, Jackknife
 
 Counts = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
 _ROUNDING_S = 1e-6
 
 
@@ -138,8 +137,8 @@ class Scores(NamedTuple):
 
 @dataclass(frozen=True)
 class Detection:
-    """How well events were found. tallies: one a group, in whose recordings they are; groups are drawn again for the
-    interval. labels: that the network knows."""
+    """How well events were found. tallies: one a group, in whose recordings they are. labels: that the network
+    knows."""
 
     labels: tuple[str, ...]
     tallies: tuple[Tally, ...]
@@ -169,18 +168,18 @@ class Detection:
         annotated = int(self.whole.counts[1].sum())
         return sum(self.whole.errors) / annotated if annotated else None
 
-    def f1_interval(self, *, draws: int = 4000, seed: int = 0) -> Interval | None:
-        """Of the F1 of all labels together, 95 %, by groups drawn again; None of few, or where all are alike."""
-        tables: Floats = np.stack([tally.counts for tally in self.tallies])[None].astype(np.float64)
-        f1 = []
-        for tallies in drawn_again(tables, draws, seed):
-            right, annotated, found = tallies[0].sum(axis=-1).T
-            f1.append(2 * right / np.maximum(annotated + found, 1))
-        return Resampled(len(self.tallies), {"f1": np.concatenate(f1)}).interval_of_score("f1")
+    @property
+    def f1_interval(self) -> Interval | None:
+        """Of the F1 of all labels together, 95 %, by groups; None of few, or where all are alike."""
+        counts = np.stack([tally.counts.sum(axis=-1) for tally in self.tallies])  # [groups, 3]
+        left_out = counts.sum(axis=0) - counts
+        f1 = 2 * left_out[:, 0] / np.maximum(left_out[:, 1] + left_out[:, 2], 1)
+        whole = {"f1": self.all_together.f1 or 0.0}
+        return Jackknife(len(counts), whole, {"f1": f1}).interval("f1")
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
-        interval = self.f1_interval()
+        interval = self.f1_interval
         return {
             **self.all_together._asdict(),
             "f1_interval": None if interval is None else list(interval),

@@ -1,7 +1,8 @@
-"""How sure a score is: intervals from resampled groups (speakers), not clips, since clips of one speaker are alike."""
+"""How sure a score is: intervals from how it differs between groups (speakers), not clips, since clips of one speaker
+are alike. Why the jackknife: docs/decisions/0013-intervals.md."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import NamedTuple
@@ -18,9 +19,11 @@ from earsight.scores.predictions import Predictions
 Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
 RATES = ("accuracy", "uar", "macro_f1")
-FEWEST_GROUPS = 5
-"""Fewer tell nothing of their kind: of networks alike, 4 groups would call one in ten better, and 2 nearly half."""
-_DRAWS_AT_ONCE = 256
+FEWEST_GROUPS = 3
+"""Of two groups an interval would reach from 0 to 1, nearly, and yet cover too little."""
+MOST_PARTS = 1000
+"""Where there are more groups (clips of nobody, mostly), those of one part are left out together."""
+_AT_ONCE = 256
 
 
 class Interval(NamedTuple):
@@ -29,72 +32,102 @@ class Interval(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Resampled:
-    """Scores of resampled groups. groups: how many there are. values: name → float64 [draws]."""
+class Jackknife:
+    """Scores of all groups, and with each of them left out in turn.
+
+    groups: how many there are. scores: name → of all. left_out: name → float64 [parts], a part being a group, or
+    several where there are more than ``MOST_PARTS``. level: of the intervals, in (0, 1).
+    """
 
     groups: int
-    values: dict[str, Floats]
+    scores: dict[str, float]
+    left_out: dict[str, Floats]
     level: float = 0.95
 
     def interval(self, name: str) -> Interval | None:
-        """Of the resampled values, the percentiles of Hesterberg 2015 ("What teachers should know about the bootstrap",
-        section 4.1.3): further out than 2.5 % and 97.5 %, since a sample of few groups varies less than their kind.
-        None of fewer than ``FEWEST_GROUPS``."""
+        """Of a score in [0, 1]: ± t standard errors on the logit scale, so that it ends inside of [0, 1]. t is the
+        quantile of Student's distribution with one degree of freedom less than there are parts. None of fewer than
+        ``FEWEST_GROUPS``, and where they are all answered alike, which tells nothing of others."""
+        score, error = self.scores[name], self._error(name)
+        if self.groups < FEWEST_GROUPS or not (error and 0 < score < 1):
+            return None
+        middle, reach = math.log(score / (1 - score)), self._t(name) * error / (score * (1 - score))
+        return Interval(_logistic(middle - reach), _logistic(middle + reach))
+
+    def interval_of_difference(self, name: str) -> Interval | None:
+        """The same of a difference of scores, in [−1, 1], as it is. None of fewer than ``FEWEST_GROUPS``."""
         if self.groups < FEWEST_GROUPS:
             return None
-        tail = _tail(self.groups, self.level)
-        low, high = np.quantile(self.values[name], [tail, 1 - tail])
-        return Interval(float(low), float(high))
+        reach = self._t(name) * self._error(name)
+        return Interval(self.scores[name] - reach, self.scores[name] + reach)
 
-    def interval_of_score(self, name: str) -> Interval | None:
-        """None too where all groups have the same score: drawing them again tells nothing then."""
-        found = self.interval(name)
-        return found if found and found.low < found.high else None
+    def _error(self, name: str) -> float:
+        """√((n − 1) / n · Σ (θᵢ − θ̄)²), the jackknife's standard error (Efron and Tibshirani 1993, eq. 11.5); 0 where
+        all are alike but for rounding."""
+        values = self.left_out[name]
+        if np.ptp(values) < 1e-12:
+            return 0.0
+        return float(np.sqrt((len(values) - 1) * np.var(values)))
+
+    def _t(self, name: str) -> float:
+        return student_quantile((1 + self.level) / 2, len(self.left_out[name]) - 1)
 
 
-def resample(runs: Sequence[Predictions], *, draws: int = 4000, seed: int = 0, level: float = 0.95) -> Resampled:
-    """Draw as many groups as there are, with replacement, and score their clips; ``draws`` times.
+def _logistic(x: float) -> float:
+    return 1 / (1 + math.exp(-x)) if x > 0 else 1 - 1 / (1 + math.exp(x))
 
-    runs: predictions of the same clips by one network or several (seeds), whose scores are averaged in each draw. Where
-    a clip has no group it is one by itself. Raises DataError where the runs differ in labels or clips, or nothing is
-    known.
+
+def jackknife(runs: Sequence[Predictions], *, level: float = 0.95) -> Jackknife:
+    """accuracy, uar and macro_f1 of all groups, and with each left out in turn.
+
+    runs: predictions of the same clips by one network or several (seeds), whose scores are averaged. Where a clip has
+    no group it is one by itself. Raises DataError where the runs differ in labels or clips, or nothing is known.
     """
-    tables = per_group(runs)
-    found: dict[str, list[Floats]] = {name: [] for name in RATES}
-    for tallies in drawn_again(tables, draws, seed):
-        for name, values in rates(tallies).items():
-            found[name].append(values.mean(axis=0))
-    return Resampled(tables.shape[1], {name: np.concatenate(parts) for name, parts in found.items()}, level)
+    tallies = per_group(runs)
+    whole, left_out = rates(tallies.whole), rates(tallies.left_out)
+    return Jackknife(
+        tallies.groups,
+        {name: float(values.mean()) for name, values in whole.items()},
+        {name: values.mean(axis=0) for name, values in left_out.items()},
+        level,
+    )
 
 
-def drawn_again(tables: Floats, draws: int, seed: int) -> Iterator[Floats]:
-    """tables: of ``per_group``. Yields [runs, some draws, 3, classes]: each the sum of as many groups as there are,
-    drawn with replacement. The same seed draws the same groups."""
-    n_groups, rng = tables.shape[1], np.random.default_rng(seed)
-    for start in range(0, draws, _DRAWS_AT_ONCE):
-        count = min(_DRAWS_AT_ONCE, draws - start)
-        times = rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=count).astype(float)  # [draws, groups]
-        yield np.tensordot(tables, times, axes=(1, 1)).transpose(0, 3, 1, 2)
+class Tallies(NamedTuple):
+    """groups: how many there are. counts: float64 [runs, parts, 3, classes]: of each part (see ``Jackknife``) and
+    class, clips of it that were answered rightly, clips of it, and clips answered with it; whole numbers."""
+
+    groups: int
+    counts: Floats
+
+    @property
+    def whole(self) -> Floats:
+        """[runs, 3, classes]"""
+        return np.asarray(self.counts.sum(axis=1))
+
+    @property
+    def left_out(self) -> Floats:
+        """[runs, parts, 3, classes], of all but each."""
+        return np.asarray(self.whole[:, None] - self.counts)
 
 
-def per_group(runs: Sequence[Predictions]) -> Floats:
-    """[runs, groups, 3, classes]: of each group and class, clips of it that were answered rightly, clips of it, and
-    clips answered with it; whole numbers. Groups are sorted by name. A confusion matrix of each group would be large
-    where both are many."""
+def per_group(runs: Sequence[Predictions]) -> Tallies:
+    """Of the same clips by all runs, group by group in the order of their names. A confusion matrix of each group would
+    be large where both are many. Raises DataError as ``jackknife``."""
     first = runs[0]
     known = first.truth >= 0
     if not known.any():
         raise DataError(f"nothing to score: none of {len(known)} clips has a known label")
     if any((run.labels, run.paths, run.groups) != (first.labels, first.paths, first.groups) for run in runs):
         raise DataError("the runs did not score the same clips; give runs of one data set and one split")
-    groups, place = _places(first)
-    tables = np.zeros((len(runs), groups, 3, len(first.labels)))
+    groups, place = _parts(first)
+    tables = np.zeros((len(runs), int(place.max()) + 1, 3, len(first.labels)))
     for table, run in zip(tables, runs, strict=True):
         truth, answer = run.truth[known], run.predicted[known]
         right = truth == answer
         for kind, (places, classes) in enumerate(((place[right], truth[right]), (place, truth), (place, answer))):
             np.add.at(table[:, kind], (places, classes), 1)
-    return tables
+    return Tallies(groups, tables)
 
 
 def rates(tallies: Floats) -> dict[str, Floats]:
@@ -110,31 +143,38 @@ def rates(tallies: Floats) -> dict[str, Floats]:
     }
 
 
-def resample_labels(
-    runs: Sequence[MultiPredictions], *, draws: int = 1000, seed: int = 0, level: float = 0.95
-) -> Resampled:
-    """As ``resample``, where clips have several labels: map, macro_f1 and micro_f1."""
+def jackknife_labels(runs: Sequence[MultiPredictions], *, level: float = 0.95) -> Jackknife:
+    """As ``jackknife``, where clips have several labels: map, macro_f1 and micro_f1."""
     first = runs[0]
     if any((run.labels, run.paths, run.groups) != (first.labels, first.paths, first.groups) for run in runs):
         raise DataError("the runs did not score the same clips; give runs of one data set and one split")
-    groups, place = _places(first)
-    rng = np.random.default_rng(seed)
+    groups, place = _parts(first)
     rankings = [
         [Ranking.of(*columns) for columns in zip(run.truth.T, run.probabilities.T, strict=True)] for run in runs
     ]
-    found: dict[str, list[Floats]] = {name: [] for name in MultiMetrics.NAMES}
-    for start in range(0, draws, _DRAWS_AT_ONCE):
-        of_groups = rng.multinomial(groups, np.full(groups, 1 / groups), size=min(_DRAWS_AT_ONCE, draws - start))
-        times = of_groups.T[place].T  # [draws, clips], those of one clip side by side
-        scored = [_label_rates(run, ranking, times) for run, ranking in zip(runs, rankings, strict=True)]
-        for name, values in found.items():
-            values.append(np.mean([one[name] for one in scored], axis=0))
-    return Resampled(groups, {name: np.concatenate(parts) for name, parts in found.items()}, level)
+
+    def scores(kept: Counts) -> dict[str, Floats]:
+        """kept: 0 or 1 [ways, clips] → [ways]"""
+        scored = [_label_rates(run, ranking, kept) for run, ranking in zip(runs, rankings, strict=True)]
+        return {name: np.mean([one[name] for one in scored], axis=0) for name in MultiMetrics.NAMES}
+
+    whole, parts = scores(np.ones((1, len(place)), dtype=np.int64)), np.arange(place.max() + 1)
+    left_out = [
+        scores((place != parts[start : start + _AT_ONCE, None]).astype(np.int64))
+        for start in range(0, len(parts), _AT_ONCE)
+    ]
+    return Jackknife(
+        groups,
+        {name: float(values[0]) for name, values in whole.items()},
+        {name: np.concatenate([one[name] for one in left_out]) for name in whole},
+        level,
+    )
 
 
 def _label_rates(run: MultiPredictions, rankings: Sequence[Ranking], times: Counts) -> dict[str, Floats]:
-    """As ``measure_labels`` has them, [draws]; 0 where no clip that was drawn has a label."""
-    ap = np.stack([ranking.average_precision(times) for ranking in rankings], axis=1)  # [draws, labels]
+    """As ``measure_labels`` has them. times: int64 [ways, clips], how often each clip counts → [ways]; 0 where none
+    that counts has a label."""
+    ap = np.stack([ranking.average_precision(times) for ranking in rankings], axis=1)  # [ways, labels]
     weights = times.T.astype(np.float64).T  # whole numbers, which BLAS multiplies faster than integers
     right, either = weights @ (run.truth & run.predicted), weights @ (run.truth + run.predicted.astype(np.float64))
     named = either > 0
@@ -145,8 +185,8 @@ def _label_rates(run: MultiPredictions, rankings: Sequence[Ranking], times: Coun
     }
 
 
-def what_is_drawn(run: AnyPredictions, group_name: str) -> str:
-    """In words: named groups, clips without one, or both."""
+def counted_groups(run: AnyPredictions, group_name: str) -> str:
+    """What the intervals are of, in words: named groups, clips without one, or both."""
     groups = [group for group, known in zip(run.groups, run.known, strict=True) if known]
     named, alone = len(set(groups) - {""}), groups.count("")
     told = [counted(named, group_name)] if named else []
@@ -154,16 +194,15 @@ def what_is_drawn(run: AnyPredictions, group_name: str) -> str:
     return " and ".join(told)
 
 
-def _places(run: AnyPredictions) -> tuple[int, Counts]:
-    """How many groups there are, and the number of each known clip's, by name; without a group, it is one by itself."""
+def _parts(run: AnyPredictions) -> tuple[int, Counts]:
+    """How many groups there are, and which part each known clip is of, by the names of the groups; without a group, it
+    is one by itself."""
     names = [group or f"\0{path}" for group, path in zip(run.groups, run.paths, strict=True)]
     _, place = np.unique(np.array(names, dtype=object)[run.known].astype(str), return_inverse=True)
-    return int(place.max()) + 1, place
-
-
-def _tail(groups: int, level: float) -> float:
-    """Φ(−√(n / (n − 1)) · t), t the quantile of Student's distribution with n − 1 degrees of freedom."""
-    return NormalDist().cdf(-math.sqrt(groups / (groups - 1)) * student_quantile((1 + level) / 2, groups - 1))
+    groups = int(place.max()) + 1
+    if groups > MOST_PARTS:  # at random: those of one class may stand side by side
+        place = np.random.default_rng(0).permutation(groups)[place] % MOST_PARTS
+    return groups, place
 
 
 def student_quantile(probability: float, degrees: int) -> float:

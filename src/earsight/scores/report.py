@@ -61,8 +61,8 @@ class Report:
     spoke them. caveat: two or three words that stand beside every number, such as "speaker-dependent". extra_metrics:
     further scores by name, such as validation. thresholds: label → from where on it is answered, where clips can have
     several. facts: names and values for the summary. explained: what spoke for the first mistakes. settings: nested
-    settings of the run. intervals: name of a score → its 95 % interval, from groups drawn again. groups: the score of
-    each, the worst first. drawn: what was drawn again for the intervals, in words."""
+    settings of the run. intervals: name of a score → its 95 % interval. groups: the score of each, the worst
+    first. interval_groups: what the intervals are of, in words."""
 
     title: str
     subtitle: str
@@ -84,7 +84,7 @@ class Report:
     intervals: Mapping[str, Interval] = field(default_factory=dict)
     groups: tuple[GroupScore, ...] = ()
     group_name: str = "group"
-    drawn: str = ""
+    interval_groups: str = ""
 
 
 def write_report(path: Path, report: Report) -> None:

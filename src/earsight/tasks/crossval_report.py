@@ -77,7 +77,7 @@ def write_results(
         caveat=caveat,
         synthetic=plan.dataset.synthetic,
         group_name=plan.dataset.group_name,
-        drawn=scores.drawn(plan.dataset.group_name),
+        interval_groups=scores.counted_groups(plan.dataset.group_name),
         scores=scores,
         figures=[
             *_draw(out / "figures", scores, plan.dataset.group_name, caveat),

@@ -12,7 +12,7 @@ from earsight.network.checkpoint import keep_fitted
 from earsight.network.classifier import Classifier
 from earsight.network.description import METRICS_NAME, PREDICTIONS_NAME, REFIT_KEY
 from earsight.scores.calibration import Reliability, fit_temperature, reliability, with_temperature
-from earsight.scores.crossval import GroupScore, group_scores, resampled_scores
+from earsight.scores.crossval import GroupScore, group_scores, jackknife_scores
 from earsight.scores.intervals import Interval
 from earsight.scores.kinds import AnyMetrics, AnyPredictions, measure
 from earsight.scores.multilabel import MultiPredictions, fit_thresholds
@@ -133,8 +133,8 @@ def _second_network(run: Path, chosen: Classifier, decoded: Decoded) -> Classifi
 
 
 def _intervals(predictions: AnyPredictions, test: AnyMetrics) -> dict[str, Interval]:
-    resampled = resampled_scores([predictions])
-    found = {name: resampled.interval_of_score(name) for name in test.NAMES}
+    left_out = jackknife_scores([predictions])
+    found = {name: left_out.interval(name) for name in test.NAMES}
     return {name: one for name, one in found.items() if one}
 
 

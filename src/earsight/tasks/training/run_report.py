@@ -6,7 +6,7 @@ from typing import Any
 from earsight.audio.load import middle_crop
 from earsight.network.description import REFIT_KEY, REPORT_NAME
 from earsight.plain import counted
-from earsight.scores.intervals import what_is_drawn
+from earsight.scores.intervals import counted_groups
 from earsight.scores.report import LeftOut, Report, wav_bytes, worst_mistakes, write_report
 from earsight.tasks.training.decoded import Decoded
 from earsight.tasks.training.finish import Scored
@@ -57,7 +57,7 @@ def write_run_report(
             intervals=scored.intervals,
             groups=scored.groups if len(scored.groups) > 1 else (),
             group_name=plan.dataset.group_name,
-            drawn=what_is_drawn(predictions, plan.dataset.group_name),
+            interval_groups=counted_groups(predictions, plan.dataset.group_name),
         ),
     )
 
