@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from earsight.files import write_whole
+from earsight.files import write_atomic
 from earsight.tasks.data import add_background
 from earsight.tasks.evaluate_events import evaluate_events
 from earsight.tasks.recipe import Recipe
@@ -62,7 +62,7 @@ def main() -> None:
             root, rng = Path(home), np.random.default_rng(seed)
             for name, count in (("learn", 12), ("find", 6)):
                 write_recordings(root / name, count, rng)
-            write_whole(root / "spans.csv", add_background(root / "learn").to_csv())
+            write_atomic(root / "spans.csv", add_background(root / "learn").to_csv())
             recipe = Recipe.named(
                 "default", {"network": network, "epochs": options.epochs, "seed": seed, "audio": {"crop_s": 1.5}}
             )
@@ -70,7 +70,7 @@ def main() -> None:
                 run = root / f"run-{data.stem}"
                 train(data, recipe=recipe, out=run, threads=1, store=False)
                 found = evaluate_events(run, root / "find", window_s=1, hop_s=0.25, threads=1)
-                scores.append((found.by_segment.all_together.f1 or 0.0, found.by_event.all_together.f1 or 0.0))
+                scores.append((found.by_segment.micro.f1 or 0.0, found.by_event.micro.f1 or 0.0))
                 print(f"| {seed} | {name} | {scores[-1][0]:.3f} | {scores[-1][1]:.3f} |", flush=True)
     for name, scores in all_f1.items():
         segments, events = (statistics.median(column) for column in zip(*scores, strict=True))

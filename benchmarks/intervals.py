@@ -15,7 +15,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from earsight.scores.intervals import Floats, Interval, Jackknife, per_group, rates, student_quantile
+from earsight.scores.intervals import Floats, Interval, Jackknife, group_tallies, rates, student_quantile
 from earsight.scores.multilabel import Ranking
 from earsight.scores.predictions import read_csv
 
@@ -40,7 +40,7 @@ def jackknife(scores: Scores, tallies: Floats, difference: bool) -> Interval | N
 
 def answers(seed: int) -> Floats:
     """[24 speakers, 3, classes]: see ``Tallies``."""
-    return per_group([read_csv(RESULTS / f"luna5-tf_efficientnet_lite0-seed{seed}.csv")]).counts[0]
+    return group_tallies([read_csv(RESULTS / f"luna5-tf_efficientnet_lite0-seed{seed}.csv")]).counts[0]
 
 
 def nearly_right(rng: np.random.Generator) -> Floats:
@@ -112,7 +112,7 @@ def main() -> None:
     print("| score | speakers | " + " | ".join(map(str, SPEAKERS)) + " |\n|---|---|" + "---|" * len(SPEAKERS))
     populations, share = Populations(), dict[tuple[str, str], list[float]]()
     for speakers in SPEAKERS:
-        rng, counted = np.random.default_rng(speakers), dict[tuple[str, str], list[bool]]()
+        rng, pluralise = np.random.default_rng(speakers), dict[tuple[str, str], list[bool]]()
         for _ in range(rounds):
             for name, scores, tallies, truth, difference in populations.studies(rng, speakers):
                 for way, interval in (
@@ -120,8 +120,8 @@ def main() -> None:
                     ("bootstrap", bootstrap(scores, tallies, rng)),
                 ):
                     inside = interval is not None and interval.low <= truth <= interval.high
-                    counted.setdefault((name, way), []).append(inside != difference)
-        for key, found in counted.items():
+                    pluralise.setdefault((name, way), []).append(inside != difference)
+        for key, found in pluralise.items():
             share.setdefault(key, []).append(float(np.mean(found)))
     for (name, way), shares in sorted(share.items(), key=lambda one: one[0][1], reverse=True):
         print(f"| {name} | {way} | " + " | ".join(f"{one:.3f}" for one in shares) + " |")

@@ -96,7 +96,7 @@ def learned(
     from earsight.tasks.training.plan import plan_training
 
     plan = plan_training(data, settings, split_kind=split, out=out, resume=resume)
-    return run_plan(plan, Machine(**{"threads": 1, **machine}), tested=False).run  # type: ignore[arg-type]
+    return run_plan(plan, Machine(**{"threads": 1, **machine}), score_test=False).run  # type: ignore[arg-type]
 
 
 def stop_in_epoch(monkeypatch: pytest.MonkeyPatch, number: int) -> None:

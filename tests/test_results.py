@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from earsight.dataset.split import EMOBOX6, LUNA5
+from earsight.scores.dispatch import measure
 from earsight.scores.intervals import jackknife
-from earsight.scores.kinds import measure
 from earsight.scores.predictions import read_csv
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"

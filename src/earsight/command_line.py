@@ -15,11 +15,11 @@ from pydantic import ValidationError
 import earsight
 from earsight import data_commands, export_commands, predict_commands, score_commands, sweep_commands
 from earsight.errors import EarsightError, SettingsError
-from earsight.flags import Json, Switch, Whole, WrappedHelp
-from earsight.plain import plain, whole
+from earsight.flags import Json, Switch, WholeNumber, WrappedHelp
+from earsight.plain import plain, plain_full
 from earsight.recipe_flags import MachineFlags, RecipeFlags, Settings, TrainingDataFlags
 from earsight.score_lines import metrics_lines
-from earsight.settings import explain
+from earsight.settings import validation_message
 from earsight.tasks.machine.devices import Accelerator, Precision
 from earsight.tasks.recipe import Recipe
 from earsight.terminal import batch_size_lines, bench_lines, json_line, show
@@ -72,7 +72,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _refuse(message: str) -> None:
-    print(f"earsight: {whole(' '.join(message.split()))}", file=sys.stderr)
+    print(f"earsight: {plain_full(' '.join(message.split()))}", file=sys.stderr)
     sys.exit(2)
 
 
@@ -94,7 +94,7 @@ def _in_words(error: OSError) -> str:
 
 def _one_line(error: cyclopts.CycloptsError) -> str:
     if isinstance(error.__cause__, ValidationError):
-        return explain(Recipe, error.__cause__)
+        return validation_message(Recipe, error.__cause__)
     text = str(error).strip() or type(error).__name__
     return f"{text} (earsight --help lists what there is)"
 
@@ -110,8 +110,8 @@ def train(
     resume: Switch = False,
     data_flags: TrainingDataFlags = TrainingDataFlags(),
     machine_flags: MachineFlags = MachineFlags(),
-    devices: Whole = 1,
-    nodes: Whole = 1,
+    devices: WholeNumber = 1,
+    nodes: WholeNumber = 1,
     settings: Settings = None,
 ) -> int:
     """Train a network on labelled recordings, score it on speakers it never heard, write a report.
@@ -162,7 +162,7 @@ def train(
 
 
 @app.command(help_formatter=WrappedHelp())
-def demo(*, out: Annotated[Path, Parameter(alias="-o")] = Path("runs/demo"), seed: Whole = 0) -> int:
+def demo(*, out: Annotated[Path, Parameter(alias="-o")] = Path("runs/demo"), seed: WholeNumber = 0) -> int:
     """Write a synthetic corpus, train on it, score unseen synthetic speakers, predict a few files.
 
     Parameters
@@ -193,14 +193,14 @@ def bench(
     *,
     recipe: Annotated[str, Parameter(alias="-r")] = "default",
     model: Annotated[str | None, Parameter(alias="-m")] = None,
-    batch_size: Whole | None = None,
-    clips: Whole = 128,
-    rounds: Whole = 5,
+    batch_size: WholeNumber | None = None,
+    clips: WholeNumber = 128,
+    rounds: WholeNumber = 5,
     find_batch_size: Switch = False,
     device: Accelerator = "auto",
     precision: Precision = "32-true",
     compile_: Annotated[bool, Parameter(name="--compile", negative="")] = False,
-    threads: Whole | None = None,
+    threads: WholeNumber | None = None,
     json_: Json = False,
 ) -> int:
     """Measure how near a training epoch comes to the network alone on this machine, or which batch size is fastest.

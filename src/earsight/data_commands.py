@@ -11,8 +11,8 @@ from cyclopts import Parameter
 
 from earsight import extras
 from earsight.errors import SettingsError
-from earsight.flags import DataFlags, Json, Switch, Whole, WrappedHelp
-from earsight.plain import counted, plain
+from earsight.flags import DataFlags, Json, Switch, WholeNumber, WrappedHelp
+from earsight.plain import plain, pluralise
 from earsight.terminal import division_lines, inspection_lines, json_line, show, source_lines
 
 app = cyclopts.App(name="data", help="List, get, inspect and split data sets.", help_format="plaintext")
@@ -66,7 +66,7 @@ def inspect(
     *,
     data_flags: DataFlags = DataFlags(),
     short_s: float = 0.5,
-    threads: Whole | None = None,
+    threads: WholeNumber | None = None,
     html: Path | None = None,
     overwrite: Switch = False,
     json_: Json = False,
@@ -90,8 +90,8 @@ def inspect(
         Print JSON instead of text.
     """
     from earsight.tasks.data import check_output
-    from earsight.tasks.inspect import about
     from earsight.tasks.inspect import inspect as task
+    from earsight.tasks.inspect import source_facts
 
     if html is not None:
         extras.check("matplotlib", "jinja2")
@@ -100,9 +100,9 @@ def inspect(
     if html is not None:
         check_output(html, done.dataset.place, overwrite=overwrite, clips=done.dataset.clips)
     if json_:
-        show(json_line({**done.to_dict(), "about": about(done.dataset.source)}))
+        show(json_line({**done.to_dict(), "about": source_facts(done.dataset.source)}))
     else:
-        show(*inspection_lines(done, about(done.dataset.source)))
+        show(*inspection_lines(done, source_facts(done.dataset.source)))
     if html is not None:
         from earsight.tasks.inspect_page import write_inspection
 
@@ -116,7 +116,7 @@ def split(
     /,
     *,
     split: str = "auto",
-    seed: Whole = 0,
+    seed: WholeNumber = 0,
     data_flags: DataFlags = DataFlags(),
     out: Annotated[Path | None, Parameter(alias="-o")] = None,
     overwrite: Switch = False,
@@ -136,18 +136,18 @@ def split(
     overwrite
         Replace the file of --out where it is there already.
     """
-    from earsight.files import write_whole
-    from earsight.tasks.data import check_output, divide
+    from earsight.files import write_atomic
+    from earsight.tasks.data import check_output, preview_split
 
     if out is not None:
         _check_table(out)
         check_output(out, place, overwrite=overwrite)
-    done = divide(place, split, seed=seed, progress=True, **asdict(data_flags))
+    done = preview_split(place, split, seed=seed, progress=True, **asdict(data_flags))
     if out is None:
         show(*division_lines(done))
         return 0
     check_output(out, done.dataset.place, overwrite=overwrite, clips=done.dataset.clips)
-    write_whole(out, done.to_csv())
+    write_atomic(out, done.to_csv())
     show(*division_lines(done), f"table: {out}")
     if done.try_split:
         show(f"try:   earsight train {shlex.quote(str(out))} --split {done.try_split}")
@@ -175,17 +175,17 @@ def background(
     overwrite
         Replace the file of --out where it is there already.
     """
-    from earsight.files import write_whole
+    from earsight.files import write_atomic
     from earsight.tasks.data import add_background, check_output
 
     _check_table(out)
     check_output(out, place, overwrite=overwrite)
     done = add_background(place, **asdict(data_flags))
     check_output(out, done.dataset.place, overwrite=overwrite, clips=done.clips)
-    write_whole(out, done.to_csv())
+    write_atomic(out, done.to_csv())
     for failure in done.dataset.failures:
         show(f"left out: {plain(failure.path)}: {plain(failure.reason)}", to=sys.stderr)
-    labelled = counted(len(done.clips) - done.background, "labelled span")
+    labelled = pluralise(len(done.clips) - done.background, "labelled span")
     show(f"{labelled} and {done.background} without a label: {plain(str(out))}")
     show(f"try:   earsight train {shlex.quote(str(out))}")
     return 0
@@ -212,11 +212,11 @@ def cache(
     downloads
         With --clear: remove downloads too, and the data sets that were unpacked from them.
     """
-    from earsight.tasks.data import kept_in_cache
+    from earsight.tasks.data import cache_entries
 
     if downloads and not clear:
         raise SettingsError("--downloads says what else --clear removes; pass both")
-    for kept in kept_in_cache():
+    for kept in cache_entries():
         size = kept.size_bytes
         if removed := clear and (downloads or not kept.fetched):
             kept.clear()

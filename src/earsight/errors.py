@@ -21,7 +21,7 @@ class DataError(EarsightError):
     """A data set that can't be trained on or scored."""
 
 
-class NoRoomError(DataError):
+class DiskFullError(DataError):
     """A disk that is too full."""
 
 

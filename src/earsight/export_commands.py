@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from earsight.flags import Switch
-from earsight.plain import counted, plain
+from earsight.plain import plain, pluralise
 from earsight.terminal import note_unfinished, show
 
 
@@ -128,7 +128,9 @@ def push(
 
     note_unfinished(run)
     done = task(run, name, private=private, licence=licence, onnx=onnx, out=out)
-    show(f"{plain(done.place)}: {counted(len(done.names), 'file')}, {done.bytes / 1e6:.1f} MB: {', '.join(done.names)}")
+    show(
+        f"{plain(done.place)}: {pluralise(len(done.names), 'file')}, {done.bytes / 1e6:.1f} MB: {', '.join(done.names)}"
+    )
     if out is None:
         show(f"try:    earsight predict {name} FILE…")
     return 0

@@ -13,20 +13,20 @@ from typing import IO, Any
 from earsight.errors import SettingsError
 
 
-def write_whole(path: Path, content: bytes | str) -> None:
+def write_atomic(path: Path, content: bytes | str) -> None:
     """Write a file so that a reader, or the next start after a crash, finds the old or the new, never half of it.
 
     Raises OSError with the name of the file, and leaves nothing beside it.
     """
     # surrogateescape: a file name that is not UTF-8 is written as the bytes that it is
-    with written_whole(path) as file:
+    with open_atomic(path) as file:
         file.write(content.encode(errors="surrogateescape") if isinstance(content, str) else content)
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[io.BufferedWriter]:
-    """As ``write_whole``, for what is written piece by piece; where the block ends by an error, the old file stays."""
-    work = part_of(path)
+def open_atomic(path: Path) -> Iterator[io.BufferedWriter]:
+    """As ``write_atomic``, for what is written piece by piece; where the block ends by an error, the old file stays."""
+    work = temporary_path(path)
     try:
         with work.open("wb") as file:
             yield file
@@ -44,8 +44,8 @@ def written_whole(path: Path) -> Iterator[io.BufferedWriter]:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """As ``write_whole``."""
-    write_whole(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+    """As ``write_atomic``."""
+    write_atomic(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
 
 def read_json(path: Path) -> Any:
@@ -60,7 +60,7 @@ def csv_line(cells: Iterable[object]) -> str:
     return text.getvalue().removesuffix("\r\n")
 
 
-def check_place(place: Path, *, overwrite: bool, folder: bool = False) -> None:
+def check_output_path(place: Path, *, overwrite: bool, folder: bool = False) -> None:
     """Raise SettingsError where a command may not write the file ``place``, or the folder."""
     if place.is_dir() and not folder:
         raise SettingsError(f"{place} is a folder; name a file")
@@ -71,7 +71,7 @@ def check_place(place: Path, *, overwrite: bool, folder: bool = False) -> None:
 
 
 @contextmanager
-def held(opened: int | IO[bytes], refusal: str) -> Iterator[None]:
+def locked(opened: int | IO[bytes], refusal: str) -> Iterator[None]:
     """Hold an open file or folder, so that no other process holds it. Raises SettingsError with ``refusal`` where one
     does. A system or file system without locks is not asked."""
     try:
@@ -93,25 +93,25 @@ def held(opened: int | IO[bytes], refusal: str) -> Iterator[None]:
 
 
 @contextmanager
-def held_folder(folder: Path, refusal: str) -> Iterator[None]:
-    """As ``held``, for a folder that is there."""
+def locked_folder(folder: Path, refusal: str) -> Iterator[None]:
+    """As ``locked``, for a folder that is there."""
     if os.name != "posix":  # elsewhere a folder can't be opened
         yield
         return
     opened = os.open(folder, os.O_RDONLY)
     try:
-        with held(opened, refusal):
+        with locked(opened, refusal):
             yield
     finally:
         os.close(opened)
 
 
-def part_of(path: Path) -> Path:
-    """What ``write_whole`` writes before it has its name."""
+def temporary_path(path: Path) -> Path:
+    """What ``write_atomic`` writes before it has its name."""
     return path.with_name(f".{path.name}.{os.getpid()}.part")
 
 
-def parts_in(folder: Path, *, below: bool = False) -> list[Path]:
+def leftover_files(folder: Path, *, below: bool = False) -> list[Path]:
     """What a process that was killed left half written in ``folder``; below: and in the folders in it."""
     return [path for path in folder.glob("**/.*.part" if below else ".*.part") if path.is_file()]
 

@@ -25,7 +25,7 @@ def whole_number(_type: Any, tokens: Sequence[Token]) -> int:
         raise ValueError(f'"{text}" is not a whole number') from None
 
 
-Whole = Annotated[int, Parameter(converter=whole_number)]
+WholeNumber = Annotated[int, Parameter(converter=whole_number)]
 Switch = Annotated[bool, Parameter(negative="")]
 """On where it is given; there is no --no-…"""
 Json = Annotated[bool, Parameter(name="--json", negative="")]

@@ -10,7 +10,7 @@ def plain(text: object, most: int = 1000) -> str:
     return shown if len(shown) <= most else shown[: most - 1] + "…"
 
 
-def whole(text: object) -> str:
+def plain_full(text: object) -> str:
     """As ``plain``, however long: a sentence may name files."""
     return plain(text, sys.maxsize)
 
@@ -19,6 +19,6 @@ def _number(letter: str) -> int:
     return ord(letter) & 0xFF if "\udc80" <= letter <= "\udcff" else ord(letter)
 
 
-def counted(number: int, what: str) -> str:
+def pluralise(number: int, what: str) -> str:
     """1 clip, 2 clips."""
     return f"{number} {what}{'' if number == 1 else 's'}"

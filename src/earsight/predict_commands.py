@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from earsight.errors import SettingsError
-from earsight.flags import EventFlags, Json, Switch, Whole
-from earsight.plain import counted, plain
+from earsight.flags import EventFlags, Json, Switch, WholeNumber
+from earsight.plain import plain, pluralise
 from earsight.terminal import answer_line, json_line, note_unfinished, show, show_bars
 
 if TYPE_CHECKING:
-    from earsight.tasks.answers.heard import EventRow
+    from earsight.tasks.answers.event_rows import EventRow
     from earsight.tasks.answers.predict_file import Job
     from earsight.tasks.predict import Row
 
@@ -37,7 +37,7 @@ def predict(
     resume: Switch = False,
     overwrite: Switch = False,
     device: str = "cpu",
-    threads: Whole | None = None,
+    threads: WholeNumber | None = None,
     unknown: bool = True,
     json_: Json = False,
 ) -> int:
@@ -101,7 +101,7 @@ def predict(
         return 130
     gone_on = f", {done.resumed} of them before" if done.resumed else ""
     places = plain(", ".join(map(str, done.places[:3]))) + (" …" if len(done.places) > 3 else "")
-    show(f"{counted(done.rows, 'row')} of {counted(done.recordings, 'recording')}{gone_on}: {places}")
+    show(f"{pluralise(done.rows, 'row')} of {pluralise(done.recordings, 'recording')}{gone_on}: {places}")
     _note_unheard(done.unheard_s, job.model.audio.crop_s)
     return _failed(done.failures)
 
@@ -131,7 +131,7 @@ def listen(
     hop: float | None = None,
     seconds: float | None = None,
     device: str = "cpu",
-    threads: Whole | None = None,
+    threads: WholeNumber | None = None,
     unknown: bool = True,
     json_: Json = False,
 ) -> int:
@@ -180,7 +180,7 @@ def listen(
     blocks = (
         task.microphone(ear.model.audio.rate_hz, microphone, missed.append)
         if from_ is None
-        else task.played(from_, fast=fast)
+        else task.play_file(from_, fast=fast)
     )
     rows = ear.hear(blocks, task.MICROPHONE if from_ is None else from_)
     if seconds is not None:
@@ -228,7 +228,7 @@ def _print(job: "Job", format_name: str | None, longest: int, *, overwrite: bool
 def _note_unheard(unheard_s: Sequence[float], crop_s: float) -> None:
     if unheard_s:
         show(
-            f"note: only {crop_s:g} s of {counted(len(unheard_s), 'recording')} were heard, up to "
+            f"note: only {crop_s:g} s of {pluralise(len(unheard_s), 'recording')} were heard, up to "
             f"{max(unheard_s):.0f} s were not; pass --window {crop_s:g} to hear all",
             to=sys.stderr,
         )
@@ -237,7 +237,7 @@ def _note_unheard(unheard_s: Sequence[float], crop_s: float) -> None:
 def _failed(failures: Sequence[str]) -> int:
     if failures:
         show(
-            f"earsight: could not be read, or not to the end: {counted(len(failures), 'recording')}, the first: "
+            f"earsight: could not be read, or not to the end: {pluralise(len(failures), 'recording')}, the first: "
             f"{plain(failures[0])}",
             to=sys.stderr,
         )
@@ -249,10 +249,10 @@ def serve(
     /,
     *,
     host: str = "127.0.0.1",
-    port: Whole = 8000,
+    port: WholeNumber = 8000,
     most_mb: float = 200,
     device: str = "cpu",
-    threads: Whole | None = None,
+    threads: WholeNumber | None = None,
     unknown: bool = True,
 ) -> int:
     """Serve a model: a page where recordings are dropped and the microphone is heard, and JSON for programs. Ctrl-C

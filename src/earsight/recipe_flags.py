@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from pydantic import BaseModel
 
 from earsight.errors import SettingsError
-from earsight.flags import DataFlags, Switch, Whole
+from earsight.flags import DataFlags, Switch, WholeNumber
 from earsight.tasks.machine.devices import Accelerator, Machine, Precision
 from earsight.tasks.recipe import Recipe
 
@@ -30,7 +30,7 @@ class RecipeFlags:
     """A safetensors or pth file under timm's names: short for --network.weights."""
     pretrained: bool | None = None
     """Whether to start from ImageNet weights: short for --network.pretrained."""
-    in_chans: Whole | None = None
+    in_chans: WholeNumber | None = None
     """Channels of the image: short for --network.in-chans."""
 
     def chosen(self, settings: Recipe | None) -> Recipe:
@@ -81,7 +81,7 @@ class MachineFlags:
     """Floating-point precision of training."""
     compile_: Annotated[bool, Parameter(name="--compile", negative="")] = False
     """Compile the network with torch.compile first; that takes minutes for each training."""
-    threads: Whole | None = None
+    threads: WholeNumber | None = None
     """CPU threads of each training; default: the cores that are free."""
 
     def machine(self, devices: int = 1, nodes: int = 1) -> Machine:

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from earsight.errors import SettingsError
-from earsight.flags import DataFlags, EventFlags, Json, Switch, Whole
-from earsight.plain import counted, plain
+from earsight.flags import DataFlags, EventFlags, Json, Switch, WholeNumber
+from earsight.plain import plain, pluralise
 from earsight.recipe_flags import Leaks, MachineFlags, RecipeFlags, Settings, TrainingDataFlags
 from earsight.score_lines import comparison_lines, cross_lines, detection_lines, metrics_lines
 from earsight.terminal import json_line, note_unfinished, show
@@ -29,7 +29,7 @@ def evaluate(
     timelines: Path | None = None,
     overwrite: Switch = False,
     device: str = "cpu",
-    threads: Whole | None = None,
+    threads: WholeNumber | None = None,
     strict: Switch = False,
     json_: Json = False,
 ) -> int:
@@ -112,7 +112,7 @@ def evaluate(
     if done.dropped:
         first = plain(done.dropped[0].reason)
         whole = ", and their recordings" if isinstance(done, EventEvaluation) else ""
-        show(f"{counted(len(done.dropped), 'clip')} left out{whole}; the first: {first}", to=sys.stderr)
+        show(f"{pluralise(len(done.dropped), 'clip')} left out{whole}; the first: {first}", to=sys.stderr)
     for failure in done.failures:
         show(f"left out: {plain(failure.path)}: {plain(failure.reason)}", to=sys.stderr)
     return 2 if done.failures else 0
@@ -123,12 +123,12 @@ def crossval(
     /,
     *,
     folds: str,
-    seeds: Whole = 1,
+    seeds: WholeNumber = 1,
     recipe_flags: RecipeFlags = RecipeFlags(),
     out: Annotated[Path | None, Parameter(alias="-o")] = None,
     resume: Switch = False,
     data_flags: TrainingDataFlags = TrainingDataFlags(),
-    jobs: Whole = 1,
+    jobs: WholeNumber = 1,
     machine_flags: MachineFlags = MachineFlags(),
     settings: Settings = None,
 ) -> int:
@@ -171,7 +171,7 @@ def crossval(
     if result.scores is None:
         for fold, reason in result.failures.items():
             show(f"failed: {fold}: {plain(reason)}", to=sys.stderr)
-        show(f"earsight: {counted(len(result.failures), 'training')} failed; {go_on}", to=sys.stderr)
+        show(f"earsight: {pluralise(len(result.failures), 'training')} failed; {go_on}", to=sys.stderr)
         return 2
     show(*cross_lines(result.scores, result.sentence, result.caveat, result.group_name))
     show(f"report: {result.out / 'report.html'}")
@@ -203,7 +203,7 @@ def ensemble(
     *,
     out: Annotated[Path, Parameter(alias="-o")],
     device: Annotated[str, Parameter(alias="-d")] = "cpu",
-    threads: Whole | None = None,
+    threads: WholeNumber | None = None,
 ) -> int:
     """Save one model that averages the answers of several runs, and score it on the clips that no run heard.
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from earsight.plain import counted, plain, whole
+from earsight.plain import plain, plain_full, pluralise
 
 if TYPE_CHECKING:
     from earsight.scores.compare import Comparison
     from earsight.scores.crossval import CrossScores
-    from earsight.scores.kinds import AnyMetrics
+    from earsight.scores.dispatch import AnyMetrics
     from earsight.scores.metrics import Metrics
     from earsight.scores.multilabel import MultiMetrics
     from earsight.tasks.evaluate_events import EventEvaluation
@@ -23,7 +23,7 @@ _MISTAKES = 30
 def metrics_lines(metrics: AnyMetrics, sentence: str, caveat: str, *, table: bool = False) -> Iterator[str]:
     """The sentence and the three numbers; with ``table`` also each class, and the confusion matrix where a clip has one
     label."""
-    yield whole(sentence)
+    yield plain_full(sentence)
     yield f"{_numbers(metrics)}({metrics.clips} clips{f', {caveat}' if caveat else ''})"
     if absent := [plain(row.label, 24) for row in metrics.per_class if not row.support]:
         of = f"{len(metrics.per_class) - len(absent)} of {len(metrics.per_class)}"
@@ -51,7 +51,7 @@ def metrics_lines(metrics: AnyMetrics, sentence: str, caveat: str, *, table: boo
 def _mistake_lines(metrics: Metrics, labels: Sequence[str], wide: int) -> Iterator[str]:
     """What is taken for what most often; a matrix of so many classes is wider than any terminal."""
     found = metrics.mistakes
-    yield f"\nmost frequent mistakes ({len(found)} kinds; --json has the whole matrix)" if found else "\nno mistakes"
+    yield f"\nmost frequent mistakes ({len(found)} dispatch; --json has the whole matrix)" if found else "\nno mistakes"
     for one in found[:_MISTAKES]:
         yield f"{labels[one.truth]:{wide}}  heard as {labels[one.answer]:{wide}} {one.clips:6}  of {one.of}"
 
@@ -79,19 +79,19 @@ def _label_lines(metrics: MultiMetrics) -> Iterator[str]:
 def detection_lines(found: EventEvaluation) -> Iterator[str]:
     """The sentence, both measures with their intervals, a row a label, and what other thresholds would give."""
     segments, events, measure = found.by_segment, found.by_event, found.measure
-    yield whole(found.sentence)
+    yield plain_full(found.sentence)
     caveat = f", {found.caveat}" if found.caveat else ""
-    minutes = f"{found.duration_s / 60:.1f} min, {counted(events.all_together.annotated, 'annotated event')}"
-    yield f"{counted(found.recordings, 'recording')}, {minutes}{caveat}"
+    minutes = f"{found.duration_s / 60:.1f} min, {pluralise(events.micro.annotated, 'annotated event')}"
+    yield f"{pluralise(found.recordings, 'recording')}, {minutes}{caveat}"
     ways = ((f"by {measure.segment_s:g} s segments", segments), (f"by events, overlap {measure.overlap:g}", events))
     wide = max(len(way) for way, _ in ways)
     for way, one in ways:
-        every, interval = one.all_together, one.f1_interval
+        every, interval = one.micro, one.f1_interval
         parts = f"F1 {_or_dash(every.f1)}   precision {_or_dash(every.precision)}   recall {_or_dash(every.recall)}"
         rate = f"   error rate {_or_dash(one.error_rate)}" if one is segments else ""
         sure = f"   F1 95 %: {interval.low:.3f} to {interval.high:.3f}" if interval else ""
         yield f"{way:<{wide}}   {parts}   macro-F1 {_or_dash(one.macro_f1)}{rate}{sure}"
-    rows = list(zip(segments.labels, segments.of_labels.values(), events.of_labels.values(), strict=True))
+    rows = list(zip(segments.labels, segments.per_label.values(), events.per_label.values(), strict=True))
     shown = [(plain(label, 32), row) for label, *row in rows if any(of.annotated or of.found for of in row)]
     wide = max([5, *(len(label) for label, _ in shown)])
     yield f"\n{'':{wide}}  segments: precision recall    F1   events: annotated found precision recall    F1"
@@ -100,7 +100,7 @@ def detection_lines(found: EventEvaluation) -> Iterator[str]:
         by_event = f"{event.annotated:17} {event.found:5} {_or_dash(event.precision):>9}"
         yield f"{label:{wide}}  {by_segment} {by_event} {_or_dash(event.recall):>6} {_or_dash(event.f1):>5}"
     if len(shown) < len(rows):
-        yield f"{counted(len(rows) - len(shown), 'other label')} neither annotated nor found"
+        yield f"{pluralise(len(rows) - len(shown), 'other label')} neither annotated nor found"
     low, high = min(found.starts_at), max(found.starts_at)
     edges = f"{low:.3g}" if low == high else f"each label's own threshold, {low:.3g} to {high:.3g}"
     yield f"\nevents begin at {edges}"
@@ -126,7 +126,7 @@ def cross_lines(scores: CrossScores, sentence: str, caveat: str, group_name: str
             f"hardest {group_name}: {plain(worst.group, 32)}, {rate} {worst.accuracy:.3f}; "
             f"easiest: {plain(best.group, 32)}, {best.accuracy:.3f}"
         )
-    yield whole(sentence)
+    yield plain_full(sentence)
     groups = scores.counted_groups(group_name)
     for key, name in scores.every_answer.NAMES.items():
         spread = scores.scores[key]
@@ -142,7 +142,7 @@ def comparison_lines(found: Comparison) -> Iterator[str]:
     sure = found.scores["accuracy"]
     few = sure.interval is None
     what = "group" if found.named else "single clip" if found.groups == found.clips else "groups and single clip"
-    yield f"{found.clips} clips that both have scored, of {counted(found.groups, what)}"
+    yield f"{found.clips} clips that both have scored, of {pluralise(found.groups, what)}"
     for name, caveat in (("A", found.caveat_a), ("B", found.caveat_b)):
         if caveat:
             yield f"note: {name} is not a score on strangers: {caveat}"
@@ -169,7 +169,9 @@ def _verdict(found: Comparison) -> str:
     if found.only_a == found.only_b == 0 and sure.difference == 0:
         return "Both are right on the same clips."
     if sure.interval is None:
-        return f"{counted(found.groups, what)} {'is' if found.groups == 1 else 'are'} too few to tell which is better."
+        return (
+            f"{pluralise(found.groups, what)} {'is' if found.groups == 1 else 'are'} too few to tell which is better."
+        )
     better = "B" if sure.difference > 0 else "A"
     if sure.sure:
         return f"{better} is better in accuracy, with other {others} too."

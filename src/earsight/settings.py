@@ -30,7 +30,7 @@ class Settings(BaseModel):
         try:
             super().__init__(**values)
         except ValidationError as error:
-            raise SettingsError(explain(type(self), error)) from None
+            raise SettingsError(validation_message(type(self), error)) from None
 
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]  # or model_validate would call it
 
@@ -61,19 +61,21 @@ def _range(field: FieldInfo) -> str:
     return text[:1].upper() + text[1:] + "." if text else ""
 
 
-def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested settings under dotted names."""
     found: dict[str, Any] = {}
     for name, value in settings.items():
-        found |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+        found |= flatten(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
     return found
 
 
 def differences(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[str]:
     """In words, each setting of ``now`` that was another in ``then``; both nested."""
-    before = flat(then)
+    before = flatten(then)
     return [
-        f"{name} was {before.get(name)}, is {value}" for name, value in flat(now).items() if before.get(name) != value
+        f"{name} was {before.get(name)}, is {value}"
+        for name, value in flatten(now).items()
+        if before.get(name) != value
     ]
 
 
@@ -86,7 +88,7 @@ _EXPECTED = {
 }
 
 
-def explain(model: type[BaseModel], error: ValidationError) -> str:
+def validation_message(model: type[BaseModel], error: ValidationError) -> str:
     """All that is wrong, in one line: the setting, what was got, the nearest known name."""
     return "; ".join(_explain(model, dict(one)) for one in error.errors())
 

@@ -9,9 +9,9 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from earsight.errors import SettingsError
-from earsight.flags import Switch, Whole
+from earsight.flags import Switch, WholeNumber
 from earsight.recipe_flags import MachineFlags, RecipeFlags, Settings, TrainingDataFlags
-from earsight.settings import flat
+from earsight.settings import flatten
 from earsight.tasks.sweeping.space import read_space
 from earsight.terminal import show, sweep_lines
 
@@ -21,7 +21,7 @@ def sweep(
     /,
     *,
     space: Path,
-    trials: Whole = 20,
+    trials: WholeNumber = 20,
     recipe_flags: RecipeFlags = RecipeFlags(),
     split: Annotated[list[str] | None, Parameter(negative="")] = None,
     out: Annotated[Path | None, Parameter(alias="-o")] = None,
@@ -51,7 +51,7 @@ def sweep(
     resume
         Go on with --out: what has ended is not tried again, what was cut off is.
     """
-    given = flat(recipe_flags.given(settings))
+    given = flatten(recipe_flags.given(settings))
     if twice := [name for name in read_space(space) if name in given]:
         raise SettingsError(f"{', '.join(twice)}: searched by {space} and given as a flag; drop one of them")
     from earsight.tasks.sweep import sweep as task

@@ -8,19 +8,19 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
+from earsight.dataset.checks import dataset_warnings
 from earsight.dataset.clip import PARTS
-from earsight.dataset.doubts import doubts
-from earsight.plain import plain, whole
+from earsight.plain import plain, plain_full
 from earsight.tasks.answers.row_formats import json_line as json_line
-from earsight.tasks.sweeping.space import short
+from earsight.tasks.sweeping.space import short_value
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from earsight.dataset.sources.source import Source
-    from earsight.tasks.answers.heard import EventRow
+    from earsight.tasks.answers.event_rows import EventRow
     from earsight.tasks.bench import Bench
-    from earsight.tasks.data import Divided
+    from earsight.tasks.data import SplitPreview
     from earsight.tasks.inspect import Inspection
     from earsight.tasks.predict import Row
     from earsight.tasks.sweep import SweepResult
@@ -32,9 +32,9 @@ _BARS = 20
 
 def note_unfinished(*runs: str | Path) -> None:
     """On standard error, of runs that are used though their training has not ended."""
-    from earsight.tasks.training.plan import unfinished
+    from earsight.tasks.training.plan import unfinished_note
 
-    show(*(f"note: {plain(said)}" for said in map(unfinished, runs) if said), to=sys.stderr)
+    show(*(f"note: {plain(said)}" for said in map(unfinished_note, runs) if said), to=sys.stderr)
 
 
 def show(*lines: str, to: TextIO | None = None) -> None:
@@ -45,7 +45,7 @@ def show(*lines: str, to: TextIO | None = None) -> None:
 def answer_line(row: Row | EventRow, width: int) -> str:
     """One recording, or one window of it: its label, or all those over their thresholds, and what else comes near; or
     an event."""
-    from earsight.tasks.answers.heard import EventRow
+    from earsight.tasks.answers.event_rows import EventRow
 
     name = plain(row.path)
     if row.start_s is not None:
@@ -159,10 +159,10 @@ def _contradiction(clips: Sequence[Mapping[str, str]]) -> str:
     return " ≠ ".join(f"{' = '.join(paths)}: {label}" for label, paths in of.items())
 
 
-def division_lines(divided: Divided) -> Iterator[str]:
+def division_lines(divided: SplitPreview) -> Iterator[str]:
     """Clips of each class and groups in each part of a split, and what is in none."""
     dataset, split = divided.dataset, divided.split
-    yield whole(split.sentence)
+    yield plain_full(split.sentence)
     parts = {part: getattr(split, part) for part in (PARTS[:1] if split.training_score else PARTS)}
     wide = max(len(dataset.group_name) + 1, 5, *(len(plain(label, 32)) for label in dataset.labels))
     yield f"\n{'':{wide}}" + "".join(f"{part:>8}" for part in parts)
@@ -175,7 +175,7 @@ def division_lines(divided: Divided) -> Iterator[str]:
         groups = (len({dataset.clips[i].group for i in part} - {""}) for part in parts.values())
         yield f"{dataset.group_name + 's':{wide}}" + "".join(f"{count:8}" for count in groups)
     yield ""
-    yield from (f"note: {plain(doubt)}" for doubt in doubts(dataset))
+    yield from (f"note: {plain(doubt)}" for doubt in dataset_warnings(dataset))
     yield from _listed("leaks between the sides by name, group or span", list(divided.leaks), "leak", rest="")
     left_out = [f"{failure.path}: {failure.reason}" for failure in dataset.failures]
     yield from _listed("left out", left_out, rest=" (earsight data inspect --json has them all)")
@@ -211,16 +211,18 @@ def batch_size_lines(sizes: BatchSizes) -> Iterator[str]:
 
 def sweep_lines(result: SweepResult) -> Iterator[str]:
     """The best trials, what failed, and what it depends on."""
-    yield whole(result.sentence)
+    yield plain_full(result.sentence)
     complete = sorted((one for one in result.trials if one.state == "complete"), key=lambda one: -(one.value or 0))
     if complete:
         names = list(complete[0].values)
-        wide = [max(len(name), *(len(plain(short(one.values[name]), 32)) for one in complete)) for name in names]
+        wide = [max(len(name), *(len(plain(short_value(one.values[name]), 32)) for one in complete)) for name in names]
         yield f"trial    {result.measure}  " + "  ".join(
             f"{name:>{width}}" for name, width in zip(names, wide, strict=True)
         )
         for one in complete[:_LISTED]:
-            cells = (f"{plain(short(one.values[name]), 32):>{width}}" for name, width in zip(names, wide, strict=True))
+            cells = (
+                f"{plain(short_value(one.values[name]), 32):>{width}}" for name, width in zip(names, wide, strict=True)
+            )
             yield f"{one.number:5}  {one.value:.3f}  " + "  ".join(cells)
         if len(complete) > _LISTED:
             yield f"… and {len(complete) - _LISTED} more complete (sweep.csv has all)"

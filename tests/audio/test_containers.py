@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from earsight.audio import containers
-from earsight.audio.decode import Samples, Sound, decode, length_s, open_sound
-from earsight.audio.facts import examine
+from earsight.audio.decode import Samples, Sound, declared_length_s, decode, open_sound
 from earsight.audio.settings import AudioSettings
+from earsight.audio.sound_stats import measure_sound
 from earsight.audio.stream import read_blocks
 from earsight.dataset.sources import read_dataset
 from earsight.dataset.store import build_store
@@ -80,10 +80,10 @@ def test_two_channels_stay_two_and_a_film_is_its_sound(tmp_path: Path) -> None:
     stereo = np.stack([tone(440, 0.5, RATE_HZ), np.zeros(RATE_HZ // 2, np.float32)])
     sound = decode(written(tmp_path / "a.mov", stereo, film=1))
     assert np.abs(sound.samples - stereo).max() <= 2**-15
-    facts = examine(tmp_path / "a.mov")
+    facts = measure_sound(tmp_path / "a.mov")
     assert (facts.channels, facts.rate_hz, facts.duration_s) == (2, RATE_HZ, 0.5)
     with open_sound(tmp_path / "a.mov") as file:
-        assert length_s(file) == pytest.approx(0.5, abs=0.002)
+        assert declared_length_s(file) == pytest.approx(0.5, abs=0.002)
 
 
 @pytest.mark.parametrize("name", ["a.m4a", "a.mkv"])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from earsight.audio.decode import decode, length_s, open_sound
+from earsight.audio.decode import declared_length_s, decode, open_sound
 from earsight.audio.stream import read_blocks
 from earsight.errors import DecodeError, TruncatedError
 from tests.conftest import tone
@@ -173,7 +173,7 @@ def test_a_flac_that_does_not_know_its_length_is_read_as_far_as_it_goes(tmp_path
     assert np.array_equal(decode(path, 1.0).samples, whole[:, 16000:])
     assert np.array_equal(decode(path, 1.0, 2.0).samples, whole[:, 16000:32000])
     with open_sound(path) as file:
-        assert length_s(file) is None
+        assert declared_length_s(file) is None
 
 
 def test_a_tag_before_an_mp3_does_not_hide_that_it_was_cut_off(tmp_path: Path) -> None:

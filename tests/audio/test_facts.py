@@ -6,7 +6,7 @@ import pytest
 import soundfile
 
 from earsight.audio.decode import BLOCK_SAMPLES, decode
-from earsight.audio.facts import examine, sample_digest
+from earsight.audio.sound_stats import measure_sound, sample_digest
 from earsight.errors import DecodeError, TruncatedError
 from tests.conftest import tone
 
@@ -18,7 +18,7 @@ def write(path: Path, samples: np.ndarray, subtype: str | None = "PCM_16", rate_
 
 def test_length_rate_channels_peak_and_level(tmp_path: Path) -> None:
     stereo = np.stack([tone(440, 0.5, 8000, gain=0.5), tone(440, 0.5, 8000, gain=0.25)], axis=1)
-    facts = examine(write(tmp_path / "a.wav", stereo, rate_hz=8000))
+    facts = measure_sound(write(tmp_path / "a.wav", stereo, rate_hz=8000))
     assert (facts.duration_s, facts.rate_hz, facts.channels) == (0.5, 8000, 2)
     assert facts.peak == pytest.approx(0.5, abs=1e-3)
     assert facts.rms_dbfs == pytest.approx(10 * math.log10((0.5**2 + 0.25**2) / 2 / 2), abs=0.01)
@@ -27,7 +27,7 @@ def test_length_rate_channels_peak_and_level(tmp_path: Path) -> None:
 
 
 def test_silence_has_no_level(tmp_path: Path) -> None:
-    facts = examine(write(tmp_path / "a.wav", np.zeros(1000)))
+    facts = measure_sound(write(tmp_path / "a.wav", np.zeros(1000)))
     assert facts.silent
     assert facts.rms_dbfs == -math.inf
 
@@ -35,14 +35,14 @@ def test_silence_has_no_level(tmp_path: Path) -> None:
 def test_clipping_is_a_run_at_full_scale_and_not_one_sample(tmp_path: Path) -> None:
     once = tone(440, 0.1)
     once[100] = 1.0
-    assert not examine(write(tmp_path / "once.wav", once)).clipped
-    assert examine(write(tmp_path / "loud.wav", np.clip(tone(440, 0.1, gain=3.0), -1, 1))).clipped
+    assert not measure_sound(write(tmp_path / "once.wav", once)).clipped
+    assert measure_sound(write(tmp_path / "loud.wav", np.clip(tone(440, 0.1, gain=3.0), -1, 1))).clipped
     for first in range(BLOCK_SAMPLES - 4, BLOCK_SAMPLES + 2):  # also where two blocks meet
         run = 0.1 * np.ones(BLOCK_SAMPLES + 100)
         run[first : first + 3] = 1.0
-        assert examine(write(tmp_path / "run.wav", run)).clipped
+        assert measure_sound(write(tmp_path / "run.wav", run)).clipped
         run[first + 1] = 0.1
-        assert not examine(write(tmp_path / "run.wav", run)).clipped
+        assert not measure_sound(write(tmp_path / "run.wav", run)).clipped
 
 
 def test_the_same_sound_in_any_container_has_one_digest(tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_the_same_sound_in_any_container_has_one_digest(tmp_path: Path) -> None:
         write(tmp_path / "e.wav", twice),
         write(tmp_path / "wrong_rate.wav", samples, rate_hz=22050),
     ]
-    digests = {examine(path).digest for path in paths}
+    digests = {measure_sound(path).digest for path in paths}
     assert len(digests) == 1
     assert digests == {sample_digest(decode(path).samples) for path in paths}
 
@@ -69,15 +69,15 @@ def test_other_sounds_have_other_digests(tmp_path: Path) -> None:
     swapped = sides[:, ::-1]
     found = [samples, louder, shorter, sides, swapped]
     paths = [write(tmp_path / f"{n}.wav", one) for n, one in enumerate(found)]
-    assert len({examine(path).digest for path in paths}) == 5
-    assert [examine(path).digest for path in paths] == [sample_digest(decode(path).samples) for path in paths]
+    assert len({measure_sound(path).digest for path in paths}) == 5
+    assert [measure_sound(path).digest for path in paths] == [sample_digest(decode(path).samples) for path in paths]
 
 
 def test_a_copy_with_negative_zeros_has_the_same_digest(tmp_path: Path) -> None:
     samples = np.where(np.arange(70_000) % 7, 0.0, 0.25).astype(np.float32)
     one = write(tmp_path / "one.wav", samples, "FLOAT")
     two = write(tmp_path / "two.wav", np.where(samples == 0, np.float32(-0.0), samples), "FLOAT")
-    assert examine(one).digest == examine(two).digest == sample_digest(decode(two).samples)
+    assert measure_sound(one).digest == measure_sound(two).digest == sample_digest(decode(two).samples)
 
 
 def test_half_a_recording_is_refused_as_decode_does(tmp_path: Path) -> None:
@@ -85,44 +85,44 @@ def test_half_a_recording_is_refused_as_decode_does(tmp_path: Path) -> None:
         path = write(tmp_path / name, tone(440, 6.0), subtype)
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
         with pytest.raises(DecodeError, match=r"^truncated: .* are there: .*a\.(wav|mp3)"):
-            examine(path)
-        assert examine(path, 0.0, 2.0).duration_s == 2.0
+            measure_sound(path)
+        assert measure_sound(path, 0.0, 2.0).duration_s == 2.0
 
 
 def test_a_level_that_no_converter_has_is_silence(tmp_path: Path) -> None:
-    facts = examine(write(tmp_path / "a.wav", tone(440, 0.5) * np.float32(1e-40), "FLOAT"))
+    facts = measure_sound(write(tmp_path / "a.wav", tone(440, 0.5) * np.float32(1e-40), "FLOAT"))
     assert 0 < facts.peak < 1e-39
     assert facts.silent
 
 
 def test_a_span_is_examined_as_it_is_decoded(tmp_path: Path) -> None:
     path = write(tmp_path / "a.flac", tone(440, 6.0) * np.linspace(0, 1, 96000))
-    facts = examine(path, 1.5, 5.75)
+    facts = measure_sound(path, 1.5, 5.75)
     assert facts.duration_s == 4.25
     assert facts.digest == sample_digest(decode(path, 1.5, 5.75).samples)
     assert decode(path, 1.5, 5.75).samples.shape == (1, 68000)
     assert np.array_equal(decode(path, 1.5).samples, decode(path).samples[:, 24000:])
-    for read in (examine, decode):
+    for read in (measure_sound, decode):
         with pytest.raises(DecodeError, match="no samples after 7 s"):
             read(path, 7.0, 8.0)
         with pytest.raises(TruncatedError, match=r"ends after 6\.00 s, a span of it was to end at 9 s"):
             read(path, 2.0, 9.0)
     for end_s in (6.0, 6.09):  # tables of hand-made labels are rounded
-        assert examine(path, 2.0, end_s).duration_s == decode(path, 2.0, end_s).duration_s == 4.0
+        assert measure_sound(path, 2.0, end_s).duration_s == decode(path, 2.0, end_s).duration_s == 4.0
 
 
 def test_the_identical_pair_of_ravdess(ravdess: Path) -> None:
     folder = ravdess / "Actor_07"
-    one, two = (examine(folder / f"03-01-03-01-02-0{take}-07.flac") for take in (1, 2))
+    one, two = (measure_sound(folder / f"03-01-03-01-02-0{take}-07.flac") for take in (1, 2))
     assert one == two
-    assert one.digest != examine(folder / "03-01-03-01-01-01-07.flac").digest
+    assert one.digest != measure_sound(folder / "03-01-03-01-01-01-07.flac").digest
 
 
 def test_what_cannot_be_read_says_why(tmp_path: Path) -> None:
     (tmp_path / "text.wav").write_text("no sound")
     with pytest.raises(DecodeError, match="not readable as sound"):
-        examine(tmp_path / "text.wav")
+        measure_sound(tmp_path / "text.wav")
     broken = tone(440, 0.1)
     broken[5] = np.nan
     with pytest.raises(DecodeError, match="NaN or infinite"):
-        examine(write(tmp_path / "nan.wav", broken, "FLOAT"))
+        measure_sound(write(tmp_path / "nan.wav", broken, "FLOAT"))

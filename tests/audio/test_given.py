@@ -9,8 +9,8 @@ import pytest
 import soundfile
 import torch
 
-from earsight.audio.decode import checked_source, decode
-from earsight.audio.given import given_sound
+from earsight.audio.arrays import sound_from_array
+from earsight.audio.decode import decode, openable_source
 from earsight.audio.load import load_waveform
 from earsight.audio.settings import AudioSettings
 from earsight.errors import DecodeError, EarsightError, SettingsError
@@ -34,7 +34,7 @@ STEREO = np.stack([tone(300, 0.3), -tone(900, 0.3)])
 def test_samples_are_heard_as_their_file_is(tmp_path: Path, subtype: str, given: Any) -> None:
     plain = given.detach().numpy() if isinstance(given, torch.Tensor) else np.asarray(given)
     soundfile.write(tmp_path / "a.wav", plain.T, 44100, subtype=subtype)
-    of_file, of_samples = decode(tmp_path / "a.wav"), given_sound(given, 44100)
+    of_file, of_samples = decode(tmp_path / "a.wav"), sound_from_array(given, 44100)
     assert np.array_equal(of_samples.samples, of_file.samples)
     assert (of_samples.samples.dtype, of_samples.rate_hz) == (np.float32, 44100)
     settings = AudioSettings(crop_s=0.1)
@@ -87,7 +87,7 @@ def test_what_is_no_recording_is_told_in_one_line(tmp_path: Path) -> None:
         with pytest.raises(
             DecodeError, match=f"^{type(given).__name__} is no recording; give a path, encoded bytes .*$"
         ):
-            checked_source(given)
+            openable_source(given)
     with pytest.raises(DecodeError, match=r"the given file can't be read .*closed"):
         decode(closed)
     with (tmp_path / "a.wav").open() as text, pytest.raises(DecodeError, match="open it with mode 'rb'"):

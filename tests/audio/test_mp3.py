@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from earsight.audio.decode import decode
-from earsight.audio.mp3 import Frame, count_frames, frame_of, read_mp3, tells_length
+from earsight.audio.mp3 import Frame, count_frames, declares_length, parse_frame, read_mp3
 from earsight.audio.stream import read_blocks
 
 LENGTH_S = 12
@@ -28,20 +28,20 @@ def whole(request: pytest.FixtureRequest) -> bytes:
 
 def untold(whole: bytes, way: str) -> bytes:
     """The same frames without the count of them."""
-    first = frame_of(whole[:4])
+    first = parse_frame(whole[:4])
     assert first is not None
     tag = bytearray(whole[: first.size])
-    assert tag[first.count_at :][:4] == b"Xing"
+    assert tag[first.xing_offset :][:4] == b"Xing"
     if way == "without the frame that tells":
         return whole[first.size :]
     if way == "as pipes write it":
-        tag[first.count_at + 8 : first.count_at + 16] = bytes(8)
+        tag[first.xing_offset + 8 : first.xing_offset + 16] = bytes(8)
     if way == "without the flag":
-        tag[first.count_at + 7] &= 0xFE
+        tag[first.xing_offset + 7] &= 0xFE
     if way == "damaged":
         between, at = whole[first.size :], 0
         while at < len(between) // 8:
-            at += frame_of(between[at : at + 4]).size  # type: ignore[union-attr]
+            at += parse_frame(between[at : at + 4]).size  # type: ignore[union-attr]
         return between[:at] + bytes(300) + between[at:]
     if way == "two joined":
         return whole + whole
@@ -99,17 +99,17 @@ def test_a_file_object_is_left_where_libsndfile_had_it(whole: bytes) -> None:
 def test_frames_are_counted(whole: bytes) -> None:
     told = read_mp3(io.BytesIO(whole))
     assert told is not None
-    assert tells_length(io.BytesIO(whole))
-    first = frame_of(told.header)
+    assert declares_length(io.BytesIO(whole))
+    first = parse_frame(told.header)
     assert first is not None
     assert told.start == 0
     for way in ("without the frame that tells", "as pipes write it"):
         file = io.BytesIO(untold(whole, way))
         found = read_mp3(file)
         assert found is not None
-        assert (found.told, found.start) == (None, 0 if way.startswith("without") else first.size)
-        assert count_frames(file, found.start) == told.told
-        assert not tells_length(io.BytesIO(file.getvalue()))
+        assert (found.declared_frames, found.start) == (None, 0 if way.startswith("without") else first.size)
+        assert count_frames(file, found.start) == told.declared_frames
+        assert not declares_length(io.BytesIO(file.getvalue()))
 
 
 def test_junk_before_the_first_frame_is_skipped(whole: bytes) -> None:
@@ -139,4 +139,4 @@ def test_junk_before_the_first_frame_is_skipped(whole: bytes) -> None:
     ],
 )
 def test_headers_are_those_of_the_standard(header: str, frame: Frame | None) -> None:
-    assert frame_of(bytes.fromhex(header)) == frame
+    assert parse_frame(bytes.fromhex(header)) == frame

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from earsight.audio.decode import Sound
-from earsight.audio.resample import RateChange, to_channels, to_rate
+from earsight.audio.resample import StreamResampler, to_channels, to_rate
 from earsight.errors import DecodeError
 from tests.conftest import tone
 
@@ -40,6 +40,6 @@ def test_rates_that_are_too_far_apart_are_refused_either_way() -> None:
     for far, near in ((25600, 100), (100, 25600)):
         assert to_rate(Sound(sound, far), near).samples.shape == (1, 512 * near // far)
     for far, near in ((25601, 100), (100, 25601)):
-        for change in (partial(to_rate, Sound(sound, far), near), partial(RateChange, far, near, 1)):
+        for change in (partial(to_rate, Sound(sound, far), near), partial(StreamResampler, far, near, 1)):
             with pytest.raises(DecodeError, match=f"rate of {far} Hz is not believable beside the {near} Hz"):
                 change()

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from earsight.audio.decode import Sound, decode
 from earsight.audio.load import fixed_crops, load_waveform, to_pcm
-from earsight.audio.resample import RateChange, to_channels, to_rate
+from earsight.audio.resample import StreamResampler, to_channels, to_rate
 from earsight.audio.segment import crop
 from earsight.audio.settings import AudioSettings
-from earsight.audio.stream import Slide, Window, read_blocks, read_waveform, windows
+from earsight.audio.stream import Window, WindowCutter, read_blocks, read_waveform, windows
 from earsight.errors import DecodeError, TruncatedError
 from tests.conftest import tone
 
@@ -58,7 +58,7 @@ def test_blocks_end_to_end_are_the_recording(
 @pytest.mark.parametrize(("from_hz", "to_hz"), [(48000, 16000), (44100, 16000), (8000, 16000), (16000, 16000)])
 def test_a_rate_changed_block_by_block_is_changed_as_a_whole(from_hz: int, to_hz: int) -> None:
     sound = np.ascontiguousarray(noise(3.3, from_hz, 2).T)
-    change, rng, parts, at = RateChange(from_hz, to_hz, 2), np.random.default_rng(0), [], 0
+    change, rng, parts, at = StreamResampler(from_hz, to_hz, 2), np.random.default_rng(0), [], 0
     while at < sound.shape[1]:
         size = int(rng.integers(1, 30000))
         parts.append(change.push(sound[:, at : at + size]))
@@ -82,7 +82,7 @@ def test_every_sample_is_in_a_window_and_blocks_make_no_difference(
 ) -> None:
     hop = min(hop, window)
     samples = np.arange(length, dtype=np.float32)[None]
-    slide, found, at, turn = Slide(window, hop), [], 0, 0
+    slide, found, at, turn = WindowCutter(window, hop), [], 0, 0
     while at < length:
         size = sizes[turn % len(sizes)]
         found += [(start, part.copy()) for start, part in slide.push(samples[:, at : at + size])]

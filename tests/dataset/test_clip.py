@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from earsight.dataset.clip import Clip, DataSet, as_part, fold_order
+from earsight.dataset.clip import Clip, DataSet, fold_order, normalise_part
 
 CLIP = Clip(Path("/data/a.wav"), "dog", "g1", "2", 1.5, 4.0)
 
@@ -43,7 +43,7 @@ def test_parts_come_before_numbers_before_names() -> None:
     [("Training", "train"), ("val", "valid"), ("VALIDATION", "valid"), ("dev", "valid"), ("eval", "test"), ("7", "7")],
 )
 def test_other_words_for_the_parts(word: str, part: str) -> None:
-    assert as_part(word) == part
+    assert normalise_part(word) == part
 
 
 def test_a_digest_is_of_names_spans_labels_groups_and_folds_wherever_the_clips_lie() -> None:

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from earsight.dataset.checks import dataset_warnings
 from earsight.dataset.clip import Clip, DataSet
-from earsight.dataset.doubts import doubts
 
 
 def dataset(*clips: Clip, unfilled: tuple[Path, ...] = ()) -> DataSet:
     labels = tuple(sorted({label for clip in clips for label in clip.labels}))
-    return DataSet("table", Path("t.csv"), labels, clips, len(clips), unfilled=unfilled)
+    return DataSet("table", Path("t.csv"), labels, clips, len(clips), empty_class_folders=unfilled)
 
 
 def span(label: str, start_s: float | None, end_s: float | None, path: str = "a.wav") -> Clip:
@@ -19,11 +19,13 @@ def span(label: str, start_s: float | None, end_s: float | None, path: str = "a.
 
 
 def test_nothing_is_said_of_data_without_a_fault() -> None:
-    assert doubts(dataset(span("dog", 0, 1), span("cat", 1, 2), span("dog", None, None, "b.wav"))) == ()
+    assert dataset_warnings(dataset(span("dog", 0, 1), span("cat", 1, 2), span("dog", None, None, "b.wav"))) == ()
 
 
 def test_labels_of_one_name_are_told() -> None:
-    (told,) = doubts(dataset(*(span(label, n, n + 1) for n, label in enumerate(("Dog", "dog", "do g", "cat", "cat ")))))
+    (told,) = dataset_warnings(
+        dataset(*(span(label, n, n + 1) for n, label in enumerate(("Dog", "dog", "do g", "cat", "cat "))))
+    )
     assert (
         told == "labels that differ in case or blanks alone are classes of their own: 'Dog' and 'dog'; 'cat' and 'cat '"
     )
@@ -42,7 +44,7 @@ def test_labels_of_one_name_are_told() -> None:
     ],
 )
 def test_spans_that_contradict_each_other_are_told(second: Clip, found: bool) -> None:
-    told = doubts(dataset(span("dog", 0, 1), second))
+    told = dataset_warnings(dataset(span("dog", 0, 1), second))
     assert bool(told) == found
     if found:
         assert told[0].startswith(
@@ -57,12 +59,12 @@ def test_a_long_span_is_seen_behind_short_ones() -> None:
         span("cat", 60, 61),
         span("dog", 62, 63),
     ]
-    (told,) = doubts(dataset(*clips))
+    (told,) = dataset_warnings(dataset(*clips))
     assert told.startswith("1 span ")
     assert "a.wav [0–100 s] dog and a.wav [60–61 s] cat" in told
 
 
 def test_folders_without_a_recording_are_told() -> None:
-    assert doubts(dataset(span("dog", 0, 1), span("cat", 1, 2), unfilled=(Path("x/owl"),))) == (
+    assert dataset_warnings(dataset(span("dog", 0, 1), span("cat", 1, 2), unfilled=(Path("x/owl"),))) == (
         "1 folder without a recording, so no class: owl",
     )

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from earsight.dataset.clip import Clip
-from earsight.dataset.folds import every_fold
+from earsight.dataset.folds import expand_folds
 from earsight.dataset.split import split
 from earsight.errors import SplitError
 
@@ -22,7 +22,7 @@ def actors(count: int = 24) -> list[Clip]:
 )
 def test_every_clip_is_in_the_test_of_one_fold(protocol: str, count: int) -> None:
     clips = actors()
-    kinds = every_fold(protocol, clips)
+    kinds = expand_folds(protocol, clips)
     assert len(kinds) == count
     tested = [i for kind in kinds for i in split(clips, kind).test]
     assert sorted(tested) == list(range(len(clips)))
@@ -30,16 +30,16 @@ def test_every_clip_is_in_the_test_of_one_fold(protocol: str, count: int) -> Non
 
 def test_folds_that_the_data_names() -> None:
     clips = [Clip(Path(f"{n}.wav"), "ab"[n % 2], fold=str(n % 5 + 1), tags={"site": f"s{n % 3}"}) for n in range(60)]
-    assert every_fold("esc50", clips) == tuple(f"esc50:{n}" for n in range(1, 6))
-    assert every_fold("fold", clips) == tuple(f"fold:{n}" for n in range(1, 6))
-    assert every_fold("column:site", clips) == ("column:site:s0", "column:site:s1", "column:site:s2")
+    assert expand_folds("esc50", clips) == tuple(f"esc50:{n}" for n in range(1, 6))
+    assert expand_folds("fold", clips) == tuple(f"fold:{n}" for n in range(1, 6))
+    assert expand_folds("column:site", clips) == ("column:site:s0", "column:site:s1", "column:site:s2")
     grouped = [clip._replace(group=f"g{n % 2}") for n, clip in enumerate(clips)]
-    assert every_fold("column:group", grouped) == ("column:group:g0", "column:group:g1")
-    assert every_fold("loso", actors(3)) == ("loso:01", "loso:02", "loso:03")
+    assert expand_folds("column:group", grouped) == ("column:group:g0", "column:group:g1")
+    assert expand_folds("loso", actors(3)) == ("loso:01", "loso:02", "loso:03")
     with pytest.raises(SplitError, match=r"unknown split 'esc50:6'"):
-        every_fold("esc50", [clip._replace(fold=str(n % 6 + 1)) for n, clip in enumerate(clips)])
+        expand_folds("esc50", [clip._replace(fold=str(n % 6 + 1)) for n, clip in enumerate(clips)])
     with pytest.raises(SplitError, match=r"names parts .* not folds: train once with --split fold"):
-        every_fold("fold", [clip._replace(fold="train") for clip in clips])
+        expand_folds("fold", [clip._replace(fold="train") for clip in clips])
 
 
 @pytest.mark.parametrize(
@@ -55,4 +55,4 @@ def test_folds_that_the_data_names() -> None:
 )
 def test_what_is_no_protocol_is_refused(protocol: str, message: str) -> None:
     with pytest.raises(SplitError, match=message):
-        every_fold(protocol, actors(3))
+        expand_folds(protocol, actors(3))

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from earsight.dataset.clip import Clip
-from earsight.dataset.leaks import find_copies, find_leaks, settle
+from earsight.dataset.leaks import find_copies, find_leaks, resolve_leaks
 from earsight.dataset.split import Split
 from earsight.errors import DataError, SettingsError
 
@@ -89,7 +89,7 @@ def test_copies_that_are_in_no_part_leak_nowhere() -> None:
     """As of clips that were dropped: the copy in training goes, and what is left out already is not found again."""
     clips, digests = [clip(f"{n}.wav") for n in range(5)], {0: "x", 1: "y", 2: "z", 3: "x", 4: "x"}
     assert find_copies(sides((0, 1), (2,), ()), digests) == []
-    way, failures = settle(clips, sides((0, 1), (2,), (3,)), lambda way: find_copies(way, digests), "drop")
+    way, failures = resolve_leaks(clips, sides((0, 1), (2,), (3,)), lambda way: find_copies(way, digests), "drop")
     assert (way.train, way.valid, way.test) == ((1,), (2,), (3,))
     assert [failure.path.name for failure in failures] == ["0.wav"]
 
@@ -110,36 +110,36 @@ def test_a_leak_is_refused_with_both_names() -> None:
         r"1 leak between .*a\.wav \(train\) and d\.wav \(test\), the same speaker, 1\. .*--leaks drop .*--leaks allow"
     )
     with pytest.raises(DataError, match=message):
-        settle(CLIPS, LEAKY, FIND, "refuse")
+        resolve_leaks(CLIPS, LEAKY, FIND, "refuse")
 
 
 def test_dropping_leaves_the_later_side_whole_or_the_earlier() -> None:
-    way, failures = settle(CLIPS, LEAKY, FIND, "drop")
+    way, failures = resolve_leaks(CLIPS, LEAKY, FIND, "drop")
     assert (way.train, way.valid, way.test) == ((1,), (2,), (3,))
     assert [str(failure.path) for failure in failures] == ["a.wav"]
     assert failures[0].reason == "left out of train: the same speaker, 1, as d.wav in test"
-    way, failures = settle(CLIPS, LEAKY, FIND, "drop", "later")
+    way, failures = resolve_leaks(CLIPS, LEAKY, FIND, "drop", "later")
     assert (way.train, way.valid, way.test) == ((0, 1), (2,), ())
     assert failures[0].reason == "left out of test: the same speaker, 1, as a.wav in train"
 
 
 def test_dropping_goes_on_until_no_leak_is_left() -> None:
     clips = [clip(f"{n}.wav", "1") for n in range(3)] + [clip("x.wav", "2")]
-    way, failures = settle(clips, sides((0, 3), (1,), (2,)), partial(find_leaks, clips), "drop")
+    way, failures = resolve_leaks(clips, sides((0, 3), (1,), (2,)), partial(find_leaks, clips), "drop")
     assert (way.train, way.valid, way.test) == ((3,), (), (2,))
     assert len(failures) == 2
 
 
 def test_leaks_of_two_kinds_are_one_caveat() -> None:
     before = replace(LEAKY, caveat="speaker-dependent")
-    named, _ = settle(CLIPS, before, FIND, "allow")
-    both, _ = settle(CLIPS, named, lambda way: find_copies(way, {0: "x", 3: "x"}), "allow")
+    named, _ = resolve_leaks(CLIPS, before, FIND, "allow")
+    both, _ = resolve_leaks(CLIPS, named, lambda way: find_copies(way, {0: "x", 3: "x"}), "allow")
     assert both.caveat == "speaker-dependent, with leaks"
     assert both.sentence.count("With leaks: 1 found and allowed") == 2
 
 
 def test_allowing_says_so() -> None:
-    way, failures = settle(CLIPS, replace(LEAKY, speaker_independent=True), FIND, "allow")
+    way, failures = resolve_leaks(CLIPS, replace(LEAKY, speaker_independent=True), FIND, "allow")
     assert (way.train, failures) == ((0, 1), [])
     assert not way.speaker_independent
     assert way.caveat == "with leaks"
@@ -152,10 +152,10 @@ def test_many_leaks_are_counted_and_a_few_named() -> None:
     clips = [clip(f"{n}.wav", str(n % 20)) for n in range(40)] + [clip("v.wav", "v")]
     way = sides(tuple(range(20)), (40,), tuple(range(20, 40)))
     with pytest.raises(DataError, match=r"20 leaks .*4\.wav \(train\).*; and 15 more\."):
-        settle(clips, way, partial(find_leaks, clips), "refuse")
+        resolve_leaks(clips, way, partial(find_leaks, clips), "refuse")
 
 
 def test_a_policy_that_is_none_is_refused_and_leaves_nothing_out() -> None:
     for policy in ("warn", "Allow", ""):
         with pytest.raises(SettingsError, match="use refuse, drop, allow"):
-            settle(CLIPS, LEAKY, FIND, policy)  # type: ignore[arg-type]
+            resolve_leaks(CLIPS, LEAKY, FIND, policy)  # type: ignore[arg-type]

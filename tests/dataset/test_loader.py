@@ -11,9 +11,9 @@ from earsight.audio.load import fixed_crops, load_waveform, middle_crop
 from earsight.audio.settings import AudioSettings
 from earsight.dataset.clip import Clip
 from earsight.dataset.loader import (
-    ahead,
     fixed_batches,
-    label_rows,
+    label_matrix,
+    prefetch,
     random_starts,
     training_batches,
     training_order,
@@ -89,7 +89,7 @@ def test_balanced_sampling_weighs_clips_of_several_labels_and_of_none() -> None:
     """The chance that each clip is drawn with: of its labels the mean of one over how many clips have it."""
     has: list[tuple[str, ...]] = [("a",), ("a",), ("a", "b"), ("b", "c", "a"), ()]
     clips = [Clip(Path(f"{n}.wav"), *of[:1] or ("",), more_labels=of[1:]) for n, of in enumerate(has)]
-    assert label_rows(clips, ("c", "a")).tolist() == [[False, True]] * 3 + [[True, True], [False, False]]
+    assert label_matrix(clips, ("c", "a")).tolist() == [[False, True]] * 3 + [[True, True], [False, False]]
     seen = []
 
     class Rng:
@@ -140,11 +140,11 @@ def test_ahead_makes_the_same_items_while_the_caller_is_busy() -> None:
                 third.set()
             yield number
 
-    made = ahead(items(), count=2)
+    made = prefetch(items(), count=2)
     assert next(made) == 0
     assert third.wait(10)  # it was begun although nobody asked for the second yet
     assert list(made) == [1, 2, 3, 4, 5, 6]
-    assert list(ahead(iter(()))) == []
+    assert list(prefetch(iter(()))) == []
 
 
 def test_ahead_hands_on_errors_and_may_be_left() -> None:
@@ -152,11 +152,11 @@ def test_ahead_hands_on_errors_and_may_be_left() -> None:
         yield 0
         raise DecodeError("torn")
 
-    made = ahead(items())
+    made = prefetch(items())
     assert next(made) == 0
     with pytest.raises(DecodeError, match="torn"):
         next(made)
-    left = ahead(iter(range(1_000_000)))
+    left = prefetch(iter(range(1_000_000)))
     assert next(left) == 0
     left.close()
 

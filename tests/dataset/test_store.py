@@ -14,11 +14,11 @@ import soundfile
 
 from earsight.audio.load import load_waveform
 from earsight.audio.settings import AudioSettings
-from earsight.dataset import shelf, store
+from earsight.dataset import store, store_backend
 from earsight.dataset.clip import Clip
 from earsight.dataset.loader import training_batches
-from earsight.dataset.shelf import store_key
 from earsight.dataset.store import Store, build_store
+from earsight.dataset.store_backend import store_key
 from earsight.errors import DataError
 from earsight.files import folder_bytes, remove_folder
 from tests.conftest import tone
@@ -62,8 +62,8 @@ def test_clips_stay_in_order_where_there_are_more_than_may_wait(
     tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ahead: int, at_once: int
 ) -> None:
     whole = build(tones, None)
-    monkeypatch.setattr(store, "_AHEAD", ahead)
-    monkeypatch.setattr(store, "_AT_ONCE", at_once)
+    monkeypatch.setattr(store, "_MAX_WAITING", ahead)
+    monkeypatch.setattr(store, "_CLIPS_PER_TASK", at_once)
     for folder in (None, tmp_path / "store", tmp_path / "store"):
         assert same(build(tones, folder), whole)
 
@@ -122,7 +122,7 @@ def test_several_channels(tmp_path: Path) -> None:
 
 
 def test_shards_are_of_bounded_size(tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shelf, "_SHARD_BYTES", 60_000)
+    monkeypatch.setattr(store_backend, "_SHARD_BYTES", 60_000)
     store = build(tones, tmp_path / "store")
     sizes = [path.stat().st_size for path in shards(tmp_path)]
     assert len(sizes) > 5
@@ -173,7 +173,7 @@ def test_a_killed_build_goes_on_where_it_was(tmp_path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(path, rng.uniform(-1, 1, 16000 * 4), 16000)
     code = (
-        "import sys, time; from pathlib import Path; from earsight.dataset import shelf as m, store\n"
+        "import sys, time; from pathlib import Path; from earsight.dataset import store_backend as m, store\n"
         "from earsight.audio.settings import AudioSettings; from earsight.dataset.clip import Clip\n"
         "m._SYNC_BYTES = 100_000\n"
         "def slow(done, total): print(done, flush=True); time.sleep(0.02)\n"

@@ -13,7 +13,15 @@ from earsight.mel.image import MelImage
 from earsight.mel.image_augment import Masks, Mix, apply_cut, apply_masks, apply_mix, draw_cut, draw_masks, draw_mix
 from earsight.mel.settings import AugmentSettings, MelSettings
 from earsight.mel.spectrogram import MelSpectrogram, Warp
-from earsight.mel.wave_augment import Banks, Waves, apply_waves, at_snr, coloured_noise, draw_waves, reverberated
+from earsight.mel.wave_augment import (
+    Banks,
+    WaveParameters,
+    apply_waves,
+    coloured_noise,
+    draw_waves,
+    reverberated,
+    scaled_to_snr,
+)
 
 OFF = AugmentSettings(speed=0, mixup_alpha=0, time_masks=0, freq_masks=0)
 SMALL = MelSettings(n_mels=32, hop_length=256)
@@ -224,7 +232,7 @@ def test_shares_and_levels_are_drawn_as_they_were_asked_for() -> None:
 def test_a_room_comes_first_then_a_background_then_noise_and_the_gain_last() -> None:
     banks = Banks(rooms=(crops(1, 1, 50)[0], crops(2, 1, 90)[1]), backgrounds=(tone(3200.0, 3000)[0],))
     clips = torch.cat([tone(500.0), tone(900.0)])
-    waves = Waves(
+    waves = WaveParameters(
         samples=np.full(2, CROP),
         gain=np.array([-2.0, 1.0]),
         room=np.array([1, -1]),
@@ -239,8 +247,8 @@ def test_a_room_comes_first_then_a_background_then_noise_and_the_gain_last() -> 
     assert torch.equal(heard[1], clips[1])
     wet = reverberated(clips[0], banks.rooms[1])
     sounding = torch.tensor(CROP - 1)  # the first sample of a tone is zero
-    wet = wet + at_snr(banks.backgrounds[0].repeat(1, 4)[:, 1500 : 1500 + CROP], wet, sounding, 10.0)
-    wet = wet + at_snr(coloured_noise(wet, 1.0, 7), wet, sounding, 20.0)
+    wet = wet + scaled_to_snr(banks.backgrounds[0].repeat(1, 4)[:, 1500 : 1500 + CROP], wet, sounding, 10.0)
+    wet = wet + scaled_to_snr(coloured_noise(wet, 1.0, 7), wet, sounding, 20.0)
     assert torch.allclose(heard[0], -2 * wet, atol=1e-5)
     assert torch.equal(clips, torch.cat([tone(500.0), tone(900.0)]))  # what came in stays
 
@@ -371,12 +379,14 @@ def test_row_by_row_and_all_at_once_are_the_same_numbers(power: int) -> None:
     warp = Warp(np.array([160, 181, 140, 181]), np.array([1.0, 1.13, 0.875, 1.13]), 60)
     rows = crops(4, 2, int(warp.samples.max())).flatten(0, 1)
     for one, other in (
-        (front_end._one_by_one(rows, 2, warp), front_end._alike_together(rows, 2, warp)),
-        (front_end._one_by_one(rows, 2, None), front_end._mel(rows)),
+        (front_end._mel_row_by_row(rows, 2, warp), front_end._mel_grouped(rows, 2, warp)),
+        (front_end._mel_row_by_row(rows, 2, None), front_end._mel(rows)),
     ):
         assert one.shape == other.shape
         assert torch.allclose(one, other, rtol=1e-4, atol=1e-5 * float(other.max()))
-    assert not torch.allclose(front_end._one_by_one(rows, 2, warp)[2], front_end._one_by_one(rows, 2, None)[2, :, :60])
+    assert not torch.allclose(
+        front_end._mel_row_by_row(rows, 2, warp)[2], front_end._mel_row_by_row(rows, 2, None)[2, :, :60]
+    )
 
 
 def test_drawn_warps_stay_within_what_was_asked_for() -> None:
@@ -467,7 +477,7 @@ def test_each_setting_turns_on_its_own_part_alone(name: str) -> None:
 
 def test_a_quiet_sound_is_mixed_in_at_its_level_too() -> None:
     clip, quiet = crops(1)[0], 1e-4 * crops(2)[1]
-    added = at_snr(quiet, clip, torch.tensor(clip.shape[1]), 10.0)
+    added = scaled_to_snr(quiet, clip, torch.tensor(clip.shape[1]), 10.0)
     assert power_db(clip) - power_db(added) == pytest.approx(10.0, abs=0.01)
     assert torch.allclose(reverberated(quiet, torch.ones(1, 1)), quiet)
 

@@ -200,7 +200,7 @@ def test_transforms_are_told_the_rate_and_shape_that_the_network_hears(monkeypat
     made = Pipeline(Path("x"), [], (double,)).apply(CROP, 44100, 0)
     assert made.dtype == np.float32
     assert np.array_equal(made, 2 * CROP)
-    monkeypatch.setattr(module, "_built", lambda _: double)
+    monkeypatch.setattr(module, "_build", lambda _: double)
     Pipeline(Path("x"), [{}], ()).check(AudioSettings(crop_s=0.25, rate_hz=8000, channels=2))
     assert told == [((8000,), 44100), *[((2, 2000), 8000)] * 3]
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from earsight.errors import ModelError
 from earsight.network.checkpoint import save_classifier
 from earsight.network.classifier import Classifier
-from earsight.network.prediction import Unknown
+from earsight.network.prediction import UnknownLimits
 from tests.network.test_classifier import tiny
 from tests.network.test_ensemble import of_several
 from tests.network.test_portable import some_directions
@@ -19,13 +19,13 @@ from tests.network.test_portable import some_directions
 
 def test_all_that_was_fitted_and_asked_for_is_loaded_again(tmp_path: Path) -> None:
     classifier = of_several()
-    classifier.temperature, classifier.thresholds, classifier.unknown = 1.7, (0.0, 0.25, 1.0), Unknown(0.5, 0.125)
+    classifier.temperature, classifier.thresholds, classifier.unknown = 1.7, (0.0, 0.25, 1.0), UnknownLimits(0.5, 0.125)
     classifier.directions = some_directions(classifier, 0)
     asked = classifier.network_settings.model_copy(update={"pretrained": True, "weights": "gone.pth"})
     classifier.network_settings = asked
     save_classifier(classifier, tmp_path, {})
     loaded = Classifier.load(tmp_path)
-    assert (loaded.temperature, loaded.thresholds, loaded.unknown) == (1.7, (0.0, 0.25, 1.0), Unknown(0.5, 0.125))
+    assert (loaded.temperature, loaded.thresholds, loaded.unknown) == (1.7, (0.0, 0.25, 1.0), UnknownLimits(0.5, 0.125))
     assert (loaded.multilabel, loaded.network_settings) == (True, asked)
     assert loaded.directions is not None
     assert torch.equal(loaded.directions, classifier.directions)
@@ -33,12 +33,12 @@ def test_all_that_was_fitted_and_asked_for_is_loaded_again(tmp_path: Path) -> No
 
 def test_a_limit_of_another_measure_is_forgotten(tmp_path: Path) -> None:
     classifier = tiny()
-    classifier.unknown = Unknown(0.5, 0.5)
+    classifier.unknown = UnknownLimits(0.5, 0.5)
     save_classifier(classifier, tmp_path, {})
-    assert Classifier.load(tmp_path).unknown == Unknown(0.5, 0.5)
+    assert Classifier.load(tmp_path).unknown == UnknownLimits(0.5, 0.5)
     weights = tmp_path / "model.safetensors"
     save_file({**load_file(weights), "earsight.centres": torch.ones(3, 4)}, weights)
-    assert Classifier.load(tmp_path).unknown == Unknown()
+    assert Classifier.load(tmp_path).unknown == UnknownLimits()
 
 
 def test_weights_without_bounds_are_refused(tmp_path: Path) -> None:

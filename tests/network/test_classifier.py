@@ -16,7 +16,7 @@ from earsight.mel.settings import MelSettings
 from earsight.network.checkpoint import save_classifier
 from earsight.network.classifier import Classifier
 from earsight.network.description import read_description
-from earsight.network.prediction import Unknown
+from earsight.network.prediction import UnknownLimits
 from earsight.network.settings import NetworkSettings
 from tests.conftest import tone
 
@@ -86,7 +86,7 @@ def test_a_model_that_was_fitted_is_saved_and_loaded_whole(tmp_path: Path) -> No
     classifier = tiny()
     features, _ = classifier.features_and_logits(np.zeros((1, 1, 8000), dtype=np.float32))
     classifier.directions = torch.cat([features, torch.eye(features.shape[1])[:1]])
-    classifier.temperature, classifier.unknown = 1.7, Unknown(0.999, 0.1)
+    classifier.temperature, classifier.unknown = 1.7, UnknownLimits(0.999, 0.1)
     told = classifier.predict(path)
     assert told.familiarity < 0.999
     for _ in range(2):  # over its own

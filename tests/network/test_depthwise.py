@@ -5,7 +5,7 @@ import timm
 import torch
 from torch import nn
 
-from earsight.network.depthwise import Depthwise, quicken
+from earsight.network.depthwise import Depthwise, use_fast_depthwise
 
 
 def gradients(conv: nn.Conv2d, image: torch.Tensor, slope: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -28,7 +28,7 @@ def test_gradients_are_those_of_the_convolution(kernel: int, height: int, width:
     torch.manual_seed(0)
     conv = nn.Conv2d(12, 12, kernel, padding=kernel // 2, groups=12, bias=bias)
     exact = copy.deepcopy(conv).double()
-    quicken(conv)
+    use_fast_depthwise(conv)
     assert type(conv) is Depthwise
     image, slope = (torch.randn(3, 12, height, width).contiguous(memory_format=torch.channels_last) for _ in range(2))
     found, expected = gradients(conv, image, slope), gradients(exact, image.double(), slope.double())
@@ -39,7 +39,7 @@ def test_gradients_are_those_of_the_convolution(kernel: int, height: int, width:
 
 def test_another_way_is_taken_below_the_kernels_height() -> None:
     conv = nn.Conv2d(8, 8, 5, padding=2, groups=8)
-    quicken(conv)
+    use_fast_depthwise(conv)
     names = {
         height: type(conv(torch.zeros(1, 8, height, 9)).grad_fn).__name__  # of the function that goes back
         for height in (4, 5)
@@ -58,7 +58,7 @@ def test_a_network_keeps_its_weights_and_its_answers() -> None:
     image = torch.randn(2, 1, 64, 96)
     with torch.no_grad():
         before, names = network(image), list(network.state_dict())
-        quicken(network)
+        use_fast_depthwise(network)
         assert torch.equal(network(image), before)
         assert torch.equal(copy.deepcopy(network)(image), before)
     assert list(network.state_dict()) == names
@@ -81,5 +81,5 @@ def test_a_network_keeps_its_weights_and_its_answers() -> None:
     ],
 )
 def test_other_convolutions_stay(conv: nn.Conv2d) -> None:
-    quicken(conv)
+    use_fast_depthwise(conv)
     assert type(conv) is nn.Conv2d

@@ -8,8 +8,8 @@ import torch
 from earsight.audio.settings import AudioSettings
 from earsight.errors import ModelError
 from earsight.network.classifier import Classifier
-from earsight.network.ensemble import Ensemble, joined
-from earsight.network.prediction import Unknown
+from earsight.network.ensemble import Ensemble, join_classifiers
+from earsight.network.prediction import UnknownLimits
 from tests.network.test_classifier import LABELS, tiny
 from tests.network.test_portable import some_directions
 
@@ -25,33 +25,35 @@ def test_members_that_hear_or_answer_otherwise_are_refused() -> None:
     others = {"labels": plain, "audio": tiny(audio=AudioSettings(crop_s=0.25)), "multilabel": of_several()}
     for name, other in others.items():
         with pytest.raises(ModelError, match=f"member 3 has other {name} than the first"):
-            joined([one, one, other])
+            join_classifiers([one, one, other])
     with pytest.raises(ModelError, match=r"member 2 takes images of \(None, 3\), the first of \(None, 1\)"):
-        joined([one, tiny(in_chans=3)])
-    both = joined([one, one])
+        join_classifiers([one, tiny(in_chans=3)])
+    both = join_classifiers([one, one])
     for pair in ([both, one], [one, both]):
         with pytest.raises(ModelError, match="an ensemble already"):
-            joined(pair)
+            join_classifiers(pair)
 
 
 def test_an_ensemble_knows_as_much_as_its_members_on_average() -> None:
     members = [of_several(), of_several(), of_several()]
-    limits = (Unknown(0.6, 0.1), Unknown(-1.0, 0.2), Unknown(0.3, 0.6))
+    limits = (UnknownLimits(0.6, 0.1), UnknownLimits(-1.0, 0.2), UnknownLimits(0.3, 0.6))
     for seed, (member, unknown) in enumerate(zip(members, limits, strict=True)):
         member.unknown, member.thresholds = unknown, (0.1, 0.3 * seed, 0.9)
         member.directions = some_directions(member, seed)
-    whole = joined(members)
-    assert whole.unknown == Unknown(pytest.approx(math.sqrt((0.36 + 0.09) / 3)), pytest.approx(0.3))
+    whole = join_classifiers(members)
+    assert whole.unknown == UnknownLimits(pytest.approx(math.sqrt((0.36 + 0.09) / 3)), pytest.approx(0.3))
     assert whole.thresholds == pytest.approx((0.1, 0.3, 0.9))
     assert not whole.training
-    assert joined([one.train() for one in members]).training
+    assert join_classifiers([one.train() for one in members]).training
     members[1].directions = None
-    assert (joined(members).directions, joined(members).unknown) == (None, Unknown())
+    assert (join_classifiers(members).directions, join_classifiers(members).unknown) == (None, UnknownLimits())
 
 
 def test_one_label_is_the_mean_of_log_probabilities_and_several_of_logits() -> None:
     logits = [torch.tensor([[4.0, 0.0]]), torch.tensor([[0.0, 3.0]])]
     scaled = torch.stack([logits[0] / 2, logits[1] / 0.5])
-    of_one, of_many = (Ensemble([], (2.0, 0.5), multilabel=multilabel).together(logits) for multilabel in (False, True))
+    of_one, of_many = (
+        Ensemble([], (2.0, 0.5), multilabel=multilabel).average_logits(logits) for multilabel in (False, True)
+    )
     assert torch.allclose(of_many, scaled.mean(0))
     assert torch.allclose(of_one, torch.log_softmax(scaled, dim=2).mean(0))

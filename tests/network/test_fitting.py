@@ -10,7 +10,7 @@ from earsight.errors import ModelError
 from earsight.mel.settings import MelSettings
 from earsight.network.checkpoint import save_classifier
 from earsight.network.classifier import Classifier
-from earsight.network.fitting import fit_images
+from earsight.network.compatibility import ensure_trainable
 from earsight.network.settings import NetworkSettings
 
 
@@ -41,7 +41,7 @@ def test_trying_leaves_everything_as_it_was(model: str) -> None:
     shape, settings, training = classifier.image_shape, classifier.network_settings, classifier.network.training
     before = {key: value.clone() for key, value in classifier.network.state_dict().items()}
     random = torch.get_rng_state()
-    assert fit_images(classifier) == ""
+    assert ensure_trainable(classifier) == ""
     assert torch.equal(torch.get_rng_state(), random)
     assert all(torch.equal(value, before[key]) for key, value in classifier.network.state_dict().items())
     assert all(weight.grad is None for weight in classifier.network.parameters())
@@ -53,7 +53,7 @@ def test_a_network_that_takes_multiples_gets_them_and_keeps_them_when_loaded(tmp
     classifier = heard("dla46x_c")
     with pytest.raises(RuntimeError, match="must match"):
         classifier(torch.randn(2, 1, 4000))
-    assert fit_images(classifier) == (
+    assert ensure_trainable(classifier) == (
         "dla46x_c takes no images of 1×20×26: they are enlarged to 1×32×32 (network.size_multiple 32)"
     )
     save_classifier(classifier, tmp_path, {})
@@ -61,7 +61,7 @@ def test_a_network_that_takes_multiples_gets_them_and_keeps_them_when_loaded(tmp
     assert (loaded.image_shape, loaded.network_settings.size_multiple) == ((1, 32, 32), 32)
     sound = torch.randn(2, 1, 4000)
     assert torch.equal(loaded(sound), classifier.eval()(sound))
-    assert fit_images(loaded) == ""
+    assert ensure_trainable(loaded) == ""
 
 
 @pytest.mark.parametrize(("multiple", "size"), [(1, (20, 26)), (13, None), (32, (32, 32)), (128, (128, 128))])
@@ -73,31 +73,31 @@ def test_powers_of_two_are_tried(multiple: int, size: tuple[int, int] | None) ->
             "or another size by --network.size-multiple, --mel.n-mels, --audio.crop-s"
         )
         with pytest.raises(ModelError, match=f"^{re.escape(message)}$"):
-            fit_images(classifier)
+            ensure_trainable(classifier)
         assert classifier.image_shape == (1, 20, 26)
-        assert fit_images(heard("stub", Stub(multiple), size_multiple=13)) == ""
+        assert ensure_trainable(heard("stub", Stub(multiple), size_multiple=13)) == ""
     else:
-        fit_images(classifier)
+        ensure_trainable(classifier)
         assert classifier.image_shape[1:] == size
 
 
 def test_what_was_asked_for_is_not_changed() -> None:
     with pytest.raises(ModelError, match=r"can't learn from images of 1×24×32"):
-        fit_images(heard("stub", Stub(32), size_multiple=8))
+        ensure_trainable(heard("stub", Stub(32), size_multiple=8))
 
 
 def test_one_clip_a_batch_where_the_network_needs_two() -> None:
-    assert fit_images(heard("test_resnet", mels=9), clips=2) == ""
+    assert ensure_trainable(heard("test_resnet", mels=9), clips=2) == ""
     with pytest.raises(
         ModelError, match=r"test_resnet can't learn from one clip at a time: .*; raise --batch-size, some batch has one"
     ):
-        fit_images(heard("test_resnet", mels=9), clips=1)
-    assert fit_images(heard("test_vit", mels=9), clips=1) == ""
+        ensure_trainable(heard("test_resnet", mels=9), clips=1)
+    assert ensure_trainable(heard("test_vit", mels=9), clips=1) == ""
 
 
 def test_a_network_without_one_number_a_class() -> None:
     with pytest.raises(ModelError, match=r"it answers 2 clips with \[2, 5\], not with one number a class, \[2, 3\];"):
-        fit_images(heard("stub", Stub(numbers=5)))
+        ensure_trainable(heard("stub", Stub(numbers=5)))
 
 
 @pytest.mark.filterwarnings("ignore:CSATv2 is designed")
@@ -105,5 +105,5 @@ def test_channels_that_a_network_needs_are_named() -> None:
     with pytest.raises(
         ModelError, match=r"csatv2 can't learn from images of 1×20×26: .*or --in-chans 3, or another size"
     ):
-        fit_images(heard("csatv2"))
-    assert "csatv2 takes no images of 3×20×26: they are enlarged" in fit_images(heard("csatv2", in_chans=3))
+        ensure_trainable(heard("csatv2"))
+    assert "csatv2 takes no images of 3×20×26: they are enlarged" in ensure_trainable(heard("csatv2", in_chans=3))

@@ -11,8 +11,8 @@ from earsight.mel.image import MelImage
 from earsight.mel.settings import MelSettings
 from earsight.mel.spectrogram import MelSpectrogram
 from earsight.network.classifier import Classifier
-from earsight.network.ensemble import joined
-from earsight.network.exported import marked
+from earsight.network.ensemble import join_classifiers
+from earsight.network.exported import mark_prepared
 from earsight.network.portable import Portable, PortableSpectrogram, columns_of, portable_image
 from earsight.network.portable_sound import PortableSound
 from tests.network.test_classifier import tiny
@@ -101,7 +101,7 @@ def test_what_is_heard_of_a_recording_is_what_prediction_hears(
         heard = prepare(Sound(sound, audio.rate_hz), audio).floats()
         expected = fixed_crops(heard, audio)
         assert np.array_equal(ours(torch.from_numpy(sound)[None])[0].numpy(), expected)
-        crops = marked(np.concatenate([*expected], axis=1))
+        crops = mark_prepared(np.concatenate([*expected], axis=1))
         assert np.array_equal(ours(torch.from_numpy(crops)[None])[0].numpy(), expected)
         cut += heard.shape != sound.shape
     assert (cut > 10) == (trim_db is not None)
@@ -111,7 +111,7 @@ def test_recordings_of_a_batch_are_prepared_each_by_itself() -> None:
     audio = AudioSettings(crop_s=0.5)
     batch = np.stack(recordings(1, [audio.crop_samples + 1] * 10))
     prepared = np.pad(fixed_crops(batch[0], audio)[0], [(0, 0), (500, 0)])[:, : audio.crop_samples]
-    batch[3] = marked(prepared)
+    batch[3] = mark_prepared(prepared)
     ours = PortableSound(audio)(torch.from_numpy(batch)).numpy()
     for number, sound in enumerate(batch):
         heard = prepared if number == 3 else prepare(Sound(sound, audio.rate_hz), audio).floats()
@@ -130,7 +130,7 @@ def test_probabilities_are_those_of_the_classifier(model: str) -> None:
     classifier.temperature = 1.7
     classifier.directions = some_directions(classifier, 1)
     crops = sounds(4, 1, 8000).numpy()
-    clips = torch.from_numpy(marked(crops.reshape(2, 16000)))
+    clips = torch.from_numpy(mark_prepared(crops.reshape(2, 16000)))
     probabilities, logits, familiarity = Portable.of(classifier)(clips)
     expected = classifier.answers(crops)
     assert np.allclose(probabilities.detach().numpy(), expected.probabilities, atol=1e-4)
@@ -149,10 +149,10 @@ def test_an_ensemble_answers_as_its_members_together(multilabel: bool) -> None:
     for seed, (member, temperature) in enumerate(zip(members, (1.7, 0.6), strict=True)):
         member.temperature = temperature
         member.directions = some_directions(member, seed)
-    whole = joined(members)
+    whole = join_classifiers(members)
     clips = sounds(2, 1, whole.audio.crop_samples)
     expected = whole.answers(clips.numpy())
-    given = torch.from_numpy(marked(clips.numpy()))
+    given = torch.from_numpy(mark_prepared(clips.numpy()))
     probabilities, _, familiarity = (part.detach().numpy() for part in Portable.of(whole)(given[:, 0]))
     assert np.allclose(probabilities, expected.probabilities, atol=1e-4)
     assert np.allclose(familiarity, expected.familiarity, atol=1e-4)

@@ -4,7 +4,7 @@ import sklearn.metrics as oracle
 
 from earsight.errors import DataError
 from earsight.score_lines import cross_lines
-from earsight.scores.crossval import cross_scores, group_scores, joined
+from earsight.scores.crossval import cross_scores, group_scores, join_folds
 from earsight.scores.predictions import Predictions
 
 
@@ -87,7 +87,7 @@ def test_other_labels_are_not_joined() -> None:
     one = predictions(["a"], [0], [0], ["s"])
     other = Predictions(("a", "c"), ("b",), np.array([0]), np.eye(2)[[0]], ("s",))
     with pytest.raises(DataError, match="different labels"):
-        joined([one, other])
+        join_folds([one, other])
 
 
 def test_clips_without_a_group_or_a_truth_are_in_no_groups_score() -> None:

@@ -22,9 +22,9 @@ def test_a_label_is_there_in_every_segment_that_a_part_of_it_touches() -> None:
     # second 0 misses a bee, second 2 makes one up, second 3 takes a fly for a bee
     assert tally.errors == (1, 1, 1)
     detection = Detection(LABELS, (tally,))
-    assert detection.all_together == Scores(1 / 3, 1 / 3, 2 / 6, 3, 3)
+    assert detection.micro == Scores(1 / 3, 1 / 3, 2 / 6, 3, 3)
     assert detection.error_rate == 1.0
-    assert detection.of_labels == {"bee": Scores(1 / 3, 1 / 2, 2 / 5, 2, 3), "fly": Scores(None, 0.0, 0.0, 1, 0)}
+    assert detection.per_label == {"bee": Scores(1 / 3, 1 / 2, 2 / 5, 2, 3), "fly": Scores(None, 0.0, 0.0, 1, 0)}
     assert detection.macro_f1 == pytest.approx(0.2)
 
 
@@ -79,10 +79,10 @@ def test_pairs_are_as_many_as_an_optimal_assignment_has() -> None:
 
 def test_nothing_annotated_and_nothing_found_is_no_score() -> None:
     empty = Detection(LABELS, (tally_segments([], [], LABELS, 3.0, 1.0),))
-    assert empty.all_together == Scores(None, None, None, 0, 0)
+    assert empty.micro == Scores(None, None, None, 0, 0)
     assert (empty.macro_f1, empty.error_rate, empty.f1_interval) == (None, None, None)
     made_up = Detection(LABELS, (tally_segments(spans((0, 1, "bee")), [], LABELS, 3.0, 1.0),))
-    assert made_up.all_together == Scores(0.0, None, 0.0, 0, 1)
+    assert made_up.micro == Scores(0.0, None, 0.0, 0, 1)
     assert made_up.error_rate is None
 
 
@@ -93,7 +93,7 @@ def test_the_interval_is_of_recordings_left_out() -> None:
     assert Detection(LABELS, (alike,) * 6).f1_interval is None  # alike, which tells nothing of others
     rights, found = (0, 4, 0, 4, 2, 2), (4, 6, 4, 4, 4, 8)
     mixed = tuple(Tally(np.array([[a, 0], [4, 0], [b, 0]])) for a, b in zip(rights, found, strict=True))
-    left_out = [Detection(LABELS, mixed[:n] + mixed[n + 1 :]).all_together.f1 for n in range(6)]
-    whole = Detection(LABELS, mixed).all_together.f1
+    left_out = [Detection(LABELS, mixed[:n] + mixed[n + 1 :]).micro.f1 for n in range(6)]
+    whole = Detection(LABELS, mixed).micro.f1
     expected = Jackknife(6, {"": whole}, {"": np.array(left_out)}).interval("")
     assert Detection(LABELS, mixed).f1_interval == pytest.approx(expected, abs=1e-12)

@@ -6,7 +6,15 @@ from hypothesis import strategies as st
 
 from earsight.errors import DataError
 from earsight.scores import intervals
-from earsight.scores.intervals import RATES, Jackknife, counted_groups, jackknife, per_group, rates, student_quantile
+from earsight.scores.intervals import (
+    RATES,
+    Jackknife,
+    counted_groups,
+    group_tallies,
+    jackknife,
+    rates,
+    student_quantile,
+)
 from earsight.scores.metrics import measure
 from earsight.scores.predictions import Predictions
 
@@ -26,7 +34,7 @@ def test_rates_of_a_confusion_matrix_are_those_of_measure(seed: int, clips: int,
     rng = np.random.default_rng(seed)
     scored = predictions(rng.integers(0, classes, clips), rng.integers(0, classes, clips), ["g"] * clips, classes)
     expected = measure(scored)
-    found = rates(per_group([scored]).counts[0, 0])
+    found = rates(group_tallies([scored]).counts[0, 0])
     assert [found[name] for name in RATES] == pytest.approx([getattr(expected, name) for name in RATES], abs=1e-12)
 
 
@@ -64,7 +72,7 @@ def test_of_many_groups_some_are_left_out_together(monkeypatch: pytest.MonkeyPat
     together = jackknife([scored])
     assert (alone.groups, together.groups) == (1000, 1000)
     assert (len(alone.left_out["uar"]), len(together.left_out["uar"])) == (1000, 200)
-    counts = per_group([scored]).counts[0]
+    counts = group_tallies([scored]).counts[0]
     assert set(counts[:, 1].sum(axis=-1)) == {10}  # clips of five groups each
     assert (counts[:, 1].max(axis=-1) < 10).sum() > 190  # of several classes, though five neighbours are of one
     assert together.interval("uar") == pytest.approx(alone.interval("uar"), abs=0.004)

@@ -17,8 +17,8 @@ from earsight.score_lines import metrics_lines
 from earsight.scores import intervals
 from earsight.scores.calibration import fit_temperature, reliability, with_temperature
 from earsight.scores.crossval import cross_scores
+from earsight.scores.dispatch import measure, read_csv
 from earsight.scores.intervals import jackknife_labels
-from earsight.scores.kinds import measure, read_csv
 from earsight.scores.multilabel import (
     MultiPredictions,
     Ranking,
@@ -64,8 +64,8 @@ def test_scores_are_those_of_scikit_learn(answers: MultiPredictions) -> None:
     assert got.micro_map == pytest.approx(sk.average_precision_score(truth.ravel(), p.ravel()), **close)
     with warnings.catch_warnings(action="ignore"):
         named = occurs | predicted.any(axis=0)
-        of_labels = [sk.f1_score(truth[:, n], predicted[:, n]) for n in np.flatnonzero(named)]
-        assert got.macro_f1 == pytest.approx(np.mean(of_labels), **close)
+        per_label = [sk.f1_score(truth[:, n], predicted[:, n]) for n in np.flatnonzero(named)]
+        assert got.macro_f1 == pytest.approx(np.mean(per_label), **close)
         flat = sk.precision_recall_fscore_support(truth.ravel(), predicted.ravel(), average="binary", zero_division=0)
         rows = zip(answers.labels, truth.T, predicted.T, p.T, got.per_class, strict=True)
         for label, of_truth, of_answer, score, row in rows:
@@ -143,8 +143,8 @@ def test_the_worst_mistake_is_the_surest_wrong_answer() -> None:
     p = np.array([[0.4, 0.1], [0.2, 0.97], [0.9, 0.9]])
     answers = MultiPredictions(("dog", "cat"), ("x", "y", "z"), truth, p, p >= 0.5, ("", "", ""))
     assert answers.mistakes(5) == [1, 0]
-    assert answers.told(1) == ("none", "cat", 0.97)
-    assert answers.told(0) == ("dog", "none", 0.6)
+    assert answers.describe(1) == ("none", "cat", 0.97)
+    assert answers.describe(0) == ("dog", "none", 0.6)
     assert answers.right.tolist() == [False, False, True]
 
 

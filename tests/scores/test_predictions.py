@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from earsight.errors import DataError
-from earsight.scores import kinds
+from earsight.scores import dispatch
 from earsight.scores.multilabel import MultiPredictions
 from earsight.scores.predictions import Predictions, concatenated, read_csv
 
@@ -51,7 +51,7 @@ def test_shapes_are_checked(tmp_path: Path) -> None:
 def test_a_page_is_told_from_a_table_in_a_short_line(tmp_path: Path) -> None:
     for content in (f"<html>{'x' * 5000}\n", f"<html>{'x' * 200_000}\n"):
         (tmp_path / "report.html").write_text(content)
-        for read in (read_csv, kinds.read_csv):
+        for read in (read_csv, dispatch.read_csv):
             with pytest.raises(DataError, match=r"report\.html is not a table of predictions: ") as error:
                 read(tmp_path / "report.html")
             assert len(str(error.value)) < len(str(tmp_path)) + 150

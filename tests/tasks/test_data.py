@@ -15,7 +15,7 @@ import soundfile
 from earsight.dataset.sources import downloaded_folder, read_dataset
 from earsight.dataset.walk import cache_folder, store_folder
 from earsight.errors import DataError, SettingsError
-from earsight.tasks.data import check_output, divide, downloaded, get, kept_in_cache
+from earsight.tasks.data import cache_entries, check_output, ensure_downloaded, get, preview_split
 from earsight.terminal import division_lines
 from tests.conftest import called, lay, tone, write_tones
 
@@ -97,7 +97,7 @@ def test_what_no_program_can_fetch_says_what_to_do() -> None:
 def test_a_folder_of_that_name_goes_before_a_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "esc50").mkdir()
-    assert downloaded("esc50") == "esc50"
+    assert ensure_downloaded("esc50") == "esc50"
     assert not downloaded_folder("esc50").exists()
 
 
@@ -120,11 +120,11 @@ def test_train_downloads_a_known_name_at_first_use(mirror: str, tmp_path: Path) 
 
 def test_a_split_is_a_table_that_gives_the_same_split_again(mirror: str, tmp_path: Path) -> None:
     get("esc50")
-    done = divide("esc50", "esc50:3")
+    done = preview_split("esc50", "esc50:3")
     assert done.leaks == ()
     table = tmp_path / "split.csv"
     table.write_text(done.to_csv())
-    again = divide(table, "column:part")
+    again = preview_split(table, "column:part")
     for part in ("train", "valid", "test"):
         names = {done.dataset.clips[i].path.name for i in getattr(done.split, part)}
         assert names == {again.dataset.clips[i].path.name for i in getattr(again.split, part)}
@@ -143,7 +143,7 @@ def _table(folder: Path, *rows: str, header: str = "path,label") -> Path:
 def test_all_that_a_table_says_is_in_the_table_of_its_split(tmp_path: Path) -> None:
     header = "path,label,group,start,end,microphone,part"
     table = _table(tmp_path, 'x,g1,0.5,1.25,"near, left",a', "y;z,g2,,3,far,b", header=header)
-    done = divide(table, "random")
+    done = preview_split(table, "random")
     again = tmp_path / "again.csv"
     again.write_text(done.to_csv())
     read = read_dataset(again)
@@ -169,7 +169,7 @@ def test_what_would_read_back_as_something_else_is_refused(tmp_path: Path, label
     for name in (label, "a"):
         lay(tmp_path / "data", *(f"{name}/{n}.wav" for n in range(5)))
     with pytest.raises(DataError, match=message):
-        divide(tmp_path / "data").to_csv()
+        preview_split(tmp_path / "data").to_csv()
 
 
 def test_half_a_letter_from_json_is_refused_and_not_a_crash(tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_half_a_letter_from_json_is_refused_and_not_a_crash(tmp_path: Path) -> N
     rows = (f'{{"path": "{n}.wav", "label": "{"a" if n % 2 else "b"}", "note": "\\ud800"}}\n' for n in range(10))
     (tmp_path / "table.jsonl").write_text("".join(rows))
     with pytest.raises(DataError, match=r"line 1 is not JSON .*surrogates not allowed"):
-        divide(tmp_path / "table.jsonl", "random")
+        preview_split(tmp_path / "table.jsonl", "random")
 
 
 def test_links_into_a_store_of_contents_keep_their_own_names(tmp_path: Path) -> None:
@@ -196,24 +196,24 @@ def test_links_into_a_store_of_contents_keep_their_own_names(tmp_path: Path) -> 
 
 def test_the_next_command_is_told_where_it_works(tmp_path: Path) -> None:
     table = _table(tmp_path, "x,g1", "y,g1", "x,g2", "y,g2", "x,g3", "y,g3", header="path,label,group")
-    assert divide(table, "group:3").try_split == "column:part"
-    assert divide(table, "none").try_split == "none"
-    assert divide(table, "random").try_split == "column:part --leaks allow"
+    assert preview_split(table, "group:3").try_split == "column:part"
+    assert preview_split(table, "none").try_split == "none"
+    assert preview_split(table, "random").try_split == "column:part --leaks allow"
     spans = tmp_path / "spans.csv"
     pieces = (("train", 0), ("valid", 1), ("test", 2))
     rows = [f"{name}.wav,{label},s,{part},{at},{at + 1}" for name, label in ("ax", "by") for part, at in pieces]
     spans.write_text("\n".join(["path,label,speaker,side,start,end", *rows, ""]))
-    leaking = divide(spans, "column:side")
+    leaking = preview_split(spans, "column:side")
     assert leaking.leaks[0] == "pieces of a recording (train and valid)"
     assert leaking.try_split == ""
     whole = tmp_path / "whole.csv"
-    whole.write_text(divide(table, "none").to_csv())
-    assert len(divide(whole, "none").split.train) == 12
+    whole.write_text(preview_split(table, "none").to_csv())
+    assert len(preview_split(whole, "none").split.train) == 12
 
 
 def test_what_the_source_left_out_is_told_beside_the_split(tmp_path: Path) -> None:
     lay(tmp_path, *(f"{label}/{n}.wav" for label in "ab" for n in range(5)), *(f"{n:02}.wav" for n in range(12)))
-    lines = list(division_lines(divide(tmp_path)))
+    lines = list(division_lines(preview_split(tmp_path)))
     at = lines.index("left out: 12 files")
     assert lines[at + 1] == f"  {tmp_path}/00.wav: no label: it lies beside the class folders, not in one"
     assert lines[-1] == "  … and 2 more (earsight data inspect --json has them all)"
@@ -249,7 +249,7 @@ def test_the_cache_is_cleared_of_what_earsight_can_make_again(mirror: str) -> No
     lay(cache_folder(), "unpacked/x/a.wav", "data/savee/by-hand.wav")
     (store_folder() / "x").mkdir(parents=True)
     (store_folder() / "x" / "shard").write_bytes(bytes(1000))
-    kept = {one.what: one for one in kept_in_cache()}
+    kept = {one.what: one for one in cache_entries()}
     assert kept["decoded recordings"].size_bytes == 1000
     assert kept["downloads"].size_bytes > 30 * 6400
     for one in kept.values():

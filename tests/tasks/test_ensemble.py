@@ -11,7 +11,7 @@ import torch
 
 import earsight as es
 from earsight.errors import ModelError, SettingsError
-from earsight.network.ensemble import joined
+from earsight.network.ensemble import join_classifiers
 from earsight.scores.predictions import read_csv
 from earsight.tasks.crossval import crossval
 from earsight.tasks.ensemble import ensemble
@@ -109,7 +109,7 @@ def test_what_does_not_fit_together_is_refused(runs: Path, tmp_path: Path) -> No
     one = es.Classifier.load(runs / "seed0")
     other = es.Classifier(one.labels, one.audio, one.mel.model_copy(update={"n_mels": 16}), one.network_settings)
     with pytest.raises(ModelError, match="member 2 has other mel"):
-        joined([one, other])
+        join_classifiers([one, other])
     ensemble([runs / "seed0", runs / "seed1"], tmp_path / "both", threads=1)
     with pytest.raises(SettingsError, match="is not empty"):
         ensemble([runs / "seed0", runs / "seed1"], tmp_path / "both")
@@ -131,7 +131,7 @@ def test_members_may_be_other_networks(runs: Path) -> None:
     settings = one.network_settings.model_copy(update={"model": "test_resnet", "pretrained": False})
     torch.manual_seed(0)
     other = es.Classifier(one.labels, one.audio, one.mel, settings).eval()
-    both = joined([one, other])
+    both = join_classifiers([one, other])
     crops = np.random.default_rng(0).standard_normal((2, 1, 8000)).astype(np.float32)
     logs = np.log(one.probabilities(crops)) + np.log(other.probabilities(crops))
     expected = np.exp(logs / 2) / np.exp(logs / 2).sum(1, keepdims=True)

@@ -30,12 +30,12 @@ def field(tmp_path: Path, song: Path) -> Path:
 def test_what_is_annotated_is_found(home: Path, field: Path, tmp_path: Path) -> None:
     done = evaluate_events(home / "run", field, **WINDOWS, timelines=tmp_path / "drawn")
     # 8 segments, of which none has both: the ends of events are a tenth of a second away at most
-    assert done.by_segment.all_together.annotated == 8
-    assert done.by_segment.all_together.recall == 1.0
-    assert done.by_event.of_labels == {"high": Scores(1.0, 1.0, 1.0, 1, 1), "low": Scores(1.0, 1.0, 1.0, 2, 2)}
+    assert done.by_segment.micro.annotated == 8
+    assert done.by_segment.micro.recall == 1.0
+    assert done.by_event.per_label == {"high": Scores(1.0, 1.0, 1.0, 1, 1), "low": Scores(1.0, 1.0, 1.0, 2, 2)}
     assert (done.recordings, done.by_event.f1_interval()) == (1, None)
     assert done.duration_s == pytest.approx(7.13, abs=1e-3)
-    assert done.other_starts[0.3] == (done.by_segment.all_together.f1, 1.0)
+    assert done.other_starts[0.3] == (done.by_segment.micro.f1, 1.0)
     assert done.sentence == (
         f"Scored on clips of {field}; whether the network heard their speakers or recordings is not known."
     )
@@ -47,8 +47,8 @@ def test_what_is_annotated_is_found(home: Path, field: Path, tmp_path: Path) -> 
 def test_what_is_annotated_elsewhere_is_not_right(home: Path, field: Path) -> None:
     (field / "song.txt").write_text("0\t2\thigh\n2\t5\tlow\n5\t6\thigh\n")
     done = evaluate_events(home / "run", field, **WINDOWS, rule=Rule(start_at=0.6), measure=Measure(0.1, 0.9))
-    assert done.by_segment.all_together.precision == pytest.approx(0, abs=0.05)
-    assert done.by_event.all_together == Scores(0.0, 0.0, 0.0, 3, 3)
+    assert done.by_segment.micro.precision == pytest.approx(0, abs=0.05)
+    assert done.by_event.micro == Scores(0.0, 0.0, 0.0, 3, 3)
     # 6 s of the 7.13 say the other label, the rest is made up
     assert done.by_segment.error_rate == pytest.approx(7.13 / 6, abs=0.05)
 
@@ -60,15 +60,15 @@ def test_what_is_found_where_nothing_is_annotated_is_made_up(home: Path, field: 
     with_it = evaluate_events(home / "run", field, **WINDOWS)
     assert (alone.recordings, with_it.recordings) == (1, 2)
     assert with_it.duration_s == pytest.approx(alone.duration_s + 3, abs=1e-3)
-    assert with_it.by_event.of_labels["low"] == Scores(2 / 3, 1.0, 0.8, 2, 3)
-    assert with_it.by_segment.all_together.found == alone.by_segment.all_together.found + 3
+    assert with_it.by_event.per_label["low"] == Scores(2 / 3, 1.0, 0.8, 2, 3)
+    assert with_it.by_segment.micro.found == alone.by_segment.micro.found + 3
 
 
 def test_labels_that_the_model_does_not_know_are_told_and_not_looked_for(home: Path, field: Path) -> None:
     (field / "song.txt").write_text("0\t2\tlow\n2\t5\thigh\n2\t3\tdog\n5\t7.13\tlow\n")
     done = evaluate_events(home / "run", field, **WINDOWS)
-    assert done.by_event.all_together.annotated == 3
-    assert done.by_event.all_together.f1 == 1.0
+    assert done.by_event.micro.annotated == 3
+    assert done.by_event.micro.f1 == 1.0
     assert done.warning == "annotated labels that the model does not know are not looked for: dog"
     assert done.starts_at == (0.3, 0.3)
     (field / "song.txt").write_text("0\t2\tLow\n")
@@ -102,10 +102,10 @@ def test_recordings_of_which_a_part_was_heard_are_refused_or_left_out(home: Path
     with pytest.raises(DataError, match=r"1 leak between .* overlapping spans of a recording"):
         evaluate_events(home / "run", field / "table.csv", **WINDOWS)
     without = evaluate_events(home / "run", field / "table.csv", **WINDOWS, leaks="drop")
-    assert (without.recordings, without.by_event.all_together.annotated) == (1, 2)
+    assert (without.recordings, without.by_event.micro.annotated) == (1, 2)
     assert [str(failure.path) for failure in without.dropped] == [heard["path"]]
     with_it = evaluate_events(home / "run", field / "table.csv", **WINDOWS, leaks="allow")
-    assert (with_it.recordings, with_it.by_event.all_together.annotated) == (2, 3)
+    assert (with_it.recordings, with_it.by_event.micro.annotated) == (2, 3)
     assert with_it.caveat == "with leaks"
 
 

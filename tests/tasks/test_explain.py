@@ -11,7 +11,7 @@ from earsight.audio.load import load_waveform, middle_crop
 from earsight.errors import SettingsError
 from earsight.network.attribution import attribution
 from earsight.network.classifier import Classifier
-from earsight.network.ensemble import joined
+from earsight.network.ensemble import join_classifiers
 from earsight.tasks.explain import Explanation, explain, explain_waveform
 from earsight.tasks.train import train
 from tests.conftest import called, tone
@@ -95,7 +95,7 @@ def test_networks_with_maps_of_different_sizes_are_explained_together(run: Path)
     sound = planted(3000.0, 0.5, 1)[None]
     crop = np.ascontiguousarray(middle_crop(sound, one.audio))
     apart = [attribution(member, crop, "low")[0] for member in members]
-    together, _ = attribution(joined(members), crop, "low")
+    together, _ = attribution(join_classifiers(members), crop, "low")
     assert together.shape == (64, 201)
     mean = np.mean(apart, axis=0)
     assert np.corrcoef(together.ravel(), mean.ravel())[0, 1] > 0.95

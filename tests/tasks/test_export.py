@@ -20,7 +20,7 @@ from earsight.audio.settings import AudioSettings
 from earsight.errors import ModelError, SettingsError
 from earsight.mel.settings import MelSettings
 from earsight.network.checkpoint import save_classifier
-from earsight.network.exported import marked
+from earsight.network.exported import mark_prepared
 from earsight.network.portable import Portable
 from earsight.network.settings import NetworkSettings
 from earsight.tasks import export as module
@@ -65,9 +65,9 @@ def test_the_file_prepares_a_recording_itself(trained: Path, exported: Path) -> 
     sounds = [0.3 * np.pad(tone, [(0, 0), silence]) for silence in ((0, 0), (9000, 0), (0, 9000), (20000, 3000))]
     heard = [prepare(Sound(sound, audio.rate_hz), audio).floats() for sound in sounds]
     assert [one.shape[1] < sound.shape[1] for one, sound in zip(heard, sounds, strict=True)][1:] == [True] * 3
-    prepared = [marked(np.concatenate([*fixed_crops(one, audio)], axis=1)) for one in heard]
+    prepared = [mark_prepared(np.concatenate([*fixed_crops(one, audio)], axis=1)) for one in heard]
     assert np.array_equal(answers(exported, sounds), answers(exported, prepared))
-    untrimmed = [marked(np.concatenate([*fixed_crops(sound, audio)], axis=1)) for sound in sounds]
+    untrimmed = [mark_prepared(np.concatenate([*fixed_crops(sound, audio)], axis=1)) for sound in sounds]
     assert not np.allclose(answers(exported, sounds)[1:], answers(exported, untrimmed)[1:], atol=1e-3)
 
 
@@ -117,7 +117,7 @@ def test_stereo_goes_in_as_two_channels(tmp_path: Path) -> None:
     assert (done.path, done.real, done.clips) == (tmp_path / "run.onnx", False, 8)
     sound = np.random.default_rng(0).standard_normal((1, 2, 4000)).astype(np.float32)
     session = onnxruntime.InferenceSession(done.path)
-    found = session.run(["probabilities"], {"waveform": marked(sound)})[0]
+    found = session.run(["probabilities"], {"waveform": mark_prepared(sound)})[0]
     assert np.allclose(found, classifier.probabilities(sound), atol=1e-4)
 
 

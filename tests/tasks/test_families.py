@@ -16,8 +16,8 @@ from earsight.errors import ModelError
 from earsight.mel.settings import MelSettings
 from earsight.network.checkpoint import save_classifier
 from earsight.network.classifier import Classifier
-from earsight.network.exported import marked
-from earsight.network.fitting import fit_images
+from earsight.network.compatibility import ensure_trainable
+from earsight.network.exported import mark_prepared
 from earsight.network.settings import NetworkSettings
 from earsight.tasks.evaluate import evaluate
 from earsight.tasks.explain import explain
@@ -137,7 +137,7 @@ def trained(model: str) -> Classifier:
     torch.manual_seed(0)
     network = NetworkSettings(model=model, pretrained=False)
     classifier = Classifier(("a", "b", "c"), AUDIO, MEL, network)
-    fit_images(classifier)
+    ensure_trainable(classifier)
     before = [weight.detach().clone() for weight in classifier.network.parameters()]
     learner = Learner.of(Fabric(accelerator="cpu", devices=1), classifier, recipe())
     classifier.train()
@@ -176,7 +176,7 @@ def test_a_family_keeps_the_contract(family: str, model: str, tmp_path: Path, me
     done = export(tmp_path / "run")
     assert done.difference < LARGEST_DIFFERENCE
     session = onnxruntime.InferenceSession(done.path)
-    found = session.run(["logits"], {"waveform": marked(crops(2)[:, 0].numpy())})[0]
+    found = session.run(["logits"], {"waveform": mark_prepared(crops(2)[:, 0].numpy())})[0]
     assert np.allclose(found, expected, atol=LARGEST_DIFFERENCE)
     assert (found.argmax(axis=1) == expected.argmax(axis=1)).all()
     longer = np.random.default_rng(1).standard_normal((2, AUDIO.crop_samples + 5000)).astype(np.float32)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from earsight.tasks.train import train
-from earsight.tasks.training.plan import unfinished
+from earsight.tasks.training.plan import unfinished_note
 from tests.conftest import called, stop_in_epoch, write_tones
 from tests.tasks.test_train import recipe, same
 
@@ -137,7 +137,7 @@ def test_a_run_that_was_stopped_is_said_to_be_wherever_it_is_used(
     assert train(whole / "tones", recipe=SETTINGS, out=run, threads=1).interrupted
     monkeypatch.undo()
     said = f"the training of {run} has not ended (epoch 2 of 3 is done); train with --resume goes on"
-    assert unfinished(run) == said
+    assert unfinished_note(run) == said
     for command in (
         ["predict", run, whole / "tones" / "low" / "low00.wav"],
         ["push", run, "me/x", "--out", tmp_path / "x"],
@@ -150,4 +150,4 @@ def test_a_run_that_was_stopped_is_said_to_be_wherever_it_is_used(
     assert "measured" not in card
     assert "Scored on" not in card
     train(whole / "tones", recipe=SETTINGS, out=run, threads=1, resume=True)
-    assert unfinished(run) == unfinished(tmp_path / "none") == ""
+    assert unfinished_note(run) == unfinished_note(tmp_path / "none") == ""

@@ -17,7 +17,7 @@ import soundfile
 
 from earsight.errors import DataError, DecodeError
 from earsight.tasks import listen as module
-from earsight.tasks.listen import microphone, open_ear, played
+from earsight.tasks.listen import microphone, open_ear, play_file
 from earsight.tasks.predict import predict
 from tests.conftest import called
 
@@ -72,7 +72,7 @@ def test_a_terminal_shows_a_bar_for_each_label(home: Path, song: Path) -> None:
 def test_pieces_come_when_a_microphone_would_have_them(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "x.wav", np.zeros(16000), 16000)
     told = iter([0.0, *(0.1 * n + 100 for n in range(20))])  # a clock by which all is late: nothing waits
-    pieces = list(played(tmp_path / "x.wav", clock=lambda: next(told)))
+    pieces = list(play_file(tmp_path / "x.wav", clock=lambda: next(told)))
     assert [piece.samples.shape for piece in pieces] == [(1, 1600)] * 10
 
 
@@ -152,5 +152,5 @@ def test_what_makes_no_sense_is_refused_in_one_line(home: Path, options: list[st
 
 def test_an_ear_hears_no_more_than_its_hop_apart(home: Path, song: Path) -> None:
     ear = open_ear(home / "model.onnx", window_s=0.2)
-    rows = list(ear.hear(played(song, fast=True), song))
+    rows = list(ear.hear(play_file(song, fast=True), song))
     assert [row.start_s for row in rows[:3]] == pytest.approx([0, 0.2, 0.4])

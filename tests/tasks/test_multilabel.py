@@ -12,9 +12,9 @@ import torch
 
 import earsight as es
 from earsight.errors import DataError, EarsightError, ModelError, SettingsError
-from earsight.network.checkpoint import keep_fitted
-from earsight.network.head import AnyOf, OneOf
-from earsight.scores.kinds import read_csv
+from earsight.network.checkpoint import save_fitted
+from earsight.network.head import SigmoidHead, SoftmaxHead
+from earsight.scores.dispatch import read_csv
 from earsight.scores.multilabel import MultiMetrics, MultiPredictions
 from earsight.tasks.compare import compare
 from earsight.tasks.crossval import crossval
@@ -114,7 +114,7 @@ def test_thresholds_decide_what_is_predicted(run: Path, tmp_path: Path) -> None:
     sound = written(tmp_path / "a.wav", 1000)
     classifier = es.Classifier.load(tmp_path)
     classifier.thresholds = (0.0, 1.0, 0.0)  # high, low, middle
-    keep_fitted(classifier, tmp_path)
+    save_fitted(classifier, tmp_path)
     assert set(es.Classifier.load(tmp_path).predict(sound).labels or ()) == {"high", "middle"}
     described = json.loads((tmp_path / "model.json").read_text())
     for wrong in ([0.5], [0.5, 2, 0.5], None, "high"):
@@ -242,13 +242,13 @@ def test_losses_and_answers_of_both_heads() -> None:
     p = 1 / (1 + np.exp(-logits.double().numpy()))
     t = targets.double().numpy()
     expected = -(t * np.log(p) + (1 - t) * np.log(1 - p)).mean()
-    assert float(AnyOf().loss(logits, targets)) == pytest.approx(expected, rel=1e-6)
+    assert float(SigmoidHead().loss(logits, targets)) == pytest.approx(expected, rel=1e-6)
     smooth, of_class = 0.8 * t + 0.1, np.array([0.5, 2.0])
     expected = -(of_class * smooth * np.log(p) + (1 - smooth) * np.log(1 - p)).mean()
-    weighted = AnyOf().loss(logits, targets, torch.tensor([0.5, 2.0]), smoothing=0.2)
+    weighted = SigmoidHead().loss(logits, targets, torch.tensor([0.5, 2.0]), smoothing=0.2)
     assert float(weighted) == pytest.approx(expected, rel=1e-6)
-    np.testing.assert_allclose(AnyOf().probabilities(logits), p, rtol=1e-6)
-    assert AnyOf().right(logits, targets).tolist() == [True, True]
-    assert AnyOf().right(logits, 1 - targets).tolist() == [False, False]
-    assert OneOf().right(logits, targets).tolist() == [True, False]
-    assert OneOf().probabilities(logits).sum(1).tolist() == pytest.approx([1, 1])
+    np.testing.assert_allclose(SigmoidHead().probabilities(logits), p, rtol=1e-6)
+    assert SigmoidHead().is_correct(logits, targets).tolist() == [True, True]
+    assert SigmoidHead().is_correct(logits, 1 - targets).tolist() == [False, False]
+    assert SoftmaxHead().is_correct(logits, targets).tolist() == [True, False]
+    assert SoftmaxHead().probabilities(logits).sum(1).tolist() == pytest.approx([1, 1])

@@ -30,7 +30,7 @@ from earsight.scores.events import Rule
 from earsight.tasks import predict as module
 from earsight.tasks.answers import predict_file
 from earsight.tasks.answers.journal import Journal
-from earsight.tasks.answers.predict_file import Job, own_names, predict_to
+from earsight.tasks.answers.predict_file import Job, predict_to, unique_stems
 from earsight.tasks.predict import Row, Sliding, predict
 from earsight.tasks.recordings import Recording, list_recordings
 from tests.conftest import called, learned, tone, write_tones
@@ -240,7 +240,7 @@ def test_parquet_takes_names_that_are_no_text(home: Path, tmp_path: Path) -> Non
 
 def test_a_name_is_taken_once() -> None:
     paths = ("a/x.wav", "b/x.wav", "c/x.flac", "https://h/y.wav", "-")
-    assert own_names(paths) == ["x", "x-2", "x-3", "y", "recording"]
+    assert unique_stems(paths) == ["x", "x-2", "x-3", "y", "recording"]
 
 
 def test_pictures_keep_their_names_when_a_stopped_run_goes_on(home: Path, song: Path, tmp_path: Path) -> None:
@@ -745,7 +745,7 @@ def test_what_was_not_read_to_its_end_is_a_failure_too(
 
 
 def test_a_windows_path_has_a_name_without_its_folders() -> None:
-    assert own_names([r"c:\day 1\x.wav", "day2/x.wav/"]) == ["x", "x-2"]
-    assert own_names(["a/tram", "b/bus", "c/tram.wav", "-", ".x", "tram-2"]) == [
+    assert unique_stems([r"c:\day 1\x.wav", "day2/x.wav/"]) == ["x", "x-2"]
+    assert unique_stems(["a/tram", "b/bus", "c/tram.wav", "-", ".x", "tram-2"]) == [
         "tram", "bus", "tram-2", "recording", "x", "tram-2-2"
     ]  # fmt: skip

@@ -17,10 +17,10 @@ import torch
 
 import earsight as es
 from earsight.errors import MissingExtraError, ModelError, SettingsError
-from earsight.network.hub import check_hub_name, fetch, is_hub_name, local_run
+from earsight.network.hub import check_hub_name, download_model, is_hub_name, resolve_run
 from earsight.tasks.export import export
 from earsight.tasks.push import push
-from earsight.tasks.sharing.unnamed import Folders, last_part
+from earsight.tasks.sharing.redaction import Redactor, last_part
 from tests.hub import TOKEN, Hub, Repo, stand_in
 from tests.tasks.sharing.test_card import front_matter
 
@@ -182,7 +182,7 @@ def test_a_folder_is_loaded_without_any_network(home: Path, written: Path, monke
 
 @pytest.mark.parametrize("name", ["a", "a/b/c", "a b/c", "a/", "/b", "../b", "me/voices.git", "me/a--b", "", "a/b."])
 def test_names_that_the_hub_does_not_take(home: Path, tmp_path: Path, name: str) -> None:
-    for refuse in (check_hub_name, fetch, es.Classifier.from_pretrained):
+    for refuse in (check_hub_name, download_model, es.Classifier.from_pretrained):
         if name:
             with pytest.raises(SettingsError, match=r"no name for the hub: .* give one like user/name"):
                 refuse(name)
@@ -197,7 +197,7 @@ def test_a_path_is_never_taken_for_a_name(tmp_path: Path, monkeypatch: pytest.Mo
     assert is_hub_name("me/voices")
     for path in ("runs/mien", "me/model.onnx", "./me/voices", "/me/voices", "voices", "a/b/c", tmp_path / "me"):
         assert not is_hub_name(path)
-        assert local_run(path) == Path(path)
+        assert resolve_run(path) == Path(path)
     (tmp_path / "me").mkdir()
     assert not is_hub_name("me/voices")
 
@@ -270,7 +270,7 @@ def test_the_report_plays_nobody(home: Path, tmp_path: Path) -> None:
     at = f'<td class="long">{home}/tones/low/a &amp; b.wav</td>'
     odd = '<td class="long">/elsewhere/of/mine/w.safetensors</td><td class="long">16 / 4 / 4</td>'
     words = f"<p>With leaks: 1 found, such as {home}/tones/low/a &amp; b.wav (train) and c.wav, AT&amp;T.</p>"
-    found = Folders.of(home / "run", described).page(cell + at + odd + words)
+    found = Redactor.of(home / "run", described).page(cell + at + odd + words)
     assert found == (
         '<td></td>\n<td class="long">low/a &amp; b.wav</td>'
         '<td class="long">w.safetensors</td><td class="long">16 / 4 / 4</td>'
@@ -294,7 +294,7 @@ def test_folders_are_taken_out_of_settings_and_reasons_and_names_stay(tmp_path: 
             ],
         },
     }
-    found = Folders.of(tmp_path / "run", described).description(described)
+    found = Redactor.of(tmp_path / "run", described).description(described)
     assert found["labels"] == ["/m/01abc", "..low"]
     assert found["network"]["weights"] == "w.safetensors"
     assert found["members"][0]["network"]["weights"] == "w2.pth"
@@ -304,7 +304,7 @@ def test_folders_are_taken_out_of_settings_and_reasons_and_names_stay(tmp_path: 
     assert (data["place"], data["trained_groups"]) == ("data", ["/anna", "day0.wav"])
     assert data["failures"] == [["sub/a.wav", "a second copy of b.wav"], ["c.wav", "no sound: c.wav"]]
     numbers = {"members": ["/x/seed0", "runs/seed1/"], "test": {"per_class": [{"label": "/m/01abc", "f1": 0.5}]}}
-    shown = Folders(()).metrics(numbers)
+    shown = Redactor(()).metrics(numbers)
     assert (shown["members"], shown["test"]) == (["seed0", "seed1"], numbers["test"])
     assert last_part(r"a\b\ ".strip()) == "b"
 
@@ -339,7 +339,7 @@ def test_without_the_client_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     monkeypatch.setitem(sys.modules, "huggingface_hub.utils", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'earsight\[train\]'"):
-        fetch("me/voices")
+        download_model("me/voices")
 
 
 def test_the_stand_in_takes_no_damaged_upload(hub: Hub) -> None:

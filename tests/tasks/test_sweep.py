@@ -14,7 +14,7 @@ import pytest
 
 import earsight as es
 from earsight.errors import DataError, MissingExtraError, SettingsError, TrainingError
-from earsight.files import held_folder
+from earsight.files import locked_folder
 from earsight.tasks.machine.devices import Machine
 from earsight.tasks.sweep import SweepResult, sweep
 from earsight.tasks.sweeping.space import to_space
@@ -306,7 +306,7 @@ def test_without_optuna_the_extra_is_named(tones: Path, tmp_path: Path, monkeypa
 
 def test_two_sweeps_in_one_folder_are_refused(whole: tuple[Path, SweepResult]) -> None:
     data, result = whole
-    with held_folder(result.out, "free"), pytest.raises(SettingsError, match="another sweep is at work in"):
+    with locked_folder(result.out, "free"), pytest.raises(SettingsError, match="another sweep is at work in"):
         searched(data, result.out, resume=True)
 
 

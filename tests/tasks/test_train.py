@@ -714,8 +714,8 @@ def test_two_processes_do_not_train_into_one_folder(tones: Path, tmp_path: Path)
     run = tmp_path / "run"
     run.mkdir()
     holder = (
-        "import sys, time\nfrom pathlib import Path\nfrom earsight.files import held_folder\n"
-        "with held_folder(Path(sys.argv[1]), 'busy'):\n    print('held', flush=True)\n    sys.stdin.read()\n"
+        "import sys, time\nfrom pathlib import Path\nfrom earsight.files import locked_folder\n"
+        "with locked_folder(Path(sys.argv[1]), 'busy'):\n    print('held', flush=True)\n    sys.stdin.read()\n"
     )
     with subprocess.Popen(
         [sys.executable, "-c", holder, run], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

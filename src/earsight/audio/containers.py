@@ -27,7 +27,7 @@ SUFFIXES = frozenset(
 _DEMUXERS = "mov,matroska,ogg,aac,ac3,amr,ape,asf,avi,mp3,mpeg,mpegts,tta,wav,wv"
 _UNKNOWN_SAMPLES = (1 << 63) - 1
 # Where these say how long they are, they know it; FFmpeg guesses the length of others from their bytes.
-_KNOW_THEIR_LENGTH = frozenset({"mov", "matroska", "asf"})
+_FORMATS_WITH_LENGTH = frozenset({"mov", "matroska", "asf"})
 
 
 @cache
@@ -40,11 +40,11 @@ class UnrecognisedError(OSError):
     """Nothing that FFmpeg knows."""
 
 
-class Contained:
+class FFmpegFile:
     """The first stream of sound of a file, as a ``soundfile.SoundFile`` that is read from its start to its end.
 
     Raises OSError where there is none, or it can't be decoded; after what could be decoded, where that breaks off.
-    promised_s: how long it says that its sound is; None where it doesn't know.
+    declared_s: duration of the stream by the header; None where the format does not know it.
     """
 
     format, subtype = "FFMPEG", "FLOAT"
@@ -63,7 +63,7 @@ class Contained:
                 file = io.BytesIO(self._source) if isinstance(self._source, bytes) else self._source
                 file.seek(0)
             with _as_os_error():
-                box = stack.enter_context(_opened(file))
+                box = stack.enter_context(_open_container(file))
                 if not box.streams.audio:
                     raise OSError("no sound in it")
                 stream = box.streams.audio[0]
@@ -75,7 +75,7 @@ class Contained:
             self._decode_frame()  # what the header says of rate and channels may be half of what is decoded
             if not self._waiting:
                 raise self._failed or OSError("no samples in it")
-            self.promised_s = _promised_s(box, stream)
+            self.declared_s = _declared_s(box, stream)
             self._stack = stack.pop_all()
 
     def read(self, frames: int, dtype: str = "float32", always_2d: bool = True) -> "npt.NDArray[np.float32]":
@@ -100,7 +100,7 @@ class Contained:
     def close(self) -> None:
         self._stack.close()
 
-    def __enter__(self) -> "Contained":
+    def __enter__(self) -> "FFmpegFile":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -124,7 +124,7 @@ class Contained:
         return False
 
 
-def _opened(file: IO[bytes]) -> Any:
+def _open_container(file: IO[bytes]) -> Any:
     av = require("av")
     try:
         return av.open(file, options={"format_whitelist": _DEMUXERS})
@@ -137,9 +137,9 @@ def _opened(file: IO[bytes]) -> Any:
         raise UnrecognisedError(str(error)) from error
 
 
-def _promised_s(box: Any, stream: Any) -> float | None:
+def _declared_s(box: Any, stream: Any) -> float | None:
     """Of the sound alone: a film may go on without it."""
-    if not _KNOW_THEIR_LENGTH & set(box.format.name.split(",")):
+    if not _FORMATS_WITH_LENGTH & set(box.format.name.split(",")):
         return None
     if stream.duration:
         return float(stream.duration * stream.time_base)

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from earsight.audio import containers
-from earsight.audio.mp3 import Counted, longer
-from earsight.audio.truncated import UNKNOWN_SAMPLES, Watched, check_whole, opened
+from earsight.audio.mp3 import Mp3WithFrameCount, find_longer
+from earsight.audio.truncation import UNKNOWN_SAMPLES, MonitoredFile, check_whole, open_binary
 from earsight.errors import DecodeError, TruncatedError, first_line
 
 if TYPE_CHECKING:
@@ -31,10 +31,10 @@ _ALL_SUFFIXES = SUFFIXES | containers.SUFFIXES
 BLOCK_SAMPLES = 1 << 16
 """Of each channel, that are read at once where a recording is read block by block."""
 _PIECE_SAMPLES = 256
-_MOST_AT_ONCE = 1 << 27  # of all channels: a header may promise what a file does not have
+_MAX_SAMPLES_AT_ONCE = 1 << 27  # of all channels: a header may promise what a file does not have
 _LEAD_IN_S = 1.0
 _UNRECOGNISED = "Format not recognised"
-_ROUNDED_S = 0.1
+_SPAN_TOLERANCE_S = 0.1
 """By so much a span may end after its recording, as the tables of hand-made labels have it."""
 SILENT_PEAK = 1e-30
 """A recording without a larger sample is silent: no converter is so quiet, and its 32-bit arithmetic would overflow."""
@@ -45,7 +45,7 @@ def suffixes() -> frozenset[str]:
     return _ALL_SUFFIXES if containers.can_read() else SUFFIXES
 
 
-def looked_for() -> str:
+def suffix_list() -> str:
     """``suffixes`` in words, for who finds no recording."""
     return ", ".join(sorted(suffixes()))
 
@@ -66,7 +66,7 @@ class Sound:
         return self.samples.shape[1] / self.rate_hz
 
 
-def checked_source(source: object) -> str | Path | bytes | IO[bytes]:
+def openable_source(source: object) -> str | Path | bytes | IO[bytes]:
     """What can be opened, of what was given as a ``Source``. Raises DecodeError where it is none."""
     if isinstance(source, str | Path | bytes):
         return source
@@ -98,7 +98,7 @@ def decode(source: Source, start_s: float = 0.0, end_s: float | None = None) -> 
     infinite sample is found, and where the recording was cut off, or ends before the span does. A zero is never
     negative: the same sound has the same samples.
     """
-    source = checked_source(source)
+    source = openable_source(source)
     with open_sound(source) as file:
         name = source_name(source)
         try:
@@ -107,7 +107,7 @@ def decode(source: Source, start_s: float = 0.0, end_s: float | None = None) -> 
             left = file.frames - begun
             skip_to(file, begun)
             frames = math.inf if end_s is None else max(0, round(end_s * file.samplerate) - first)
-            if min(frames, left) * file.channels > _MOST_AT_ONCE:  # as a header has it that knows no length
+            if min(frames, left) * file.channels > _MAX_SAMPLES_AT_ONCE:  # as a header has it that knows no length
                 blocks = list(float_blocks(file, source, first, frames))
                 samples = np.concatenate(blocks or [np.zeros((0, 1), dtype=np.float32)])
             else:
@@ -130,23 +130,23 @@ def decode(source: Source, start_s: float = 0.0, end_s: float | None = None) -> 
 def check_span(name: str, rate_hz: int, first: int, lacking: float, count: int, end_s: float | None) -> None:
     """Raise TruncatedError where a recording ends before a span of it does, by more than a table may round. lacking: so
     many samples after ``count`` from ``first`` on."""
-    if end_s is not None and lacking > _ROUNDED_S * rate_hz:
+    if end_s is not None and lacking > _SPAN_TOLERANCE_S * rate_hz:
         ended_s = (first + count) / rate_hz
         raise TruncatedError(f"ends after {ended_s:.2f} s, a span of it was to end at {end_s:g} s: {name}")
 
 
-def length_s(file: "soundfile.SoundFile") -> float | None:
+def declared_length_s(file: "soundfile.SoundFile") -> float | None:
     """By its header; None where that does not know it."""
-    if isinstance(file, containers.Contained):
-        return file.promised_s
+    if isinstance(file, containers.FFmpegFile):
+        return file.declared_s
     return file.frames / file.samplerate if file.frames < UNKNOWN_SAMPLES else None
 
 
 def header_length_s(path: str | Path) -> float | None:
-    """As ``length_s``; None too where the recording can't be opened: who decodes it will say why."""
+    """As ``declared_length_s``; None too where the recording can't be opened: who decodes it will say why."""
     try:
         with open_sound(path) as file:
-            return length_s(file)
+            return declared_length_s(file)
     except DecodeError:
         return None
 
@@ -176,9 +176,9 @@ def float_blocks(
         try:
             block = read_floats(file, wanted)
         except (RuntimeError, OSError):
-            if _failed(source) is not None:
+            if _read_error(source) is not None:
                 check_whole(source, source_name(source), file, first + count)
-            yield from _before_damage(source, first + count, wanted)
+            yield from _read_up_to_damage(source, first + count, wanted)
             raise
         if not len(block):
             check_whole(source, source_name(source), file, first + count)
@@ -187,7 +187,7 @@ def float_blocks(
         yield block
 
 
-def _before_damage(source: str | Path | bytes | IO[bytes], first: int, frames: int) -> Iterator[Samples]:
+def _read_up_to_damage(source: str | Path | bytes | IO[bytes], first: int, frames: int) -> Iterator[Samples]:
     """What can be read of a block that can't be read as a whole: smaller ones, from the recording opened anew, since a
     decoder that has failed may stay so; skipped from its start, since seeking in a damaged one fails."""
     with open_sound(source) as file:
@@ -209,7 +209,7 @@ def open_sound(source: Source) -> "soundfile.SoundFile":
     """For reading block by block. Raises DecodeError."""
     import soundfile  # here: a program that decodes nothing need not load libsndfile
 
-    source = checked_source(source)
+    source = openable_source(source)
     name = source_name(source)
     if isinstance(source, str | Path):
         try:
@@ -228,13 +228,13 @@ def open_sound(source: Source) -> "soundfile.SoundFile":
         else:
             file = soundfile.SoundFile(io.BytesIO(source) if isinstance(source, bytes) else source)
         if file.format == "MP3":
-            file = _of_known_length(file, source)
+            file = _with_counted_frames(file, source)
     except (RuntimeError, OSError, TypeError) as error:  # TypeError: what is called .raw has no header for soundfile
         if isinstance(source, str | Path) and not os.access(source, os.R_OK):
             raise DecodeError(f"permission denied: {name}") from error
-        if _failed(source) is None and containers.can_read():
+        if _read_error(source) is None and containers.can_read():
             try:
-                return containers.Contained(source)
+                return containers.FFmpegFile(source)
             except OSError as other:
                 if _UNRECOGNISED in str(error) and not isinstance(other, containers.UnrecognisedError):
                     error = other
@@ -245,20 +245,22 @@ def open_sound(source: Source) -> "soundfile.SoundFile":
     return file
 
 
-def _of_known_length(file: "soundfile.SoundFile", source: str | Path | bytes | IO[bytes]) -> "soundfile.SoundFile":
+def _with_counted_frames(file: "soundfile.SoundFile", source: str | Path | bytes | IO[bytes]) -> "soundfile.SoundFile":
     """An MP3, opened again where it is longer than libsndfile guesses."""
     import soundfile
 
-    with opened(source) as plain:
-        found = longer(plain, file.frames)
+    with open_binary(source) as plain:
+        found = find_longer(plain, file.frames)
     if found is None:
         return file
     file.close()
     if not isinstance(source, str | Path):
-        return soundfile.SoundFile(Counted(io.BytesIO(source) if isinstance(source, bytes) else source, *found))
+        return soundfile.SoundFile(
+            Mp3WithFrameCount(io.BytesIO(source) if isinstance(source, bytes) else source, *found)
+        )
     with ExitStack() as stack:
         whole = stack.enter_context(Path(source).open("rb"))
-        file = soundfile.SoundFile(Counted(whole, *found))
+        file = soundfile.SoundFile(Mp3WithFrameCount(whole, *found))
         own, both = file.close, stack.pop_all()
     both.callback(own)
     file.close = both.close
@@ -275,23 +277,23 @@ def skip_to(file: "soundfile.SoundFile", first: int) -> None:
 
 
 def source_name(source: str | Path | bytes | IO[bytes]) -> str:
-    if isinstance(source, Watched):
+    if isinstance(source, MonitoredFile):
         return source.address
     return str(source) if isinstance(source, str | Path) else "the given bytes"
 
 
-def reason_of(source: str | Path | bytes | IO[bytes], error: Exception) -> str:
+def failure_reason(source: str | Path | bytes | IO[bytes], error: Exception) -> str:
     """Why ``source`` can't be read: its own error where it has one, libsndfile's otherwise."""
-    failed = _failed(source)
+    failed = _read_error(source)
     told = getattr(error, "error_string", None) or str(error) if failed is None else first_line(failed)
     install = "" if containers.can_read() else "pip install 'earsight[av]' for m4a, mp4, webm and others, or "
     unknown = f"; {install}convert it to WAV or FLAC" if _UNRECOGNISED in told else ""
     return told.strip().rstrip(".") + unknown
 
 
-def _failed(source: str | Path | bytes | IO[bytes]) -> Exception | None:
-    return source.failed if isinstance(source, Watched) else None
+def _read_error(source: str | Path | bytes | IO[bytes]) -> Exception | None:
+    return source.error if isinstance(source, MonitoredFile) else None
 
 
 def _unreadable(source: str | Path | bytes | IO[bytes], error: Exception) -> DecodeError:
-    return DecodeError(f"not readable as sound: {source_name(source)} ({reason_of(source, error)})")
+    return DecodeError(f"not readable as sound: {source_name(source)} ({failure_reason(source, error)})")

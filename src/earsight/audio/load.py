@@ -7,14 +7,14 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 
+from earsight.audio.arrays import sound_from_array
 from earsight.audio.decode import SILENT_PEAK, Samples, Sound, Source, decode
-from earsight.audio.given import given_sound
 from earsight.audio.resample import to_channels, to_rate
 from earsight.audio.segment import crop, crop_starts, trim_silence
 from earsight.audio.settings import AudioSettings
 from earsight.errors import SettingsError
 
-LARGEST = 32767
+INT16_MAX = 32767
 """Of 16 bits."""
 
 
@@ -46,7 +46,7 @@ def load_waveform(
     """Decode, mix, resample, trim and normalise one recording, or a span of it.
 
     source: a path, the encoded bytes, a binary file object, which is read from its start; or, with their rate_hz,
-    samples that are decoded already (``given_sound``). settings: such as ``Classifier.audio``; None: those of the
+    samples that are decoded already (``sound_from_array``). settings: such as ``Classifier.audio``; None: those of the
     default recipe (one channel, 16 kHz). start_s, end_s: in seconds; None: to its end. Returns float32 [channels,
     samples] of any length, at ``settings.rate_hz``; the largest magnitude is 1 (0 of silence) unless
     ``settings.peak_normalise`` is off: then it is that of the recording, which may be above 1. Raises DecodeError, and
@@ -59,7 +59,7 @@ def load_waveform(
     elif start_s or end_s is not None:
         raise SettingsError("start_s and end_s are for recordings; slice the samples instead")
     else:
-        sound = given_sound(cast(npt.ArrayLike, source), rate_hz)
+        sound = sound_from_array(cast(npt.ArrayLike, source), rate_hz)
     return prepare(sound, settings or AudioSettings()).floats()
 
 
@@ -77,14 +77,14 @@ def prepare(sound: Sound, settings: AudioSettings) -> Pcm:
     ``SILENT_PEAK`` is silence.
     """
     samples = resample(sound, settings).samples
-    peak = largest(samples)
+    peak = max_abs(samples)
     if settings.trim_db is not None:
         around = settings.short == "around"
         samples = trim_silence(samples, settings.trim_db, settings.shortest_samples, around=around)
     return to_pcm(samples, settings, peak)
 
 
-def largest(samples: Samples) -> float:
+def max_abs(samples: Samples) -> float:
     """The largest magnitude; 0 where there are no samples."""
     return max(float(samples.max(initial=0.0)), -float(samples.min(initial=0.0)))
 
@@ -92,11 +92,11 @@ def largest(samples: Samples) -> float:
 def to_pcm(samples: Samples, settings: AudioSettings, peak: float | None = None) -> Pcm:
     """The last step of ``prepare``: float32 [channels, samples], mixed, resampled and trimmed, in 16 bits. peak: the
     largest magnitude of what they are a part of; None: their own."""
-    peak = largest(samples) if peak is None else peak
+    peak = max_abs(samples) if peak is None else peak
     if peak < SILENT_PEAK:
-        return Pcm(np.zeros(samples.shape, dtype=np.int16), 1 / LARGEST)
-    steps = np.rint(samples * np.float32(LARGEST / peak)).astype(np.int16)
-    return Pcm(steps, (1.0 if settings.peak_normalise else peak) / LARGEST)
+        return Pcm(np.zeros(samples.shape, dtype=np.int16), 1 / INT16_MAX)
+    steps = np.rint(samples * np.float32(INT16_MAX / peak)).astype(np.int16)
+    return Pcm(steps, (1.0 if settings.peak_normalise else peak) / INT16_MAX)
 
 
 def fixed_crops(samples: Samples, settings: AudioSettings) -> Samples:

@@ -16,14 +16,14 @@ _USUAL_KBITS = 9  # place of a bit rate whose frame has room for a count
 
 
 class Frame(NamedTuple):
-    """size: in bytes. samples: of each channel. count_at: where in it a count of all frames would be told."""
+    """size: in bytes. samples: per channel. xing_offset: where in the frame a Xing tag lies, in bytes."""
 
     size: int
     samples: int
-    count_at: int
+    xing_offset: int
 
 
-def frame_of(header: bytes) -> Frame | None:
+def parse_frame(header: bytes) -> Frame | None:
     """The frame of layer III that begins with these four bytes; None where none does."""
     if len(header) < 4 or header[0] != 0xFF or header[1] < 0xE0:
         return None
@@ -41,21 +41,21 @@ def _find_frame(block: bytes) -> tuple[int, Frame] | None:
     """The first frame that another follows, or the end, and where it begins."""
     at = 0
     while at >= 0:
-        if (frame := frame_of(block[at : at + 4])) is not None:
+        if (frame := parse_frame(block[at : at + 4])) is not None:
             after = block[at + frame.size : at + frame.size + 4]
-            if len(after) < 4 or frame_of(after) is not None:
+            if len(after) < 4 or parse_frame(after) is not None:
                 return at, frame
         at = block.find(b"\xff", at + 1)
     return None
 
 
 class Mp3(NamedTuple):
-    """start: where its sound begins. header: of the first frame there. told: how many frames it says that it has; None
-    where it does not say."""
+    """start: offset of the first frame with sound, in bytes. header: its four bytes. declared_frames: frame
+    count by the Xing tag; None where there is none that can be trusted."""
 
     start: int
     header: bytes
-    told: int | None
+    declared_frames: int | None
 
 
 def read_mp3(file: IO[bytes]) -> Mp3 | None:
@@ -69,7 +69,7 @@ def read_mp3(file: IO[bytes]) -> Mp3 | None:
     if (found := _find_frame(block)) is None:
         return None
     at, frame = found
-    header, tag = block[at : at + 4], block[at + frame.count_at : at + frame.size]
+    header, tag = block[at : at + 4], block[at + frame.xing_offset : at + frame.size]
     if tag[:4] not in {b"Xing", b"Info"} or len(tag) < 16:
         return Mp3(start + at, header, None)
     told, told_bytes = (int.from_bytes(tag[n : n + 4], "big") for n in (8, 12))
@@ -85,7 +85,7 @@ def count_frames(file: IO[bytes], start: int) -> int:
     file.seek(start)
     count, at, block = 0, 0, b""
     while True:
-        frame = frame_of(block[at : at + 4])
+        frame = parse_frame(block[at : at + 4])
         if frame is None:
             file.seek(start := start + at)
             block = file.read(_BLOCK_BYTES)
@@ -95,15 +95,15 @@ def count_frames(file: IO[bytes], start: int) -> int:
         count, at = count + 1, at + frame.size
 
 
-class Counted:
+class Mp3WithFrameCount:
     """The file of an MP3 as it would be if it told how many frames it has: with a frame before them that does."""
 
     def __init__(self, file: IO[bytes], mp3: Mp3, count: int) -> None:
         header = bytes((0xFF, mp3.header[1] | 1, _USUAL_KBITS << 4 | mp3.header[2] & 0x0C, mp3.header[3]))
-        if (frame := frame_of(header)) is None:
+        if (frame := parse_frame(header)) is None:
             raise ValueError(f"no header of a frame: {header.hex()}")  # it is of the kind that was found
         told = b"Xing" + (1).to_bytes(4, "big") + count.to_bytes(4, "big")
-        self._head = (header + bytes(frame.count_at - 4) + told).ljust(frame.size, b"\0")
+        self._head = (header + bytes(frame.xing_offset - 4) + told).ljust(frame.size, b"\0")
         self._file, self._start, self._at = file, mp3.start, 0
 
     def read(self, size: int = -1, /) -> bytes:
@@ -123,18 +123,18 @@ class Counted:
         return self._at
 
 
-def longer(file: IO[bytes], frames: int) -> tuple[Mp3, int] | None:
-    """Of a file at its start: what ``Counted`` needs, where it does not tell its length, and is clearly longer than
-    ``frames``, samples of each channel."""
+def find_longer(file: IO[bytes], frames: int) -> tuple[Mp3, int] | None:
+    """The arguments of ``Mp3WithFrameCount`` for a file at its start that declares no length and is clearly longer than
+    ``frames`` samples per channel, which is libsndfile's guess; None for others."""
     mp3 = read_mp3(file)
-    frame = None if mp3 is None or mp3.told else frame_of(mp3.header)
+    frame = None if mp3 is None or mp3.declared_frames else parse_frame(mp3.header)
     if mp3 is None or frame is None:
         return None
     count = count_frames(file, mp3.start)
     return (mp3, count) if count * frame.samples - frames > 2 * frame.samples else None
 
 
-def tells_length(file: IO[bytes]) -> bool:
+def declares_length(file: IO[bytes]) -> bool:
     """Whether an MP3, at its start, says how many frames it has; of others libsndfile makes a guess."""
     mp3 = read_mp3(file)
-    return mp3 is not None and bool(mp3.told)
+    return mp3 is not None and bool(mp3.declared_frames)

@@ -39,7 +39,7 @@ def to_rate(sound: Sound, rate_hz: int) -> Sound:
     return Sound(np.ascontiguousarray(np.atleast_2d(resampled.T), dtype=np.float32), rate_hz)
 
 
-class RateChange:
+class StreamResampler:
     """``to_rate`` block by block: all that ``push`` returns, end to end, is what ``to_rate`` makes of all blocks."""
 
     def __init__(self, from_hz: int, to_hz: int, channels: int) -> None:

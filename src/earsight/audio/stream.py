@@ -12,15 +12,15 @@ from earsight.audio.decode import (
     Samples,
     Sound,
     check_span,
-    checked_source,
+    failure_reason,
     float_blocks,
     open_sound,
-    reason_of,
+    openable_source,
     skip_to,
     source_name,
 )
 from earsight.audio.load import prepare, to_pcm
-from earsight.audio.resample import RateChange, to_channels
+from earsight.audio.resample import StreamResampler, to_channels
 from earsight.audio.segment import crop
 from earsight.audio.settings import AudioSettings
 from earsight.errors import DecodeError, TruncatedError
@@ -45,7 +45,7 @@ def read_blocks(
     Raises DecodeError as ``decode`` does; of a recording that is cut off or damaged, or ends before the span does, what
     can be read comes first, and then TruncatedError.
     """
-    source = checked_source(source)
+    source = openable_source(source)
     with open_sound(source) as file:
         name, rate_hz = source_name(source), int(file.samplerate)
         whole_numbers = file.subtype.startswith("PCM_")
@@ -60,7 +60,7 @@ def read_blocks(
                 count += len(block)
                 yield Sound(np.ascontiguousarray(block.T), rate_hz)
         except (RuntimeError, OSError) as error:  # libsndfile's own error is a RuntimeError
-            reason = reason_of(source, error)
+            reason = failure_reason(source, error)
             if count:
                 after_s = (first + count) / rate_hz
                 raise TruncatedError(f"damaged after {after_s:.2f} s: {name} ({reason}); download it again") from error
@@ -86,7 +86,7 @@ def read_waveform(
     """
     pieces: list[Samples] = []
     cut_off = None
-    blocks = _no_longer(read_blocks(source, start_s, end_s), settings, longest_s, source)
+    blocks = _check_length(read_blocks(source, start_s, end_s), settings, longest_s, source)
     try:
         for piece in _resampled(blocks, settings):
             pieces.append(piece)
@@ -97,7 +97,7 @@ def read_waveform(
     return prepare(Sound(np.concatenate(pieces, axis=1), settings.rate_hz), settings).floats(), cut_off
 
 
-def _no_longer(
+def _check_length(
     blocks: Iterable[Sound], settings: AudioSettings, longest_s: float, source: str | Path | bytes | IO[bytes]
 ) -> Iterator[Sound]:
     """Raises DecodeError as ``read_waveform`` does where there is too much."""
@@ -116,14 +116,14 @@ def _no_longer(
 def _resampled(blocks: Iterable[Sound], settings: AudioSettings) -> Iterator[Samples]:
     """Blocks with the channels and at the rate that the network hears: a file of many channels and a high rate may be
     small, and its samples are not. What comes before a TruncatedError is heard to its end."""
-    change: RateChange | None = None
+    change: StreamResampler | None = None
     ended: TruncatedError | None = None
     channels = 1
     try:
         for block in blocks:
             mixed = to_channels(block.samples, settings.channels)
             channels = mixed.shape[0]
-            change = change or RateChange(block.rate_hz, settings.rate_hz, channels)
+            change = change or StreamResampler(block.rate_hz, settings.rate_hz, channels)
             yield change.push(mixed)
     except TruncatedError as error:
         ended = error
@@ -133,7 +133,7 @@ def _resampled(blocks: Iterable[Sound], settings: AudioSettings) -> Iterator[Sam
         raise ended
 
 
-class Slide:
+class WindowCutter:
     """Cuts windows out of samples that come in blocks of any size.
 
     Windows begin every ``hop_samples``. The last one ends with the recording, so that its tail is heard; a recording
@@ -183,15 +183,15 @@ def windows(
     window_s: at most ``settings.crop_s``; shorter ones are padded. Raises DecodeError and, after the windows of what
     can be read, TruncatedError.
     """
-    yield from cut(read_blocks(source, start_s, end_s), settings, window_s, hop_s, start_s)
+    yield from cut_windows(read_blocks(source, start_s, end_s), settings, window_s, hop_s, start_s)
 
 
-def cut(
+def cut_windows(
     blocks: Iterable[Sound], settings: AudioSettings, window_s: float, hop_s: float, start_s: float = 0.0
 ) -> Iterator[Window]:
     """``windows`` of blocks that come from anywhere, all at one rate; start_s: when the first begins."""
     rate_hz = settings.rate_hz
-    slide = Slide(max(1, round(window_s * rate_hz)), max(1, round(hop_s * rate_hz)))
+    slide = WindowCutter(max(1, round(window_s * rate_hz)), max(1, round(hop_s * rate_hz)))
 
     def window(start: int, samples: Samples) -> Window:
         heard = crop(to_pcm(samples, settings).floats(), 0, settings.crop_samples)

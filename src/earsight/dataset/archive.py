@@ -22,8 +22,8 @@ from lzma import LZMAError
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from earsight.dataset.walk import Advance, cache_folder, is_hidden, is_recording, why_unread
-from earsight.errors import DataError, NoRoomError
+from earsight.dataset.walk import ProgressCallback, cache_folder, is_hidden, is_recording, unsupported_reason
+from earsight.errors import DataError, DiskFullError
 
 _LEFT_OUT_NAME = ".earsight-left-out.json"
 _TABLES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".parquet")
@@ -52,7 +52,7 @@ class _Member:
     open: Callable[[], IO[bytes] | None]
 
 
-def unpack(archive: Path, target: Path | None = None, *, progress: Advance | None = None) -> Path:
+def unpack(archive: Path, target: Path | None = None, *, progress: ProgressCallback | None = None) -> Path:
     """Unpack the recordings and tables of a zip or tar, once; returns their folder.
 
     target: otherwise a folder in the cache of this archive's own, found again as long as the archive is not changed.
@@ -66,7 +66,7 @@ def unpack(archive: Path, target: Path | None = None, *, progress: Advance | Non
         if there and not any(is_recording(PurePosixPath(name).name) for name in left_out(target)):
             return target  # otherwise PyAV was installed meanwhile
         target.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(target.parent)
+        _remove_abandoned(target.parent)
         work, old = (
             target.parent / f".unpacking-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(8)}" for _ in range(2)
         )
@@ -114,15 +114,15 @@ def _cached(archive: Path) -> Path:
     return cache_folder() / "unpacked" / f"{archive.name.partition('.')[0]}-{key.hexdigest()[:16]}"
 
 
-def _sweep(folder: Path) -> None:
+def _remove_abandoned(folder: Path) -> None:
     """Remove what killed processes left half unpacked."""
     for path in folder.glob(".unpacking-*"):
         with suppress(OSError):  # its own process has just renamed or removed it
-            if _is_of_the_dead(path) or time.time() - path.stat().st_mtime > _ABANDONED_S:
+            if _process_is_gone(path) or time.time() - path.stat().st_mtime > _ABANDONED_S:
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def _is_of_the_dead(work: Path) -> bool:
+def _process_is_gone(work: Path) -> bool:
     """Whether the process that its name tells was one of this machine, and is gone."""
     host, _, number = work.name.removeprefix(".unpacking-").rpartition("-")[0].rpartition("-")
     if os.name != "posix" or host != socket.gethostname() or not number.isdecimal():
@@ -138,7 +138,7 @@ def _is_of_the_dead(work: Path) -> bool:
 def _members(archive: Path) -> Iterator[list[_Member]]:
     """Everything in the archive but folders."""
     if tarfile.is_tarfile(archive):  # asked first: a tar whose last file is a zip looks like that zip
-        with tarfile.open(archive, tarinfo=_Header) as tar:
+        with tarfile.open(archive, tarinfo=_BoundedTarInfo) as tar:
             yield _tar_members(archive, tar)
     elif zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as opened:
@@ -151,7 +151,7 @@ def _members(archive: Path) -> Iterator[list[_Member]]:
         raise DataError(f"{archive} is neither a zip nor a tar, or was cut off; download it again")
 
 
-class _Header(tarfile.TarInfo):
+class _BoundedTarInfo(tarfile.TarInfo):
     """Names and extended headers are read whole into memory before any size can be checked."""
 
     def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
@@ -212,7 +212,7 @@ def _wanted(archive: Path, members: list[_Member]) -> tuple[dict[PurePosixPath, 
             raise DataError(f"refused {archive}: the name {member.name!r} leads out of its folder")
         hidden = any(map(is_hidden, inside.parts))
         if hidden or not (is_recording(inside.name) or inside.name.lower().endswith(_TABLES)):
-            if not hidden and why_unread(inside.name):
+            if not hidden and unsupported_reason(inside.name):
                 unread.append(str(inside))
             continue
         if member.link:
@@ -223,17 +223,17 @@ def _wanted(archive: Path, members: list[_Member]) -> tuple[dict[PurePosixPath, 
             raise DataError(f"refused {archive}: it holds {member.name!r} twice")
         wanted[inside] = member
     if not any(is_recording(inside.name) for inside in wanted):
-        first = f"; left out: {unread[0]}, {why_unread(PurePosixPath(unread[0]).name)}" if unread else ""
+        first = f"; left out: {unread[0]}, {unsupported_reason(PurePosixPath(unread[0]).name)}" if unread else ""
         raise DataError(f"no recordings in {archive}{first}")
     return wanted, sorted(unread)
 
 
-def _write(archive: Path, wanted: dict[PurePosixPath, _Member], work: Path, progress: Advance | None) -> None:
+def _write(archive: Path, wanted: dict[PurePosixPath, _Member], work: Path, progress: ProgressCallback | None) -> None:
     total = sum(member.size_bytes for member in wanted.values())
     _check_believable(archive, total)
     free = shutil.disk_usage(work).free
     if total > free:
-        raise NoRoomError(
+        raise DiskFullError(
             f"no room for {archive}: it says that it unpacks to {total / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are "
             "free; make room, or set EARSIGHT_HOME to a folder on a larger disk"
         )

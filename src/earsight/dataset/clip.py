@@ -56,7 +56,7 @@ class Clip(NamedTuple):
         return self._replace(label=label, more_labels=tuple(more))
 
     @property
-    def told(self) -> str:
+    def label_text(self) -> str:
         """Its classes as a reader is told them."""
         return ";".join(self.labels) or "none"
 
@@ -73,7 +73,7 @@ class Clip(NamedTuple):
         end = "" if self.end_s is None else f"{self.end_s:.12g}"
         return f"{self.path} [{self.start_s or 0:.12g}–{end} s]"
 
-    def from_the_root(self) -> "Clip":
+    def absolute(self) -> "Clip":
         """With its path from the root on, wherever it was typed. What the file itself links to is left out: two names
         of one file are two clips."""
         return self._replace(path=self.path.parent.resolve() / self.path.name)
@@ -81,7 +81,7 @@ class Clip(NamedTuple):
     @property
     def full_name(self) -> str:
         """The name ``from_the_root``."""
-        return self.from_the_root().name
+        return self.absolute().name
 
 
 class Failure(NamedTuple):
@@ -96,8 +96,8 @@ class DataSet:
     """source: the name of the source that read it. labels: class names in the order of the network's outputs.
     clips: sorted by path and start. files: how many recordings were found. failures: what was left out of them, and
     folders and formats that can't be read. group_name: what a group is: speaker, recording … split: the split that
-    ``auto`` stands for, where the source has an official one. unfilled: folders that would be classes, and hold no
-    recording. empty: recordings of which a file without labels says that nothing is in them; they are no clips."""
+    ``auto`` stands for, where the source has an official one. empty_class_folders: class folders without a recording.
+    empty: recordings of which a file without labels says that nothing is in them; they are no clips."""
 
     source: str
     place: Path
@@ -105,7 +105,7 @@ class DataSet:
     clips: tuple[Clip, ...]
     files: int
     failures: tuple[Failure, ...] = ()
-    unfilled: tuple[Path, ...] = ()
+    empty_class_folders: tuple[Path, ...] = ()
     empty: tuple[Path, ...] = ()
     synthetic: bool = False
     group_name: str = "group"
@@ -148,6 +148,6 @@ def fold_order(fold: str) -> tuple[int, int, str]:
     return (1, int(fold), "") if fold.isdecimal() and len(fold) < 10 else (2, 0, fold)
 
 
-def as_part(word: str) -> str:
+def normalise_part(word: str) -> str:
     """train, valid or test for what folders and tables call them (Training, val, dev …); another word as it is."""
     return _PART_WORDS.get(word.lower(), word)

@@ -8,7 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from earsight.dataset.walk import Advance
+from earsight.dataset.walk import ProgressCallback
 from earsight.errors import DataError
 from earsight.extras import require
 
@@ -37,7 +37,7 @@ class Download:
         return f"{mirror}/{self.file_name}" if mirror else self.url
 
 
-class _Again(Exception):
+class _Retry(Exception):
     """The transfer broke, and another attempt may go on from where it did."""
 
 
@@ -45,7 +45,7 @@ def fetch(
     download: Download,
     folder: Path,
     *,
-    progress: Advance | None = None,
+    progress: ProgressCallback | None = None,
     timeout_s: float = 30.0,
     attempts: int = 5,
     wait_s: float = 1.0,
@@ -66,12 +66,12 @@ def fetch(
             try:
                 _transfer(url, part, download, progress, timeout_s)
                 break
-            except _Again as error:
+            except _Retry as error:
                 if attempt + 1 == attempts:
-                    raise DataError(_lost(download, folder, f"{error}, {attempts} times")) from error
+                    raise DataError(_failure_message(download, folder, f"{error}, {attempts} times")) from error
                 time.sleep(wait_s * 2**attempt)
         part.replace(output_file)
-        _note(part).unlink(missing_ok=True)
+        _validator_file(part).unlink(missing_ok=True)
 
     logger = pooch.get_logger()
     level = logger.level
@@ -109,7 +109,7 @@ def _check_size_there(download: Download, folder: Path) -> None:
         raise DataError(f"{path} has {size:,} bytes, {download.size_bytes:,} were published; remove it and try again")
 
 
-def _transfer(url: str, part: Path, download: Download, progress: Advance | None, timeout_s: float) -> None:
+def _transfer(url: str, part: Path, download: Download, progress: ProgressCallback | None, timeout_s: float) -> None:
     """Append to ``part`` what it lacks. Raises _Again where another attempt may help, DataError where none will."""
     requests = require("requests")
     have, version = _resumable(part)
@@ -118,28 +118,28 @@ def _transfer(url: str, part: Path, download: Download, progress: Advance | None
         headers |= {"Range": f"bytes={have}-", "If-Range": version}
     try:
         with requests.get(url, headers=headers, stream=True, timeout=timeout_s) as answer:
-            if answer.status_code == 416 or (answer.status_code == 206 and not _goes_on(answer, have, version)):
+            if answer.status_code == 416 or (answer.status_code == 206 and not _is_continuation(answer, have, version)):
                 part.unlink(missing_ok=True)
-                raise _Again("the server could not go on where the transfer was cut")
+                raise _Retry("the server could not go on where the transfer was cut")
             if answer.status_code in {408, 425, 429} or answer.status_code >= 500:
-                raise _Again(f"the server answered {answer.status_code} {answer.reason}")
+                raise _Retry(f"the server answered {answer.status_code} {answer.reason}")
             if answer.status_code not in {200, 206}:
                 reason = f"the server answered {answer.status_code} {answer.reason}"
-                raise DataError(_lost(download, part.parent, reason))
+                raise DataError(_failure_message(download, part.parent, reason))
             have = have if answer.status_code == 206 else 0
             total = _total(answer, have) or download.size_bytes
             if download.size_bytes is not None and total != download.size_bytes:
                 reason = f"it has {total:,} bytes there, {download.size_bytes:,} were published"
-                raise DataError(_lost(download, part.parent, reason))
+                raise DataError(_failure_message(download, part.parent, reason))
             # Some servers call a .tar.gz an encoded .tar: what was published are the bytes as they are sent.
             answer.raw.headers.pop("Content-Encoding", None)
             blocks = answer.iter_content(_BLOCK_BYTES)
             first = next(blocks, b"")
             if not have and _is_page(answer, first, download):
-                raise DataError(_lost(download, part.parent, "the server answered with a web page"))
+                raise DataError(_failure_message(download, part.parent, "the server answered with a web page"))
             with part.open("ab" if have else "wb") as out:
                 # Only now is the part empty or gone on with: the note never names a version that its bytes are not of.
-                _note(part).write_text(json.dumps(_version(answer)))
+                _validator_file(part).write_text(json.dumps(_validator(answer)))
                 for block in chain((first,), blocks):
                     out.write(block)
                     have += len(block)
@@ -147,12 +147,12 @@ def _transfer(url: str, part: Path, download: Download, progress: Advance | None
                         progress(have, total or have)
     except requests.exceptions.RequestException as error:
         if isinstance(error, ValueError):
-            raise DataError(_lost(download, part.parent, "this is not an http address")) from error
-        raise _Again(_plain(error)) from error
+            raise DataError(_failure_message(download, part.parent, "this is not an http address")) from error
+        raise _Retry(_connection_reason(error)) from error
     if not have:
-        raise _Again("nothing came")
+        raise _Retry("nothing came")
     if total is not None and have != total:
-        raise _Again(f"{have:,} of {total:,} bytes came")
+        raise _Retry(f"{have:,} of {total:,} bytes came")
 
 
 def _total(answer: Any, have: int) -> int | None:
@@ -174,30 +174,30 @@ def _is_page(answer: Any, first: bytes, download: Download) -> bool:
 def _resumable(part: Path) -> tuple[int, str]:
     """Bytes that are there, and the version of the file that they are of; (0, "") where they can't be gone on from."""
     try:
-        version = json.loads(_note(part).read_text())
+        version = json.loads(_validator_file(part).read_text())
         return (part.stat().st_size, str(version)) if version else (0, "")
     except (OSError, ValueError):
         return 0, ""
 
 
-def _version(answer: Any) -> str | None:
+def _validator(answer: Any) -> str | None:
     """What If-Range may ask for: a strong ETag, or the date."""
     tag = answer.headers.get("ETag", "")
     return tag if tag and not tag.startswith("W/") else answer.headers.get("Last-Modified")
 
 
-def _goes_on(answer: Any, have: int, version: str) -> bool:
+def _is_continuation(answer: Any, have: int, version: str) -> bool:
     """Whether the answer is the rest of the same file: some servers send a range of a changed one."""
-    same = _version(answer) in {None, version}
+    same = _validator(answer) in {None, version}
     return bool(same and answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"))
 
 
-def _note(part: Path) -> Path:
+def _validator_file(part: Path) -> Path:
     """Beside the part: the ETag or date that the server gave it."""
     return part.with_name(f"{part.name}.json")
 
 
-def _plain(error: Exception) -> str:
+def _connection_reason(error: Exception) -> str:
     text = str(error)
     if "CERTIFICATE" in text:
         return "its certificate is not trusted here"
@@ -208,7 +208,7 @@ def _plain(error: Exception) -> str:
     return "the connection broke" if "refused" not in text else "the connection was refused"
 
 
-def _lost(download: Download, folder: Path, reason: str) -> str:
+def _failure_message(download: Download, folder: Path, reason: str) -> str:
     return (
         f"can't get {download.address}: {reason}; try again, fetch it by hand to {folder / download.file_name}, or set "
         "EARSIGHT_MIRROR to an address that has it"

@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 
 from earsight.dataset.clip import PARTS, Clip, fold_order
-from earsight.dataset.split import EMOBOX6, LUNA5, check_kind, column_cells
+from earsight.dataset.split import EMOBOX6, LUNA5, check_kind, column_values
 from earsight.errors import SplitError
-from earsight.plain import counted
+from earsight.plain import pluralise
 
 KINDS = "luna5, emobox6, loso, group:K, esc50, urbansound8k, fold, column:NAME"
 
 
-def every_fold(protocol: str, clips: Sequence[Clip]) -> tuple[str, ...]:
+def expand_folds(protocol: str, clips: Sequence[Clip]) -> tuple[str, ...]:
     """The splits of a protocol, in order, as ``split`` takes them; each clip is in the test part of one.
 
     protocol: ``luna5``, ``emobox6`` (RAVDESS's actors), ``loso`` (each group), ``group:K`` (5 without K), ``esc50``,
@@ -30,7 +30,7 @@ def every_fold(protocol: str, clips: Sequence[Clip]) -> tuple[str, ...]:
     elif protocol in {"esc50", "urbansound8k", "fold"}:
         kinds = [f"{protocol}:{fold}" for fold in sorted({clip.fold for clip in clips} - {""}, key=fold_order)]
     elif name == "column" and rest and ":" not in rest:
-        values = set(column_cells(clips, rest, "group")) - {""}
+        values = set(column_values(clips, rest, "group")) - {""}
         kinds = [f"{protocol}:{value}" for value in sorted(values, key=fold_order)]
     else:
         raise SplitError(f"unknown folds {protocol!r}; use one of: {KINDS}")
@@ -38,7 +38,7 @@ def every_fold(protocol: str, clips: Sequence[Clip]) -> tuple[str, ...]:
         groups = "give groups by --group-pattern, or choose other --folds"
         advice = groups if protocol == "loso" else "choose other --folds, such as group:5"
         raise SplitError(
-            f"{protocol} has {counted(len(kinds), 'fold')} in this data, and two or more are needed; {advice}"
+            f"{protocol} has {pluralise(len(kinds), 'fold')} in this data, and two or more are needed; {advice}"
         )
     for kind in kinds:
         check_kind(kind)

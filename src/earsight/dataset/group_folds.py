@@ -8,7 +8,7 @@ import numpy as np
 from earsight.dataset.clip import Clip
 
 
-def drawn_order(seed: int, key: str) -> str:
+def shuffle_key(seed: int, key: str) -> str:
     """A random order that depends on the name alone: not on the order of the list, the machine or numpy's version."""
     return hashlib.sha256(f"{seed}|{key}".encode(errors="surrogateescape")).hexdigest()
 
@@ -29,7 +29,7 @@ def group_folds(clips: Sequence[Clip], clips_of: dict[str, list[int]], count: in
     weights = 10**15 // totals**2
     of_fold = np.zeros((count, len(number)), dtype=np.int64)
     folds: list[set[str]] = [set() for _ in range(count)]
-    for group in sorted(counts, key=lambda g: (-int((counts[g] ** 2 * weights).sum()), drawn_order(seed, g))):
+    for group in sorted(counts, key=lambda g: (-int((counts[g] ** 2 * weights).sum()), shuffle_key(seed, g))):
         cost = of_fold @ (counts[group] * weights)
         best = min(range(count), key=lambda fold: (int(cost[fold]), int(of_fold[fold].sum()), fold))
         folds[best].add(group)
@@ -37,7 +37,7 @@ def group_folds(clips: Sequence[Clip], clips_of: dict[str, list[int]], count: in
     return folds
 
 
-def fair_first(folds: Sequence[set[str]], clips_of: Mapping[str, Sequence[int]]) -> list[set[str]]:
+def fairest_first(folds: Sequence[set[str]], clips_of: Mapping[str, Sequence[int]]) -> list[set[str]]:
     """As they are, unless the first is one group with half more than its share of the clips: the largest begins it, and
     would always be held out. Then those that are nearest to their share come first."""
     sizes = [sum(len(clips_of[group]) for group in fold) for fold in folds]

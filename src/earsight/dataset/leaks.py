@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from earsight.dataset.clip import PARTS, Clip, Failure
-from earsight.dataset.split import DEPENDENT, Split, one_caveat
+from earsight.dataset.split import GROUP_DEPENDENT, Split, merge_caveats
 from earsight.errors import DataError, SettingsError
 
 _SHOWN = 5
@@ -31,13 +31,13 @@ class Leak:
 def find_leaks(clips: Sequence[Clip], split: Split, group_name: str = "group") -> list[Leak]:
     """What names, groups and spans betray: two sides share a group, pieces of a recording, or overlapping spans of it.
 
-    Shared groups are none where the kind of split is so by its nature (``DEPENDENT``), and a split that scores its own
-    training clips has no sides.
+    Shared groups are no leaks in a kind of split that shares them by design (``GROUP_DEPENDENT``), and a split that
+    scores its own training clips has no sides.
     """
     if split.training_score:
         return []
     side_of = _sides(split)
-    asked_for = split.kind.partition(":")[0] in DEPENDENT
+    asked_for = split.kind.partition(":")[0] in GROUP_DEPENDENT
     leaks: list[Leak] = []
     for members in _shared({i: str(clips[i].path) for i in side_of}):
         overlaps = _overlaps(clips, members, side_of)
@@ -59,7 +59,7 @@ def find_copies(split: Split, digests: Mapping[int, str]) -> list[Leak]:
     return [leak for members in _shared(known) for leak in _pairs(members, side_of, "identical audio")]
 
 
-def settle(
+def resolve_leaks(
     clips: Sequence[Clip],
     split: Split,
     find: Callable[[Split], list[Leak]],
@@ -78,7 +78,7 @@ def settle(
         raise DataError(_refusal(clips, leaks))
     if leaks and policy == "allow":
         # Asked twice: of names, and of copies once the clips are decoded.
-        caveat = one_caveat((split.caveat, "with leaks"))
+        caveat = merge_caveats((split.caveat, "with leaks"))
         sentence = f"{split.sentence} With leaks: {len(leaks)} found and allowed, such as {_pair(clips, leaks[0])}."
         return replace(split, sentence=sentence, caveat=caveat, speaker_independent=False), []
     failures: list[Failure] = []

@@ -17,7 +17,7 @@ T = TypeVar("T")
 Ints = npt.NDArray[np.int64]
 
 
-def label_rows(clips: Sequence[Clip], labels: Sequence[str]) -> npt.NDArray[np.bool_]:
+def label_matrix(clips: Sequence[Clip], labels: Sequence[str]) -> npt.NDArray[np.bool_]:
     """bool [clips, labels]: which labels each clip has. Labels that are not among these are passed over."""
     place = {label: n for n, label in enumerate(labels)}
     rows = np.zeros((len(clips), len(labels)), dtype=np.bool_)
@@ -37,7 +37,7 @@ def training_order(
     chosen = np.asarray(indices)
     if balanced:
         labels = sorted({label for i in indices for label in store.clips[i].labels})
-        rows = label_rows([store.clips[i] for i in indices], labels)
+        rows = label_matrix([store.clips[i] for i in indices], labels)
         # a clip of several labels is as likely as they are on average, one without any as all clips
         likely = np.where(rows.any(1), rows @ (1 / rows.sum(0)) / np.maximum(rows.sum(1), 1), len(labels) / len(rows))
         order = rng.choice(chosen, len(chosen), p=likely / likely.sum())
@@ -73,7 +73,7 @@ def fixed_batches(store: Store, indices: Sequence[int], batch_size: int) -> Iter
         yield part, store.crops(part.repeat(audio.score_crops), np.concatenate(starts))
 
 
-def ahead(items: Iterator[T], count: int = 2) -> Iterator[T]:
+def prefetch(items: Iterator[T], count: int = 2) -> Iterator[T]:
     """The same items in the same order, ``count`` of them made by another thread while the caller is busy."""
     end = object()
     with ThreadPoolExecutor(1) as pool:  # one thread: the items are made one after the other

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from earsight.dataset.clip import PARTS, Clip, as_part, fold_order
-from earsight.dataset.group_folds import drawn_order, fair_first, group_folds
+from earsight.dataset.clip import PARTS, Clip, fold_order, normalise_part
+from earsight.dataset.group_folds import fairest_first, group_folds, shuffle_key
 from earsight.errors import SplitError
 
 # Test and validation actors of Luna-Jiménez et al. 2021 (Sensors 21(22), 7665) and 2022 (Appl. Sci. 12(1), 327).
@@ -34,7 +34,7 @@ _PUBLISHED: dict[str, tuple[str, ...]] = {
     "speech_commands": (),
     "fsdd": (),
 }
-DEPENDENT = frozenset({"random", "fsdd"})
+GROUP_DEPENDENT = frozenset({"random", "fsdd"})
 """Kinds that put a group on both sides by their nature: who asks for one asks for that."""
 KINDS = (
     "auto, group, group:K, group:K:I, loso:GROUP, random, random:SHARE, none, luna5:0 … luna5:4, "
@@ -62,7 +62,7 @@ class Split:
     speaker_independent: bool = False
 
 
-def one_caveat(caveats: Iterable[str]) -> str:
+def merge_caveats(caveats: Iterable[str]) -> str:
     """Those of several splits as one, each said once."""
     return ", ".join(dict.fromkeys(part for caveat in caveats for part in caveat.split(", ") if part))
 
@@ -118,7 +118,7 @@ def split(clips: Sequence[Clip], kind: str, *, seed: int = 0, group_name: str = 
     clips_of = _by_group(clips)
     note = ""
     if kind == "auto":
-        kind = _automatic(clips, clips_of, official)
+        kind = _resolve_auto(clips, clips_of, official)
     name, _, rest = kind.partition(":")
     if name == "none":
         every = tuple(range(len(clips)))
@@ -139,13 +139,13 @@ def split(clips: Sequence[Clip], kind: str, *, seed: int = 0, group_name: str = 
         parts = _hold_out_groups(clips, clips_of, _actors(test), valid, kind, seed)
     else:
         parts, note = _published(clips, kind, group_name, seed)
-    return _described(clips, parts, kind, group_name, note)
+    return _build_split(clips, parts, kind, group_name, note)
 
 
 Parts = tuple[list[int], list[int], list[int]]
 
 
-def _automatic(clips: Sequence[Clip], clips_of: dict[str, list[int]], official: str) -> str:
+def _resolve_auto(clips: Sequence[Clip], clips_of: dict[str, list[int]], official: str) -> str:
     if official:
         return official
     folds = {clip.fold for clip in clips}
@@ -169,7 +169,7 @@ def _actors(numbers: set[int]) -> set[str]:
     return {f"{number:02}" for number in numbers}
 
 
-def _described(clips: Sequence[Clip], parts: Parts, kind: str, group_name: str, note: str) -> Split:
+def _build_split(clips: Sequence[Clip], parts: Parts, kind: str, group_name: str, note: str) -> Split:
     if missing := _labels(clips) - _labels(clips[i] for i in parts[0]):
         raise SplitError(
             f"{kind} leaves no training clip of: {', '.join(sorted(missing))}; pass --split random, or record more"
@@ -189,7 +189,7 @@ def _described(clips: Sequence[Clip], parts: Parts, kind: str, group_name: str, 
         sentence = f"Scored on clips held out {how}{known}."
     sentence += note
     caveat = ""
-    if shared and kind.partition(":")[0] in DEPENDENT:  # elsewhere it is a leak
+    if shared and kind.partition(":")[0] in GROUP_DEPENDENT:  # elsewhere it is a leak
         caveat = f"{group_name}-dependent"
         sentence += f" {caveat.capitalize()}: {len(shared)} of {len(scored)} {group_name}s in the test were heard in "
         sentence += "training."
@@ -221,10 +221,10 @@ def _group_folds(clips: Sequence[Clip], clips_of: dict[str, list[int]], kind: st
     if fold:
         return _hold_out_groups(clips, clips_of, folds[int(fold)], None, kind, seed)
     hold_out = partial(_hold_out_groups, clips, clips_of, valid=None, kind=kind, seed=seed)
-    return _first_whole(clips, (partial(hold_out, test=test) for test in fair_first(folds, clips_of)))
+    return _first_with_all_classes(clips, (partial(hold_out, test=test) for test in fairest_first(folds, clips_of)))
 
 
-def _first_whole(clips: Sequence[Clip], ways: Iterable[Callable[[], Parts]]) -> Parts:
+def _first_with_all_classes(clips: Sequence[Clip], ways: Iterable[Callable[[], Parts]]) -> Parts:
     """The first way that leaves every class in training; the first of all where none does."""
     labels = len(_labels(clips))
     first: Parts | None = None
@@ -248,7 +248,7 @@ def _hold_out_groups(
     held = set(tests)
     rest = [i for i in range(len(clips)) if i not in held]
     if valid is None:
-        train, validation = _without_a_fifth(clips, rest, kind, seed)
+        train, validation = _hold_out_fifth(clips, rest, kind, seed)
     else:
         validation = [i for group in valid for i in clips_of[group]]
         chosen = set(validation)
@@ -256,7 +256,7 @@ def _hold_out_groups(
     return train, validation, tests
 
 
-def _without_a_fifth(clips: Sequence[Clip], rest: list[int], kind: str, seed: int) -> tuple[list[int], list[int]]:
+def _hold_out_fifth(clips: Sequence[Clip], rest: list[int], kind: str, seed: int) -> tuple[list[int], list[int]]:
     """``rest`` → training, and a fifth to validate (or test) on: by group where there are groups, and a clip without
     one is a group of its own."""
     inner = [clips[i] for i in rest]
@@ -271,7 +271,9 @@ def _without_a_fifth(clips: Sequence[Clip], rest: list[int], kind: str, seed: in
             left = set(range(len(inner))) - set(chosen)
             return sorted(left), chosen, []
 
-        train, valid, _ = _first_whole(inner, (partial(without, fold) for fold in fair_first(folds, clips_of)))
+        train, valid, _ = _first_with_all_classes(
+            inner, (partial(without, fold) for fold in fairest_first(folds, clips_of))
+        )
     elif clips_of:
         raise SplitError(f"{kind} leaves one group to train and validate on; three or more are needed in all")
     else:
@@ -304,7 +306,7 @@ def _draw_of_each_class(
             have = sum(label in clip.labels for clip in clips)
             raise SplitError(f"too few clips to train, validate and test: class {label!r} has {have}, 3 are needed")
         part -= sum(is_drawn.get(i, False) for i in members[label])
-        ordered = sorted((i for i in members[label] if i not in is_drawn), key=lambda i: drawn_order(seed, keys[i]))
+        ordered = sorted((i for i in members[label] if i not in is_drawn), key=lambda i: shuffle_key(seed, keys[i]))
         is_drawn |= {i: place < part for place, i in enumerate(ordered)}
     return [i for i in is_drawn if not is_drawn[i]], [i for i in is_drawn if is_drawn[i]]
 
@@ -331,7 +333,7 @@ def _published(clips: Sequence[Clip], kind: str, group_name: str, seed: int) -> 
     name, _, value = kind.partition(":")
     if name == "column":
         column, _, value = value.partition(":")
-        places = column_cells(clips, column, group_name)
+        places = column_values(clips, column, group_name)
     else:
         places = [clip.fold for clip in clips]
         if not any(places):
@@ -343,13 +345,13 @@ def _published(clips: Sequence[Clip], kind: str, group_name: str, seed: int) -> 
     if empty:
         raise SplitError(f"{kind}: {empty} of {len(clips)} clips have no fold, such as {clips[places.index('')].name}")
     if value not in present:
-        value, places = as_part(value), [as_part(place) for place in places]
+        value, places = normalise_part(value), [normalise_part(place) for place in places]
     if value:
         if value not in places:
             raise SplitError(f"{kind}: no clip is in {value!r}; there are: {_named(present)}")
         test = [i for i, place in enumerate(places) if place == value]
         left = [i for i, place in enumerate(places) if place != value]
-        return (*_without_a_fifth(clips, left, kind, seed), test), ""
+        return (*_hold_out_fifth(clips, left, kind, seed), test), ""
     train, valid, test = ([i for i, place in enumerate(places) if place == part] for part in PARTS)
     others = set(places) - set(PARTS)
     if 0 < len(others) < len(set(places)):
@@ -361,13 +363,13 @@ def _published(clips: Sequence[Clip], kind: str, group_name: str, seed: int) -> 
         raise SplitError(f"{kind} wants the words train, valid and test; there are: {_named(present)}")
     note = "" if test else " The data names no test part: this one is a fifth of its train part."
     if not test:
-        train, test = _without_a_fifth(clips, train, kind, seed)
+        train, test = _hold_out_fifth(clips, train, kind, seed)
     elif not valid:
-        train, valid = _without_a_fifth(clips, train, kind, seed)
+        train, valid = _hold_out_fifth(clips, train, kind, seed)
     return (train, valid, test), note
 
 
-def column_cells(clips: Sequence[Clip], column: str, group_name: str) -> list[str]:
+def column_values(clips: Sequence[Clip], column: str, group_name: str) -> list[str]:
     """What each clip has in a column, whose name is lower-case as a table's are. Raises SplitError where none has."""
     name = column.lower()
     own = {"label": "label", "fold": "fold"} | dict.fromkeys((group_name, "group", "speaker", "recording"), "group")

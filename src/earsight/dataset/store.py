@@ -1,6 +1,6 @@
 """Each recording decoded once: 16-bit waveforms at the network's rate, in memory-mapped shards on disk, or in memory.
 
-On disk there is a folder for each way of decoding (settings and library versions); ``shelf`` knows what is in it.
+On disk there is a folder for each way of decoding (settings and library versions); see ``store_backend``.
 """
 
 from collections import deque
@@ -15,18 +15,18 @@ import numpy as np
 import numpy.typing as npt
 
 from earsight.audio.decode import Samples, decode
-from earsight.audio.facts import sample_digest
 from earsight.audio.load import prepare
 from earsight.audio.settings import AudioSettings
+from earsight.audio.sound_stats import sample_digest
 from earsight.dataset.clip import Clip, Failure
-from earsight.dataset.shelf import Decoded, Entry, InMemory, OnDisk
-from earsight.dataset.walk import Advance
+from earsight.dataset.store_backend import DecodedClip, DiskBackend, Entry, MemoryBackend
+from earsight.dataset.walk import ProgressCallback
 from earsight.errors import DataError, DecodeError
 
 SHORTEST_S = 0.01
 """Shorter clips are left out."""
-_AHEAD = 256
-_AT_ONCE = 8
+_MAX_WAITING = 256
+_CLIPS_PER_TASK = 8
 Ints = npt.NDArray[np.int64]
 
 
@@ -53,7 +53,7 @@ class Store:
     _scales: npt.NDArray[np.float32] = field(repr=False)
 
     @property
-    def place(self) -> dict[int, int]:
+    def index_of(self) -> dict[int, int]:
         """Index in the list that was given → index here, of the clips that could be read."""
         return {index: n for n, index in enumerate(self.origin)}
 
@@ -109,7 +109,7 @@ def build_store(
     folder: Path | None = None,
     threads: int = 1,
     strict: bool = False,
-    progress: Advance | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Store:
     """Decode every clip that is not in the store yet.
 
@@ -131,27 +131,27 @@ def _build(
     folder: Path | None,
     threads: int,
     strict: bool,
-    progress: Advance | None,
+    progress: ProgressCallback | None,
 ) -> Store:
     with ExitStack() as stack:
-        shelf = InMemory() if folder is None else stack.enter_context(OnDisk.opened(folder, settings))
+        backend = MemoryBackend() if folder is None else stack.enter_context(DiskBackend.open(folder, settings))
         found: list[Entry] = []
         origin: list[int] = []
         failures: list[Failure] = []
         decoded = 0
         # soundfile and soxr release the interpreter's lock while they work.
-        pool = stack.enter_context(cancelling(ThreadPoolExecutor(max(1, threads))))
-        for index, loaded in enumerate(_loaded(pool, clips, settings, shelf)):
+        pool = stack.enter_context(cancel_on_error(ThreadPoolExecutor(max(1, threads))))
+        for index, loaded in enumerate(_load_clips(pool, clips, settings, backend)):
             if isinstance(loaded, DecodeError):
                 if strict:
                     raise loaded
                 failures.append(Failure(clips[index].path, str(loaded)))
             else:
-                if isinstance(loaded, Decoded):
+                if isinstance(loaded, DecodedClip):
                     decoded += 1
-                    found.append(shelf.add(loaded))
+                    found.append(backend.add(loaded))
                 else:
-                    shelf.note(loaded.keys, loaded.entry)  # a file that was moved
+                    backend.add_keys(loaded.keys, loaded.entry)  # a file that was moved
                     found.append(loaded.entry)
                 origin.append(index)
             if progress:
@@ -165,8 +165,8 @@ def _build(
         failures=tuple(failures),
         lengths=np.array([entry.length for entry in found], dtype=np.int64),
         decoded=decoded,
-        folder=shelf.folder,
-        _shards=[shelf.read(name) for name in names],
+        folder=backend.folder,
+        _shards=[backend.read(name) for name in names],
         _shard_of=np.array([names[entry.shard] for entry in found], dtype=np.int64),
         _offsets=np.array([entry.offset for entry in found], dtype=np.int64),
         _scales=np.array([entry.scale for entry in found], dtype=np.float32),
@@ -180,16 +180,16 @@ class _Found(NamedTuple):
     keys: tuple[str, ...]
 
 
-def _loaded(
-    pool: ThreadPoolExecutor, clips: Sequence[Clip], settings: AudioSettings, shelf: "InMemory | OnDisk"
-) -> Iterator[_Found | Decoded | DecodeError]:
+def _load_clips(
+    pool: ThreadPoolExecutor, clips: Sequence[Clip], settings: AudioSettings, backend: "MemoryBackend | DiskBackend"
+) -> Iterator[_Found | DecodedClip | DecodeError]:
     """In the order of the clips, a bounded number ahead: a large data set does not wait in memory to be written."""
 
-    def load(clip: Clip) -> _Found | Decoded | DecodeError:
+    def load(clip: Clip) -> _Found | DecodedClip | DecodeError:
         try:
-            name = shelf.name_of(clip)
-            keys = shelf.keys(clip, name)
-            if (entry := shelf.find(keys)) is not None:
+            name = backend.source_id(clip)
+            keys = backend.keys(clip, name)
+            if (entry := backend.find(keys)) is not None:
                 return _Found(entry, keys)
             sound = decode(clip.path, clip.start_s or 0.0, clip.end_s)
             digest = sample_digest(sound.samples)  # here, while they are in the processor's cache
@@ -198,28 +198,28 @@ def _loaded(
             return error
         except MemoryError:  # one recording must not end the training of all others
             return DecodeError(f"not enough memory to decode it as a whole: {clip.name}; take spans of it")
-        if shelf.name_of(clip) != name:
+        if backend.source_id(clip) != name:
             keys = ()  # written to meanwhile: what was heard is not what will be found under this name
         if pcm.samples.shape[1] < SHORTEST_S * settings.rate_hz:
             return DecodeError(f"shorter than {SHORTEST_S} s: {clip.name}")
-        return Decoded(pcm, "" if pcm.silent else digest, keys)
+        return DecodedClip(pcm, "" if pcm.silent else digest, keys)
 
-    def load_several(several: Sequence[Clip]) -> list[_Found | Decoded | DecodeError]:
+    def load_several(several: Sequence[Clip]) -> list[_Found | DecodedClip | DecodeError]:
         return [load(clip) for clip in several]
 
     # Several at once: each waking of the thread that writes costs about what trimming a clip does.
-    tasks = (clips[start : start + _AT_ONCE] for start in range(0, len(clips), _AT_ONCE))
-    waiting: deque[Future[list[_Found | Decoded | DecodeError]]] = deque()
+    tasks = (clips[start : start + _CLIPS_PER_TASK] for start in range(0, len(clips), _CLIPS_PER_TASK))
+    waiting: deque[Future[list[_Found | DecodedClip | DecodeError]]] = deque()
     for several in tasks:
         waiting.append(pool.submit(load_several, several))
-        if len(waiting) * _AT_ONCE >= _AHEAD:
+        if len(waiting) * _CLIPS_PER_TASK >= _MAX_WAITING:
             yield from waiting.popleft().result()
     while waiting:
         yield from waiting.popleft().result()
 
 
 @contextmanager
-def cancelling(pool: ThreadPoolExecutor) -> Iterator[ThreadPoolExecutor]:
+def cancel_on_error(pool: ThreadPoolExecutor) -> Iterator[ThreadPoolExecutor]:
     """The pool; on an error or Ctrl-C what has not begun is cancelled, and not waited for."""
     try:
         yield pool

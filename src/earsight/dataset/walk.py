@@ -12,30 +12,30 @@ from earsight.audio.decode import suffixes
 from earsight.dataset.clip import Failure
 from earsight.errors import DataError, SettingsError
 
-Advance = Callable[[int, int], None]
+ProgressCallback = Callable[[int, int], None]
 """What long work calls, where it is given: (done, all)."""
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 """File name endings (lower case) that are taken for archives."""
-_UNREAD = re.compile(
+_UNSUPPORTED = re.compile(
     r"\.(aifc|dff|dsf|flv|gsm|mpc|nist|pcm|ra|rm|shn|snd|sph|spx|voc)",
 )
-_UNOPENED = frozenset({".7z", ".rar", ".zst"})
+_UNSUPPORTED_ARCHIVES = frozenset({".7z", ".rar", ".zst"})
 
 
 @dataclass(frozen=True)
 class Listing:
     """place: what the user gave. root: the folder where the files lie. names: of the recordings below root, with
     ``/`` between their parts, sorted. archives: likewise, the archives beside them. left_out: folders that
-    can't be read, and files that hold sound, or may, and are not read. barren: folders without a recording or a folder
-    in them, sorted."""
+    can't be read, and files that hold sound, or may, and are not read. empty_folders: folders with neither
+    recordings nor folders in them, sorted."""
 
     place: Path
     root: Path
     names: tuple[str, ...]
     archives: tuple[str, ...] = ()
     left_out: tuple[Failure, ...] = ()
-    barren: tuple[str, ...] = ()
+    empty_folders: tuple[str, ...] = ()
 
     def path(self, name: str) -> Path:
         return Path(f"{self._root}/{name}")
@@ -74,16 +74,16 @@ def is_archive(name: str) -> bool:
     return not name.startswith(".") and name.lower().endswith(ARCHIVES)
 
 
-def why_unread(name: str) -> str:
+def unsupported_reason(name: str) -> str:
     """Why a file that is neither recording nor table may hold sound and is not read; "" for all others."""
     if name.startswith("."):
         return ""
     ending = name[name.rfind(".") :].lower()
     if ending in containers.SUFFIXES and not containers.can_read():
         return f"{ending} is read by PyAV; pip install 'earsight[av]', or convert it to wav or flac"
-    if _UNREAD.fullmatch(ending):
+    if _UNSUPPORTED.fullmatch(ending):
         return f"{ending} is not read; convert it to wav or flac"
-    return "an archive among the recordings; unpack it" if ending in _UNOPENED or is_archive(name) else ""
+    return "an archive among the recordings; unpack it" if ending in _UNSUPPORTED_ARCHIVES or is_archive(name) else ""
 
 
 def walk(place: Path, root: Path | None = None) -> Listing:
@@ -99,7 +99,7 @@ def walk(place: Path, root: Path | None = None) -> Listing:
 
     names: list[str] = []
     archives: list[str] = []
-    barren: list[str] = []
+    empty_folders: list[str] = []
     seen: set[tuple[int, int]] = set()
     for parent, folders, files in os.walk(top, onerror=unreadable, followlinks=True):
         stat = os.stat(parent)  # noqa: PTH116
@@ -112,17 +112,17 @@ def walk(place: Path, root: Path | None = None) -> Listing:
         inside = parent[len(top) :].lstrip(os.sep).replace(os.sep, "/")
         prefix = f"{inside}/" if inside else ""
         if inside and not folders and not any(map(is_recording, files)):
-            barren.append(inside)
+            empty_folders.append(inside)
         for name in files:
             if is_recording(name):
                 names.append(prefix + name)
             elif is_archive(name):
                 archives.append(prefix + name)
-            elif reason := why_unread(name):
+            elif reason := unsupported_reason(name):
                 left_out.append(Failure(Path(parent, name), reason))
     if names:
-        left_out += [Failure(Path(top, name), why_unread(PurePath(name).name)) for name in archives]
+        left_out += [Failure(Path(top, name), unsupported_reason(PurePath(name).name)) for name in archives]
     left_out.sort(key=lambda failure: str(failure.path))
     return Listing(
-        place, Path(top), tuple(sorted(names)), tuple(sorted(archives)), tuple(left_out), tuple(sorted(barren))
+        place, Path(top), tuple(sorted(names)), tuple(sorted(archives)), tuple(left_out), tuple(sorted(empty_folders))
     )

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from earsight.mel.image import MelImage
 from earsight.mel.image_augment import Masks, Mix, apply_cut, apply_masks, apply_mix, draw_cut, draw_masks, draw_mix
-from earsight.mel.settings import STEPS_AN_OCTAVE, AugmentSettings, MelSettings, steps_of
+from earsight.mel.settings import STEPS_PER_OCTAVE, AugmentSettings, MelSettings, octave_steps
 from earsight.mel.spectrogram import Warp
-from earsight.mel.wave_augment import NO_BANKS, Banks, Waves, apply_waves, draw_waves
+from earsight.mel.wave_augment import NO_BANKS, Banks, WaveParameters, apply_waves, draw_waves
 
 Ints = npt.NDArray[np.int64]
 _FILTER_POINTS = 6
@@ -24,7 +24,7 @@ class Augmentation:
     """What was drawn for a batch. band_gain: float32 [batch, n_mels], what the mel bins are multiplied by.
     freq, time: masks of each item. None where nothing is changed."""
 
-    waves: Waves | None
+    waves: WaveParameters | None
     warp: Warp | None
     band_gain: npt.NDArray[np.float32] | None
     freq: Masks
@@ -85,8 +85,8 @@ def draw_warp(batch: int, frames: int, settings: AugmentSettings, mel: MelSettin
     go together."""
 
     def factor(octaves: float) -> npt.NDArray[np.float64]:
-        steps = steps_of(octaves)
-        return np.exp2(rng.integers(-steps, steps + 1, batch) / STEPS_AN_OCTAVE)
+        steps = octave_steps(octaves)
+        return np.exp2(rng.integers(-steps, steps + 1, batch) / STEPS_PER_OCTAVE)
 
     speed, stretch = factor(math.log2(1 + settings.speed)), factor(math.log2(1 + settings.stretch))
     pitch = factor(settings.pitch_semitones / 12)

@@ -34,7 +34,7 @@ class MelImage(nn.Module):
         super().__init__()
         self.settings = settings
         self.spectrogram = MelSpectrogram(settings, rate_hz)
-        self.finer_and_coarser = nn.ModuleList(
+        self.other_resolutions = nn.ModuleList(
             MelSpectrogram(settings.with_window(factor), rate_hz)
             for factor in ((0.5, 2.0) if settings.planes == "resolutions" else ())
         )
@@ -57,7 +57,7 @@ class MelImage(nn.Module):
         by."""
         planes = [
             self._normalised(self._values(front_end(waveform, warp), band_gain))
-            for front_end in (self.spectrogram, *self.finer_and_coarser)
+            for front_end in (self.spectrogram, *self.other_resolutions)
         ]
         if self.settings.planes == "deltas":
             slopes = [delta(planes[0], order) for order in (1, 2)]

@@ -26,11 +26,11 @@ Transform = Callable[[Samples, int], Samples]
 
 @dataclass(frozen=True)
 class Pipeline:
-    """What is done to each crop in training, one transform after the other. place: the file that says so. told: what it
-    says, as JSON has it. Empty where there is none."""
+    """What is done to each crop in training, one transform after the other. place: the file that says so. spec: what
+    the file says, as JSON has it; empty where there is no file."""
 
     place: Path
-    told: list[Any]
+    spec: list[Any]
     transforms: tuple[Transform, ...]
 
     @classmethod
@@ -60,7 +60,7 @@ class Pipeline:
                 'transform = "AddGaussianSNR", p = 0.5'
             )
         try:
-            return cls(place, listed, tuple(_all_built(listed)))
+            return cls(place, listed, tuple(_build_all(listed)))
         except SettingsError as error:
             raise SettingsError(f"augment.pipeline {place}: {error}") from error
         except RecursionError as error:
@@ -68,9 +68,9 @@ class Pipeline:
 
     def check(self, audio: AudioSettings) -> None:
         """Try each transform on a crop of noise. Raises SettingsError where one fails there."""
-        for table in _tables(self.told):
+        for table in _tables(self.spec):
             try:
-                _try(table, audio)
+                _try_transform(table, audio)
             except SettingsError as error:
                 raise SettingsError(f"augment.pipeline {self.place}: {error}") from error
 
@@ -79,12 +79,12 @@ class Pipeline:
         ``crop`` as it is. Raises TrainingError where a transform fails, changes the length, or makes NaN or infinite
         samples."""
         try:
-            return _applied(self.transforms, crop, rate_hz, seed)
+            return _run_transforms(self.transforms, crop, rate_hz, seed)
         except SettingsError as error:
             raise TrainingError(f"augment.pipeline {self.place}: {error}") from error
 
 
-def _applied(transforms: Sequence[Transform], crop: Samples, rate_hz: int, seed: int) -> Samples:
+def _run_transforms(transforms: Sequence[Transform], crop: Samples, rate_hz: int, seed: int) -> Samples:
     heard: Samples = np.array(crop[0] if len(crop) == 1 else crop, order="C")  # [samples] where there is one
     with _seeded(seed), np.errstate(over="ignore", invalid="ignore"):  # what is not a number is told below
         for transform in transforms:
@@ -103,12 +103,12 @@ def _applied(transforms: Sequence[Transform], crop: Samples, rate_hz: int, seed:
     return heard.reshape(crop.shape)
 
 
-def _try(table: dict[str, Any], audio: AudioSettings) -> None:
+def _try_transform(table: dict[str, Any], audio: AudioSettings) -> None:
     """Whether it does something to a crop of noise, as it is and, where that is left to chance, for sure."""
     shape = audio.channels, audio.crop_samples
     crop = np.random.default_rng(0).uniform(-0.5, 0.5, shape).astype(np.float32)
     for seed in range(_TRIALS):
-        _applied([_built({**table, "p": 1.0} if seed == 0 else table)], crop, audio.rate_hz, seed)
+        _run_transforms([_build({**table, "p": 1.0} if seed == 0 else table)], crop, audio.rate_hz, seed)
 
 
 def _tables(told: Any) -> Iterator[dict[str, Any]]:
@@ -119,13 +119,13 @@ def _tables(told: Any) -> Iterator[dict[str, Any]]:
         yield told
 
 
-def _all_built(listed: Any) -> list[Any]:
+def _build_all(listed: Any) -> list[Any]:
     if not isinstance(listed, list) or not listed or not all(isinstance(one, dict) for one in listed):
         raise SettingsError(f"transforms must be a list of tables, got {_short(listed)}")
-    return [_built(one) for one in listed]
+    return [_build(one) for one in listed]
 
 
-def _built(table: dict[str, Any]) -> Any:
+def _build(table: dict[str, Any]) -> Any:
     audiomentations = extras.require("audiomentations")
     known = {
         name: one
@@ -155,9 +155,9 @@ def _built(table: dict[str, Any]) -> Any:
 
 def _argument(key: str, value: Any) -> Any:
     if key == "transforms":
-        return _all_built(value)
+        return _build_all(value)
     if isinstance(value, dict):
-        return _built(value)
+        return _build(value)
     if isinstance(value, list) and any(isinstance(one, dict) for one in value):
         raise SettingsError(f'{key} must be one table, such as transform = "Compose" …, got {_short(value)}')
     return tuple(value) if isinstance(value, list) else value  # such as the (1, 3) of SomeOf

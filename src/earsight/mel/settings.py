@@ -7,13 +7,13 @@ from pydantic import Field, model_validator
 
 from earsight.settings import Settings
 
-STEPS_AN_OCTAVE = 48
+STEPS_PER_OCTAVE = 48
 """Of tempo and pitch, when clips are augmented: so that those that are changed alike can go together."""
 
 
-def steps_of(octaves: float) -> int:
+def octave_steps(octaves: float) -> int:
     """The nearest whole number of steps."""
-    return round(octaves * STEPS_AN_OCTAVE)
+    return round(octaves * STEPS_PER_OCTAVE)
 
 
 class MelSettings(Settings):
@@ -131,7 +131,7 @@ class AugmentSettings(Settings):
             "pitch_semitones": self.pitch_semitones / 12,
         }
         for name, largest in octaves.items():
-            if largest and not steps_of(largest):
+            if largest and not octave_steps(largest):
                 given = getattr(self, name)
                 raise ValueError(
                     f"{name} {given:g} is less than half a step, of a quarter of a semitone; raise it, or 0"

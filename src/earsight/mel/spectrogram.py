@@ -133,16 +133,16 @@ class MelSpectrogram(nn.Module):
             if warp is not None:
                 rows = nn.functional.pad(rows, (0, max(0, int(warp.samples.max()) - samples)))
             if rows.is_cpu and not torch.compiler.is_compiling():
-                mel = self._one_by_one(rows, channels, warp)
+                mel = self._mel_row_by_row(rows, channels, warp)
             else:
-                mel = self._alike_together(rows, channels, warp) if warp else self._mel(rows)
+                mel = self._mel_grouped(rows, channels, warp) if warp else self._mel(rows)
         return mel.reshape(batch, channels, *mel.shape[1:])
 
-    def _one_by_one(self, rows: Tensor, channels: int, warp: Warp | None) -> Tensor:
+    def _mel_row_by_row(self, rows: Tensor, channels: int, warp: Warp | None) -> Tensor:
         """float32 [rows, samples] → float32 [rows, n_mels, frames]. For processors: what a row needs stays in the
         cache, and one hop is as good as another (docs/performance.md)."""
         s, samples = self.settings, rows.shape[1]
-        half, window = s.n_fft // 2, self._whole_window()
+        half, window = s.n_fft // 2, self._padded_window()
         ways = [(s.hop_length, 1.0, samples)] * len(rows)
         if warp is not None:
             listed = zip(warp.hop_length.tolist(), warp.pitch.tolist(), warp.samples.tolist(), strict=True)
@@ -154,7 +154,7 @@ class MelSpectrogram(nn.Module):
             mel.append(torch.cat([part @ power[:, bins].t() for part, bins in self._bands_of(pitch)]))
         return torch.stack(mel)
 
-    def _alike_together(self, rows: Tensor, channels: int, warp: Warp) -> Tensor:
+    def _mel_grouped(self, rows: Tensor, channels: int, warp: Warp) -> Tensor:
         """As ``_one_by_one``, for devices that want few and large operations: frames are cut from all rows with one hop
         at once, and transformed and filtered for all rows together."""
         s = self.settings
@@ -167,11 +167,11 @@ class MelSpectrogram(nn.Module):
         for alike, hop_length in zip(torch.split(rows[order], counts.tolist()), kinds[:, 0].astype(int), strict=True):
             heard = nn.functional.pad(alike[:, : warp.frames * hop_length - 1], (half, half))
             frames.append(heard.unfold(1, s.n_fft, hop_length))
-        power = self._power(torch.fft.rfft(torch.cat(frames) * self._whole_window()))  # [rows, frames, bins]
+        power = self._power(torch.fft.rfft(torch.cat(frames) * self._padded_window()))  # [rows, frames, bins]
         filters = torch.stack([self._filters(pitch) for pitch in kinds[:, 1].tolist()])
         return (filters[kind] @ power.mT)[order.argsort()]
 
-    def _whole_window(self) -> Tensor:
+    def _padded_window(self) -> Tensor:
         """[n_fft]: the window with zeros around it."""
         around = self.settings.n_fft - self.settings.win_length
         return nn.functional.pad(self.window, (around // 2, around - around // 2))

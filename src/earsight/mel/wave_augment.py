@@ -32,7 +32,7 @@ NO_BANKS = Banks()
 
 
 @dataclass(frozen=True)
-class Waves:
+class WaveParameters:
     """What was drawn for each item of a batch; [batch] each. samples: so many of its row are heard; what comes after
     them stays as it is. gain: what the samples are multiplied by, negative where
     the waveform is turned over. room, background: number of the sound in its bank, −1 for none. place: where a
@@ -49,15 +49,15 @@ class Waves:
     noise_snr_db: Floats
     noise_seed: Ints
 
-    def take(self, rows: Ints) -> "Waves":
+    def take(self, rows: Ints) -> "WaveParameters":
         """These items, in this order."""
-        return Waves(*(getattr(self, field.name)[rows] for field in fields(self)))
+        return WaveParameters(*(getattr(self, field.name)[rows] for field in fields(self)))
 
 
 def draw_waves(
     samples: Ints, settings: AugmentSettings, rng: np.random.Generator, banks: Banks = NO_BANKS
-) -> Waves | None:
-    """samples: [batch], see ``Waves``. None where nothing is on."""
+) -> WaveParameters | None:
+    """samples: [batch], see ``WaveParameters``. None where nothing is on."""
     batch = len(samples)
     rooms, backgrounds = len(banks.rooms), len(banks.backgrounds)
     if not (settings.gain_db or settings.polarity or settings.noise_share or rooms or backgrounds):
@@ -72,7 +72,7 @@ def draw_waves(
     def snr_db(strongest: float) -> Floats:
         return rng.uniform(strongest, strongest + _SNR_RANGE_DB, batch)
 
-    return Waves(
+    return WaveParameters(
         samples=samples,
         gain=gain * sign,
         room=some(rooms, settings.reverb_share),
@@ -85,33 +85,33 @@ def draw_waves(
     )
 
 
-def apply_waves(waveform: Tensor, waves: Waves, banks: Banks = NO_BANKS) -> Tensor:
+def apply_waves(waveform: Tensor, waves: WaveParameters, banks: Banks = NO_BANKS) -> Tensor:
     """float32 [batch, channels, samples], same shape: heard in a room, then mixed with a background and with noise,
     then made louder or quieter. Silence stays silent but for its gain: it has no power to compare noise with."""
     heard = waveform.clone()
     # Each in its own length: what it hears must not depend on the longest of its batch.
     own = [row[:, :count] for row, count in zip(heard, waves.samples.tolist(), strict=True)]
     noisy = np.flatnonzero((waves.background >= 0) | (waves.noise_seed >= 0))
-    length = {row: _sounding(own[row]) for row in noisy}  # before a room spreads it over the zeros around
+    length = {row: _sounding_samples(own[row]) for row in noisy}  # before a room spreads it over the zeros around
     for row in np.flatnonzero(waves.room >= 0):
         own[row].copy_(reverberated(own[row], banks.rooms[waves.room[row]]))
     for row in np.flatnonzero(waves.background >= 0):
         piece = _piece(banks.backgrounds[waves.background[row]], float(waves.place[row]), own[row].shape[1])
-        own[row].add_(at_snr(piece, own[row], length[row], float(waves.background_snr_db[row])))
+        own[row].add_(scaled_to_snr(piece, own[row], length[row], float(waves.background_snr_db[row])))
     for row in np.flatnonzero(waves.noise_seed >= 0):
         noise = coloured_noise(own[row], float(waves.noise_exponent[row]), int(waves.noise_seed[row]))
-        own[row].add_(at_snr(noise, own[row], length[row], float(waves.noise_snr_db[row])))
+        own[row].add_(scaled_to_snr(noise, own[row], length[row], float(waves.noise_snr_db[row])))
     return heard * torch.from_numpy(waves.gain).to(heard)[:, None, None]
 
 
-def _sounding(clip: Tensor) -> Tensor:
+def _sounding_samples(clip: Tensor) -> Tensor:
     """How many samples there are from the first to the last that is not zero; of a clip [channels, samples]. One that
     is shorter than its crop has zeros around."""
     heard = (clip != 0).any(dim=0).to(torch.uint8)
     return len(heard) - heard.argmax() - heard.flip(0).argmax()
 
 
-def at_snr(added: Tensor, clip: Tensor, sounding: Tensor, snr_db: float) -> Tensor:
+def scaled_to_snr(added: Tensor, clip: Tensor, sounding: Tensor, snr_db: float) -> Tensor:
     """``added``, scaled so that its power lies ``snr_db`` below that of a clip of which so many samples sound."""
     power = clip.square().sum() / (sounding * len(clip))
     ratio = power / added.square().mean().clamp_min(_SMALLEST)

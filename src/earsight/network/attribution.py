@@ -9,7 +9,7 @@ from earsight.audio.decode import Samples
 from earsight.extras import require
 from earsight.network.classifier import Classifier
 from earsight.network.ensemble import Ensemble
-from earsight.network.modes import answering
+from earsight.network.eval_mode import eval_mode
 
 _FINEST_REDUCTION = 8
 _SMOOTHED = 9
@@ -27,7 +27,7 @@ def attribution(classifier: Classifier, crop: Samples, label: str) -> tuple[npt.
         image = classifier.image(torch.from_numpy(crop)[None].to(device))
     network = classifier.network
     networks = list(network.members) if isinstance(network, Ensemble) else [network]
-    found = [_of_network(one, image, target) for one in networks]
+    found = [_network_heat(one, image, target) for one in networks]
     size = (classifier.mel.n_mels, classifier.image.frames(crop.shape[1]))
     heats = [heat / heat.max().clamp_min(1e-12) for heat, _ in found]  # of different networks of different sizes
     alike = [nn.functional.interpolate(one[None, None], size, mode="bilinear", antialias=True) for one in heats]
@@ -35,10 +35,10 @@ def attribution(classifier: Classifier, crop: Samples, label: str) -> tuple[npt.
     return (heat / heat.max().clamp_min(1e-12)).cpu().numpy(), found[0][1]
 
 
-def _of_network(network: nn.Module, image: Tensor, target: int) -> tuple[Tensor, str]:
+def _network_heat(network: nn.Module, image: Tensor, target: int) -> tuple[Tensor, str]:
     """float32 [height, width] of any size, ≥ 0."""
     attr = require("captum.attr")
-    with answering(network):
+    with eval_mode(network):
         layer = feature_layer(network, image)
         if layer is not None:
             spoke = attr.LayerGradientXActivation(network, layer).attribute(image, target=target)

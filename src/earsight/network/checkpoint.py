@@ -12,12 +12,19 @@ from torch import Tensor, nn
 
 from earsight.audio.settings import AudioSettings
 from earsight.errors import ModelError, SettingsError
-from earsight.files import write_json, write_whole
+from earsight.files import write_atomic, write_json
 from earsight.mel.settings import MelSettings
 from earsight.network.classifier import Classifier
-from earsight.network.description import DIRECTIONS_KEY, FORMAT, OLD_KEY, SETTINGS_NAME, WEIGHTS_NAME, read_description
-from earsight.network.ensemble import Ensemble, joined
-from earsight.network.prediction import Unknown
+from earsight.network.description import (
+    DIRECTIONS_KEY,
+    FORMAT,
+    LEGACY_KEY,
+    SETTINGS_NAME,
+    WEIGHTS_NAME,
+    read_description,
+)
+from earsight.network.ensemble import Ensemble, join_classifiers
+from earsight.network.prediction import UnknownLimits
 from earsight.network.settings import NetworkSettings
 
 C = TypeVar("C", bound=Classifier)
@@ -51,9 +58,9 @@ def save_classifier(classifier: Classifier, folder: Path, facts: Mapping[str, An
         "mel": classifier.mel.model_dump(),
         "network": classifier.network_settings.model_dump(),
         **_members(classifier),
-        **_own(classifier),
+        **_own_network(classifier),
         "task": "multilabel" if classifier.multilabel else "single",
-        **_fitted(classifier),
+        **_fitted_values(classifier),
         **facts,
     }
     _write_weights(classifier, folder)
@@ -67,7 +74,7 @@ def _members(classifier: Classifier) -> dict[str, Any]:
     return {"members": [{"network": one.model_dump(), "temperature": temperature} for one, temperature in members]}
 
 
-def _own(classifier: Classifier) -> dict[str, Any]:
+def _own_network(classifier: Classifier) -> dict[str, Any]:
     """Of a network that timm can't make: what it is."""
     network = classifier.network
     if isinstance(network, Ensemble) or hasattr(network, "pretrained_cfg"):
@@ -75,15 +82,15 @@ def _own(classifier: Classifier) -> dict[str, Any]:
     return {_OWN_KEY: type(network).__name__}
 
 
-def keep_fitted(classifier: Classifier, folder: Path) -> None:
+def save_fitted(classifier: Classifier, folder: Path) -> None:
     """Write what was fitted after training: temperature, thresholds, and what is unknown."""
     described = read_description(folder)
-    described |= _fitted(classifier)
+    described |= _fitted_values(classifier)
     _write_weights(classifier, folder)
     write_json(folder / SETTINGS_NAME, described)
 
 
-def _fitted(classifier: Classifier) -> dict[str, Any]:
+def _fitted_values(classifier: Classifier) -> dict[str, Any]:
     return {
         "temperature": classifier.temperature,
         "unknown": classifier.unknown.to_dict(),
@@ -95,7 +102,7 @@ def _write_weights(classifier: Classifier, folder: Path) -> None:
     state = state_to_save(classifier.network)
     if classifier.directions is not None:
         state[DIRECTIONS_KEY] = classifier.directions.detach().cpu().contiguous()
-    write_whole(folder / WEIGHTS_NAME, save(state))
+    write_atomic(folder / WEIGHTS_NAME, save(state))
 
 
 def state_to_save(network: nn.Module) -> dict[str, Tensor]:
@@ -148,22 +155,22 @@ def load_classifier(kind: type[C], folder: Path, network: nn.Module | None = Non
     try:
         members = [(member["network"], _temperature(member, folder)) for member in described.get("members", [])]
         settings_of = [settings for settings, _ in members] or [described["network"]]
-        built = [_built(kind, described, settings, folder, network) for settings in settings_of]
+        built = [_build_classifier(kind, described, settings, folder, network) for settings in settings_of]
     except (KeyError, TypeError, AttributeError) as error:
         what = f"it has no {error}" if isinstance(error, KeyError) else str(error)
         raise ModelError(f"{folder / SETTINGS_NAME} is damaged: {what}; restore it or train again") from error
     for one, (_, temperature) in zip(built, members, strict=False):
         one.temperature = temperature
-    whole = joined(built) if members else built[0]
+    whole = join_classifiers(built) if members else built[0]
     whole.temperature = _temperature(described, folder)
     if whole.multilabel:
         whole.thresholds = _thresholds(described, folder)
-    whole.unknown = Unknown.of(described.get("unknown"), folder / SETTINGS_NAME)
+    whole.unknown = UnknownLimits.from_dict(described.get("unknown"), folder / SETTINGS_NAME)
     try:
         state = load_file(folder / WEIGHTS_NAME)
         whole.directions = state.pop(DIRECTIONS_KEY, None)
-        if state.pop(OLD_KEY, None) is not None:
-            whole.unknown = Unknown()  # a limit of another measure
+        if state.pop(LEGACY_KEY, None) is not None:
+            whole.unknown = UnknownLimits()  # a limit of another measure
         whole.network.load_state_dict(state)
         lost = next((key for key, value in state.items() if not torch.isfinite(value).all()), None)
     except (SafetensorError, RuntimeError, OSError) as error:
@@ -180,7 +187,9 @@ def load_classifier(kind: type[C], folder: Path, network: nn.Module | None = Non
     return whole
 
 
-def _built(kind: type[C], described: Mapping[str, Any], settings: Any, folder: Path, network: nn.Module | None) -> C:
+def _build_classifier(
+    kind: type[C], described: Mapping[str, Any], settings: Any, folder: Path, network: nn.Module | None
+) -> C:
     """An untrained network, on the CPU."""
     try:
         of_network = NetworkSettings.model_validate(settings)

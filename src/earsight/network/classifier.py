@@ -16,10 +16,10 @@ from earsight.errors import SettingsError
 from earsight.mel.image import MelImage
 from earsight.mel.settings import MelSettings
 from earsight.network.device import find_device
-from earsight.network.head import AnyOf, Head, OneOf, as_logits
-from earsight.network.hub import fetch
-from earsight.network.modes import answering
-from earsight.network.prediction import Answers, Predictor, Unknown
+from earsight.network.eval_mode import eval_mode
+from earsight.network.head import Head, SigmoidHead, SoftmaxHead, as_logits
+from earsight.network.hub import download_model
+from earsight.network.prediction import Answers, Predictor, UnknownLimits
 from earsight.network.settings import NetworkSettings
 from earsight.network.weights import create_network, fixed_size
 
@@ -30,7 +30,7 @@ class Classifier(nn.Module, Predictor):
     labels: class names in the order of the logits. temperature: what logits are divided by before they become
     probabilities, fitted on validation clips after training (``scores.calibration``); it changes no answer.
     directions: float32 [directions, features], along which the features of training clips lie: a clip is as familiar as
-    its own do (``network.familiar``); None where they were not measured. unknown: when the answer is "unknown".
+    its own do (``network.familiarity``); None where they were not measured. unknown: when the answer is "unknown".
     multilabel: a clip can have several labels, or none. thresholds: of each label then, likewise fitted, or None.
     ``state_dict`` has the weights alone, ``save`` all of it.
     """
@@ -59,10 +59,10 @@ class Classifier(nn.Module, Predictor):
             of = f"audio.channels {audio.channels}" + (f" with mel.planes {mel.planes}" if planes > 1 else "")
             raise SettingsError(f"in_chans {in_chans} is not a multiple of {planes} ({of}); change one of them")
         self.temperature = 1.0
-        self.unknown = Unknown()
+        self.unknown = UnknownLimits()
         self.directions: Tensor | None
         self.register_buffer("directions", None, persistent=False)  # of the answer, not of the network
-        self.head: Head = AnyOf() if multilabel else OneOf()
+        self.head: Head = SigmoidHead() if multilabel else SoftmaxHead()
         self.thresholds: tuple[float, ...] | None = (0.5,) * len(labels) if multilabel else None
         self.labels: tuple[str, ...] = tuple(labels)
         self.audio, self.mel, self.network_settings = audio, mel, settings
@@ -86,7 +86,7 @@ class Classifier(nn.Module, Predictor):
 
     @property
     def multilabel(self) -> bool:
-        return isinstance(self.head, AnyOf)
+        return isinstance(self.head, SigmoidHead)
 
     def forward(self, waveform: Tensor) -> Tensor:
         return self.logits(self.image(waveform))
@@ -126,7 +126,7 @@ class Classifier(nn.Module, Predictor):
         revision: a branch, tag or commit of a model of the hub; None: the newest. Raises ModelError, SettingsError.
         """
         if not Path(name).is_dir():
-            return cls.load(fetch(str(name), revision), device)
+            return cls.load(download_model(str(name), revision), device)
         if revision is not None:
             raise SettingsError(f"{name} is a folder here, which has no revision {revision!r}; leave it out")
         return cls.load(name, device)
@@ -138,7 +138,7 @@ class Classifier(nn.Module, Predictor):
 
     def answers(self, crops: Samples) -> Answers:
         """As ``probabilities``, with what else is said of each clip."""
-        from earsight.network.familiar import familiarity
+        from earsight.network.familiarity import familiarity
 
         features, logits = self.features_and_logits(crops)
         familiar = torch.ones(len(logits)) if self.directions is None else familiarity(features, self.directions)
@@ -152,11 +152,11 @@ class Classifier(nn.Module, Predictor):
     def features_and_logits(self, crops: Samples) -> tuple[Tensor, Tensor]:
         """Means over the crops of each clip: features float32 [batch, features] of length 1, logits float32 [batch,
         classes], without a gradient. crops: as for ``probabilities``. In eval mode, whatever mode the network is in."""
-        from earsight.network.familiar import features_and_logits
+        from earsight.network.familiarity import features_and_logits
 
         device = next(chain(self.parameters(), self.buffers())).device
         image = self.image(torch.from_numpy(crops).to(device)).contiguous(memory_format=torch.channels_last)
-        with answering(self):
+        with eval_mode(self):
             features, logits = features_and_logits(self.network, image)
         logits = as_logits(logits, len(self.labels))
         count = self.audio.score_crops

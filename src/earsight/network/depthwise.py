@@ -8,7 +8,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import conv2d, pad
 
 
-def quicken(network: nn.Module) -> None:
+def use_fast_depthwise(network: nn.Module) -> None:
     """Let depthwise convolutions of stride 1 take the quick way, in place, for training on a processor. Weights, their
     names and what comes out stay as they are; gradients change in their last digits.
 
@@ -58,20 +58,20 @@ class _Convolution(torch.autograd.Function):
         of_image, of_weight, of_bias = ctx.needs_input_grad
         return (
             _gradient(slope, image, weight, 0) if of_image else None,
-            _of_weight(slope, image, weight) if of_weight else None,
+            _weight_gradient(slope, image, weight) if of_weight else None,
             slope.sum(dim=(0, 2, 3)) if of_bias else None,
         )
 
 
-def _of_weight(slope: Tensor, image: Tensor, weight: Tensor) -> Tensor:
+def _weight_gradient(slope: Tensor, image: Tensor, weight: Tensor) -> Tensor:
     kernel = weight.shape[-1]
     if image.shape[-1] >= kernel:
-        return _gradient(_turned(slope), _turned(image), _turned(weight), 1).transpose(2, 3)
+        return _gradient(_transposed(slope), _transposed(image), _transposed(weight), 1).transpose(2, 3)
     rows = (0, 0, 0, kernel - image.shape[-2])  # of zeros, below: they add nothing
     return _gradient(pad(slope, rows), pad(image, rows), weight, 1)
 
 
-def _turned(plane: Tensor) -> Tensor:
+def _transposed(plane: Tensor) -> Tensor:
     return plane.transpose(2, 3).contiguous(memory_format=torch.channels_last)
 
 

@@ -12,9 +12,9 @@ SETTINGS_NAME = "model.json"
 METRICS_NAME, PREDICTIONS_NAME, REPORT_NAME = "metrics.json", "predictions.csv", "report.html"
 DIRECTIONS_KEY = "earsight.directions"
 """Beside the network's own tensors in model.safetensors: see ``Classifier.directions``."""
-OLD_KEY = "earsight.centres"
+LEGACY_KEY = "earsight.centres"
 """Likewise, of models that measured familiarity otherwise: they know everything but silence."""
-OWN_KEYS = (DIRECTIONS_KEY, OLD_KEY)
+NON_NETWORK_KEYS = (DIRECTIONS_KEY, LEGACY_KEY)
 REFIT_KEY = "refit"
 """In model.json: the network was trained on the validation clips, too."""
 
@@ -23,7 +23,7 @@ def read_description(folder: Path) -> dict[str, Any]:
     """model.json as a dict. Raises ModelError, for a folder without weights too."""
     path = folder / SETTINGS_NAME
     if not folder.is_dir():
-        raise no_run_folder(folder)
+        raise run_folder_error(folder)
     if not path.is_file():
         raise ModelError(f"no {SETTINGS_NAME} in {folder}: not a run folder, or its training ended before one epoch")
     try:
@@ -48,7 +48,7 @@ def read_description(folder: Path) -> dict[str, Any]:
     return described
 
 
-def no_run_folder(place: Path) -> ModelError:
+def run_folder_error(place: Path) -> ModelError:
     """What is said of a place that is not a folder."""
     if place.is_file():
         return ModelError(f"{place} is a file, and this takes a run folder; name the run that it was made of")

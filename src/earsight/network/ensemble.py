@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from earsight.errors import ModelError
 from earsight.network.classifier import Classifier
-from earsight.network.prediction import Unknown
+from earsight.network.prediction import UnknownLimits
 
 C = TypeVar("C", bound=Classifier)
 
@@ -25,15 +25,15 @@ class Ensemble(nn.Module):
         self.temperatures = tuple(temperatures)
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.together([member(image) for member in self.members])
+        return self.average_logits([member(image) for member in self.members])
 
-    def together(self, logits: Sequence[Tensor]) -> Tensor:
+    def average_logits(self, logits: Sequence[Tensor]) -> Tensor:
         """logits: [batch, classes] of each member."""
         scaled = torch.stack([one.float() / of for one, of in zip(logits, self.temperatures, strict=True)])
         return (scaled if self.multilabel else torch.log_softmax(scaled, dim=2)).mean(dim=0)
 
 
-def joined(classifiers: Sequence[C]) -> C:
+def join_classifiers(classifiers: Sequence[C]) -> C:
     """One classifier of many, which must hear and answer alike: the same audio and mel settings, image size, and
     labels in the same order. Raises ModelError."""
     if len(classifiers) < 2:
@@ -64,7 +64,7 @@ def joined(classifiers: Sequence[C]) -> C:
         # Of features side by side, each of the same length: familiarity is the root of the mean of its squares.
         whole.directions = torch.block_diag(*directions)  # type: ignore[no-untyped-call]
         limits = [max(0.0, one.unknown.least_familiarity) for one in classifiers]
-        whole.unknown = Unknown(
+        whole.unknown = UnknownLimits(
             math.sqrt(sum(limit**2 for limit in limits) / len(limits)),
             sum(one.unknown.least_confidence for one in classifiers) / len(classifiers),
         )

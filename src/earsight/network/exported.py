@@ -13,10 +13,10 @@ from earsight import extras
 from earsight.audio.decode import Samples
 from earsight.audio.settings import AudioSettings
 from earsight.errors import ModelError, first_line
-from earsight.network.prediction import Answers, Predictor, Unknown, shares
+from earsight.network.prediction import Answers, Predictor, UnknownLimits, to_probabilities
 
 FORMAT = 2
-KEY = "earsight"
+METADATA_KEY = "earsight"
 """Of the entry among the file's metadata that holds all settings, as JSON."""
 
 
@@ -27,7 +27,7 @@ class Exported(Predictor):
 
     def __init__(self, session: Any, about: dict[str, Any], labels: tuple[str, ...], audio: AudioSettings) -> None:
         self._session, self.about, self.labels, self.audio = session, about, labels, audio
-        self.unknown = Unknown.of(about.get("unknown"), "the model")
+        self.unknown = UnknownLimits.from_dict(about.get("unknown"), "the model")
         several = about.get("task") == "multilabel"
         self.thresholds = tuple(map(float, about["thresholds"])) if several else None
 
@@ -85,21 +85,21 @@ class Exported(Predictor):
         # the file would prepare itself, differ in length and could not go through it together.
         clips = crops.reshape(-1, self.audio.score_crops, *crops.shape[1:]).swapaxes(1, 2)
         waveform = clips.reshape(len(clips), self.audio.channels, -1)
-        given = marked(waveform[:, 0] if self.audio.channels == 1 else waveform)
+        given = mark_prepared(waveform[:, 0] if self.audio.channels == 1 else waveform)
         logits, familiarity = self._session.run(["logits", "familiarity"], {"waveform": given})
         silent = np.logical_not(waveform.any(axis=(1, 2)))
-        told = shares(logits, float(self.about.get("temperature", 1.0)), several=self.multilabel)
+        told = to_probabilities(logits, float(self.about.get("temperature", 1.0)), several=self.multilabel)
         return Answers(told, familiarity.astype(np.float64), silent)
 
 
-def marked(waveform: Samples) -> Samples:
+def mark_prepared(waveform: Samples) -> Samples:
     """float32 [..., score_crops × crop_samples] → [..., the same + 1]: as a file takes the crops of what
     ``load_waveform`` made, end to end, with NaN behind them, which no recording has."""
     return np.pad(waveform, [(0, 0)] * (waveform.ndim - 1) + [(0, 1)], constant_values=np.nan)
 
 
 def _about(path: Path, session: Any) -> dict[str, Any]:
-    text = session.get_modelmeta().custom_metadata_map.get(KEY)
+    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
     if text is None:
         raise ModelError(f"{path} is an ONNX file, but not of earsight export: it tells no labels and no settings")
     try:

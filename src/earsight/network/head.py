@@ -34,11 +34,11 @@ class Head(ABC):
         """Of the logits' shape, in [0, 1]."""
 
     @abstractmethod
-    def right(self, logits: Tensor, targets: Tensor) -> Tensor:
+    def is_correct(self, logits: Tensor, targets: Tensor) -> Tensor:
         """bool [batch]: whether a clip is answered rightly; a mixed one as its larger part."""
 
 
-class OneOf(Head):
+class SoftmaxHead(Head):
     """One class a clip: softmax and cross entropy."""
 
     def loss(self, logits: Tensor, targets: Tensor, weights: Tensor | None = None, smoothing: float = 0.0) -> Tensor:
@@ -47,11 +47,11 @@ class OneOf(Head):
     def probabilities(self, logits: Tensor) -> Tensor:
         return torch.softmax(logits, dim=1)
 
-    def right(self, logits: Tensor, targets: Tensor) -> Tensor:
+    def is_correct(self, logits: Tensor, targets: Tensor) -> Tensor:
         return logits.argmax(1) == targets.argmax(1)
 
 
-class AnyOf(Head):
+class SigmoidHead(Head):
     """Any number of classes a clip: a sigmoid each, and binary cross entropy, the mean over classes. Right is a clip
     whose classes are all right at probability 0.5."""
 
@@ -62,5 +62,5 @@ class AnyOf(Head):
     def probabilities(self, logits: Tensor) -> Tensor:
         return torch.sigmoid(logits)
 
-    def right(self, logits: Tensor, targets: Tensor) -> Tensor:
+    def is_correct(self, logits: Tensor, targets: Tensor) -> Tensor:
         return ((logits >= 0) == (targets >= 0.5)).all(1)

@@ -13,7 +13,7 @@ from earsight import extras
 from earsight.errors import ModelError, SettingsError, first_line
 from earsight.network.description import SETTINGS_NAME, WEIGHTS_NAME
 
-FETCHED = (SETTINGS_NAME, WEIGHTS_NAME)
+MODEL_FILES = (SETTINGS_NAME, WEIGHTS_NAME)
 """All that is ever downloaded of a model: numbers and JSON."""
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]*[A-Za-z0-9_]", re.ASCII)
 _LOG_IN = "log in (hf auth login), or set HF_TOKEN"
@@ -50,30 +50,30 @@ def check_token() -> None:
         raise ModelError(f"no token for {extras.require('huggingface_hub.constants').ENDPOINT} was found; {_LOG_IN}")
 
 
-def local_run(run: str | Path, revision: str | None = None) -> Path:
+def resolve_run(run: str | Path, revision: str | None = None) -> Path:
     """What ``run`` names as a path: a model of the hub is downloaded first, anything else stays as it is. Raises
     ModelError, MissingExtraError."""
-    return fetch(Path(run).as_posix(), revision) if is_hub_name(run) else Path(run)
+    return download_model(Path(run).as_posix(), revision) if is_hub_name(run) else Path(run)
 
 
-def fetch(name: str, revision: str | None = None) -> Path:
+def download_model(name: str, revision: str | None = None) -> Path:
     """Download a model of the hub into its client's cache, or find it there. revision: a branch, tag or commit; None:
     the newest. Raises SettingsError where ``name`` is none, ModelError where it can't be got."""
     check_hub_name(name)
     hub = extras.require("huggingface_hub")
     try:
-        with client():
-            folder = Path(hub.snapshot_download(name, revision=revision, allow_patterns=list(FETCHED)))
+        with quiet_client():
+            folder = Path(hub.snapshot_download(name, revision=revision, allow_patterns=list(MODEL_FILES)))
     except Exception as error:  # the hub's client raises a dozen kinds, some of them not its own
         raise hub_error(error, name, revision) from error
-    if missing := [file for file in FETCHED if not (folder / file).is_file()]:
+    if missing := [file for file in MODEL_FILES if not (folder / file).is_file()]:
         raise ModelError(f"{name} on the hub is not a model of earsight: it has no {missing[0]}; name another")
     return folder
 
 
 @contextmanager
-def client() -> Iterator[None]:
-    """While the hub's client works: as ``offline_where_unreachable``; its bars on terminals alone, and no warnings of
+def quiet_client() -> Iterator[None]:
+    """While the hub's client works: as ``offline_if_unreachable``; its bars on terminals alone, and no warnings of
     its own beside our errors."""
     utils, log = extras.require("huggingface_hub.utils"), extras.require("huggingface_hub.utils.logging")
     silenced = not utils.are_progress_bars_disabled() and not (sys.stderr and sys.stderr.isatty())
@@ -82,7 +82,7 @@ def client() -> Iterator[None]:
         utils.disable_progress_bars()
     log.set_verbosity_error()
     try:
-        with offline_where_unreachable():
+        with offline_if_unreachable():
             yield
     finally:
         log.set_verbosity(level)
@@ -91,7 +91,7 @@ def client() -> Iterator[None]:
 
 
 @contextmanager
-def offline_where_unreachable() -> Iterator[None]:
+def offline_if_unreachable() -> Iterator[None]:
     """Without a network the hub's client would try for a minute; offline it answers from its cache, or not, at once."""
     from urllib.request import getproxies  # predict without torch must not wait for it
 

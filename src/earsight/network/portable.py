@@ -26,7 +26,7 @@ from earsight.mel.image import MelImage
 from earsight.mel.settings import MelSettings
 from earsight.mel.spectrogram import Ints, MelSpectrogram, Warp, filter_bands
 from earsight.network.classifier import Classifier
-from earsight.network.familiar import familiarity, features_and_logits
+from earsight.network.familiarity import familiarity, features_and_logits
 from earsight.network.portable_sound import PortableSound
 
 Floats = npt.NDArray[np.float64]
@@ -196,9 +196,9 @@ def portable_image(image: MelImage, samples: int) -> MelImage:
     """The same images of sounds of so many samples."""
     plain = PortableImage(image.settings, image.spectrogram.rate_hz, image.repeat_channels, None)
     plain.spectrogram = PortableSpectrogram(image.settings, image.spectrogram.rate_hz)
-    plain.finer_and_coarser = nn.ModuleList(
+    plain.other_resolutions = nn.ModuleList(
         PortableSpectrogram(one.settings, one.rate_hz)
-        for one in image.finer_and_coarser
+        for one in image.other_resolutions
         if isinstance(one, MelSpectrogram)
     )
     if image.size is not None:

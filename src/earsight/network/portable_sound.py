@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv1d, pad
 
 from earsight.audio.decode import SILENT_PEAK
-from earsight.audio.load import LARGEST
+from earsight.audio.load import INT16_MAX
 from earsight.audio.segment import HOP_SAMPLES as HOP
 from earsight.audio.settings import AudioSettings
 
@@ -21,7 +21,7 @@ class PortableSound(nn.Module):
     score_crops, channels, crop_samples].
 
     A waveform whose last sample is NaN (of its first channel) is the crops of one that ``load_waveform`` made, end to
-    end, with NaN behind them: nothing is trimmed, scaled or rounded again. See ``network.exported.marked``.
+    end, with NaN behind them: nothing is trimmed, scaled or rounded again. See ``network.exported.mark_prepared``.
     """
 
     def __init__(self, settings: AudioSettings) -> None:
@@ -42,8 +42,8 @@ class PortableSound(nn.Module):
         peak = waveform.abs().amax(dim=(1, 2))
         silent = peak < SILENT_PEAK
         peak = torch.where(silent, 1.0, peak).double()
-        steps = torch.where(prepared, _UNROUNDED, (LARGEST / peak).float())
-        scale = ((torch.ones_like(peak) if s.peak_normalise else peak) / LARGEST).float()
+        steps = torch.where(prepared, _UNROUNDED, (INT16_MAX / peak).float())
+        scale = ((torch.ones_like(peak) if s.peak_normalise else peak) / INT16_MAX).float()
         scale = torch.where(prepared, 1 / _UNROUNDED, torch.where(silent, 0.0, scale))
         rows = (-1, 1, 1, 1)
         return (self._crops(padded, start, end, lead) * steps.view(rows)).round() * scale.view(rows)

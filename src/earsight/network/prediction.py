@@ -21,7 +21,7 @@ UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
-class Unknown:
+class UnknownLimits:
     """When a model does not know, fitted on validation clips. least_familiarity: in [0, 1], how much of a recording's
     features lies along those of training clips. least_confidence: in [0, 1], the probability of the likeliest class. As
     they stand here, everything is known."""
@@ -30,7 +30,7 @@ class Unknown:
     least_confidence: float = 0.0
 
     @classmethod
-    def of(cls, told: Any, where: object) -> Self:
+    def from_dict(cls, told: Any, where: object) -> Self:
         """told: of ``to_dict``; None where nothing was fitted. Raises ModelError naming ``where``."""
         if told is None:
             return cls()
@@ -48,7 +48,9 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
 
 
-def shares(logits: npt.NDArray[np.floating[Any]], temperature: float, *, several: bool) -> npt.NDArray[np.float64]:
+def to_probabilities(
+    logits: npt.NDArray[np.floating[Any]], temperature: float, *, several: bool
+) -> npt.NDArray[np.float64]:
     """Probabilities of logits [clips, classes]; several: each by itself, otherwise rows sum to 1."""
     scaled = logits.astype(np.float64) / temperature
     if several:
@@ -91,7 +93,7 @@ class Answers:
     silent: npt.NDArray[np.bool_]
 
     def predictions(
-        self, labels: Sequence[str], unknown: Unknown, thresholds: Sequence[float] | None = None
+        self, labels: Sequence[str], unknown: UnknownLimits, thresholds: Sequence[float] | None = None
     ) -> list[Prediction]:
         """thresholds: of each label, where a clip can have several; confidence says nothing of a clip then."""
         found = []
@@ -107,8 +109,8 @@ class Answers:
         return found
 
 
-Heard = Source | tuple[npt.ArrayLike, float]
-"""A recording, or samples and their rate in Hz (``audio.given.given_sound``)."""
+AudioInput = Source | tuple[npt.ArrayLike, float]
+"""A recording, or samples and their rate in Hz (``audio.arrays.sound_from_array``)."""
 
 
 class Predictor(ABC):
@@ -116,7 +118,7 @@ class Predictor(ABC):
 
     labels: tuple[str, ...]
     audio: AudioSettings
-    unknown: Unknown
+    unknown: UnknownLimits
     thresholds: tuple[float, ...] | None
 
     @abstractmethod
@@ -129,9 +131,9 @@ class Predictor(ABC):
         Or, with their rate_hz, samples: [samples] or [channels, samples], floats with full scale at ±1, int16 or int32.
         Raises DecodeError, and SettingsError for samples of another kind.
         """
-        return next(self.predict_many([cast(Heard, source if rate_hz is None else (source, rate_hz))]))
+        return next(self.predict_many([cast(AudioInput, source if rate_hz is None else (source, rate_hz))]))
 
-    def predict_many(self, sources: Heard | Iterable[Heard], batch_size: int = 16) -> Iterator[Prediction]:
+    def predict_many(self, sources: AudioInput | Iterable[AudioInput], batch_size: int = 16) -> Iterator[Prediction]:
         """Classify recordings, or samples as pairs (samples, rate_hz), lazily and in order. Raises DecodeError or
         SettingsError as ``predict`` does at the first that can't be read, when those before it are answered."""
         if not hasattr(batch_size, "__index__") or batch_size < 1:
@@ -139,15 +141,15 @@ class Predictor(ABC):
         alone = isinstance(sources, str | bytes | bytearray | memoryview | os.PathLike) or hasattr(sources, "read")
         alone = alone or (isinstance(sources, tuple) and len(sources) == 2 and isinstance(sources[1], Real))
         several = sources if not alone and isinstance(sources, Iterable) else [sources]
-        return _answered(cast(Iterable[Heard], several), self.audio, batch_size, self.predictions)
+        return _predict_batches(cast(Iterable[AudioInput], several), self.audio, batch_size, self.predictions)
 
     def predictions(self, crops: Samples) -> Iterator[Prediction]:
         """As ``probabilities``, one Prediction a clip."""
         yield from self.answers(crops).predictions(self.labels, self.unknown, self.thresholds)
 
 
-def _answered(
-    sources: Iterable[Heard],
+def _predict_batches(
+    sources: Iterable[AudioInput],
     audio: AudioSettings,
     batch_size: int,
     answer: Callable[[Samples], Iterable[Prediction]],
@@ -168,7 +170,7 @@ def _answered(
         raise failure
 
 
-def _waveform(source: Heard, audio: AudioSettings) -> Samples:
+def _waveform(source: AudioInput, audio: AudioSettings) -> Samples:
     if isinstance(source, tuple) and len(source) == 2:
         return load_waveform(source[0], audio, rate_hz=source[1])
     return load_waveform(source, audio)

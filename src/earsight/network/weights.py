@@ -11,8 +11,8 @@ from timm.models import adapt_input_conv, load_state_dict
 from torch import Tensor, nn
 
 from earsight.errors import ModelError, first_line
-from earsight.network.description import OWN_KEYS
-from earsight.network.hub import offline_where_unreachable
+from earsight.network.description import NON_NETWORK_KEYS
+from earsight.network.hub import offline_if_unreachable
 from earsight.network.names import check_model_name
 from earsight.network.settings import NetworkSettings
 
@@ -25,7 +25,7 @@ def create_network(settings: NetworkSettings, in_chans: int, classes: int) -> nn
     if settings.drop_path_rate:
         options["drop_path_rate"] = settings.drop_path_rate
     try:
-        with offline_where_unreachable() if from_hub else nullcontext():
+        with offline_if_unreachable() if from_hub else nullcontext():
             network = _create(settings.model, from_hub, options)
     except TypeError as error:
         raise ModelError(f"{settings.model} does not take a setting: {error}") from error
@@ -75,7 +75,7 @@ def load_weights(network: nn.Module, model: str, path: Path, in_chans: int) -> N
         raise ModelError(
             f"can't read weights from {path} ({reason}); give a safetensors or pth file under timm's names"
         ) from error
-    for key in OWN_KEYS:
+    for key in NON_NETWORK_KEYS:
         loaded.pop(key, None)  # of a run of earsight
     if strange := [key for key, value in loaded.items() if not isinstance(value, Tensor)]:
         raise ModelError(f"can't use {path}: {strange[0]!r} is not a tensor; save the network's state_dict alone")

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from earsight.errors import DataError, SettingsError
-from earsight.scores.kinds import AnyPredictions
+from earsight.scores.dispatch import AnyPredictions
 from earsight.scores.multilabel import MultiPredictions
 from earsight.scores.predictions import Predictions
 
@@ -121,7 +121,7 @@ def reliability(predictions: AnyPredictions, bins: int = 15) -> Reliability:
     if isinstance(predictions, MultiPredictions):
         confidence, right = predictions.probabilities.ravel(), predictions.truth.ravel()
     else:
-        confidence, right = _answers(predictions)
+        confidence, right = _confidence_and_correct(predictions)
     place = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
     clips = np.bincount(place, minlength=bins)
     # The mean of |a normal deviate| is √(2 / π) of its deviation.
@@ -161,7 +161,7 @@ class RiskCoverage:
 
 def risk_coverage(predictions: Predictions) -> RiskCoverage:
     """Raises DataError where no truth is known."""
-    confidence, right = _answers(predictions)
+    confidence, right = _confidence_and_correct(predictions)
     order = np.argsort(-confidence, kind="stable")
     confidence, wrong = confidence[order], np.cumsum(~right[order])
     last = np.append(np.diff(confidence) < 0, True)  # clips of one confidence are answered together
@@ -169,7 +169,7 @@ def risk_coverage(predictions: Predictions) -> RiskCoverage:
     return RiskCoverage(confidence[last], answered / len(confidence), wrong[last] / answered)
 
 
-def _answers(predictions: Predictions) -> tuple[Floats, npt.NDArray[np.bool_]]:
+def _confidence_and_correct(predictions: Predictions) -> tuple[Floats, npt.NDArray[np.bool_]]:
     known = predictions.known
     if not known.any():
         raise DataError(f"nothing to score: none of {len(known)} clips has a known label")

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from earsight.errors import DataError
-from earsight.plain import counted
-from earsight.scores.intervals import RATES, Floats, Interval, Jackknife, per_group, rates
+from earsight.plain import pluralise
+from earsight.scores.intervals import RATES, Floats, Interval, Jackknife, group_tallies, rates
 from earsight.scores.predictions import Predictions
 
 
@@ -71,7 +71,7 @@ def compare(a: Sequence[Predictions], b: Sequence[Predictions]) -> Comparison:
     common = sorted(set.intersection(*(set(run.paths) for run in (*a, *b))))
     if not common:
         shown = " and ".join(
-            f"{counted(len(run.paths), 'clip')}, such as {next(iter(run.paths), 'none')}," for run in (a[0], b[0])
+            f"{pluralise(len(run.paths), 'clip')}, such as {next(iter(run.paths), 'none')}," for run in (a[0], b[0])
         )
         raise DataError(f"no clip in common: {shown} were scored; compare runs of one test set")
     if any(run.labels != a[0].labels for run in (*a, *b)):
@@ -82,7 +82,7 @@ def compare(a: Sequence[Predictions], b: Sequence[Predictions]) -> Comparison:
     if any(not np.array_equal(run.truth, a[0].truth) for run in (*a, *b)):
         raise DataError("the same clips have different labels in the two; score them with one list of labels")
     groups = _groups([*a, *b])
-    tallies_a, tallies_b = (per_group([replace(run, groups=groups) for run in runs]) for runs in (a, b))
+    tallies_a, tallies_b = (group_tallies([replace(run, groups=groups) for run in runs]) for runs in (a, b))
     point_a, point_b = _points(tallies_a.whole), _points(tallies_b.whole)
     left_a, left_b = _points(tallies_a.left_out), _points(tallies_b.left_out)
 

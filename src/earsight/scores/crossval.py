@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from earsight.errors import DataError
+from earsight.scores.dispatch import AnyMetrics, AnyPredictions, measure
 from earsight.scores.intervals import Interval, Jackknife, counted_groups, jackknife, jackknife_labels
-from earsight.scores.kinds import AnyMetrics, AnyPredictions, measure
 from earsight.scores.multilabel import MultiPredictions
 from earsight.scores.predictions import A, Predictions, concatenated
 
@@ -86,7 +86,7 @@ class CrossScores:
         }
 
 
-def joined(parts: Sequence[A]) -> A:
+def join_folds(parts: Sequence[A]) -> A:
     """Predictions of several sets of clips as one, sorted by path. Raises DataError where the labels differ."""
     whole = concatenated(parts)
     return whole.take(sorted(range(len(whole.paths)), key=whole.paths.__getitem__))
@@ -95,7 +95,7 @@ def joined(parts: Sequence[A]) -> A:
 def cross_scores(found: Mapping[tuple[int, str], AnyPredictions]) -> CrossScores:
     """found: (seed, fold) → predictions of its test clips; each seed has every fold. Raises DataError."""
     seeds, folds = sorted({seed for seed, _ in found}), list(dict.fromkeys(fold for _, fold in found))
-    runs = [joined([found[seed, fold] for fold in folds]) for seed in seeds]
+    runs = [join_folds([found[seed, fold] for fold in folds]) for seed in seeds]
     twice = len(runs[0].paths) - len(set(runs[0].paths))
     if twice:
         raise DataError(f"{twice} clips are in the test part of two folds; each clip must be scored once")

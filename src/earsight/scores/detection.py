@@ -144,29 +144,29 @@ class Detection:
     tallies: tuple[Tally, ...]
 
     @property
-    def whole(self) -> Tally:
+    def total(self) -> Tally:
         return sum(self.tallies[1:], self.tallies[0])
 
     @property
-    def all_together(self) -> Scores:
+    def micro(self) -> Scores:
         """Micro: of all labels together."""
-        return _scores(self.whole.counts.sum(axis=1))
+        return _scores(self.total.counts.sum(axis=1))
 
     @property
-    def of_labels(self) -> dict[str, Scores]:
-        return {label: _scores(counts) for label, counts in zip(self.labels, self.whole.counts.T, strict=True)}
+    def per_label(self) -> dict[str, Scores]:
+        return {label: _scores(counts) for label, counts in zip(self.labels, self.total.counts.T, strict=True)}
 
     @property
     def macro_f1(self) -> float | None:
         """The mean of the labels that were annotated or found."""
-        known = [scores.f1 for scores in self.of_labels.values() if scores.f1 is not None]
+        known = [scores.f1 for scores in self.per_label.values() if scores.f1 is not None]
         return float(np.mean(known)) if known else None
 
     @property
     def error_rate(self) -> float | None:
         """Substituted, missed and made up segments, by annotated ones; it may be above 1. Of segments alone."""
-        annotated = int(self.whole.counts[1].sum())
-        return sum(self.whole.errors) / annotated if annotated else None
+        annotated = int(self.total.counts[1].sum())
+        return sum(self.total.errors) / annotated if annotated else None
 
     @property
     def f1_interval(self) -> Interval | None:
@@ -174,17 +174,17 @@ class Detection:
         counts = np.stack([tally.counts.sum(axis=-1) for tally in self.tallies])  # [groups, 3]
         left_out = counts.sum(axis=0) - counts
         f1 = 2 * left_out[:, 0] / np.maximum(left_out[:, 1] + left_out[:, 2], 1)
-        whole = {"f1": self.all_together.f1 or 0.0}
+        whole = {"f1": self.micro.f1 or 0.0}
         return Jackknife(len(counts), whole, {"f1": f1}).interval("f1")
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         interval = self.f1_interval
         return {
-            **self.all_together._asdict(),
+            **self.micro._asdict(),
             "f1_interval": None if interval is None else list(interval),
             "macro_f1": self.macro_f1,
-            "labels": {label: scores._asdict() for label, scores in self.of_labels.items()},
+            "labels": {label: scores._asdict() for label, scores in self.per_label.items()},
         }
 
 

@@ -110,7 +110,7 @@ class Track:
 
 
 @dataclass
-class _Open:
+class _OpenEvent:
     """An event that goes on. weighted: sum of seconds × probability; of hours the steps themselves would be much."""
 
     start_s: float
@@ -136,7 +136,7 @@ class EventFinder:
         self._labels, self._rule, self._several = labels, rule, thresholds is not None
         self._on = rule.starts(labels, thresholds)
         self._off: Floats = 0.7 * self._on if rule.stay_at is None else np.full(len(labels), rule.stay_at)
-        self._open: dict[int, _Open] = {}
+        self._open: dict[int, _OpenEvent] = {}
 
     def push(self, step: Step) -> Iterator[Event]:
         """Events that end where ``step`` begins."""
@@ -153,7 +153,7 @@ class EventFinder:
         for place in [place for place in self._open if place not in going]:
             yield from self._end(place)
         for place in going | begun:
-            self._open.setdefault(place, _Open(step.start_s)).add(step, float(shares[place]))
+            self._open.setdefault(place, _OpenEvent(step.start_s)).add(step, float(shares[place]))
 
     def close(self) -> Iterator[Event]:
         """Events that last to the end."""

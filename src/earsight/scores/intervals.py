@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from earsight.errors import DataError
-from earsight.plain import counted
-from earsight.scores.kinds import AnyPredictions
+from earsight.plain import pluralise
+from earsight.scores.dispatch import AnyPredictions
 from earsight.scores.multilabel import MultiMetrics, MultiPredictions, Ranking
 from earsight.scores.predictions import Predictions
 
@@ -83,7 +83,7 @@ def jackknife(runs: Sequence[Predictions], *, level: float = 0.95) -> Jackknife:
     runs: predictions of the same clips by one network or several (seeds), whose scores are averaged. Where a clip has
     no group it is one by itself. Raises DataError where the runs differ in labels or clips, or nothing is known.
     """
-    tallies = per_group(runs)
+    tallies = group_tallies(runs)
     whole, left_out = rates(tallies.whole), rates(tallies.left_out)
     return Jackknife(
         tallies.groups,
@@ -111,7 +111,7 @@ class Tallies(NamedTuple):
         return np.asarray(self.whole[:, None] - self.counts)
 
 
-def per_group(runs: Sequence[Predictions]) -> Tallies:
+def group_tallies(runs: Sequence[Predictions]) -> Tallies:
     """Of the same clips by all runs, group by group in the order of their names. A confusion matrix of each group would
     be large where both are many. Raises DataError as ``jackknife``."""
     first = runs[0]
@@ -120,7 +120,7 @@ def per_group(runs: Sequence[Predictions]) -> Tallies:
         raise DataError(f"nothing to score: none of {len(known)} clips has a known label")
     if any((run.labels, run.paths, run.groups) != (first.labels, first.paths, first.groups) for run in runs):
         raise DataError("the runs did not score the same clips; give runs of one data set and one split")
-    groups, place = _parts(first)
+    groups, place = _part_numbers(first)
     tables = np.zeros((len(runs), int(place.max()) + 1, 3, len(first.labels)))
     for table, run in zip(tables, runs, strict=True):
         truth, answer = run.truth[known], run.predicted[known]
@@ -131,7 +131,7 @@ def per_group(runs: Sequence[Predictions]) -> Tallies:
 
 
 def rates(tallies: Floats) -> dict[str, Floats]:
-    """accuracy, uar, macro_f1 [...] of what ``per_group`` counts [..., 3, classes], as ``metrics.measure`` has them."""
+    """accuracy, uar, macro_f1 [...] of tallies [..., 3, classes] (``group_tallies``), as ``metrics.measure`` has it."""
     right, support, answers = np.moveaxis(tallies, -2, 0)
     recall = right / np.maximum(support, 1)
     f1 = 2 * right / np.maximum(support + answers, 1)
@@ -148,7 +148,7 @@ def jackknife_labels(runs: Sequence[MultiPredictions], *, level: float = 0.95) -
     first = runs[0]
     if any((run.labels, run.paths, run.groups) != (first.labels, first.paths, first.groups) for run in runs):
         raise DataError("the runs did not score the same clips; give runs of one data set and one split")
-    groups, place = _parts(first)
+    groups, place = _part_numbers(first)
     rankings = [
         [Ranking.of(*columns) for columns in zip(run.truth.T, run.probabilities.T, strict=True)] for run in runs
     ]
@@ -189,12 +189,12 @@ def counted_groups(run: AnyPredictions, group_name: str) -> str:
     """What the intervals are of, in words: named groups, clips without one, or both."""
     groups = [group for group, known in zip(run.groups, run.known, strict=True) if known]
     named, alone = len(set(groups) - {""}), groups.count("")
-    told = [counted(named, group_name)] if named else []
-    told += [counted(alone, "clip") + (f" without a {group_name}" if named else "")] if alone else []
+    told = [pluralise(named, group_name)] if named else []
+    told += [pluralise(alone, "clip") + (f" without a {group_name}" if named else "")] if alone else []
     return " and ".join(told)
 
 
-def _parts(run: AnyPredictions) -> tuple[int, Counts]:
+def _part_numbers(run: AnyPredictions) -> tuple[int, Counts]:
     """How many groups there are, and which part each known clip is of, by the names of the groups; without a group, it
     is one by itself."""
     names = [group or f"\0{path}" for group, path in zip(run.groups, run.paths, strict=True)]

@@ -27,7 +27,7 @@ class ClassMetrics:
         return {**asdict(self), **({} if self.support else {"recall": None})}
 
 
-class Mistaken(NamedTuple):
+class ConfusedPair(NamedTuple):
     """clips: of a class, truth, that were taken for another, answer; by their numbers. of: clips of the class."""
 
     truth: int
@@ -56,11 +56,11 @@ class Metrics:
     confusion: Counts
 
     @property
-    def mistakes(self) -> list[Mistaken]:
+    def mistakes(self) -> list[ConfusedPair]:
         """What is taken for what, the most frequent first."""
         wrong = np.argwhere(self.confusion * (1 - np.eye(len(self.confusion), dtype=np.int64)))
         of = self.confusion.sum(axis=1)
-        found = [Mistaken(int(t), int(a), int(self.confusion[t, a]), int(of[t])) for t, a in wrong]
+        found = [ConfusedPair(int(t), int(a), int(self.confusion[t, a]), int(of[t])) for t, a in wrong]
         return sorted(found, key=lambda one: (-one.clips, one.truth, one.answer))
 
     def to_dict(self) -> dict[str, Any]:

@@ -9,16 +9,16 @@ import numpy as np
 import numpy.typing as npt
 
 from earsight.errors import DataError
-from earsight.scores.predictions import Answers, Told, cells_of, write_rows
+from earsight.scores.predictions import AnswerText, BasePredictions, parse_cells, write_rows
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 COLUMNS = ("path", "group", "labels", "predicted")
-_BETWEEN = ";"
+_SEPARATOR = ";"
 
 
 @dataclass(frozen=True)
-class MultiPredictions(Answers):
+class MultiPredictions(BasePredictions):
     """labels: names in the order of the columns. paths: one a clip. truth: bool [clips, labels]. probabilities: float64
     [clips, labels] in [0, 1], each by itself. predicted: bool [clips, labels], what was answered at the network's
     thresholds. groups: one a clip, "" where unknown.
@@ -56,17 +56,17 @@ class MultiPredictions(Answers):
 
     def mistakes(self, n: int) -> list[int]:
         """Up to ``n`` clips with a wrong answer, the surest first."""
-        sureness = self._sureness().max(axis=1, initial=0.0)
+        sureness = self._wrong_confidence().max(axis=1, initial=0.0)
         wrong = np.flatnonzero(~self.right)
         return [int(i) for i in wrong[np.argsort(-sureness[wrong], kind="stable")][:n]]
 
-    def told(self, row: int) -> Told:
+    def describe(self, row: int) -> AnswerText:
         """The labels of the truth and of the answer, and how sure the worst wrong answer was."""
-        sureness = self._sureness()[row].max(initial=0.0)
+        sureness = self._wrong_confidence()[row].max(initial=0.0)
         truth, answer = (", ".join(self._names(of[row])) or "none" for of in (self.truth, self.predicted))
-        return Told(truth, answer, float(sureness))
+        return AnswerText(truth, answer, float(sureness))
 
-    def _sureness(self) -> Floats:
+    def _wrong_confidence(self) -> Floats:
         """float64 [clips, labels]: the probability of what was answered wrongly; 0 where the answer is right."""
         of_answer = np.where(self.predicted, self.probabilities, 1 - self.probabilities)
         return np.where(self.predicted == self.truth, 0.0, of_answer)
@@ -76,10 +76,10 @@ class MultiPredictions(Answers):
 
     def write_csv(self, path: Path) -> None:
         """Columns path, group, labels, predicted (with ``;`` between several), and prob:NAME for every label; read back
-        exactly by ``kinds.read_csv``."""
+        exactly by ``dispatch.read_csv``."""
         answers = zip(self.paths, self.groups, self.truth, self.predicted, self.probabilities, strict=True)
         rows = (
-            [name, group, *(_BETWEEN.join(self._names(of)) for of in (truth, predicted)), *map(repr, row.tolist())]
+            [name, group, *(_SEPARATOR.join(self._names(of)) for of in (truth, predicted)), *map(repr, row.tolist())]
             for name, group, truth, predicted, row in answers
         )
         write_rows(path, [*COLUMNS, *(f"prob:{label}" for label in self.labels)], rows)
@@ -89,18 +89,18 @@ def check_labels(labels: Sequence[str]) -> None:
     """Raise DataError where tables could not hold several of these."""
     if len(set(labels)) != len(labels):
         raise DataError(f"a label is named twice among {', '.join(labels)}; name each once")
-    if odd := [label for label in labels if _BETWEEN in label or not label]:
+    if odd := [label for label in labels if _SEPARATOR in label or not label]:
         raise DataError(f"the label {odd[0]!r} has a ; in it, which stands between several labels; rename it")
 
 
 def from_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> MultiPredictions:
     """What ``MultiPredictions.write_csv`` wrote. Raises DataError, naming the row."""
-    labels, rows, probabilities = cells_of(path, header, rows)
+    labels, rows, probabilities = parse_cells(path, header, rows)
     number = {label: n for n, label in enumerate(labels)}
     truth, predicted = np.zeros((2, len(rows), len(labels)), dtype=np.bool_)
     for n, row in enumerate(rows):
         for of, cell in ((truth, row[2]), (predicted, row[3])):
-            for label in filter(None, cell.split(_BETWEEN)):
+            for label in filter(None, cell.split(_SEPARATOR)):
                 if label not in number:
                     raise DataError(f"{path}, row {n + 2}: label {label!r} has no column prob:{label}")
                 of[n, number[label]] = True

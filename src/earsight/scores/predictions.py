@@ -19,7 +19,7 @@ from earsight.plain import plain
 _UNEVEN = 1e-3
 
 
-class Told(NamedTuple):
+class AnswerText(NamedTuple):
     """One answer in words. confidence: of what is wrong in it."""
 
     truth: str
@@ -28,7 +28,7 @@ class Told(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Answers(ABC):
+class BasePredictions(ABC):
     """What answers of one label and of several have in common. ARRAYS: the fields with one row a clip."""
 
     ARRAYS: ClassVar[tuple[str, ...]]
@@ -50,7 +50,7 @@ class Answers(ABC):
         """Up to ``n`` clips answered wrongly, the most confident first."""
 
     @abstractmethod
-    def told(self, row: int) -> Told:
+    def describe(self, row: int) -> AnswerText:
         """One answer, in words."""
 
     @abstractmethod
@@ -64,11 +64,11 @@ class Answers(ABC):
         return replace(self, **texts, **{name: getattr(self, name)[index] for name in self.ARRAYS})
 
 
-A = TypeVar("A", bound=Answers)
+A = TypeVar("A", bound=BasePredictions)
 
 
 @dataclass(frozen=True)
-class Predictions(Answers):
+class Predictions(BasePredictions):
     """labels: class names in the order of the columns. paths: one a clip. truth: int64 [clips], −1 where unknown.
     probabilities: float64 [clips, classes] in [0, 1], rows sum to 1. groups: one a clip, "" where unknown.
 
@@ -117,9 +117,9 @@ class Predictions(Answers):
         wrong = np.flatnonzero(self.known & ~self.right)
         return [int(i) for i in wrong[np.argsort(-self.confidence[wrong], kind="stable")][:n]]
 
-    def told(self, row: int) -> Told:
+    def describe(self, row: int) -> AnswerText:
         truth = self.labels[self.truth[row]] if self.known[row] else ""
-        return Told(truth, self.labels[self.predicted[row]], float(self.confidence[row]))
+        return AnswerText(truth, self.labels[self.predicted[row]], float(self.confidence[row]))
 
     def write_csv(self, path: Path) -> None:
         """Columns path, group, label, predicted, and prob:NAME for every class; read back exactly by ``read_csv``."""
@@ -161,7 +161,7 @@ def from_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]])
     if list(header[:4]) != ["path", "group", "label", "predicted"]:
         names = ", ".join(plain(name, 40) for name in header[:6])
         raise DataError(f"{path} is not a table of predictions: its columns are {names}; give predictions.csv of a run")
-    labels, rows, probabilities = cells_of(path, header, rows)
+    labels, rows, probabilities = parse_cells(path, header, rows)
     number = {label: n for n, label in enumerate(labels)}
     sums = probabilities.sum(axis=1)
     for which in np.flatnonzero(np.abs(sums - 1) > _UNEVEN):
@@ -197,7 +197,7 @@ def read_table(path: Path) -> tuple[list[str], Iterator[list[str]]]:
     return next(rows, []), rows
 
 
-def cells_of(
+def parse_cells(
     path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]
 ) -> tuple[tuple[str, ...], list[Sequence[str]], npt.NDArray[np.float64]]:
     """Labels, the first four cells of each row, and the probabilities, from the fifth on: as numbers at once, which

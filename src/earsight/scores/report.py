@@ -11,11 +11,11 @@ import numpy as np
 
 from earsight.errors import DataError
 from earsight.scores.crossval import GroupScore
+from earsight.scores.dispatch import AnyMetrics
 from earsight.scores.intervals import Interval
-from earsight.scores.kinds import AnyMetrics
 from earsight.scores.page import write_page
-from earsight.scores.predictions import Answers
-from earsight.settings import flat
+from earsight.scores.predictions import BasePredictions
+from earsight.settings import flatten
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,10 @@ class Mistake:
     wav_bytes: bytes | None = None
 
 
-def worst_mistakes(predictions: Answers, sound_of: Callable[[int], bytes | None]) -> tuple[Mistake, ...]:
+def worst_mistakes(predictions: BasePredictions, sound_of: Callable[[int], bytes | None]) -> tuple[Mistake, ...]:
     """The twelve most confident ones. sound_of: row → a WAV file to play, if there is one."""
     return tuple(
-        Mistake(predictions.paths[row], *predictions.told(row), wav_bytes=sound_of(row))
+        Mistake(predictions.paths[row], *predictions.describe(row), wav_bytes=sound_of(row))
         for row in predictions.mistakes(12)
     )
 
@@ -97,7 +97,7 @@ def _grouped(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     groups: dict[str, dict[str, Any]] = {"run": {}}
     for name, value in settings.items():
         if isinstance(value, Mapping):
-            groups.setdefault(name, {}).update(flat(value))
+            groups.setdefault(name, {}).update(flatten(value))
         else:
             groups["run"][name] = value
     return groups

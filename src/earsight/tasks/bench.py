@@ -119,13 +119,13 @@ class Subject:
 
         from earsight.dataset.loader import training_batches
         from earsight.network.classifier import Classifier
-        from earsight.network.fitting import fit_images
+        from earsight.network.compatibility import ensure_trainable
         from earsight.tasks.training.learner import Learner
 
         store = write_noise(folder, recipe, clips)
         network = recipe.network.model_copy(update={"pretrained": False, "weights": None})
         classifier = Classifier(("a", "b"), recipe.audio, recipe.mel, network)
-        fit_images(classifier)
+        ensure_trainable(classifier)
         learner = Learner.of(machine.fabric(), classifier, recipe, compiled=machine.compiled)
         device = learner.fabric.device
         batches = list(training_batches(store, range(clips), recipe.batch_size, np.random.default_rng(0)))

@@ -15,7 +15,7 @@ COLUMNS = ("part", "path", "label", "group", "fold", "start", "end")
 
 
 @dataclass(frozen=True)
-class Recorded:
+class RunClip:
     """One row of a run's table of clips. part: train, valid, test, or all."""
 
     part: str
@@ -60,17 +60,17 @@ def _csv(
     for first, clip, last in rows:
         labels = ";".join(clip.labels) or ";"
         span = ("" if edge is None else edge for edge in (clip.start_s, clip.end_s))
-        own = (clip.from_the_root().path, labels, clip.group, clip.fold, *span)
+        own = (clip.absolute().path, labels, clip.group, clip.fold, *span)
         lines.append(csv_line([*first, *own, *last, *(clip.tags.get(tag, "") for tag in tags)]))
     return "".join(f"{line}\n" for line in lines)
 
 
-def with_several(clip: Clip) -> Clip:
+def split_labels(clip: Clip) -> Clip:
     """A recorded clip with its labels taken apart."""
     return clip.with_labels(label for label in clip.label.split(";") if label)
 
 
-def read_clips(run: Path) -> list[Recorded]:
+def read_clips(run: Path) -> list[RunClip]:
     """The clips that a run was trained, validated and tested on; none where the model was moved without them. Several
     labels stand in one text, with ``;`` between them. Raises ModelError where the table is damaged."""
     path = run / CLIPS_NAME
@@ -87,7 +87,7 @@ def read_clips(run: Path) -> list[Recorded]:
         if not rows or not text.endswith("\n") or any(None in row.values() for row in rows):
             raise ValueError(f"cut off after {len(rows)} rows")
         return [
-            Recorded(
+            RunClip(
                 row["part"],
                 Clip(
                     Path(row["path"]),

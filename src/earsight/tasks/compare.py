@@ -7,9 +7,9 @@ from earsight.errors import DataError, ModelError
 from earsight.network.description import METRICS_NAME, PREDICTIONS_NAME
 from earsight.scores.compare import Comparison
 from earsight.scores.compare import compare as compare_predictions
-from earsight.scores.kinds import only_one_label, read_csv
+from earsight.scores.dispatch import read_csv, require_single_label
 from earsight.scores.predictions import Predictions
-from earsight.tasks.metrics_file import read_numbers
+from earsight.tasks.metrics_file import read_metrics
 
 _TRAINING_SCORE = "training score"
 
@@ -30,7 +30,7 @@ def compare(a: str | Path, b: str | Path) -> Comparison:
 
 def _caveat(place: Path) -> str:
     """What the run or cross-validation says beside its own scores; "" of a table."""
-    numbers = read_numbers(place, "give the tables of predictions")
+    numbers = read_metrics(place, "give the tables of predictions")
     try:
         whole = numbers if "caveat" in numbers else numbers.get("train") or numbers.get("test") or {}
         return str(whole.get("caveat", ""))
@@ -41,9 +41,9 @@ def _caveat(place: Path) -> str:
 def _read(place: Path) -> list[Predictions]:
     """One table, or one a seed."""
     if place.is_file():
-        return [only_one_label(read_csv(place), "compare", place)]
+        return [require_single_label(read_csv(place), "compare", place)]
     tables = sorted(place.glob("predictions-seed*.csv")) or sorted(place.glob(PREDICTIONS_NAME))
     if not tables:
         what = "no predictions in it" if place.is_dir() else "no such folder"
         raise ModelError(f"{place}: {what}; give a run that was trained to its end, or a cross-validation")
-    return [only_one_label(read_csv(table), "compare", table) for table in tables]
+    return [require_single_label(read_csv(table), "compare", table) for table in tables]

@@ -10,18 +10,18 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from earsight.dataset.folds import every_fold
+from earsight.dataset.folds import expand_folds
 from earsight.dataset.leaks import Policy
-from earsight.dataset.split import one_caveat
+from earsight.dataset.split import merge_caveats
 from earsight.errors import EarsightError, SettingsError
 from earsight.files import read_json
 from earsight.mel.pipeline import Pipeline
 from earsight.network.description import METRICS_NAME
 from earsight.scores.metrics import Metrics
 from earsight.scores.multilabel import MultiMetrics
-from earsight.tasks.begun import check_begun, parts_digest, write_about
 from earsight.tasks.machine.cores import allowed_cores
 from earsight.tasks.machine.devices import Machine
+from earsight.tasks.manifest import check_resumable, split_digest, write_manifest
 from earsight.tasks.progress import Progress
 from earsight.tasks.recipe import LARGEST_SEED, Recipe
 from earsight.tasks.training.decoded import REFIT_SENTENCE
@@ -30,7 +30,7 @@ from earsight.tasks.training.plan import (
     Plan,
     check_recipe,
     check_run,
-    new_run,
+    default_run_folder,
     plan_run,
     read_training_data,
 )
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from earsight.scores.crossval import CrossScores
     from earsight.tasks.crossval_report import Finished
 
-ABOUT_NAME = "crossval.json"
+MANIFEST_NAME = "crossval.json"
 _MOST = 1000
 
 
@@ -99,7 +99,7 @@ def crossval(
 ) -> CrossResult:
     """Train every fold with every seed, each in a run folder of its own below ``out``, and score all clips together.
 
-    folds: see ``every_fold``. seeds: how many, from the recipe's own on. resume: go on with ``out``; what is finished
+    folds: see ``expand_folds``. seeds: how many, from the recipe's own on. resume: go on with ``out``; what is finished
     is not trained again. jobs: so many folds at once, on a GPU each where there are GPUs. The rest: see ``train``. A
     fold that can't be trained does not end the others. Raises EarsightError.
     """
@@ -117,8 +117,12 @@ def crossval(
     dataset = read_training_data(
         data, settings.task, source=source, group_pattern=group_pattern, strict=strict, progress=progress
     )
-    kinds = every_fold(folds, dataset.clips)
-    place = Path(out) if out is not None else new_run(f"crossval-{folds.replace(':', '-')}", settings.network.model)
+    kinds = expand_folds(folds, dataset.clips)
+    place = (
+        Path(out)
+        if out is not None
+        else default_run_folder(f"crossval-{folds.replace(':', '-')}", settings.network.model)
+    )
     work = []
     for seed in range(settings.seed, settings.seed + seeds):
         for number, kind in enumerate(kinds):
@@ -127,8 +131,8 @@ def crossval(
             again = (run / STATE_NAME).is_file()
             plan = plan_run(dataset, seeded, kind, run, name, leaks, strict=strict, resume=again, store=store)
             work.append(_Fold(plan, machine, kind, seed))
-    about = _about(settings, work[: len(kinds)], leaks, machine)
-    begun = check_begun(place / ABOUT_NAME, about, "cross-validation", resume=resume)
+    manifest = _manifest(settings, work[: len(kinds)], leaks, machine)
+    begun = check_resumable(place / MANIFEST_NAME, manifest, "cross-validation", resume=resume)
     if begun:
         _check_seeds(place, work)
         from earsight.tasks.crossval_report import read_runs
@@ -139,7 +143,7 @@ def crossval(
             check_run(fold.plan.run, fold.plan.resume)
     machine.check()
     if not begun:
-        write_about(place / ABOUT_NAME, about)
+        write_manifest(place / MANIFEST_NAME, manifest)
     failures: dict[str, str] = {}
     try:
         for fold, reason in _train(work, jobs, progress):
@@ -147,18 +151,18 @@ def crossval(
         interrupted = False
     except KeyboardInterrupt:
         interrupted = True
-    sentence, caveat = _words(work, folds, [fold.plan.split for fold in work])
+    sentence, caveat = _sentence_and_caveat(work, folds, [fold.plan.split for fold in work])
     if interrupted or failures:
         return CrossResult(place, None, sentence, caveat, dataset.group_name, failures, interrupted)
     from earsight.tasks.crossval_report import read_runs, write_results
 
     found = read_runs([fold.place for fold in work])
-    sentence, caveat = _words(work, folds, list(found.values()))
+    sentence, caveat = _sentence_and_caveat(work, folds, list(found.values()))
     scores = write_results(place, found, work[0].plan, sentence, caveat)
     return CrossResult(place, scores, sentence, caveat, dataset.group_name, {}, False)
 
 
-def _about(recipe: Recipe, folds: Sequence[_Fold], leaks: Policy, machine: Machine) -> dict[str, Any]:
+def _manifest(recipe: Recipe, folds: Sequence[_Fold], leaks: Policy, machine: Machine) -> dict[str, Any]:
     """What makes a cross-validation the same one, for JSON. The seed of the recipe is the first one. folds: of it."""
     dataset = folds[0].plan.dataset
     return {
@@ -169,8 +173,8 @@ def _about(recipe: Recipe, folds: Sequence[_Fold], leaks: Policy, machine: Machi
         "leaks": leaks,
         "recipe": json.loads(recipe.model_dump_json()),
         "precision": machine.precision,
-        "parts": parts_digest(fold.plan.split for fold in folds),
-        "pipeline": Pipeline.read(recipe.augment.pipeline).told,
+        "parts": split_digest(fold.plan.split for fold in folds),
+        "pipeline": Pipeline.read(recipe.augment.pipeline).spec,
     }
 
 
@@ -204,20 +208,20 @@ def _train(work: list[_Fold], jobs: int, progress: bool) -> Iterator[tuple[_Fold
         for number in range(jobs):
             numbers.put(number)
         with ProcessPoolExecutor(jobs, context, initializer=_take_gpu, initargs=(numbers,)) as pool:
-            ended = _side_by_side(pool, [fold.with_threads(threads) for fold in left], jobs)
+            ended = _run_in_parallel(pool, [fold.with_threads(threads) for fold in left], jobs)
             for number, (fold, reason) in enumerate(ended, 1):
-                shown.say(f"{number} of {len(left)}: {fold.name}, seed {fold.seed}: {reason or _told(fold)}")
+                shown.say(f"{number} of {len(left)}: {fold.name}, seed {fold.seed}: {reason or _score_text(fold)}")
                 if reason:
                     yield fold, reason
 
 
-def _side_by_side(pool: Executor, left: list[_Fold], jobs: int) -> Iterator[tuple[_Fold, str]]:
+def _run_in_parallel(pool: Executor, left: list[_Fold], jobs: int) -> Iterator[tuple[_Fold, str]]:
     """Each fold when it ends, and why it failed. The pool gets no more than it can begin: the rest it would train after
     a Ctrl-C too."""
     waiting, running = iter(left), dict[Future[str], _Fold]()
     while True:
         for fold in islice(waiting, jobs - len(running)):
-            running[_submitted(pool, fold)] = fold
+            running[_submit(pool, fold)] = fold
         if not running:
             return
         for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -228,7 +232,7 @@ def _side_by_side(pool: Executor, left: list[_Fold], jobs: int) -> Iterator[tupl
             yield running.pop(future), reason
 
 
-def _submitted(pool: Executor, fold: _Fold) -> Future[str]:
+def _submit(pool: Executor, fold: _Fold) -> Future[str]:
     try:
         return pool.submit(_train_one, fold)
     except BrokenExecutor as error:
@@ -237,7 +241,7 @@ def _submitted(pool: Executor, fold: _Fold) -> Future[str]:
         return broken
 
 
-def _told(fold: _Fold) -> str:
+def _score_text(fold: _Fold) -> str:
     test = read_json(fold.plan.run / METRICS_NAME)["test"]
     names = MultiMetrics.NAMES if "map" in test else Metrics.NAMES
     return " ".join(f"{name} {test[key]:.3f}" for key, name in names.items())
@@ -267,7 +271,7 @@ def _train_one(fold: _Fold, progress: bool = False) -> str:
     return ""
 
 
-def _words(work: list[_Fold], folds: str, divided: "Sequence[Split | Finished]") -> tuple[str, str]:
+def _sentence_and_caveat(work: list[_Fold], folds: str, divided: "Sequence[Split | Finished]") -> tuple[str, str]:
     """Sentence and caveat. divided: of each training, as it was planned, or as it was carried out."""
     first = work[0].plan
     seeds = len({fold.seed for fold in work})
@@ -280,4 +284,4 @@ def _words(work: list[_Fold], folds: str, divided: "Sequence[Split | Finished]")
     refit = f" {REFIT_SENTENCE}" if first.recipe.refit else ""
     anew = ", divided anew for each seed" if len({fold.plan.split.test for fold in work}) > count else ""
     sentence = f"{count} folds, {seeds} seed{'s' if seeds > 1 else ''}: {who}. Folds: {folds}{anew}.{refit}"
-    return sentence, one_caveat(one.caveat for one in divided)
+    return sentence, merge_caveats(one.caveat for one in divided)

@@ -11,13 +11,13 @@ from earsight.files import read_json, write_json
 from earsight.network.description import METRICS_NAME, PREDICTIONS_NAME, REPORT_NAME, read_description
 from earsight.scores.calibration import reliability, with_temperature
 from earsight.scores.crossval import CrossScores, cross_scores
+from earsight.scores.dispatch import AnyPredictions, read_csv
 from earsight.scores.figures import CLASSES_WITH_NUMBERS, draw_bars, draw_confusion
-from earsight.scores.kinds import AnyPredictions, read_csv
 from earsight.scores.metrics import Metrics
 from earsight.scores.page import write_page
 from earsight.scores.predictions import concatenated
 from earsight.scores.report import FigureEntry, Mistake, wav_bytes, worst_mistakes
-from earsight.settings import flat
+from earsight.settings import flatten
 from earsight.tasks.training.plan import Plan
 from earsight.tasks.training.run_figures import draw_calibration, draw_label_bars
 
@@ -86,7 +86,7 @@ def write_results(
         calibration=calibration,
         about=about,
         mistakes=_mistakes(scores.runs[0], plan),
-        settings=flat(plan.recipe.model_dump()),
+        settings=flatten(plan.recipe.model_dump()),
     )
     return scores
 

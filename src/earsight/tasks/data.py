@@ -14,9 +14,9 @@ from earsight.dataset.sources import downloaded_folder, known_source, known_sour
 from earsight.dataset.sources.rows import is_table
 from earsight.dataset.split import Split, split
 from earsight.dataset.walk import cache_folder, is_archive, is_recording, store_folder
-from earsight.errors import DataError, NoRoomError, SettingsError
-from earsight.files import folder_bytes, part_of, remove_folder
-from earsight.plain import counted
+from earsight.errors import DataError, DiskFullError, SettingsError
+from earsight.files import folder_bytes, remove_folder, temporary_path
+from earsight.plain import pluralise
 from earsight.tasks.clips_table import clips_csv, parts_csv
 from earsight.tasks.progress import Progress
 
@@ -42,19 +42,19 @@ def get(name: str, *, progress: bool = False) -> Path:
         try:
             return unpack(archives[0], folder, progress=shown.advance)
         except DataError as error:
-            if source.downloads[0].checksum or _is_of_this_machine(error):
+            if source.downloads[0].checksum or _is_local_failure(error):
                 raise
             aside = archives[0].with_name(f"{archives[0].name}.bad")
             archives[0].replace(aside)
             raise DataError(f"{error}; it is set aside as {aside}, and the next try asks the server again") from error
 
 
-def _is_of_this_machine(error: DataError) -> bool:
+def _is_local_failure(error: DataError) -> bool:
     """Whether an archive that did not unpack may be good."""
-    return isinstance(error.__cause__, OSError | NotImplementedError) or isinstance(error, NoRoomError)
+    return isinstance(error.__cause__, OSError | NotImplementedError) or isinstance(error, DiskFullError)
 
 
-def downloaded(place: str | Path, *, progress: bool = False) -> str | Path:
+def ensure_downloaded(place: str | Path, *, progress: bool = False) -> str | Path:
     """``place`` itself, after a download where it is the name of a known data set and nothing of this name is there."""
     if str(place) in known_sources() and not Path(place).exists():
         get(str(place), progress=progress)
@@ -62,7 +62,7 @@ def downloaded(place: str | Path, *, progress: bool = False) -> str | Path:
 
 
 @dataclass(frozen=True)
-class Divided:
+class SplitPreview:
     """dataset, its split, and the leaks that names, groups and spans betray (in words)."""
 
     dataset: DataSet
@@ -72,7 +72,7 @@ class Divided:
     def to_csv(self) -> str:
         """A table with the column part, which ``earsight train TABLE --split column:part`` carries out. Raises
         DataError where a text would read back as another one."""
-        _check_texts(self.dataset.clips)
+        _check_round_trip(self.dataset.clips)
         split = self.split
         return parts_csv(self.dataset.clips, {part: getattr(split, part) for part in PARTS}, whole=split.training_score)
 
@@ -86,7 +86,7 @@ class Divided:
         return "none" if self.split.training_score else "column:part"
 
 
-def _check_texts(clips: Sequence[Clip]) -> None:
+def _check_round_trip(clips: Sequence[Clip]) -> None:
     texts: dict[str, Iterable[str]] = {
         "label": {label for clip in clips for label in clip.labels},
         "group": {clip.group for clip in clips},
@@ -97,11 +97,11 @@ def _check_texts(clips: Sequence[Clip]) -> None:
         texts[f"column {tag!r}"] = {tag, *(clip.tags.get(tag, "") for clip in clips)}
     for what, found in texts.items():
         for text in found:
-            if reason := _misread(text, what):
+            if reason := _round_trip_problem(text, what):
                 raise DataError(f"can't write the {what} {text!r} so that it reads back the same: {reason}; rename it")
 
 
-def _misread(text: str, what: str) -> str:
+def _round_trip_problem(text: str, what: str) -> str:
     """Why a table would give back another text; "" where it would not."""
     if what != "path" and text != text.strip():
         return "it begins or ends with a blank"
@@ -116,7 +116,7 @@ def _misread(text: str, what: str) -> str:
     return ""
 
 
-def divide(
+def preview_split(
     place: str | Path,
     kind: str = "auto",
     *,
@@ -124,12 +124,12 @@ def divide(
     source: str | None = None,
     group_pattern: str | None = None,
     progress: bool = False,
-) -> Divided:
+) -> SplitPreview:
     """How ``place`` would be split. Raises DataError."""
-    dataset = read_dataset(downloaded(place, progress=progress), source=source, group_pattern=group_pattern)
+    dataset = read_dataset(ensure_downloaded(place, progress=progress), source=source, group_pattern=group_pattern)
     drawn = split(dataset.clips, kind, seed=seed, group_name=dataset.group_name, official=dataset.split)
     leaks = find_leaks(dataset.clips, drawn, dataset.group_name)
-    return Divided(dataset, drawn, tuple(f"{leak.why} ({' and '.join(leak.sides)})" for leak in leaks))
+    return SplitPreview(dataset, drawn, tuple(f"{leak.why} ({' and '.join(leak.sides)})" for leak in leaks))
 
 
 @dataclass(frozen=True)
@@ -142,19 +142,19 @@ class WithBackground:
 
     def to_csv(self) -> str:
         """A table to train on. Raises DataError where a text would read back as another one."""
-        _check_texts(self.clips)
+        _check_round_trip(self.clips)
         return clips_csv(self.clips)
 
 
 def add_background(place: str | Path, *, source: str | None = None, group_pattern: str | None = None) -> WithBackground:
     """The spans of ``place``, and clips without a label between them (``dataset.background``). Raises DataError where
     no recording has room for one."""
-    dataset = read_dataset(downloaded(place), source=source, group_pattern=group_pattern, fewest_classes=1)
+    dataset = read_dataset(ensure_downloaded(place), source=source, group_pattern=group_pattern, fewest_classes=1)
     found = background(dataset.clips, header_length_s, dataset.empty)
     if not found:
         raise DataError(
-            f"nothing lies between the labels of {place}: {counted(len(dataset.clips), 'clip')} of "
-            f"{counted(dataset.files, 'recording')}; annotate spans of longer recordings"
+            f"nothing lies between the labels of {place}: {pluralise(len(dataset.clips), 'clip')} of "
+            f"{pluralise(dataset.files, 'recording')}; annotate spans of longer recordings"
         )
     clips = sorted((*dataset.clips, *found), key=lambda clip: (str(clip.path), clip.start_s or 0.0))
     return WithBackground(dataset, tuple(clips), len(found))
@@ -174,7 +174,7 @@ def check_output(path: Path, place: Path, *, overwrite: bool, clips: Sequence[Cl
         if path.exists():
             if not path.is_file():
                 raise SettingsError(f"can't write {path}: it is a device or pipe; name a file")
-            if _is_of_the_data(path, place, clips):
+            if _belongs_to_data(path, place, clips):
                 raise SettingsError(f"can't write {path}: it is a file of the data, or lies among them; name another")
             if not overwrite:
                 raise SettingsError(f"{path} is there already; name another file, or pass --overwrite")
@@ -182,7 +182,7 @@ def check_output(path: Path, place: Path, *, overwrite: bool, clips: Sequence[Cl
             raise SettingsError(
                 f"can't write {path}: among the data it would be read in their place; name another folder"
             )
-        part = part_of(path)
+        part = temporary_path(path)
         with part.open("xb"):
             pass
         part.unlink()
@@ -190,14 +190,14 @@ def check_output(path: Path, place: Path, *, overwrite: bool, clips: Sequence[Cl
         raise SettingsError(f"can't write {path}: {error.strerror}; name another file") from error
 
 
-def _is_of_the_data(path: Path, place: Path, clips: Sequence[Clip]) -> bool:
+def _belongs_to_data(path: Path, place: Path, clips: Sequence[Clip]) -> bool:
     if is_recording(path.name) or is_archive(path.name) or path.resolve().is_relative_to(place.resolve()):
         return True
     return any(clip.path.name == path.name and clip.path.exists() and clip.path.samefile(path) for clip in clips)
 
 
 @dataclass(frozen=True)
-class Kept:
+class CacheEntry:
     """One kind of what the cache holds. place: where. folders: below it or itself, that may be cleared. fetched: from a
     server, which would have to send it again."""
 
@@ -218,13 +218,13 @@ class Kept:
                 raise DataError(f"could not remove all of {folder}; is it in use, or not yours? remove it by hand")
 
 
-def kept_in_cache() -> tuple[Kept, ...]:
+def cache_entries() -> tuple[CacheEntry, ...]:
     """Of data sets those that earsight can get again; what was put there by hand is left alone."""
     home = cache_folder()
     known = tuple(downloaded_folder(name) for name, source in known_sources().items() if source.downloads)
     return (
-        Kept("decoded recordings", store_folder(), (store_folder(),)),
-        Kept("unpacked archives", home / "unpacked", (home / "unpacked",)),
-        Kept("downloaded data sets", home / "data", known, fetched=True),
-        Kept("downloads", home / "downloads", (home / "downloads",), fetched=True),
+        CacheEntry("decoded recordings", store_folder(), (store_folder(),)),
+        CacheEntry("unpacked archives", home / "unpacked", (home / "unpacked",)),
+        CacheEntry("downloaded data sets", home / "data", known, fetched=True),
+        CacheEntry("downloads", home / "downloads", (home / "downloads",), fetched=True),
     )

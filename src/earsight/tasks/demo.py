@@ -35,7 +35,7 @@ def demo(out: str | Path = "runs/demo", *, seed: int = 0, progress: bool = False
     """
     out = Path(out)
     corpus, run = out / "corpus", out / "run"
-    if not _is_demos(out):
+    if not _is_replaceable(out):
         raise SettingsError(f"{out} holds something else than an earlier demo; name another --out")
     recipe = Recipe.named("demo", {"seed": seed})
     check_recipe(recipe)
@@ -53,7 +53,7 @@ def demo(out: str | Path = "runs/demo", *, seed: int = 0, progress: bool = False
     return DemoResult(corpus, result, plan.split.sentence, rows)
 
 
-def _is_demos(out: Path) -> bool:
+def _is_replaceable(out: Path) -> bool:
     """Whether nothing is there, or a corpus of synthetic voices and what was trained on it."""
     if not out.exists():
         return True

@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from earsight import extras
-from earsight.dataset.split import one_caveat
+from earsight.dataset.split import merge_caveats
 from earsight.errors import DataError, SettingsError
-from earsight.files import write_json, write_whole
+from earsight.files import write_atomic, write_json
 from earsight.network.description import METRICS_NAME, PREDICTIONS_NAME, REFIT_KEY, SETTINGS_NAME, read_description
 from earsight.network.device import check_device_name, find_device
-from earsight.tasks.clips_table import CLIPS_NAME, Recorded, parts_csv, read_clips
-from earsight.tasks.crossval import ABOUT_NAME
+from earsight.tasks.clips_table import CLIPS_NAME, RunClip, parts_csv, read_clips
+from earsight.tasks.crossval import MANIFEST_NAME
 from earsight.tasks.evaluate import evaluate
 from earsight.tasks.machine.cores import check_threads
 
 if TYPE_CHECKING:
-    from earsight.scores.kinds import AnyMetrics
+    from earsight.scores.dispatch import AnyMetrics
 
 
 @dataclass(frozen=True)
@@ -53,19 +53,21 @@ def ensemble(
     find_device(device)
     from earsight.network.checkpoint import save_classifier
     from earsight.network.classifier import Classifier
-    from earsight.network.ensemble import joined
+    from earsight.network.ensemble import join_classifiers
 
-    whole = joined([Classifier.load(run) for run in members])
+    whole = join_classifiers([Classifier.load(run) for run in members])
     recorded = [read_clips(run) for run in members]
-    tested = _common(recorded) if all(recorded) else ()
+    tested = _common_clips(recorded) if all(recorded) else ()
     test = sum(row.part == "test" for row in tested)
     of_members = [read_description(run) for run in members]
     splits = [one.get("split", {}) for one in of_members]
     kinds = {str(one.get("kind", "")) for one in splits}
-    caveat = one_caveat(str(one.get("caveat", "")) for one in splits)
+    caveat = merge_caveats(str(one.get("caveat", "")) for one in splits)
     # Each member's own test clips are by speakers whom it never heard, and those of the whole are among them.
     independent = all(one.get("speaker_independent") is True for one in splits)
-    sentence = f"{len(members)} networks whose answers are averaged; {_heard(len(tested), test, independent, caveat)}."
+    sentence = (
+        f"{len(members)} networks whose answers are averaged; {_overlap_text(len(tested), test, independent, caveat)}."
+    )
     described = of_members[0]
     split = {
         "kind": " ".join(sorted(kinds)),
@@ -89,7 +91,7 @@ def ensemble(
         for number, row in enumerate(tested):
             parts[row.part].append(number)
         clips, digests = [row.clip for row in tested], [row.digest for row in tested]
-        write_whole(place / CLIPS_NAME, parts_csv(clips, parts, whole=False, digests=digests))
+        write_atomic(place / CLIPS_NAME, parts_csv(clips, parts, whole=False, digests=digests))
     if not test:
         return EnsembleResult(place, len(members), None, sentence, caveat)
     try:
@@ -103,7 +105,7 @@ def ensemble(
     return EnsembleResult(place, len(members), found.metrics, sentence, caveat)
 
 
-def _heard(clips: int, test: int, independent: bool, caveat: str) -> str:
+def _overlap_text(clips: int, test: int, independent: bool, caveat: str) -> str:
     if not clips:
         return "which clips they heard is not known"
     if not test:
@@ -116,17 +118,17 @@ def _members(runs: Sequence[str | Path]) -> list[Path]:
     """A cross-validation stands for all its runs. Raises SettingsError."""
     found: list[Path] = []
     for run in map(Path, runs):
-        folds = (run / ABOUT_NAME).is_file()
+        folds = (run / MANIFEST_NAME).is_file()
         found += sorted(path for path in run.iterdir() if (path / SETTINGS_NAME).is_file()) if folds else [run]
     if len({path.resolve() for path in found}) < len(found):
         raise SettingsError("a run is named twice; name each member once")
     return found
 
 
-def _common(recorded: Sequence[Sequence[Recorded]]) -> tuple[Recorded, ...]:
+def _common_clips(recorded: Sequence[Sequence[RunClip]]) -> tuple[RunClip, ...]:
     """Every clip of every run, once: test where it is that in all runs; train where it is that in one. Raises DataError
     where a run scored what it was trained on."""
-    rows_of: dict[Any, list[Recorded]] = defaultdict(list)
+    rows_of: dict[Any, list[RunClip]] = defaultdict(list)
     for row in (row for rows in recorded for row in rows):
         if row.part == "all":
             raise DataError("a run was trained and scored on the same clips; join runs that held clips out")

@@ -12,26 +12,26 @@ from earsight.dataset.sources import read_dataset
 from earsight.dataset.store import Store, build_store
 from earsight.dataset.walk import store_folder
 from earsight.errors import DataError
-from earsight.network.description import no_run_folder, read_description
+from earsight.network.description import read_description, run_folder_error
 from earsight.network.device import check_device_name, find_device
-from earsight.network.hub import local_run
-from earsight.plain import counted
-from earsight.tasks.clips_table import CLIPS_NAME, Recorded, read_clips, with_several
-from earsight.tasks.data import downloaded
-from earsight.tasks.machine.cores import check_threads, free_cores, own_threads, read_load
+from earsight.network.hub import resolve_run
+from earsight.plain import pluralise
+from earsight.tasks.clips_table import CLIPS_NAME, RunClip, read_clips, split_labels
+from earsight.tasks.contamination import exclude_heard, overlap_note
+from earsight.tasks.data import ensure_downloaded
+from earsight.tasks.machine.cores import check_threads, free_cores, read_load, torch_threads
 from earsight.tasks.machine.memory import keep_freed_memory
 from earsight.tasks.progress import Progress
-from earsight.tasks.unheard import compared, unheard
 
 if TYPE_CHECKING:
     from earsight.network.classifier import Classifier
-    from earsight.scores.kinds import AnyMetrics, AnyPredictions
+    from earsight.scores.dispatch import AnyMetrics, AnyPredictions
 
 _LOOKED_AT_S = 1.0
 
 
 @dataclass(frozen=True)
-class Told:
+class ScoreContext:
     """What stands beside every score. sentence: what was scored, in words. caveat: two or three words that belong
     beside every number, "" where there is nothing to add. warning: what else a reader should know, "" where nothing.
     failures: files that could not be used. dropped: clips that were left out because they, or their speakers, were
@@ -45,7 +45,7 @@ class Told:
 
 
 @dataclass(frozen=True)
-class Evaluation(Told):
+class Evaluation(ScoreContext):
     metrics: "AnyMetrics"
     predictions: "AnyPredictions"
 
@@ -69,28 +69,28 @@ def evaluate(
     them, or their speakers were heard in training: "refuse", "drop" (score the others) or "allow" (and say so). Raises
     EarsightError.
     """
-    from earsight.scores.kinds import measure
+    from earsight.scores.dispatch import measure
     from earsight.tasks.training.scoring import score
 
-    to_score = examined(run, data, source, group_pattern, leaks, device, threads, strict, progress=progress)
-    with own_threads(to_score.cores), Progress(shown=progress) as shown:
+    to_score = prepare_scoring(run, data, source, group_pattern, leaks, device, threads, strict, progress=progress)
+    with torch_threads(to_score.cores), Progress(shown=progress) as shown:
         shown.start("scoring", len(to_score.indices))
         predictions = score(to_score.classifier, to_score.store, to_score.indices, progress=shown.advance)
-    return Evaluation(**vars(to_score.told), metrics=measure(predictions), predictions=predictions)
+    return Evaluation(**vars(to_score.context), metrics=measure(predictions), predictions=predictions)
 
 
 @dataclass(frozen=True)
-class ToScore:
+class ScoringSet:
     """What of some clips may be scored. indices: of clips of the store. cores: to score them by."""
 
     classifier: "Classifier"
     store: Store
     indices: list[int]
     cores: int
-    told: Told
+    context: ScoreContext
 
 
-def examined(
+def prepare_scoring(
     run: str | Path,
     data: str | Path | None,
     source: str | None,
@@ -102,33 +102,33 @@ def examined(
     *,
     progress: bool = False,
     for_events: bool = False,
-) -> ToScore:
+) -> ScoringSet:
     """for_events: clips are what is annotated in recordings; labels that the model does not know are left out of
     them and told, and otherwise refused. Other arguments as those of ``evaluate``. Raises EarsightError."""
     extras.check("torch", "timm", "safetensors")
-    run = local_run(run)
+    run = resolve_run(run)
     if not run.is_dir():
-        raise no_run_folder(run)
+        raise run_folder_error(run)
     check_device_name(device)
     check_threads(threads)
     before = read_load()
     recorded = read_clips(run)
     dataset: DataSet | None = None
     if data is None:
-        clips = _own_test(run, recorded, whole=for_events)
+        clips = _recorded_test_clips(run, recorded, whole=for_events)
     else:
         dataset = read_dataset(
-            downloaded(data), source=source, group_pattern=group_pattern, strict=strict, fewest_classes=1
+            ensure_downloaded(data), source=source, group_pattern=group_pattern, strict=strict, fewest_classes=1
         )
         clips = list(dataset.clips)
         if for_events:
-            clips += map(_beginning, dataset.empty)
+            clips += map(_first_second, dataset.empty)
     from earsight.network.classifier import Classifier
 
     described = read_description(run)
     several = described.get("task") == "multilabel"
     if dataset is None and several:
-        clips = [with_several(clip) for clip in clips]
+        clips = [split_labels(clip) for clip in clips]
     if dataset is not None and dataset.multilabel and not (several or for_events):
         raise DataError(
             f"clips of {data} have several labels or none, and the model of {run} gives each one; score it on others"
@@ -159,13 +159,15 @@ def examined(
         changed = sum(was[i] != digest for i, digest in digests.items())
         warning = f"{changed} of {len(clips)} test clips are no longer what they were in training" if changed else ""
     else:
-        scored, caveat, warning, left_out = unheard(recorded, clips, digests, dataset, described, leaks)
+        scored, caveat, warning, left_out = exclude_heard(recorded, clips, digests, dataset, described, leaks)
         groups = {clips[i].group for i in scored}
         beside = (
-            "" if warning or caveat else compared(recorded, dataset, described, groups, some_left_out=bool(left_out))
+            ""
+            if warning or caveat
+            else overlap_note(recorded, dataset, described, groups, some_left_out=bool(left_out))
         )
         sentence = f"Scored on clips of {data}{beside}."
-    place = store.place
+    place = store.index_of
     indices = [place[i] for i in scored if i in place]
     if strange:
         unasked = f"annotated labels that the model does not know are not looked for: {', '.join(strange)}"
@@ -173,17 +175,17 @@ def examined(
     if not indices:
         raise DataError(f"nothing is left to score: {left_out[0].reason if left_out else store.failures[0].reason}")
     failures = (*(dataset.failures if dataset else ()), *store.failures)
-    return ToScore(classifier, store, indices, cores, Told(sentence, caveat, warning, failures, left_out))
+    return ScoringSet(classifier, store, indices, cores, ScoreContext(sentence, caveat, warning, failures, left_out))
 
 
-def _beginning(path: Path) -> Clip:
+def _first_second(path: Path) -> Clip:
     """Of a recording in which nothing is: whether it was heard is seen by where it lies, and an hour of it need not be
     decoded for that."""
     length_s = header_length_s(path)
     return Clip(path, "", str(path), "", 0.0, None if length_s is None else min(_LOOKED_AT_S, length_s))
 
 
-def _own_test(run: Path, recorded: list[Recorded], *, whole: bool) -> list[Clip]:
+def _recorded_test_clips(run: Path, recorded: list[RunClip], *, whole: bool) -> list[Clip]:
     """whole: their recordings are heard from end to end. Raises DataError."""
     clips = [row.clip for row in recorded if row.part in {"test", "all"}]
     if not clips:
@@ -197,7 +199,7 @@ def _own_test(run: Path, recorded: list[Recorded], *, whole: bool) -> list[Clip]
     heard = {row.clip.path for row in recorded if row.part in {"train", "valid"}}
     if whole and (shared := heard.intersection(clip.path for clip in clips)):
         raise DataError(
-            f"other pieces of {counted(len(shared), 'recording')} with test clips of {run} were heard in training, "
+            f"other pieces of {pluralise(len(shared), 'recording')} with test clips of {run} were heard in training, "
             f"such as of {min(shared)}; pass other annotated recordings"
         )
     return clips

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 from earsight.dataset.clip import Clip, Failure
 from earsight.dataset.leaks import Policy
 from earsight.errors import DataError, SettingsError
-from earsight.plain import counted
+from earsight.plain import pluralise
 from earsight.scores.detection import Annotation, Detection, Tally, tally_events, tally_segments
 from earsight.scores.events import Event, Rule, find_events
 from earsight.scores.timeline import draw_timeline
-from earsight.tasks.answers.heard import EventRows, Heard
-from earsight.tasks.answers.predict_file import check_pictures, check_timelines, own_names
-from earsight.tasks.evaluate import Told, ToScore, examined
-from earsight.tasks.machine.cores import own_threads
+from earsight.tasks.answers.event_rows import EventRows, RecordingEvents
+from earsight.tasks.answers.predict_file import check_pictures, check_timelines, unique_stems
+from earsight.tasks.evaluate import ScoreContext, ScoringSet, prepare_scoring
+from earsight.tasks.machine.cores import torch_threads
 from earsight.tasks.predict import Sliding, answer
 from earsight.tasks.progress import Progress
 from earsight.tasks.recordings import Recording
@@ -44,7 +44,7 @@ class Measure:
 
 
 @dataclass(frozen=True)
-class EventEvaluation(Told):
+class EventEvaluation(ScoreContext):
     """by_segment, by_event: how near what was found comes to what was annotated. other_starts: start_at → the F1 by
     segment and by event that it would give. starts_at: where events of each label begin. recordings, duration_s: what
     was scored. measure: how."""
@@ -102,22 +102,22 @@ def evaluate_events(
     sliding = Sliding.every(window_s, hop_s)
     if timelines is not None:
         check_timelines(timelines)
-    to_score = examined(
+    to_score = prepare_scoring(
         run, data, source, group_pattern, leaks, device, threads, strict, progress=progress, for_events=True
     )
     model = to_score.classifier
     sliding = sliding.of(model.audio)
     starts_at = tuple(map(float, rule.starts(model.labels, model.thresholds)))
     recordings = _recordings(to_score)
-    pictures = [] if timelines is None else [timelines / f"{name}.png" for name in own_names(recordings)]
+    pictures = [] if timelines is None else [timelines / f"{name}.png" for name in unique_stems(recordings)]
     check_pictures(pictures, overwrite=overwrite)
-    asked = _Compared(model.labels, measure)
+    asked = _EventTally(model.labels, measure)
     rules = {at: Rule(at, rule.stay_at and min(rule.stay_at, at), rule.shortest_s) for at in _OTHER_STARTS}
-    others = {at: _Compared(model.labels, measure) for at in _OTHER_STARTS}
-    failures, duration_s = list(to_score.told.failures), 0.0
-    with own_threads(to_score.cores), Progress(shown=progress) as bar:
+    others = {at: _EventTally(model.labels, measure) for at in _OTHER_STARTS}
+    failures, duration_s = list(to_score.context.failures), 0.0
+    with torch_threads(to_score.cores), Progress(shown=progress) as bar:
         bar.start("recordings heard", len(recordings))
-        for number, heard in enumerate(_heard(model, recordings, sliding, rule)):
+        for number, heard in enumerate(_find_events(model, recordings, sliding, rule)):
             if isinstance(heard, Failure):
                 failures.append(heard)
             else:
@@ -137,10 +137,10 @@ def evaluate_events(
                     )
             bar.advance(number + 1, len(recordings))
     if not asked.scored:
-        raise DataError(f"none of {counted(len(recordings), 'recording')} could be heard; {failures[-1].reason}")
-    f1 = {at: (one.by_segment.all_together.f1, one.by_event.all_together.f1) for at, one in others.items()}
+        raise DataError(f"none of {pluralise(len(recordings), 'recording')} could be heard; {failures[-1].reason}")
+    f1 = {at: (one.by_segment.micro.f1, one.by_event.micro.f1) for at, one in others.items()}
     return EventEvaluation(
-        **vars(replace(to_score.told, failures=tuple(failures))),
+        **vars(replace(to_score.context, failures=tuple(failures))),
         by_segment=asked.by_segment,
         by_event=asked.by_event,
         other_starts=f1,
@@ -151,7 +151,7 @@ def evaluate_events(
     )
 
 
-class _Compared:
+class _EventTally:
     """What one rule finds, against what is annotated; a recording after the other."""
 
     def __init__(self, labels: tuple[str, ...], measure: Measure) -> None:
@@ -176,10 +176,10 @@ class _Compared:
         return Detection(self._labels, tuple(self._events.values()))
 
 
-def _recordings(to_score: ToScore) -> dict[Path, list[Clip]]:
+def _recordings(to_score: ScoringSet) -> dict[Path, list[Clip]]:
     """Recordings with their clips. One of which some clip can't be read, or was left out since it was heard in
     training, is left out as a whole. Raises DataError where none is left."""
-    left_out = (*to_score.told.dropped, *to_score.told.failures)
+    left_out = (*to_score.context.dropped, *to_score.context.failures)
     paths = {failure.path.resolve() for failure in left_out}  # of what was dropped they are absolute
     found: defaultdict[Path, list[Clip]] = defaultdict(list)
     for clip in (to_score.store.clips[index] for index in to_score.indices):
@@ -190,16 +190,16 @@ def _recordings(to_score: ToScore) -> dict[Path, list[Clip]]:
     return dict(found)
 
 
-def _heard(
+def _find_events(
     model: "Classifier", recordings: Iterable[Path], sliding: Sliding, rule: Rule
-) -> Iterator["Heard | Failure"]:
+) -> Iterator["RecordingEvents | Failure"]:
     """Each recording; the reason where it, or the rest of it, can't be read: what was not heard is not missed."""
     rows = EventRows.of(model, sliding.hop_s, rule, keep=True)
     for row in answer(model, [Recording(str(path)) for path in recordings], sliding=sliding):
         for _ in rows.push(row):
             pass
         if row.last:
-            heard = rows.heard
+            heard = rows.finished
             yield Failure(Path(row.path), row.error or "nothing was heard") if row.error or heard is None else heard
 
 

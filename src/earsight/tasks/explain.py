@@ -11,9 +11,9 @@ from earsight.audio.decode import Samples
 from earsight.audio.load import middle_crop
 from earsight.audio.stream import read_waveform
 from earsight.errors import SettingsError
-from earsight.files import check_place
+from earsight.files import check_output_path
 from earsight.network.device import check_device_name
-from earsight.network.hub import local_run
+from earsight.network.hub import resolve_run
 from earsight.scores.figures import Explained, draw_explanations
 from earsight.tasks.predict import LONGEST_S
 
@@ -63,11 +63,11 @@ def explain(
     place = Path(out)
     if place.suffix != ".png":
         raise SettingsError(f"--out {place} must end in .png; name such a file")
-    check_place(place, overwrite=overwrite)
+    check_output_path(place, overwrite=overwrite)
     extras.check("torch", "timm", "safetensors", "captum", "matplotlib")
     from earsight.network.classifier import Classifier
 
-    classifier = Classifier.load(local_run(run), device) if isinstance(run, str | Path) else run
+    classifier = Classifier.load(resolve_run(run), device) if isinstance(run, str | Path) else run
     if not isinstance(classifier, Classifier):
         raise SettingsError(
             f"{type(run).__name__} can't be looked into; give a run folder, or what Classifier.load made"

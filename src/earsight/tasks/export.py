@@ -15,20 +15,20 @@ from earsight import extras
 from earsight.audio.decode import Samples, decode
 from earsight.audio.load import resample
 from earsight.errors import DecodeError, ModelError, SettingsError, first_line
-from earsight.files import check_place, write_whole
+from earsight.files import check_output_path, write_atomic
 from earsight.network.description import REFIT_KEY, read_description
-from earsight.network.exported import FORMAT, KEY
-from earsight.network.hub import is_hub_name, local_run
-from earsight.network.prediction import shares
-from earsight.tasks.clips_table import Recorded, read_clips, with_several
-from earsight.tasks.sharing.unnamed import Folders
+from earsight.network.exported import FORMAT, METADATA_KEY
+from earsight.network.hub import is_hub_name, resolve_run
+from earsight.network.prediction import to_probabilities
+from earsight.tasks.clips_table import RunClip, read_clips, split_labels
+from earsight.tasks.sharing.redaction import Redactor
 
 if TYPE_CHECKING:
     from earsight.network.classifier import Classifier
     from earsight.network.portable import Portable
 
 Kind = Literal["onnx", "torch-export"]
-Smaller = Literal["none", "int8", "fp16"]
+Quantisation = Literal["none", "int8", "fp16"]
 LARGEST_DIFFERENCE = 1e-3
 _CHECKED, _CALIBRATED, _VALIDATED = 16, 128, 400
 _KEPT_WHOLE = 3
@@ -59,7 +59,7 @@ def export(
     out: str | Path | None = None,
     *,
     to: Kind = "onnx",
-    quantize: Smaller = "none",
+    quantize: Quantisation = "none",
     overwrite: bool = False,
 ) -> ExportResult:
     """Write the network of a run, with mel front end, labels, temperature and settings, as one file.
@@ -79,19 +79,19 @@ def export(
         raise SettingsError(f"--quantize {quantize} is for ONNX files; leave out --to {to}")
     if place.suffix != ending:
         raise SettingsError(f"--out {place} must end in {ending}; name such a file")
-    check_place(place, overwrite=overwrite)
+    check_output_path(place, overwrite=overwrite)
     extras.check("torch", "timm", "safetensors", *(("onnx", "onnxscript", "onnxruntime") if to == "onnx" else ()))
     from earsight.network.classifier import Classifier
     from earsight.network.portable import Portable
 
-    run = local_run(run)
+    run = resolve_run(run)
     classifier = Classifier.load(run)
     recorded = read_clips(run)
-    test, real = _sounds(classifier, recorded, "test", _CHECKED)
+    test, real = _example_sounds(classifier, recorded, "test", _CHECKED)
     portable = Portable.of(classifier)
     described = read_description(run)
     # The file goes where the run does not: it tells no folder of this machine.
-    about = {**Folders.of(run, described).description(described), "format": FORMAT, "quantize": quantize}
+    about = {**Redactor.of(run, described).description(described), "format": FORMAT, "quantize": quantize}
     with tempfile.TemporaryDirectory(dir=place.parent, prefix=".export-") as folder:
         made = Path(folder) / f"model{ending}"
         answer = (_write_onnx if to == "onnx" else _write_program)(portable, made, about)
@@ -103,15 +103,15 @@ def export(
             )
         accuracy, validated, calibrated = None, 0, None
         if quantize != "none":
-            valid = _labelled(classifier, recorded, "valid", _VALIDATED)
+            valid = _labelled_sounds(classifier, recorded, "valid", _VALIDATED)
             calibration: list[Samples] = []
             if quantize == "int8":
-                calibration, calibrated = _sounds(classifier, recorded, "train", _CALIBRATED)
+                calibration, calibrated = _example_sounds(classifier, recorded, "train", _CALIBRATED)
             smaller = made.with_name("smaller.onnx")
             _FEWER_BITS[quantize](made, smaller, calibration)
             accuracy, validated = _accuracies(classifier, answer, _session(smaller), valid), len(valid)
             made = smaller
-        write_whole(place, made.read_bytes())
+        write_atomic(place, made.read_bytes())
     heard = REFIT_KEY in described or any(row.part == "all" for row in recorded)
     return ExportResult(
         place, place.stat().st_size, len(test), real, difference, accuracy, validated, heard, calibrated
@@ -122,10 +122,12 @@ Answer = Callable[[Samples], np.ndarray]
 """A waveform [channels, samples] → logits [classes]."""
 
 
-def _sounds(classifier: "Classifier", recorded: Sequence[Recorded], part: str, most: int) -> tuple[list[Samples], bool]:
+def _example_sounds(
+    classifier: "Classifier", recorded: Sequence[RunClip], part: str, most: int
+) -> tuple[list[Samples], bool]:
     """Waveforms of the run's clips, spread over the part, at the rate of the file; noise and tones where there are
     none."""
-    sounds = [sound for sound, _ in _labelled(classifier, recorded, part, most)]
+    sounds = [sound for sound, _ in _labelled_sounds(classifier, recorded, part, most)]
     if sounds:
         return sounds, True
     rng, audio = np.random.default_rng(0), classifier.audio
@@ -137,12 +139,12 @@ def _sounds(classifier: "Classifier", recorded: Sequence[Recorded], part: str, m
     return made, False
 
 
-def _labelled(
-    classifier: "Classifier", recorded: Sequence[Recorded], part: str, most: int
+def _labelled_sounds(
+    classifier: "Classifier", recorded: Sequence[RunClip], part: str, most: int
 ) -> list[tuple[Samples, npt.NDArray[np.bool_]]]:
     """Waveforms and their labels, [classes], 1 for each. Clips that are gone or can't be read are passed over."""
     clips = [row.clip for row in recorded if row.part in {part, "all"}]
-    clips = [with_several(clip) for clip in clips] if classifier.multilabel else clips
+    clips = [split_labels(clip) for clip in clips] if classifier.multilabel else clips
     known = set(classifier.labels)
     clips = [clip for clip in clips if set(clip.labels) <= known and (clip.labels or classifier.multilabel)]
     found = []
@@ -179,7 +181,7 @@ def _write_onnx(portable: "Portable", path: Path, about: dict[str, Any]) -> Answ
         del node.metadata_props[:]  # file names of this machine
         node.doc_string = ""
     entry = model.metadata_props.add()
-    entry.key, entry.value = KEY, json.dumps(about, ensure_ascii=False)
+    entry.key, entry.value = METADATA_KEY, json.dumps(about, ensure_ascii=False)
     path.write_bytes(model.SerializeToString())
     return _session(path)
 
@@ -242,7 +244,7 @@ def _int8(whole: Path, smaller: Path, sounds: Sequence[Samples]) -> None:
     quant_pre_process(whole, prepared, skip_symbolic_shape=True)
     model = onnx.load(prepared)
     flat = len(model.graph.input[0].type.tensor_type.shape.dim) == 2
-    front_end = _front_end(model)
+    front_end = _front_end_nodes(model)
     convolutions = [node.name for node in model.graph.node if node.op_type == "Conv" and node.name not in front_end]
 
     class Sounds(CalibrationDataReader):  # type: ignore[misc]
@@ -262,7 +264,7 @@ def _int8(whole: Path, smaller: Path, sounds: Sequence[Samples]) -> None:
         weight_type=QuantType.QInt8,
         calibrate_method=CalibrationMethod.MinMax,
         op_types_to_quantize=["Conv", "Gemm", "MatMul", "Clip", "Relu"],
-        nodes_to_exclude=[*front_end, *convolutions[:_KEPT_WHOLE], *_of_familiarity(model)],
+        nodes_to_exclude=[*front_end, *convolutions[:_KEPT_WHOLE], *_familiarity_nodes(model)],
     )
 
 
@@ -272,7 +274,7 @@ def _fp16(whole: Path, smaller: Path, sounds: Sequence[Samples]) -> None:
     from onnx import TensorProto, helper, numpy_helper
 
     model = onnx.load(whole)
-    of_front_end = set(_front_end(model))
+    of_front_end = set(_front_end_nodes(model))
     kept = {name for node in model.graph.node if node.name in of_front_end for name in node.input}
     casts = []
     for tensor in model.graph.initializer:
@@ -290,21 +292,21 @@ def _fp16(whole: Path, smaller: Path, sounds: Sequence[Samples]) -> None:
 _FEWER_BITS: dict[str, Callable[[Path, Path, Sequence[Samples]], None]] = {"int8": _int8, "fp16": _fp16}
 
 
-def _front_end(model: Any) -> list[str]:
+def _front_end_nodes(model: Any) -> list[str]:
     """Names of the nodes that make the image: what the first node with a weight of the network needs."""
     weights = {tensor.name for tensor in model.graph.initializer if tensor.name.startswith("network.")}
     first = next(node for node in model.graph.node if weights & set(node.input))
-    return _before(model, [name for name in first.input if name not in weights])
+    return _ancestors(model, [name for name in first.input if name not in weights])
 
 
-def _of_familiarity(model: Any) -> list[str]:
+def _familiarity_nodes(model: Any) -> list[str]:
     """Names of the nodes that only familiarity needs."""
     outputs = [output.name for output in model.graph.output]
-    others = set(_before(model, [name for name in outputs if name != "familiarity"]))
-    return [name for name in _before(model, ["familiarity"]) if name not in others]
+    others = set(_ancestors(model, [name for name in outputs if name != "familiarity"]))
+    return [name for name in _ancestors(model, ["familiarity"]) if name not in others]
 
 
-def _before(model: Any, left: list[str]) -> list[str]:
+def _ancestors(model: Any, left: list[str]) -> list[str]:
     """Names of the nodes that these values come from."""
     made_by = {name: node for node in model.graph.node for name in node.output}
     found: list[str] = []
@@ -327,7 +329,7 @@ def _accuracies(
     def right(logits: np.ndarray, truth: npt.NDArray[np.bool_]) -> bool:
         if classifier.thresholds is None:
             return bool(truth[logits.argmax()])
-        told = shares(logits[None], classifier.temperature, several=True)[0]
+        told = to_probabilities(logits[None], classifier.temperature, several=True)[0]
         return bool(((told >= np.array(classifier.thresholds)) == truth).all())
 
     first, second = (np.mean([right(answer(sound), truth) for sound, truth in valid]) for answer in (one, other))

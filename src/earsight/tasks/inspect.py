@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from earsight.audio.facts import SoundFacts, examine
+from earsight.audio.sound_stats import SoundStats, measure_sound
+from earsight.dataset.checks import dataset_warnings
 from earsight.dataset.clip import Clip, DataSet, Failure, fold_order
-from earsight.dataset.doubts import doubts
 from earsight.dataset.sources import known_sources, read_dataset
-from earsight.dataset.store import SHORTEST_S, cancelling
+from earsight.dataset.store import SHORTEST_S, cancel_on_error
 from earsight.errors import DecodeError, SettingsError
-from earsight.tasks.data import downloaded
+from earsight.tasks.data import ensure_downloaded
 from earsight.tasks.machine.cores import allowed_cores, check_threads
 from earsight.tasks.progress import Progress
 
@@ -29,7 +29,7 @@ class Inspection:
 
     dataset: DataSet
     clips: tuple[Clip, ...]
-    facts: tuple[SoundFacts, ...]
+    facts: tuple[SoundStats, ...]
     failures: tuple[Failure, ...]
     short_s: float = SHORT_S
 
@@ -69,7 +69,7 @@ class Inspection:
         found = Counter(label for clip in self.dataset.clips for label in clip.labels)
         return {label: found[label] for label in self.dataset.labels}
 
-    def _pairs(self) -> list[tuple[Clip, SoundFacts]]:
+    def _pairs(self) -> list[tuple[Clip, SoundStats]]:
         return list(zip(self.clips, self.facts, strict=True))
 
     def to_dict(self) -> dict[str, Any]:
@@ -89,22 +89,22 @@ class Inspection:
             "group_name": dataset.group_name,
             "groups": dict(sorted(groups.items())),
             "folds": {fold: folds[fold] for fold in sorted(folds, key=fold_order)},
-            "duration_s": spread([facts.duration_s for facts in self.facts]),
+            "duration_s": summary_stats([facts.duration_s for facts in self.facts]),
             "rates_hz": _counted(facts.rate_hz for facts in self.facts),
             "channels": _counted(facts.channels for facts in self.facts),
-            "peak_dbfs": spread([20 * math.log10(f.peak) for f in self.facts if not f.silent]),
-            "rms_dbfs": spread([facts.rms_dbfs for facts in self.facts if not facts.silent]),
+            "peak_dbfs": summary_stats([20 * math.log10(f.peak) for f in self.facts if not f.silent]),
+            "rms_dbfs": summary_stats([facts.rms_dbfs for facts in self.facts if not facts.silent]),
             "silent": _names(self.silent),
             "clipped": _names(self.clipped),
             "short_s": self.short_s,
             "short": _names(self.short),
             "identical": [_names(clips) for clips in self.identical],
             "contradicting": [
-                [{"path": clip.name, "label": clip.told} for clip in clips] for clips in self.contradicting
+                [{"path": clip.name, "label": clip.label_text} for clip in clips] for clips in self.contradicting
             ],
             "truncated": _reasons(self.truncated),
-            "doubts": list(doubts(dataset)),
-            "unfilled": [str(folder) for folder in dataset.unfilled],
+            "doubts": list(dataset_warnings(dataset)),
+            "unfilled": [str(folder) for folder in dataset.empty_class_folders],
             "failures": _reasons(self.failures),
         }
 
@@ -126,12 +126,12 @@ def inspect(
     if not (math.isfinite(short_s) and short_s >= 0):
         raise SettingsError(f"--short-s must be a number of seconds, 0 or more, got {short_s:g}")
     dataset = read_dataset(
-        downloaded(place, progress=progress), source=source, group_pattern=group_pattern, fewest_classes=1
+        ensure_downloaded(place, progress=progress), source=source, group_pattern=group_pattern, fewest_classes=1
     )
 
-    def look(clip: Clip) -> SoundFacts | DecodeError:
+    def look(clip: Clip) -> SoundStats | DecodeError:
         try:
-            facts = examine(clip.path, clip.start_s or 0.0, clip.end_s)
+            facts = measure_sound(clip.path, clip.start_s or 0.0, clip.end_s)
         except DecodeError as error:
             return error
         if facts.duration_s < SHORTEST_S:
@@ -139,10 +139,10 @@ def inspect(
         return facts
 
     clips: list[Clip] = []
-    found: list[SoundFacts] = []
+    found: list[SoundStats] = []
     failures = list(dataset.failures)
     workers = ThreadPoolExecutor(check_threads(threads) or allowed_cores())
-    with Progress(shown=progress) as shown, cancelling(workers) as pool:
+    with Progress(shown=progress) as shown, cancel_on_error(workers) as pool:
         shown.start("reading", len(dataset.clips))
         # soundfile and numpy release the interpreter's lock while they work.
         for done, (clip, facts) in enumerate(zip(dataset.clips, pool.map(look, dataset.clips), strict=True), 1):
@@ -155,7 +155,7 @@ def inspect(
     return Inspection(dataset, tuple(clips), tuple(found), tuple(failures), short_s)
 
 
-def spread(values: Sequence[float]) -> dict[str, float] | None:
+def summary_stats(values: Sequence[float]) -> dict[str, float] | None:
     """min, median, mean, max and sum; None of no value."""
     if not values:
         return None
@@ -175,7 +175,7 @@ def _reasons(failures: Sequence[Failure]) -> list[dict[str, str]]:
     return [{"path": str(failure.path), "reason": failure.reason} for failure in failures]
 
 
-def about(name: str) -> dict[str, str]:
+def source_facts(name: str) -> dict[str, str]:
     """Title, licence, citation, page and official protocol of a known source; empty for others."""
     source = known_sources().get(name)
     if source is None:

@@ -10,13 +10,13 @@ from earsight.audio.settings import AudioSettings
 from earsight.dataset.clip import fold_order
 from earsight.errors import DecodeError, MissingExtraError
 from earsight.extras import check
-from earsight.files import write_whole
+from earsight.files import write_atomic
 from earsight.mel.settings import MelSettings
-from earsight.plain import counted
+from earsight.plain import pluralise
 from earsight.scores.figures import draw_counts, draw_histogram, draw_image_grid
 from earsight.scores.page import write_page
 from earsight.scores.report import FigureEntry
-from earsight.tasks.inspect import Inspection, about
+from earsight.tasks.inspect import Inspection, source_facts
 
 _MOST_IMAGES = 52
 _MOST_LISTED = 200
@@ -26,14 +26,14 @@ _MOST_COLUMNS = 120
 def write_inspection(path: Path, inspection: Inspection) -> Path:
     """Counts, pictures, and every suspicious file. Needs matplotlib and jinja2; the mel images also torch."""
     dataset, values = inspection.dataset, inspection.to_dict()
-    known = about(dataset.source)
+    known = source_facts(dataset.source)
     duration = values["duration_s"] or {"sum": 0.0, "min": 0.0, "median": 0.0, "max": 0.0}
     contradicting, identical = values["contradicting"], values["identical"]
     warnings = []
     if contradicting:
-        warnings.append(f"Identical recordings with different labels: {counted(len(contradicting), 'set')}.")
+        warnings.append(f"Identical recordings with different labels: {pluralise(len(contradicting), 'set')}.")
     if inspection.failures:
-        warnings.append(f"{counted(len(inspection.failures), 'file')} can't be used.")
+        warnings.append(f"{pluralise(len(inspection.failures), 'file')} can't be used.")
     warnings += [f"{doubt[0].upper()}{doubt[1:]}." for doubt in values["doubts"]]
     with tempfile.TemporaryDirectory() as work:
         page = write_page(
@@ -68,7 +68,7 @@ def write_inspection(path: Path, inspection: Inspection) -> Path:
                 ("Left out", _rows([[f.path, f.reason] for f in inspection.failures])),
             ),
         )
-        write_whole(path, page.read_bytes())
+        write_atomic(path, page.read_bytes())
     return path
 
 

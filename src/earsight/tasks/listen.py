@@ -10,7 +10,7 @@ import numpy as np
 
 from earsight import extras
 from earsight.audio.decode import Sound
-from earsight.audio.stream import cut, read_blocks
+from earsight.audio.stream import cut_windows, read_blocks
 from earsight.errors import DataError, DecodeError, SettingsError
 from earsight.tasks.predict import Piece, Row, Sliding, answer_pieces, check_model, open_model
 
@@ -35,7 +35,7 @@ class Ear:
         """One row a window, as ``predict`` with windows gives them. path: what the rows are said to be of. Raises
         DecodeError."""
         audio = self.model.audio
-        for window in cut(blocks, audio, self._sliding.window_s, self._sliding.hop_s):
+        for window in cut_windows(blocks, audio, self._sliding.window_s, self._sliding.hop_s):
             yield from answer_pieces(self.model, [Piece.of_window(path, window, audio)], self._unknown)
 
 
@@ -62,7 +62,7 @@ def open_ear(
     return Ear(model, asked, unknown=unknown)
 
 
-def played(path: Path, *, fast: bool = False, clock: Callable[[], float] = time.monotonic) -> Iterator[Sound]:
+def play_file(path: Path, *, fast: bool = False, clock: Callable[[], float] = time.monotonic) -> Iterator[Sound]:
     """A recording in pieces of a tenth of a second, each when a microphone would have it; fast: at once."""
     began = clock()
     heard_s = 0.0

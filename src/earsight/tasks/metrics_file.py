@@ -8,7 +8,7 @@ from earsight.files import read_json
 from earsight.network.description import METRICS_NAME
 
 
-def read_numbers(place: Path, otherwise: str) -> dict[str, Any]:
+def read_metrics(place: Path, otherwise: str) -> dict[str, Any]:
     """{} where there is none: a run was stopped before it had any. otherwise: what may be done in place of restoring a
     damaged one. Raises ModelError."""
     path = place / METRICS_NAME

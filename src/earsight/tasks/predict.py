@@ -14,14 +14,14 @@ from earsight.audio.decode import Samples
 from earsight.audio.load import fixed_crops
 from earsight.audio.settings import AudioSettings
 from earsight.audio.stream import Window, read_waveform, windows
-from earsight.dataset.loader import ahead
+from earsight.dataset.loader import prefetch
 from earsight.errors import DecodeError, ModelError, SettingsError
 from earsight.network.description import read_description
 from earsight.network.device import check_device_name
 from earsight.network.exported import Exported
-from earsight.network.hub import is_hub_name, local_run
+from earsight.network.hub import is_hub_name, resolve_run
 from earsight.network.prediction import Prediction
-from earsight.tasks.machine.cores import check_threads, free_cores, own_threads, read_load
+from earsight.tasks.machine.cores import check_threads, free_cores, read_load, torch_threads
 from earsight.tasks.machine.memory import keep_freed_memory
 from earsight.tasks.recordings import Recording, list_recordings
 
@@ -147,7 +147,7 @@ def predict(
         recordings = list_recordings(sources)
         sliding = None if window_s is None else Sliding.every(window_s, hop_s).of(model.audio)
     rows = answer(model, recordings, unknown=unknown, sliding=sliding)
-    return rows if threads is None or isinstance(model, Exported) else _by_threads(rows, threads)
+    return rows if threads is None or isinstance(model, Exported) else _with_threads(rows, threads)
 
 
 def _loaded(model: "Classifier | Exported", device: str, threads: int | None) -> "Classifier | Exported":
@@ -162,10 +162,10 @@ def _loaded(model: "Classifier | Exported", device: str, threads: int | None) ->
     return model
 
 
-def _by_threads(rows: Iterator[Row], threads: int) -> Iterator[Row]:
+def _with_threads(rows: Iterator[Row], threads: int) -> Iterator[Row]:
     """Between two rows torch has as many threads as it had."""
     while True:
-        with own_threads(threads):
+        with torch_threads(threads):
             row = next(rows, None)
         if row is None:
             return
@@ -199,7 +199,7 @@ def _prepared(
     check_model(run, device, threads)
     sliding = None if window_s is None else Sliding.every(window_s, hop_s)
     recordings = list_recordings(sources)
-    place = local_run(run)
+    place = resolve_run(run)
     model, chosen = _opened(place, device, threads)
     return model, recordings, sliding and sliding.of(model.audio), place, chosen
 
@@ -238,7 +238,7 @@ def _opened(run: str | Path, device: str, threads: int | None) -> "tuple[Classif
     extras.check("torch", "timm", "safetensors")
     from earsight.network.classifier import Classifier
 
-    classifier = Classifier.load(local_run(run), device)
+    classifier = Classifier.load(resolve_run(run), device)
     keep_freed_memory()
     return classifier, threads or free_cores(before)
 
@@ -261,7 +261,7 @@ def answer(
     """Rows of all recordings, in order. sliding: ``Sliding.of`` the model; None: each recording as a whole, of
     ``longest_s`` at most."""
     pieces = (piece for recording in recordings for piece in _pieces(recording, model.audio, sliding, longest_s))
-    ready = ahead(pieces, 2 * _BATCH)
+    ready = prefetch(pieces, 2 * _BATCH)
     while part := list(islice(ready, _BATCH)):
         yield from answer_pieces(model, part, unknown)
 

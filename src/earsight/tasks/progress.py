@@ -19,7 +19,7 @@ from rich.progress import (
     Progress as Bar,
 )
 
-from earsight.plain import whole
+from earsight.plain import plain_full
 
 if TYPE_CHECKING:
     from earsight.tasks.training.history import Epoch
@@ -62,7 +62,7 @@ class Progress:
             self._bar.stop()
 
     def say(self, line: str) -> None:
-        self._console.print("\n".join(map(whole, line.split("\n"))), markup=False, soft_wrap=True)
+        self._console.print("\n".join(map(plain_full, line.split("\n"))), markup=False, soft_wrap=True)
 
     def warn(self, text: str) -> None:
         """As ``say``, and kept for who can't see it."""

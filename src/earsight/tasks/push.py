@@ -10,13 +10,13 @@ from typing import Any
 
 from earsight import extras
 from earsight.errors import ModelError, SettingsError, first_line
-from earsight.files import write_whole
+from earsight.files import write_atomic
 from earsight.network.description import METRICS_NAME, REPORT_NAME, SETTINGS_NAME, WEIGHTS_NAME, read_description
-from earsight.network.exported import KEY
-from earsight.network.hub import check_hub_name, check_token, client, hub_error
-from earsight.tasks.metrics_file import read_numbers
+from earsight.network.exported import METADATA_KEY
+from earsight.network.hub import check_hub_name, check_token, hub_error, quiet_client
+from earsight.tasks.metrics_file import read_metrics
 from earsight.tasks.sharing.card import Card
-from earsight.tasks.sharing.unnamed import Folders
+from earsight.tasks.sharing.redaction import Redactor
 
 CARD_NAME, ONNX_NAME = "README.md", "model.onnx"
 _ENCODING: dict[str, str] = {"encoding": "utf-8", "errors": "surrogateescape"}
@@ -45,7 +45,7 @@ def push(
     there already becomes an earlier commit of the same model.
 
     Recordings, predictions, the table of clips and the state for --resume stay here, and no file names a folder of the
-    user's (``sharing.unnamed``). private: for a model that is new there: only its owner sees it. licence: of the
+    user's (``sharing.redaction``). private: for a model that is new there: only its owner sees it. licence: of the
     weights, as the hub spells it (cc-by-4.0); None: that of the data, where it is known. onnx: a file of ``export`` of
     this run, to lie beside. out: a folder, new or empty, that is written in place of anything being sent. Raises
     SettingsError, ModelError, MissingExtraError.
@@ -73,9 +73,9 @@ def _write(run: Path, place: Path, name: str, licence: str | None, onnx: str | P
 
     described = read_description(run)
     Classifier.load(run)  # a damaged one is refused here, not by whoever fetches it
-    folders = Folders.of(run, described)
+    folders = Redactor.of(run, described)
     public = folders.description(described)
-    numbers = folders.metrics(read_numbers(run, "remove it to push without scores"))
+    numbers = folders.metrics(read_metrics(run, "remove it to push without scores"))
     try:
         text = Card(name, public, numbers, licence, ONNX_NAME if onnx else "").text()
     except (KeyError, TypeError, ValueError, AttributeError, extras.require("jinja2").UndefinedError) as error:
@@ -89,9 +89,9 @@ def _write(run: Path, place: Path, name: str, licence: str | None, onnx: str | P
     if (run / REPORT_NAME).is_file():
         texts[REPORT_NAME] = folders.page((run / REPORT_NAME).read_text(**_ENCODING))
     for file, content in texts.items():
-        write_whole(place / file, content)
+        write_atomic(place / file, content)
     if exported is not None:
-        write_whole(place / ONNX_NAME, exported)
+        write_atomic(place / ONNX_NAME, exported)
     return tuple(sorted([WEIGHTS_NAME, *texts, *([ONNX_NAME] if exported else [])]))
 
 
@@ -103,7 +103,7 @@ def _exported(path: Path, described: dict[str, Any]) -> bytes:
     try:
         content = path.read_bytes()
         entries = onnx.load_from_string(content).metadata_props
-        about = json.loads(next(one.value for one in entries if one.key == KEY))
+        about = json.loads(next(one.value for one in entries if one.key == METADATA_KEY))
         same = all(about[key] == described.get(key) for key in ("labels", "audio", "mel", "network", "created"))
     except Exception as error:  # a file of any content: whatever its reader raises
         raise ModelError(
@@ -124,7 +124,7 @@ def _send(folder: Path, names: Sequence[str], name: str, *, private: bool) -> st
 
     hub = extras.require("huggingface_hub")
     try:
-        with client():
+        with quiet_client():
             api = hub.HfApi(library_name="earsight", library_version=earsight.__version__, token=True)
             address = api.create_repo(name, private=private or None, exist_ok=True)
             api.create_commit(

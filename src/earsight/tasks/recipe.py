@@ -13,7 +13,7 @@ from earsight.audio.settings import AudioSettings
 from earsight.errors import SettingsError
 from earsight.mel.settings import AugmentSettings, MelSettings
 from earsight.network.settings import LossSettings, NetworkSettings, OptimizerSettings, UnknownSettings
-from earsight.settings import Settings, explain
+from earsight.settings import Settings, validation_message
 
 LARGEST_SEED = 2**32 - 1
 _FEWEST_FRAMES, _FEWEST_FOURIER = 8, 4
@@ -111,10 +111,10 @@ class Recipe(Settings):
             # strict: TOML has types of its own, and what comes from the command line has been converted
             return cls.model_validate(values, strict=True)
         except ValidationError as error:
-            raise SettingsError(explain(cls, error)) from error
+            raise SettingsError(validation_message(cls, error)) from error
 
 
-def with_later_settings(values: dict[str, Any]) -> dict[str, Any]:
+def fill_missing_settings(values: dict[str, Any]) -> dict[str, Any]:
     """A recipe as an older version kept it, and the settings that it did not know, as they were without them."""
     try:
         return Recipe.model_validate(values).model_dump()

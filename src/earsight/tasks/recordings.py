@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from earsight import extras
-from earsight.audio.decode import looked_for
-from earsight.audio.truncated import Watched
+from earsight.audio.decode import suffix_list
+from earsight.audio.truncation import MonitoredFile
 from earsight.dataset.sources.rows import as_text, is_table, open_table
 from earsight.dataset.walk import is_recording, walk
 from earsight.errors import DataError, DecodeError, first_line
@@ -57,7 +57,7 @@ class Recording:
                     file = stack.enter_context(extras.require("fsspec").open(self.name, "rb"))
                 except Exception as error:  # fsspec's file systems have errors of their own
                     raise DecodeError(f"can't fetch {self.name}: {_reason(error, self.name)}") from error
-                yield cast(IO[bytes], Watched(file, self.name))
+                yield cast(IO[bytes], MonitoredFile(file, self.name))
         else:
             yield self.name
 
@@ -79,7 +79,7 @@ def list_recordings(sources: str | Path | Iterable[str | Path]) -> list[Recordin
             "predict_many of a model"
         )
     for source in map(str, sources):
-        for one in _named(source, alone=len(sources) == 1):
+        for one in _expand(source, alone=len(sources) == 1):
             # ./a.wav is a.wav; where .. leads through a link only the system knows
             plain = one.remote or one.name == STANDARD_INPUT or ".." in Path(one.name).parts
             name = one.name if plain else os.path.abspath(one.name)  # noqa: PTH100 — Path.resolve follows links
@@ -89,35 +89,35 @@ def list_recordings(sources: str | Path | Iterable[str | Path]) -> list[Recordin
     return list(found.values())
 
 
-def _named(source: str, alone: bool) -> Iterator[Recording]:
+def _expand(source: str, alone: bool) -> Iterator[Recording]:
     path = Path(source)
     if source == STANDARD_INPUT:
         if sys.stdin is None or sys.stdin.isatty():
             raise DataError('"-" is standard input, and nothing is piped into it; name a file')
         yield Recording(source)
     elif "://" in source:
-        yield from _remote(source)
+        yield from _expand_remote(source)
     elif path.is_dir():
         listing = walk(path)
         if not listing.names and alone:
-            raise DataError(f"no recordings in {source}; looked for {looked_for()}")
+            raise DataError(f"no recordings in {source}; looked for {suffix_list()}")
         unread = [str(failure.path) for failure in listing.left_out]  # they and an empty folder are rows that fail
         names = [*(str(listing.path(name)) for name in listing.names), *unread] or [source]
         yield from map(Recording, names)
     elif is_table(source) and path.is_file():
-        yield from _rows_of(path)
+        yield from _table_recordings(path)
     elif glob.has_magic(source) and not path.exists():
         names = sorted(glob.glob(source, recursive=True))  # noqa: PTH207 — Path.glob takes no absolute pattern
         if not names:
             raise DataError(f"no file is called as in {source}; name files or folders")
         for name in names:
             if Path(name).is_file() or Path(name).is_dir():
-                yield from _named(name, alone=False)
+                yield from _expand(name, alone=False)
     else:
         yield Recording(source)
 
 
-def _remote(address: str) -> Iterator[Recording]:
+def _expand_remote(address: str) -> Iterator[Recording]:
     """A file, or, where it is a pattern or ends with a slash, the recordings that it stands for."""
     extras.check("fsspec")
     if not (glob.has_magic(address) or address.endswith("/")):
@@ -131,7 +131,7 @@ def _remote(address: str) -> Iterator[Recording]:
         raise DataError(f"can't list {address}: {_reason(error, address)}") from error
     names = sorted(name for name in names if is_recording(str(name).rpartition("/")[2]))
     if not names:
-        raise DataError(f"no recordings in {address}; looked for {looked_for()}")
+        raise DataError(f"no recordings in {address}; looked for {suffix_list()}")
     yield from (Recording(str(system.unstrip_protocol(name))) for name in names)
 
 
@@ -142,7 +142,7 @@ def _reason(error: BaseException, address: str) -> str:
     return first_line(error)
 
 
-def _rows_of(table: Path) -> Iterator[Recording]:
+def _table_recordings(table: Path) -> Iterator[Recording]:
     header, rows = open_table(table)
     columns = {str(name).strip().lower(): place for place, name in enumerate(header)}
     if "path" not in columns:

@@ -11,25 +11,32 @@ from typing import TYPE_CHECKING, Any
 
 from earsight import extras
 from earsight.dataset.leaks import Policy
-from earsight.dataset.split import check_kind, one_caveat
+from earsight.dataset.split import check_kind, merge_caveats
 from earsight.errors import DataError, DecodeError, EarsightError, SettingsError, TrainingError
-from earsight.files import held_folder, remove_folder
+from earsight.files import locked_folder, remove_folder
 from earsight.mel.pipeline import Pipeline
-from earsight.plain import counted
+from earsight.plain import pluralise
 from earsight.settings import Settings
-from earsight.tasks.begun import check_begun, parts_digest, write_about
 from earsight.tasks.machine.devices import Machine
-from earsight.tasks.machine.interrupt import between_steps
+from earsight.tasks.machine.interrupt import deferred_interrupt
+from earsight.tasks.manifest import check_resumable, split_digest, write_manifest
 from earsight.tasks.progress import Progress
 from earsight.tasks.recipe import Recipe
-from earsight.tasks.sweeping.space import Space, check_corners, read_space, short, to_space, with_values
-from earsight.tasks.training.plan import HISTORY_NAME, Plan, check_recipe, new_run, plan_run, read_training_data
+from earsight.tasks.sweeping.space import Space, check_corners, read_space, short_value, to_space, with_values
+from earsight.tasks.training.plan import (
+    HISTORY_NAME,
+    Plan,
+    check_recipe,
+    default_run_folder,
+    plan_run,
+    read_training_data,
+)
 
 if TYPE_CHECKING:
-    from earsight.tasks.sweeping.study import Asked, State, Study, Trial
+    from earsight.tasks.sweeping.study import PendingTrial, State, Study, Trial
     from earsight.tasks.training.history import Epoch
 
-ABOUT_NAME = "sweep.json"
+MANIFEST_NAME = "sweep.json"
 TRIALS_NAME, TABLE_NAME = "trials.db", "sweep.csv"
 _ALIKE = 3
 """As many trials that fail for one reason, and none that does not, end a sweep."""
@@ -109,7 +116,7 @@ def sweep(
     settings = recipe if isinstance(recipe, Recipe) else Recipe.named(recipe)
     read = to_space(space) if isinstance(space, Mapping) else read_space(Path(space))
     corners = check_corners(settings, read)
-    for one in {_of_files(corner): corner for corner in corners}.values():
+    for one in {_file_settings(corner): corner for corner in corners}.values():
         check_recipe(one)
     kinds = _check_splits([split] if isinstance(split, str) else list(split))
     machine = machine or Machine()
@@ -118,23 +125,23 @@ def sweep(
     dataset = read_training_data(
         data, settings.task, source=source, group_pattern=group_pattern, strict=strict, progress=progress
     )
-    place = Path(out) if out is not None else new_run("sweep", corners[0].network.model)
+    place = Path(out) if out is not None else default_run_folder("sweep", corners[0].network.model)
     plans = tuple(
         plan_run(dataset, settings, kind, place, name, leaks, strict=strict, resume=False, store=store)
         for kind in kinds
     )
-    about = _about(read, plans, prune, machine)
-    begun = check_begun(place / ABOUT_NAME, about, "sweep", resume=resume)
+    manifest = _manifest(read, plans, prune, machine)
+    begun = check_resumable(place / MANIFEST_NAME, manifest, "sweep", resume=resume)
     machine.check()
-    if begun and (place / TABLE_NAME).is_file() and not _holds(place / TRIALS_NAME):
+    if begun and (place / TABLE_NAME).is_file() and not _is_filled(place / TRIALS_NAME):
         raise SettingsError(
             f"the trials of {place} are gone: {TRIALS_NAME} is missing or empty; restore it, or pass another --out"
         )
     if not begun:
-        write_about(place / ABOUT_NAME, about)
+        write_manifest(place / MANIFEST_NAME, manifest)
     from earsight.tasks.sweeping.study import Study
 
-    with held_folder(place, f"another sweep is at work in {place}; wait for it, or pass another --out"):
+    with locked_folder(place, f"another sweep is at work in {place}; wait for it, or pass another --out"):
         study = Study(
             place / TRIALS_NAME, read, settings.seed, pruned_from_epoch=settings.epochs // 4 if prune else None
         )
@@ -152,11 +159,11 @@ def sweep(
     return result
 
 
-def _holds(file: Path) -> bool:
+def _is_filled(file: Path) -> bool:
     return file.is_file() and file.stat().st_size > 0
 
 
-def _of_files(recipe: Recipe) -> tuple[str | None, ...]:
+def _file_settings(recipe: Recipe) -> tuple[str | None, ...]:
     """The settings that ``check_recipe`` looks up on the disk."""
     network, augment = recipe.network, recipe.augment
     return network.model, network.weights, augment.background, augment.reverb, augment.pipeline
@@ -174,7 +181,7 @@ def _check_splits(kinds: list[str]) -> list[str]:
     return kinds
 
 
-def _about(space: Space, plans: Sequence[Plan], prune: bool, machine: Machine) -> dict[str, Any]:
+def _manifest(space: Space, plans: Sequence[Plan], prune: bool, machine: Machine) -> dict[str, Any]:
     """What makes a sweep the same one: nested, for JSON."""
     plan = plans[0]
     return {
@@ -190,8 +197,8 @@ def _about(space: Space, plans: Sequence[Plan], prune: bool, machine: Machine) -
         "clips": len(plan.dataset.clips),
         "names, labels and groups": plan.dataset.digest,
         "precision": machine.precision,
-        "parts": parts_digest(one.split for one in plans),
-        "pipeline": Pipeline.read(plan.recipe.augment.pipeline).told,
+        "parts": split_digest(one.split for one in plans),
+        "pipeline": Pipeline.read(plan.recipe.augment.pipeline).spec,
     }
 
 
@@ -202,19 +209,19 @@ def _run_trials(study: "Study", work: _Work, trials: int) -> None:
     shown = Progress(shown=work.progress)
     before = len(study.trials())
     most = max(trials, before)
-    shown.say(f"{counted(most, 'trial')}" + (f", {before} of them before" if before else "") + f"; into {work.place}")
-    with between_steps() as stopped:  # an interrupt in the middle of Optuna or of SQL might be lost
+    shown.say(f"{pluralise(most, 'trial')}" + (f", {before} of them before" if before else "") + f"; into {work.place}")
+    with deferred_interrupt() as stopped:  # an interrupt in the middle of Optuna or of SQL might be lost
         while (done := len(study.trials())) < trials:
             if stopped():
                 raise KeyboardInterrupt
-            asked = study.ask()
-            told = ", ".join(f"{name} {short(value)}" for name, value in asked.values.items())
-            shown.say(f"\ntrial {asked.number} of {trials}: {told}")
+            pending = study.ask()
+            told = ", ".join(f"{name} {short_value(value)}" for name, value in pending.values.items())
+            shown.say(f"\ntrial {pending.number} of {trials}: {told}")
             try:
-                _carry_out(study, asked, work, in_full=done == before)
+                _run_trial(study, pending, work, in_full=done == before)
             except BaseException:
-                study.cut_off(asked)
-                remove_folder(_folder(work.place, asked))
+                study.discard(pending)
+                remove_folder(_folder(work.place, pending))
                 raise
             result = _result(study, work)
             write_table(result, work.space)
@@ -227,8 +234,8 @@ def _run_trials(study: "Study", work: _Work, trials: int) -> None:
                 )
 
 
-def _folder(place: Path, asked: "Asked") -> Path:
-    return place / "trials" / f"{asked.number:04}"
+def _folder(place: Path, pending: "PendingTrial") -> Path:
+    return place / "trials" / f"{pending.number:04}"
 
 
 def _outcome(result: SweepResult) -> str:
@@ -239,7 +246,7 @@ def _outcome(result: SweepResult) -> str:
     return told if best is None else f"{told}; best {best.value:.3f} (trial {best.number})"
 
 
-def _carry_out(study: "Study", asked: "Asked", work: _Work, *, in_full: bool) -> None:
+def _run_trial(study: "Study", pending: "PendingTrial", work: _Work, *, in_full: bool) -> None:
     """Train with the settings of a trial on each split, and tell the study how it went. in_full: show what a training
     shows, otherwise a bar alone."""
     from earsight.tasks.sweeping.study import Pruned
@@ -254,28 +261,28 @@ def _carry_out(study: "Study", asked: "Asked", work: _Work, *, in_full: bool) ->
 
     state: State = "complete"
     reason = ""
-    same = next((one for one in study.trials() if one.values == asked.values and one.state != "failed"), None)
+    same = next((one for one in study.trials() if one.values == pending.values and one.state != "failed"), None)
     if same is not None:
-        study.tell(asked, same.state, same.value, 0.0)
+        study.tell(pending, same.state, same.value, 0.0)
         return
-    folder = _folder(work.place, asked)
+    folder = _folder(work.place, pending)
     remove_folder(folder)  # of one that was cut off
     try:
-        recipe = with_values(work.recipe, asked.values)
+        recipe = with_values(work.recipe, pending.values)
         with Progress(shown=work.progress and not in_full) as bar:
             total = len(work.plans) * recipe.epochs
-            bar.start(f"trial {asked.number}", total)
+            bar.start(f"trial {pending.number}", total)
             for number, plan in enumerate(work.plans):
 
                 def each_epoch(row: "Epoch", number: int = number) -> None:
                     histories[number].append(row)
                     bar.advance(number * recipe.epochs + row.epoch, total, f"{work.measure} {reached(number):.3f}")
                     if number == 0 and (row.epoch < recipe.epochs or len(histories) > 1):  # something is left to spare
-                        study.report(asked, row.epoch, reached(0))
+                        study.report(pending, row.epoch, reached(0))
 
                 run = folder / f"split{number}"
                 plan = replace(plan, run=run, recipe=recipe)
-                study.warn(_train(plan, work, each_epoch, in_full=in_full and number == 0))
+                study.warn(_train_split(plan, work, each_epoch, in_full=in_full and number == 0))
         value: float | None = statistics.fmean(map(reached, range(len(histories))))
     except Pruned:
         state, value = "pruned", reached(0)
@@ -285,15 +292,15 @@ def _carry_out(study: "Study", asked: "Asked", work: _Work, *, in_full: bool) ->
         state, value, reason = "failed", None, _reason(error)
     if state == "failed":
         _free_memory()  # here, where the error and what it held are gone
-    study.tell(asked, state, value, time.perf_counter() - began, reason)
+    study.tell(pending, state, value, time.perf_counter() - began, reason)
 
 
-def _train(plan: Plan, work: _Work, each_epoch: "Callable[[Epoch], None]", *, in_full: bool) -> str:
+def _train_split(plan: Plan, work: _Work, on_epoch: "Callable[[Epoch], None]", *, in_full: bool) -> str:
     """The caveat of the split as it was carried out."""
     from earsight.tasks.train import run_plan
 
     try:
-        result = run_plan(plan, work.machine, progress=work.progress and in_full, tested=False, each_epoch=each_epoch)
+        result = run_plan(plan, work.machine, progress=work.progress and in_full, score_test=False, on_epoch=on_epoch)
     finally:
         for path in plan.run.iterdir() if plan.run.is_dir() else ():
             if path.is_dir():
@@ -347,7 +354,7 @@ def _sentence(trials: "Sequence[Trial]", work: _Work) -> str:
 def _caveat(plans: Sequence[Plan], found: str) -> str:
     """What must stand beside the numbers: that the split is none by speakers, or that splits share clips. found: while
     training."""
-    caveats = list(filter(None, [one_caveat((*(plan.split.caveat for plan in plans), found))]))
+    caveats = list(filter(None, [merge_caveats((*(plan.split.caveat for plan in plans), found))]))
     tested = {i for plan in plans for i in plan.split.test}
     chosen_on = {i for plan in plans for i in plan.split.valid}
     if tested & chosen_on:

@@ -9,22 +9,22 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from earsight.dataset.checks import dataset_warnings
 from earsight.dataset.clip import Failure
-from earsight.dataset.doubts import doubts
 from earsight.dataset.leaks import Policy
 from earsight.dataset.split import Split
 from earsight.errors import SettingsError, TrainingError, first_line
-from earsight.files import held_folder, parts_in
+from earsight.files import leftover_files, locked_folder
 from earsight.mel.pipeline import Pipeline
-from earsight.plain import counted
-from earsight.tasks.machine.cores import free_cores, most_threads, own_threads, read_load
-from earsight.tasks.machine.devices import Machine, first_process
+from earsight.plain import pluralise
+from earsight.tasks.machine.cores import free_cores, max_threads, read_load, torch_threads
+from earsight.tasks.machine.devices import Machine, is_main_process
 from earsight.tasks.machine.memory import keep_freed_memory
 from earsight.tasks.progress import Progress
 from earsight.tasks.recipe import Recipe
-from earsight.tasks.training.decoded import Decoded, decode_parts, in_a_line, write_clips
-from earsight.tasks.training.plan import STATE_NAME, Plan, check_run, plan_training, steps_an_epoch
-from earsight.tasks.training.words import opening, opening_again, stopped
+from earsight.tasks.training.decoded import DecodedData, decode_parts, failure_line, write_clips
+from earsight.tasks.training.messages import refit_message, start_message, stop_message
+from earsight.tasks.training.plan import STATE_NAME, Plan, batches_per_epoch, check_run, plan_training
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
     from earsight.mel.wave_augment import Banks
     from earsight.network.classifier import Classifier
-    from earsight.scores.kinds import AnyMetrics
-    from earsight.tasks.training.history import Epoch, Progressed
+    from earsight.scores.dispatch import AnyMetrics
+    from earsight.tasks.training.history import Epoch, TrainingProgress
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class TrainResult:
         scores = [f"{word} {getattr(self.test, name):.3f}" for name, word in names.items()] or ["not scored"]
         more = [f"{len(self.failures)} left out"] if self.failures else []
         more += [f"{len(self.dropped)} dropped"] if self.dropped else []
-        more += [counted(len(self.warnings), "warning")] if self.warnings else []
+        more += [pluralise(len(self.warnings), "warning")] if self.warnings else []
         more += ["interrupted"] if self.interrupted else []
         return f"<TrainResult {self.run}: {', '.join([*scores, f'epoch {self.best_epoch}', *more])}>"
 
@@ -119,9 +119,9 @@ def train(
     machine = Machine(accelerator, devices, nodes, precision, threads, compiled)
     import torch
 
-    with own_threads(), torch.random.fork_rng(devices=[]):
+    with torch_threads(), torch.random.fork_rng(devices=[]):
         result = run_plan(plan, machine, progress=progress)
-    if not progress and first_process() and (told := _unseen(result)):
+    if not progress and is_main_process() and (told := _warning_text(result)):
         warnings.warn(told, stacklevel=2)
     return result
 
@@ -137,10 +137,10 @@ def _check_kinds(data: object, recipe: object, split: object) -> None:
             raise SettingsError(f"{what} must be {words}, got {' '.join(repr(given).split())[:100]}")
 
 
-def _unseen(result: TrainResult) -> str:
+def _warning_text(result: TrainResult) -> str:
     """What would have been shown and is no error, in a line; "" where there is nothing."""
     parts = [
-        f"{len(left)} {what}, the first: {in_a_line(left[0])} (result.{name})"
+        f"{len(left)} {what}, the first: {failure_line(left[0])} (result.{name})"
         for name, what, left in (
             ("failures", "left out", result.failures),
             ("dropped", "dropped for leaks", result.dropped),
@@ -148,13 +148,13 @@ def _unseen(result: TrainResult) -> str:
         if left
     ]
     if result.warnings:
-        doubtful = counted(len(result.warnings), "warning")
+        doubtful = pluralise(len(result.warnings), "warning")
         parts.append(f"{doubtful}, the first: {result.warnings[0]} (result.warnings)")
     return "; ".join(parts)
 
 
 @dataclass(frozen=True)
-class _Ready:
+class _Prepared:
     """What is known before the recordings are decoded, which may take minutes: wrong weights, a network that refuses
     the images and a foreign state are refused in seconds. classifier: untrained. state: of a run that goes on; None:
     it begins. second, second_state: of a refit. warnings: in words."""
@@ -172,8 +172,8 @@ def run_plan(
     machine: Machine,
     *,
     progress: bool = False,
-    tested: bool = True,
-    each_epoch: "Callable[[Epoch], None] | None" = None,
+    score_test: bool = True,
+    on_epoch: "Callable[[Epoch], None] | None" = None,
 ) -> TrainResult:
     """Carry out a checked plan: see ``train``. tested: False scores no test clip, and so makes no report.
     each_epoch: see ``fit``."""
@@ -186,9 +186,9 @@ def run_plan(
 
     free = machine.threads or free_cores(before)
     torch.set_num_threads(max(1, free if machine.threads else free // machine.devices))
-    with ExitStack() as stack, Progress(shown=progress and first_process()) as shown:
-        ready = _ready(plan, machine, refit=plan.recipe.refit and tested)
-        shown.say(opening(plan, tested))
+    with ExitStack() as stack, Progress(shown=progress and is_main_process()) as shown:
+        ready = _prepare(plan, machine, refit=plan.recipe.refit and score_test)
+        shown.say(start_message(plan, score_test))
         if plan.resume and ready.state is None:
             shown.say(f"nothing to go on with in {plan.run} yet: it begins")
         for warning in ready.warnings:
@@ -199,15 +199,15 @@ def run_plan(
         fabric = machine.fabric()
         fabric.launch()
         if fabric.is_global_zero:
-            _take(plan, stack)
+            _lock_run(plan, stack)
             if ready.state is None:
                 check_run(plan.run, plan.resume)  # again: another training may have ended there meanwhile
                 write_clips(plan.run, decoded)
-                if tested:
+                if score_test:
                     draw_first_batch(plan.run / "figures", ready.classifier, decoded)
         keep_freed_memory()  # now: the threads that decode are faster without it
         try:
-            done, again, facts = _trained(plan, machine, ready, decoded, facts, fabric, shown, each_epoch)
+            done, again, facts = _train_and_refit(plan, machine, ready, decoded, facts, fabric, shown, on_epoch)
         except torch.cuda.OutOfMemoryError as error:
             raise TrainingError(
                 f"a batch of {plan.recipe.batch_size} does not fit in the GPU's memory ({first_line(error)[:160]}); "
@@ -215,9 +215,9 @@ def run_plan(
             ) from error
         failures = tuple(failure for failure in decoded.failures if failure not in decoded.dropped)
         interrupted = done.interrupted or (again is not None and again.interrupted)
-        if interrupted and tested:
-            shown.say(stopped(plan, done, again))
-        if interrupted or not tested or not fabric.is_global_zero:
+        if interrupted and score_test:
+            shown.say(stop_message(plan, done, again))
+        if interrupted or not score_test or not fabric.is_global_zero:
             told = failures, decoded.dropped, tuple(shown.warnings)
             return TrainResult(plan.run, None, None, done.best_epoch, decoded.split, interrupted, *told)
         from earsight.tasks.training.finish import finish
@@ -225,18 +225,18 @@ def run_plan(
 
         scored = finish(plan, decoded, done, facts, fabric.device, shown, refitted=again is not None)
         write_run_report(plan, decoded, done, again, scored, facts)
-        _forget_state(plan.run)
+        _remove_resume_files(plan.run)
         split = decoded.refitted().split if again else decoded.split
         told = failures, decoded.dropped, tuple(shown.warnings)
         return TrainResult(plan.run, scored.test, scored.valid, done.best_epoch, split, False, *told)
 
 
-def _ready(plan: Plan, machine: Machine, *, refit: bool) -> _Ready:
+def _prepare(plan: Plan, machine: Machine, *, refit: bool) -> _Prepared:
     """Raises EarsightError."""
     import torch
 
     from earsight.network.classifier import Classifier
-    from earsight.network.fitting import fit_images
+    from earsight.network.compatibility import ensure_trainable
     from earsight.tasks.training.refit import plan_refit
     from earsight.tasks.training.state import read_state
 
@@ -246,76 +246,76 @@ def _ready(plan: Plan, machine: Machine, *, refit: bool) -> _Ready:
     classifier = Classifier(plan.dataset.labels, recipe.audio, recipe.mel, recipe.network, multilabel=plan.multilabel)
     pipeline = Pipeline.read(recipe.augment.pipeline)
     state = read_state(plan, asdict(machine), pipeline)
-    threads = _threads_of(state, machine) if state else ""
-    changed = fit_images(classifier, min(fewest, 2))
+    threads = _restore_threads(state, machine) if state else ""
+    changed = ensure_trainable(classifier, min(fewest, 2))
     second = plan_refit(plan) if refit else None
     second_state = read_state(second, asdict(machine), pipeline) if second and state else None
     empty = classifier.image.spectrogram.empty_bins()
     bins = f"{empty} of {recipe.mel.n_mels} mel bins are empty; raise mel.n_fft or lower mel.n_mels" if empty else ""
-    told = (*doubts(plan.dataset), recipe.caution(), changed, machine.caution(), threads, bins)
-    return _Ready(classifier, pipeline, state, second, second_state, tuple(filter(None, told)))
+    told = (*dataset_warnings(plan.dataset), recipe.caution(), changed, machine.caution(), threads, bins)
+    return _Prepared(classifier, pipeline, state, second, second_state, tuple(filter(None, told)))
 
 
-def _take(plan: Plan, stack: ExitStack) -> None:
+def _lock_run(plan: Plan, stack: ExitStack) -> None:
     """The run folder, for this process alone until the stack is closed. Raises SettingsError."""
     plan.run.mkdir(parents=True, exist_ok=True)
     busy = f"another process is training into {plan.run}; wait until it has ended, or pass another --out"
-    stack.enter_context(held_folder(plan.run, busy))
-    for half in parts_in(plan.run, below=True):
+    stack.enter_context(locked_folder(plan.run, busy))
+    for half in leftover_files(plan.run, below=True):
         half.unlink(missing_ok=True)
 
 
-def _trained(
+def _train_and_refit(
     plan: Plan,
     machine: Machine,
-    ready: _Ready,
-    decoded: Decoded,
+    ready: _Prepared,
+    decoded: DecodedData,
     facts: dict[str, Any],
     fabric: "Fabric",
     shown: Progress,
-    each_epoch: "Callable[[Epoch], None] | None",
-) -> "tuple[Progressed, Progressed | None, dict[str, Any]]":
+    on_epoch: "Callable[[Epoch], None] | None",
+) -> "tuple[TrainingProgress, TrainingProgress | None, dict[str, Any]]":
     """Once, and with a refit once more from the start. → what came of each, and what model.json tells."""
     from earsight.tasks.training.learner import Learner
     from earsight.tasks.training.loop import fit
-    from earsight.tasks.training.refit import facts_of_refit, keep_chosen
+    from earsight.tasks.training.refit import keep_first_network, refit_facts
 
     recipe, labels, second = plan.recipe, ready.classifier.labels, ready.second
-    banks = _banks(recipe, shown)
+    banks = _load_banks(recipe, shown)
     learner_of = partial(
         Learner.of, fabric, recipe=recipe, compiled=machine.compiled, banks=banks, pipeline=ready.pipeline
     )
-    batches = steps_an_epoch(len(decoded.parts["train"]), recipe.batch_size)
+    batches = batches_per_epoch(len(decoded.parts["train"]), recipe.batch_size)
     shown.start_training(recipe.epochs, batches, 0)
     first = copy.deepcopy(ready.classifier) if second else ready.classifier
     learner = learner_of(first, class_weights=_class_weights(decoded, labels, recipe, plan.multilabel))
-    done = fit(learner, decoded, plan, ready.state, facts, shown, each_epoch=each_epoch)
+    done = fit(learner, decoded, plan, ready.state, facts, shown, on_epoch=on_epoch)
     if second is None or done.interrupted:
         return done, None, facts
     del learner, first  # two networks and their optimizers need not fit in a GPU's memory
     if fabric.is_global_zero:
-        keep_chosen(plan.run)
+        keep_first_network(plan.run)
     whole = decoded.refitted()
-    facts = facts_of_refit(facts, whole, done.best_epoch)
-    shown.say(opening_again(done, whole, ready.second_state))
-    batches = steps_an_epoch(len(whole.parts["train"]), recipe.batch_size)
+    facts = refit_facts(facts, whole, done.best_epoch)
+    shown.say(refit_message(done, whole, ready.second_state))
+    batches = batches_per_epoch(len(whole.parts["train"]), recipe.batch_size)
     shown.start_training(done.best_epoch, batches, 0)
     learner = learner_of(ready.classifier, class_weights=_class_weights(whole, labels, recipe, plan.multilabel))
     again = fit(learner, whole, second, ready.second_state, facts, shown, epochs=done.best_epoch)
     return done, again, facts
 
 
-def _forget_state(run: Path) -> None:
+def _remove_resume_files(run: Path) -> None:
     """Of a run that is finished, what it could have gone on from."""
-    from earsight.tasks.training.averaging import forget_epochs
-    from earsight.tasks.training.refit import forget_refit
+    from earsight.tasks.training.averaging import remove_kept_epochs
+    from earsight.tasks.training.refit import remove_refit
 
     (run / STATE_NAME).unlink(missing_ok=True)
-    forget_epochs(run)
-    forget_refit(run)
+    remove_kept_epochs(run)
+    remove_refit(run)
 
 
-def _threads_of(state: Mapping[str, Any], machine: Machine) -> str:
+def _restore_threads(state: Mapping[str, Any], machine: Machine) -> str:
     """Go on with as many threads as before the stop, where no number was asked for and there are so many: another
     number adds in another order. A warning where it is another one."""
     import torch
@@ -323,14 +323,14 @@ def _threads_of(state: Mapping[str, Any], machine: Machine) -> str:
     if machine.accelerator != "cpu" and torch.cuda.is_available():
         return ""
     before = int(state.get("threads") or torch.get_num_threads())
-    if machine.threads is None and before <= most_threads():
+    if machine.threads is None and before <= max_threads():
         torch.set_num_threads(before)
     if torch.get_num_threads() == before:
         return ""
-    return f"before the stop it had {counted(before, 'thread')}: the last digits of the weights will differ"
+    return f"before the stop it had {pluralise(before, 'thread')}: the last digits of the weights will differ"
 
 
-def _banks(recipe: Recipe, shown: Progress) -> "Banks":
+def _load_banks(recipe: Recipe, shown: Progress) -> "Banks":
     """What augmentation mixes in; says what could not be read."""
     import torch
 
@@ -347,7 +347,7 @@ def _banks(recipe: Recipe, shown: Progress) -> "Banks":
 
 
 def _class_weights(
-    decoded: Decoded, labels: Sequence[str], recipe: Recipe, several: bool
+    decoded: DecodedData, labels: Sequence[str], recipe: Recipe, several: bool
 ) -> "npt.NDArray[np.float32] | None":
     """[classes]: all classes count the same in the loss, and a clip counts 1 on average; a class without a training
     clip counts nothing. Of several labels a clip, those that have one count together as much as those that have not,
@@ -356,10 +356,10 @@ def _class_weights(
         return None
     import numpy as np
 
-    from earsight.dataset.loader import label_rows
+    from earsight.dataset.loader import label_matrix
 
     clips = [decoded.store.clips[i] for i in decoded.parts["train"]]
-    counts = label_rows(clips, labels).sum(axis=0, dtype=np.float32)
+    counts = label_matrix(clips, labels).sum(axis=0, dtype=np.float32)
     without = np.where(counts < len(clips), len(clips) - counts, counts)
     whole = without if several else counts.sum() / (counts > 0).sum()
     return np.divide(whole, counts, out=np.zeros_like(counts), where=counts > 0)
@@ -369,7 +369,7 @@ def check_batches(plan: Plan, machine: Machine) -> int:
     """The fewest clips that a process has in one batch. Raises SettingsError where one would be left without."""
     learned = [len(plan.split.train)]
     learned += [learned[0] + len(plan.split.valid)] if plan.recipe.refit else []
-    smallest = min(clips // steps_an_epoch(clips, plan.recipe.batch_size) for clips in learned)
+    smallest = min(clips // batches_per_epoch(clips, plan.recipe.batch_size) for clips in learned)
     if smallest < machine.processes:
         raise SettingsError(
             f"{machine.processes} processes share a batch of {smallest} clips; raise --batch-size to "

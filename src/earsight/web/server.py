@@ -19,7 +19,7 @@ from earsight.errors import EarsightError, SettingsError, first_line
 from earsight.network.prediction import Prediction
 from earsight.plain import plain
 from earsight.scores.events import Rule
-from earsight.tasks.answers.heard import EventRows
+from earsight.tasks.answers.event_rows import EventRows
 from earsight.tasks.machine.cores import allowed_cores
 from earsight.tasks.machine.interrupt import closed_on_sigterm
 from earsight.tasks.predict import Row, Sliding, answer, check_model, open_model

@@ -7,7 +7,7 @@ import pytest
 
 from earsight.dataset.sources import read_dataset
 from earsight.errors import DataError
-from earsight.tasks.answers.row_formats import FORMATS, Facts
+from earsight.tasks.answers.row_formats import FORMATS, FormatContext
 from tests.conftest import lay
 
 RAVEN = "Selection\tView\tChannel\tBegin Time (s)\tEnd Time (s)\tLow Freq (Hz)\tHigh Freq (Hz)\tSpecies\n"
@@ -44,7 +44,7 @@ def test_labels_beside_recordings_are_read(root: Path) -> None:
 
 @pytest.mark.parametrize(("form", "ending"), [("raven", ".selections.txt"), ("audacity", ".txt")])
 def test_events_that_predict_writes_can_be_learned_from(tmp_path: Path, form: str, ending: str) -> None:
-    facts = Facts(("dog", "owl"), 0.0, 8000.0, events=True)
+    facts = FormatContext(("dog", "owl"), 0.0, 8000.0, events=True)
     lines = FORMATS[form].lines
     assert lines is not None
     for name in ("a", "b"):

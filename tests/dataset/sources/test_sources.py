@@ -215,12 +215,12 @@ def test_a_class_folder_that_was_not_filled_is_told(tmp_path: Path) -> None:
     lay(tmp_path, "plain/cat/a.wav", "plain/dog/b.wav", "plain/owl/notes.txt", "plain/cat/more/notes.txt")
     (tmp_path / "plain" / "rain" / "deep").mkdir(parents=True)
     found = read_dataset(tmp_path / "plain", strict=True)
-    assert found.unfilled == (tmp_path / "plain/owl", tmp_path / "plain/rain")
+    assert found.empty_class_folders == (tmp_path / "plain/owl", tmp_path / "plain/rain")
     assert found.failures == ()
     lay(tmp_path, "parted/train/cat/a.wav", "parted/train/dog/b.wav", "parted/test/cat/c.wav")
     (tmp_path / "parted" / "train" / "owl").mkdir()
     (tmp_path / "parted" / "test" / "dog").mkdir()  # the class is there, in another part
-    assert read_dataset(tmp_path / "parted").unfilled == (tmp_path / "parted/train/owl",)
+    assert read_dataset(tmp_path / "parted").empty_class_folders == (tmp_path / "parted/train/owl",)
 
 
 def test_what_tools_keep_in_hidden_folders_is_no_class(tmp_path: Path) -> None:
@@ -312,7 +312,7 @@ def test_a_loose_recording_beside_parts_does_not_make_them_classes(tmp_path: Pat
     (tmp_path / "extra" / "5.wav").rename(tmp_path / "loose.wav")
     dataset = read_dataset(tmp_path)
     assert (dataset.labels, [failure.path.name for failure in dataset.failures]) == (("a", "b"), ["loose.wav"])
-    assert dataset.unfilled == (tmp_path / "extra",)
+    assert dataset.empty_class_folders == (tmp_path / "extra",)
 
 
 @pytest.mark.parametrize("place", [".", "{}", "table.csv", "{}/table.csv"])
@@ -413,7 +413,7 @@ def test_a_group_pattern_sees_the_path_below_a_place_that_was_named_otherwise(
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timer of the process")
 def test_a_group_pattern_that_never_ends_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pattern, "_PATIENCE_S", 0.2)
+    monkeypatch.setattr(pattern, "_TIMEOUT_S", 0.2)
     files(tmp_path, f"a/{'a' * 60}.wav", "b/b.wav")
     before = signal.getsignal(signal.SIGVTALRM)
     with pytest.raises(SettingsError, match=r"\(\(a\|aa\)\+\)\+X' was not done after 0 s; has it a repetition within"):

@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 from earsight.scores.events import Rule
-from earsight.tasks.answers.heard import EventRow, EventRows
+from earsight.tasks.answers.event_rows import EventRow, EventRows
 from earsight.tasks.predict import Row
 
 

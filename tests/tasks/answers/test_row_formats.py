@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from earsight.tasks.answers import row_formats
-from earsight.tasks.answers.row_formats import FORMATS, Facts, find_format, json_line, write_rows
+from earsight.tasks.answers.row_formats import FORMATS, FormatContext, find_format, json_line, write_rows
 
-FACTS = Facts(("low", "high"), 50.0, 4000.0, events=False)
+FACTS = FormatContext(("low", "high"), 50.0, 4000.0, events=False)
 
 
 def test_every_answer_has_its_cells_in_every_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

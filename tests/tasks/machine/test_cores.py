@@ -6,7 +6,7 @@ import time
 import pytest
 
 from earsight.tasks.machine import cores
-from earsight.tasks.machine.cores import Reading, allowed_cores, free_cores, read_load
+from earsight.tasks.machine.cores import LoadSample, allowed_cores, free_cores, read_load
 
 
 def test_affinity_is_followed() -> None:
@@ -26,8 +26,8 @@ def test_what_others_keep_busy_is_taken_off(
 ) -> None:
     """Ten seconds in which all programs used busy_s and this one own_s, on eight cores."""
     monkeypatch.setattr(cores, "allowed_cores", lambda: 8)
-    monkeypatch.setattr(cores, "read_load", lambda: Reading(10, 100 + busy_s, 5 + own_s))
-    assert free_cores(Reading(0, 100, 5)) == free
+    monkeypatch.setattr(cores, "read_load", lambda: LoadSample(10, 100 + busy_s, 5 + own_s))
+    assert free_cores(LoadSample(0, 100, 5)) == free
 
 
 def test_without_a_reading_all_allowed_cores_count() -> None:

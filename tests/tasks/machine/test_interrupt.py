@@ -3,11 +3,11 @@ import threading
 
 import pytest
 
-from earsight.tasks.machine.interrupt import between_steps
+from earsight.tasks.machine.interrupt import deferred_interrupt
 
 
 def interrupted(times: int, steps: list[str]) -> None:
-    with between_steps() as asked:
+    with deferred_interrupt() as asked:
         steps.append(f"asked: {asked()}")
         for _ in range(times):
             signal.raise_signal(signal.SIGINT)
@@ -33,7 +33,7 @@ def test_in_another_thread_nothing_changes() -> None:
     seen = []
 
     def work() -> None:
-        with between_steps() as asked:
+        with deferred_interrupt() as asked:
             assert not asked()
             seen.append(signal.getsignal(signal.SIGINT))
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import yaml
 
-from earsight.network.prediction import Unknown
+from earsight.network.prediction import UnknownLimits
 from earsight.tasks.sharing.card import Card, cell, hub_licence
 
 
@@ -89,8 +89,8 @@ def test_a_card_tells_no_limit_where_none_was_fitted() -> None:
     def told(limits: dict[str, float]) -> str:
         return Card("me/voices", described_as(unknown=limits), scored_as()).text()
 
-    assert "what is less familiar than 0.731, is answered" in told(Unknown(0.731, 0.0).to_dict())
-    none = told(Unknown().to_dict())
+    assert "what is less familiar than 0.731, is answered" in told(UnknownLimits(0.731, 0.0).to_dict())
+    none = told(UnknownLimits().to_dict())
     assert "no limit was fitted for sounds unlike the training's" in none
     assert "less familiar than" not in none
 

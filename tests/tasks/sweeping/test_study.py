@@ -29,7 +29,7 @@ def carry_out(path: Path, trials: int, cut_off: tuple[int, ...] = (), *, pruned_
         if asked.number in left:
             left.remove(asked.number)
             if asked.number % 2:  # an odd one is told of; of an even one nothing is known but that it was running
-                study.cut_off(asked)
+                study.discard(asked)
             study = opened(path, pruned_from_epoch=pruned_from_epoch)
             continue
         value = 100 * asked.values["optimizer.lr"] + asked.values["mel.n_mels"] / 1e5

@@ -15,11 +15,11 @@ from earsight.errors import DataError
 from earsight.tasks.clips_table import read_clips
 from earsight.tasks.progress import Progress
 from earsight.tasks.recipe import Recipe
-from earsight.tasks.training.decoded import REFIT_SENTENCE, Decoded, decode_parts, fingerprint, write_clips
-from earsight.tasks.training.plan import plan_training, steps_an_epoch
+from earsight.tasks.training.decoded import REFIT_SENTENCE, DecodedData, decode_parts, fingerprint, write_clips
+from earsight.tasks.training.plan import batches_per_epoch, plan_training
 
 
-def decoded(data: Path, *, split: str, leaks: Policy = "refuse") -> Decoded:
+def decoded(data: Path, *, split: str, leaks: Policy = "refuse") -> DecodedData:
     recipe = Recipe.named("default", {"network": {"model": "test_efficientnet", "pretrained": False}})
     plan = plan_training(data, recipe, split_kind=split, leaks=leaks, store=False, out=data.parent / "run")
     return decode_parts(plan, 1, Progress(shown=False))
@@ -119,4 +119,4 @@ def test_a_fingerprint_is_of_sounds_labels_and_groups_alone() -> None:
 
 def test_the_steps_of_an_epoch_are_its_batches() -> None:
     cases = ((24, 7), (24, 8), (24, 24), (24, 32), (25, 24), (1, 8))
-    assert [steps_an_epoch(clips, batch) for clips, batch in cases] == [4, 3, 1, 1, 2, 1]
+    assert [batches_per_epoch(clips, batch) for clips, batch in cases] == [4, 3, 1, 1, 2, 1]

@@ -9,10 +9,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from earsight.scores.kinds import measure, of_choice
+from earsight.scores.dispatch import measure, selection_score
 from earsight.scores.multilabel import MultiPredictions
 from earsight.scores.predictions import Predictions
-from earsight.tasks.training.history import Epoch, Progressed, kept_epoch, write_history
+from earsight.tasks.training.history import Epoch, TrainingProgress, kept_epoch, write_history
 
 
 def history(*scores: float, error: float = 0.0) -> list[Epoch]:
@@ -39,7 +39,7 @@ def test_of_several_labels_the_mean_average_precision_chooses() -> None:
         Epoch(n, 1e-3, 1.0, 0.5, 1.0, 0.5, math.nan, 1.0, 100.0, valid_map=score, valid_error=0.01)
         for n, score in enumerate((0.6, 0.9, 0.7), 1)
     ]
-    assert Progressed(rows).scores == [0.6, 0.9, 0.7]
+    assert TrainingProgress(rows).scores == [0.6, 0.9, 0.7]
     assert kept_epoch(rows) == 2
 
 
@@ -64,7 +64,7 @@ def test_the_error_of_the_mean_recall_is_what_chance_makes_of_it() -> None:
     answers = np.where(right, truth, (truth + 1) % 3)
     names = tuple(map(str, range(750)))
     found = measure(Predictions(("a", "b", "c"), names, truth, np.eye(3)[answers], names))
-    score, error = of_choice(found)
+    score, error = selection_score(found)
     recalled = [c.recall for c in found.per_class]
     rng = np.random.default_rng(0)
     draws = np.mean([rng.binomial(n, r, 20_000) / n for n, r in zip(sizes, recalled, strict=True)], axis=0)
@@ -75,7 +75,7 @@ def test_the_error_of_the_mean_recall_is_what_chance_makes_of_it() -> None:
 def test_a_handful_of_right_answers_is_not_sure_to_stay_right() -> None:
     names = ("1", "2", "3")
     found = measure(Predictions(("a", "b", "c"), names, np.arange(3), np.eye(3), names))
-    score, error = of_choice(found)
+    score, error = selection_score(found)
     assert score == 1.0
     assert error == math.sqrt(3 * (2 / 3 * 1 / 3)) / 3  # each class: 2 of 3, by Laplace's rule
     assert kept_epoch([*history(1.0, error=error), Epoch(2, 1e-3, 1, 1, 1, 1, 0.8, 1, 1)]) == 2
@@ -85,8 +85,10 @@ def test_labels_that_no_clip_has_count_neither_in_the_score_nor_in_its_error() -
     truth = np.array([[1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 0, 0]], dtype=bool)
     p = np.array([[0.9, 0.6, 0.1], [0.2, 0.8, 0.2], [0.3, 0.1, 0.9], [0.1, 0.7, 0.5]])
     names = ("1", "2", "3", "4")
-    with_it = of_choice(measure(MultiPredictions(("a", "b", "c"), names, truth, p, p > 0.5, names)))
-    without = of_choice(measure(MultiPredictions(("a", "b"), names, truth[:, :2], p[:, :2], p[:, :2] > 0.5, names)))
+    with_it = selection_score(measure(MultiPredictions(("a", "b", "c"), names, truth, p, p > 0.5, names)))
+    without = selection_score(
+        measure(MultiPredictions(("a", "b"), names, truth[:, :2], p[:, :2], p[:, :2] > 0.5, names))
+    )
     assert with_it == without
     assert with_it[1] > 0
 

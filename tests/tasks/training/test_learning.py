@@ -20,7 +20,7 @@ from earsight.network.classifier import Classifier
 from earsight.tasks.machine.devices import Machine
 from earsight.tasks.train import train
 from earsight.tasks.training import loop
-from earsight.tasks.training.averaging import best_epochs, forget_epochs, keep_epoch, mean_of_epochs
+from earsight.tasks.training.averaging import best_epochs, mean_of_epochs, remove_kept_epochs, update_kept_epochs
 from earsight.tasks.training.banks import check_banks, read_bank
 from earsight.tasks.training.learner import Learner
 from earsight.tasks.training.plan import plan_training
@@ -50,7 +50,7 @@ def test_the_running_mean_of_the_weights_is_what_is_scored() -> None:
         # the warm-up of timm: 1 − step^(−2/3) until that reaches the decay that was asked for
         decay = 0.0 if step <= 1 else min(0.5, 1 - step ** (-2 / 3))
         expected = now if expected is None else decay * expected + (1 - decay) * now
-    with learning.scored() as scored:
+    with learning.with_ema() as scored:
         mean = scored.network.state_dict()["classifier.weight"]
         assert torch.allclose(mean, expected, atol=1e-6)
         assert not torch.allclose(mean, now, atol=1e-6)
@@ -129,7 +129,7 @@ def test_the_best_epochs_are_kept_and_their_mean_is_theirs(tmp_path: Path) -> No
         nn.init.constant_(network.weight, epoch)
         network.num_batches_tracked += 10
         states.append({name: value.clone() for name, value in network.state_dict().items()})
-        keep_epoch(tmp_path, network, scores, 2)
+        update_kept_epochs(tmp_path, network, scores, 2)
     assert sorted(path.name for path in tmp_path.rglob("*.safetensors")) == [
         "epoch-00001.safetensors",
         "epoch-00003.safetensors",
@@ -137,13 +137,13 @@ def test_the_best_epochs_are_kept_and_their_mean_is_theirs(tmp_path: Path) -> No
     mean = mean_of_epochs(tmp_path, [1, 3])
     assert torch.equal(mean["weight"], torch.full((2,), 2.0))
     assert int(mean["num_batches_tracked"]) == 30
-    forget_epochs(tmp_path)
+    remove_kept_epochs(tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_an_epoch_of_layers_that_share_weights_is_kept(tmp_path: Path) -> None:
     layer = nn.Linear(2, 2)
-    keep_epoch(tmp_path, nn.Sequential(layer, nn.ReLU(), layer), [0.5], 1)
+    update_kept_epochs(tmp_path, nn.Sequential(layer, nn.ReLU(), layer), [0.5], 1)
     state = mean_of_epochs(tmp_path, [1])
     assert state.keys() == {"0.weight", "0.bias", "2.weight", "2.bias"}
     assert torch.equal(state["2.weight"], layer.weight)
@@ -409,6 +409,6 @@ def test_a_gradient_is_no_longer_than_it_may_be() -> None:
 def test_the_network_that_learns_is_back_where_scoring_it_fails() -> None:
     learning = learner(optimizer={"name": "sgd", "lr": 0.1, "ema_decay": 0.5})
     network = learning.classifier.network
-    with pytest.raises(KeyError), learning.scored():
+    with pytest.raises(KeyError), learning.with_ema():
         raise KeyError
     assert learning.classifier.network is network

@@ -71,12 +71,12 @@ def test_a_state_of_another_machine_or_of_other_clips_is_not_gone_on_with(tones:
 
 def test_a_state_of_another_network_is_damaged(tones: Path, tmp_path: Path) -> None:
     plan, learning = plan_training(tones, recipe(), out=tmp_path / "run", resume=True), learner()
-    assert learning.mean is not None
+    assert learning.ema is not None
     whole = {
         "network": learning.classifier.network.state_dict(),
         "optimizer": learning.optimizer.state_dict(),
         "precision": learning.fabric.strategy.precision.state_dict(),
-        "mean": learning.mean.module.state_dict(),
+        "mean": learning.ema.module.state_dict(),
         "history": [],
         "best_epoch": 7,
     }

@@ -17,8 +17,8 @@ from safetensors.torch import load_file, save_file
 import earsight as es
 from earsight.audio.load import fixed_crops, load_waveform
 from earsight.errors import ModelError
-from earsight.network.familiar import familiarity, main_directions
-from earsight.network.prediction import Answers, Unknown
+from earsight.network.familiarity import familiarity, main_directions
+from earsight.network.prediction import Answers, UnknownLimits
 from earsight.network.settings import UnknownSettings
 from earsight.scores.multilabel import MultiPredictions
 from earsight.scores.predictions import Predictions
@@ -26,7 +26,7 @@ from earsight.tasks.ensemble import ensemble
 from earsight.tasks.export import export
 from earsight.tasks.predict import predict
 from earsight.tasks.train import train
-from earsight.tasks.training.unknown import fit_unknown, spread, told
+from earsight.tasks.training.unknown import fit_unknown, rejection_stats, spread_over_classes
 from tests.conftest import write_tones
 from tests.tasks.test_train import recipe
 
@@ -63,7 +63,7 @@ def test_the_limits_keep_what_was_asked_of_the_validation_clips() -> None:
         assert coverage <= answered < coverage + 0.1 + 1e-9
         assert limits.least_confidence == 0
     limits = fit_unknown(familiar, sure, UnknownSettings(coverage=1.0, risk=0.2))
-    found = told(limits, familiar, sure)
+    found = rejection_stats(limits, familiar, sure)
     assert found["risk"] == pytest.approx(1 / 6)
     assert found["coverage"] == pytest.approx(0.6)  # one of five or of six wrong; with seven it is two
     wrong = answers([0.9, 0.8], [False, False])
@@ -72,47 +72,49 @@ def test_the_limits_keep_what_was_asked_of_the_validation_clips() -> None:
     assert nearly_none.least_familiarity == pytest.approx(familiar.max(), abs=1e-4)
     never = fit_unknown(familiar[:2], wrong, UnknownSettings(coverage=1.0, risk=0.1))
     assert never.least_confidence == pytest.approx(0.9, abs=1e-4)
-    assert told(never, familiar[:2], wrong) == {"coverage": 0.0, "risk": None}
-    at_the_limits = told(Unknown(0.5, 0.6), np.array([0.5, 0.4]), answers([0.6, 0.9], [True, True]))
+    assert rejection_stats(never, familiar[:2], wrong) == {"coverage": 0.0, "risk": None}
+    at_the_limits = rejection_stats(UnknownLimits(0.5, 0.6), np.array([0.5, 0.4]), answers([0.6, 0.9], [True, True]))
     assert at_the_limits == {"coverage": 0.5, "risk": 0.0}
     p, names = np.array([[0.2, 0.1], [0.9, 0.8], [0.3, 0.6], [0.1, 0.1]]), tuple("1234")
     several = MultiPredictions(("a", "b"), names, p > 0.5, p, p > 0.5, names)
     limits = fit_unknown(familiar[:4], several, UnknownSettings(coverage=0.75, risk=0.1))
     assert limits.least_confidence == 0  # says nothing where clips have several labels
-    assert told(limits, familiar[:4], several) == {"coverage": 0.75}
+    assert rejection_stats(limits, familiar[:4], several) == {"coverage": 0.75}
 
 
 def test_directions_are_measured_on_clips_of_every_class() -> None:
     """One of ten among three thousand of others each; and where clips have several classes, each clip once."""
     rare = np.repeat(np.eye(4, dtype=bool), [3000, 3000, 10, 3000], axis=0)
-    chosen = spread(rare, 128)
+    chosen = spread_over_classes(rare, 128)
     assert rare[chosen].sum(axis=0).tolist() == [128, 128, 10, 128]
     assert (chosen[0], chosen[-1], len(set(chosen))) == (0, 9009, len(chosen))
     both = np.ones((6, 2), dtype=bool)
-    assert spread(both, 3) == [0, 2, 5]
-    assert spread(both, 100) == list(range(6))
-    assert spread(np.array([[True, False], [True, False]]), 1) == [0]
+    assert spread_over_classes(both, 3) == [0, 2, 5]
+    assert spread_over_classes(both, 100) == list(range(6))
+    assert spread_over_classes(np.array([[True, False], [True, False]]), 1) == [0]
 
 
 def test_silence_is_unknown_whatever_the_limits() -> None:
     of = Answers(np.array([[0.9, 0.1]] * 3), np.array([1.0, 0.2, 1.0]), np.array([False, False, True]))
-    assert [p.unknown for p in of.predictions(("a", "b"), Unknown())] == [False, False, True]
-    limited = of.predictions(("a", "b"), Unknown(least_familiarity=0.5))
+    assert [p.unknown for p in of.predictions(("a", "b"), UnknownLimits())] == [False, False, True]
+    limited = of.predictions(("a", "b"), UnknownLimits(least_familiarity=0.5))
     assert [p.answer for p in limited] == ["a", "unknown", "unknown"]
-    unsure = of.predictions(("a", "b"), Unknown(least_confidence=0.95))
+    unsure = of.predictions(("a", "b"), UnknownLimits(least_confidence=0.95))
     assert [p.unknown for p in unsure] == [True, True, True]
-    several = of.predictions(("a", "b"), Unknown(least_confidence=0.95), (0.5, 0.5))
+    several = of.predictions(("a", "b"), UnknownLimits(least_confidence=0.95), (0.5, 0.5))
     assert [(p.labels, p.unknown) for p in several][:1] == [(("a",), False)]
     edge = Answers(np.array([[0.6, 0.4]]), np.array([0.5]), np.array([False]))
-    assert not edge.predictions(("a", "b"), Unknown(0.5, 0.6))[0].unknown  # limits belong to what is known …
-    assert edge.predictions(("a", "b"), Unknown(), (0.7, 0.4))[0].labels == ("b",)  # … and thresholds to the answer
-    assert edge.predictions(("a", "b"), Unknown(), (0.6, 0.4))[0].labels == ("a", "b")
+    assert not edge.predictions(("a", "b"), UnknownLimits(0.5, 0.6))[0].unknown  # limits belong to what is known …
+    assert edge.predictions(("a", "b"), UnknownLimits(), (0.7, 0.4))[0].labels == (
+        "b",
+    )  # … and thresholds to the answer
+    assert edge.predictions(("a", "b"), UnknownLimits(), (0.6, 0.4))[0].labels == ("a", "b")
 
 
 def test_a_model_keeps_its_limits_and_says_unknown(trained: Path) -> None:
     classifier = es.Classifier.load(trained / "run")
     numbers = json.loads((trained / "run" / "metrics.json").read_text())["unknown"]
-    assert classifier.unknown == Unknown(numbers["least_familiarity"], numbers["least_confidence"])
+    assert classifier.unknown == UnknownLimits(numbers["least_familiarity"], numbers["least_confidence"])
     assert classifier.directions is not None
     assert 0 < classifier.unknown.least_familiarity < 1
     rows = list(csv.DictReader((trained / "run" / "clips.csv").open()))
@@ -206,7 +208,7 @@ def test_older_models_know_everything_and_damaged_ones_are_refused(trained: Path
     state["earsight.centres"] = state.pop("earsight.directions")  # a limit of another measure
     save_file(state, tmp_path / "run" / "model.safetensors")
     older = es.Classifier.load(tmp_path / "run")
-    assert (older.directions, older.unknown) == (None, Unknown())
+    assert (older.directions, older.unknown) == (None, UnknownLimits())
     for wrong in ("no", {"least_familiarity": "x", "least_confidence": 0.0}, {"least_familiarity": 0.5}, [1]):
         (tmp_path / "run" / "model.json").write_text(json.dumps({**described, "unknown": wrong}))
         with pytest.raises(ModelError, match="its limits of the unknown are"):
@@ -217,4 +219,4 @@ def test_the_risk_is_kept_where_all_are_nearly_sure() -> None:
     sure = answers([1 - 1e-9] * 50 + [1 - 5e-6] * 10, [True] * 50 + [False] * 10)
     near = np.ones(60)
     limits = fit_unknown(near, sure, UnknownSettings(risk=0.05))
-    assert told(limits, near, sure) == {"coverage": 50 / 60, "risk": 0.0}
+    assert rejection_stats(limits, near, sure) == {"coverage": 50 / 60, "risk": 0.0}

@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path, PurePath
 
-from earsight.audio.decode import looked_for
+from earsight.audio.decode import suffix_list
 from earsight.dataset.archive import left_out, unpack
 from earsight.dataset.clip import DataSet, Failure
 from earsight.dataset.sources import annotations, folder, table
@@ -18,12 +18,12 @@ from earsight.dataset.sources.pattern import regroup
 from earsight.dataset.sources.rows import SUFFIXES as TABLES
 from earsight.dataset.sources.rows import find_table, is_table
 from earsight.dataset.sources.source import Source
-from earsight.dataset.walk import ARCHIVES, Listing, cache_folder, is_archive, walk, why_unread
+from earsight.dataset.walk import ARCHIVES, Listing, cache_folder, is_archive, unsupported_reason, walk
 from earsight.errors import DataError, SettingsError
 
 _SAMPLED_NAMES = 5000  # enough to recognise a set by, however large it is
 
-_ANY = ("folder", "table", "annotations")
+_GENERIC = ("folder", "table", "annotations")
 """Sources of whatever data."""
 
 
@@ -49,7 +49,7 @@ def known_source(name: str) -> Source:
     sources = known_sources()
     if name in sources:
         return sources[name]
-    names = (*sources, *_ANY)
+    names = (*sources, *_GENERIC)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(names)}"
     raise SettingsError(f"no source is called {name!r}; {hint}")
@@ -80,11 +80,11 @@ def read_dataset(
     if not str(place).strip():
         raise DataError("the place of the data is empty; name a folder, an archive, a table or a known data set")
     place = Path(place)
-    known = known_source(source) if source is not None and source not in _ANY else None
-    if not _is_there(place) and str(place) in known_sources() and downloaded_folder(str(place)).is_dir():
+    known = known_source(source) if source is not None and source not in _GENERIC else None
+    if not _exists(place) and str(place) in known_sources() and downloaded_folder(str(place)).is_dir():
         known = known or known_sources()[str(place)]
         place = downloaded_folder(str(place))
-    if not _is_there(place):
+    if not _exists(place):
         raise DataError(f"no such data: {place}; give a folder of recordings, an archive, a table, or a known name")
     if place.is_file() and not is_archive(place.name) and (source == "table" or is_table(place.name)):
         dataset, root = table.read(place), place.parent
@@ -105,7 +105,7 @@ def read_dataset(
     return dataset
 
 
-def _is_there(place: Path) -> bool:
+def _exists(place: Path) -> bool:
     try:
         return place.exists()
     except OSError as error:
@@ -138,7 +138,7 @@ def _unpacked(archive: Path) -> Listing:
 
 
 def _not_unpacked(place: Path, root: Path) -> tuple[Failure, ...]:
-    return tuple(Failure(place / name, why_unread(PurePath(name).name)) for name in left_out(root))
+    return tuple(Failure(place / name, unsupported_reason(PurePath(name).name)) for name in left_out(root))
 
 
 def _read_listing(listing: Listing, known: Source | None, source: str | None) -> tuple[DataSet, Path]:
@@ -158,9 +158,9 @@ def _read_listing(listing: Listing, known: Source | None, source: str | None) ->
         return replace(table.read(found, inside=True), place=listing.place), listing.root
     if not listing.names:
         first = f"; left out: {listing.left_out[0].path}, {listing.left_out[0].reason}" if listing.left_out else ""
-        raise DataError(f"no recordings in {listing.place}; looked for {looked_for()}{first}")
+        raise DataError(f"no recordings in {listing.place}; looked for {suffix_list()}{first}")
     beside = annotations.label_files(listing) if known is None and source != "folder" else {}
-    if source == "annotations" or (source is None and annotations.are_beside(listing, beside)):
+    if source == "annotations" or (source is None and annotations.is_annotated(listing, beside)):
         dataset = annotations.read(listing, beside)
     else:
         dataset = (known or folder).read(listing)

@@ -22,14 +22,14 @@ _SAMPLED = 20
 Span = tuple[float, float, list[str]]  # start and end in seconds, and the labels
 
 
-def are_beside(listing: Listing, found: Mapping[str, list[Path]]) -> bool:
+def is_annotated(listing: Listing, found: Mapping[str, list[Path]]) -> bool:
     """Whether most recordings have a file of labels beside them, and these are such. found: by ``label_files``."""
     if 2 * len(found) <= len(listing.names):
         return False
     # an empty one says that nothing is there
     filled = [files[0] for files in found.values() if files[0].is_file() and files[0].stat().st_size]
     sample = filled[:: 1 + len(filled) // _SAMPLED]
-    return 2 * sum(map(_is_of_labels, sample)) > len(sample)
+    return 2 * sum(map(_looks_like_labels, sample)) > len(sample)
 
 
 def label_files(listing: Listing) -> dict[str, list[Path]]:
@@ -105,7 +105,7 @@ def read_labels(file: Path, recording: str) -> list[Span]:
     if not lines:
         return []
     header = [name.strip().lower() for name in lines[0].split("\t")]
-    rows = _of_raven(file, header, lines[1:], recording) if _START in header else _of_audacity(lines)
+    rows = _raven_rows(file, header, lines[1:], recording) if _START in header else _audacity_rows(lines)
     spans: defaultdict[tuple[float, float], dict[str, None]] = defaultdict(dict)
     for number, start, end, label in rows:
         try:
@@ -121,7 +121,7 @@ def read_labels(file: Path, recording: str) -> list[Span]:
     return [(*span, list(labels)) for span, labels in spans.items()]
 
 
-def _of_raven(
+def _raven_rows(
     file: Path, header: Sequence[str], lines: Sequence[str], recording: str
 ) -> Iterator[tuple[int, str, str, str]]:
     """Line, start, end, label. A selection has a row for each view of it."""
@@ -141,7 +141,7 @@ def _of_raven(
         yield number, cells.get(_START, ""), cells.get(_END, ""), cells.get(column, "")
 
 
-def _of_audacity(lines: Sequence[str]) -> Iterator[tuple[int, str, str, str]]:
+def _audacity_rows(lines: Sequence[str]) -> Iterator[tuple[int, str, str, str]]:
     """Line, start, end, label. A line that begins with a backslash has the frequencies of the one before."""
     rows: list[tuple[int, str, str, str]] = []
     for number, line in enumerate(lines, 1):
@@ -163,7 +163,7 @@ def _lines(file: Path) -> Iterator[str]:
         raise DataError(f"can't read {file.name}: {error.strerror}") from error
 
 
-def _is_of_labels(file: Path) -> bool:
+def _looks_like_labels(file: Path) -> bool:
     """By its first line."""
     try:
         with file.open(encoding="utf-8-sig", errors="replace") as text:

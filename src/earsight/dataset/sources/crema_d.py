@@ -3,7 +3,7 @@
 import re
 
 from earsight.dataset.clip import DataSet
-from earsight.dataset.sources.source import Parsed, Source, counting, read_names, stem
+from earsight.dataset.sources.source import Parsed, Source, match_counter, read_names, stem
 from earsight.dataset.walk import Listing
 from earsight.errors import DataError
 
@@ -58,7 +58,7 @@ SOURCES = (
         "IEEE Transactions on Affective Computing 5(4)",
         page="https://github.com/CheyneyComputerScience/CREMA-D",
         protocol="none official; by actor",
-        matches=counting(_FORM, stem),
+        matches=match_counter(_FORM, stem),
         read=read,
         how_to_get="the sound lies in Git LFS: git lfs install; "
         "GIT_LFS_SKIP_SMUDGE=1 git clone https://github.com/CheyneyComputerScience/CREMA-D; cd CREMA-D; "

@@ -4,7 +4,7 @@ import re
 
 from earsight.dataset.clip import DataSet
 from earsight.dataset.download import Download
-from earsight.dataset.sources.source import Parsed, Source, counting, read_names, stem
+from earsight.dataset.sources.source import Parsed, Source, match_counter, read_names, stem
 from earsight.dataset.walk import Listing
 from earsight.errors import DataError
 
@@ -43,7 +43,7 @@ SOURCES = (
         "Speech, Interspeech",
         page="http://emodb.bilderbar.info/docu/",
         protocol="none official; usually one speaker is left out at a time: --split loso:SPEAKER",
-        matches=counting(_FORM, stem),
+        matches=match_counter(_FORM, stem),
         read=read,
         downloads=(Download("http://emodb.bilderbar.info/download/download.zip", name="emodb.zip"),),
     ),

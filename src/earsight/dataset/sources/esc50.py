@@ -7,7 +7,7 @@ from functools import partial
 from earsight.dataset.clip import DataSet
 from earsight.dataset.download import Download
 from earsight.dataset.sources.rows import open_table
-from earsight.dataset.sources.source import Parsed, Source, folder_of, read_names, stem
+from earsight.dataset.sources.source import Parsed, Source, parent_name, read_names, stem
 from earsight.dataset.walk import Listing
 from earsight.errors import DataError
 
@@ -18,7 +18,7 @@ _CLASS_FOLDER = re.compile(r"\d{3} - (?P<label>.+)")
 
 
 def _parse_esc10(name: str) -> Parsed:
-    found, folder = _ESC10.fullmatch(stem(name)), _CLASS_FOLDER.fullmatch(folder_of(name))
+    found, folder = _ESC10.fullmatch(stem(name)), _CLASS_FOLDER.fullmatch(parent_name(name))
     if not found or not folder:
         raise DataError("not a name of ESC-10, such as '001 - Dog bark/1-30226-A.ogg'")
     label = folder["label"].strip().lower().replace(" ", "_")
@@ -62,7 +62,7 @@ def _read_either(listing: Listing) -> DataSet:
 
 def _count(names: Sequence[str], form: re.Pattern[str], folder: re.Pattern[str] | None = None) -> int:
     return sum(
-        form.fullmatch(stem(name)) is not None and (folder is None or folder.fullmatch(folder_of(name)) is not None)
+        form.fullmatch(stem(name)) is not None and (folder is None or folder.fullmatch(parent_name(name)) is not None)
         for name in names
     )
 

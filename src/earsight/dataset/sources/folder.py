@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from earsight.dataset.clip import PARTS, Clip, DataSet, Failure, as_part
+from earsight.dataset.clip import PARTS, Clip, DataSet, Failure, normalise_part
 from earsight.dataset.walk import Listing
 from earsight.errors import DataError
 
@@ -21,12 +21,12 @@ def read(listing: Listing) -> DataSet:
         around, _, _ = names[0].partition("/")
         inside += f"{around}/"
         names = tuple(name[len(around) + 1 :] for name in names)
-    parted = _is_parted(listing, names)
+    parted = _has_part_folders(listing, names)
     clips: list[Clip] = []
     failures: list[Failure] = []
     for name in names:
         folders = name.split("/")[:-1]
-        fold = as_part(folders.pop(0)) if parted and folders else ""
+        fold = normalise_part(folders.pop(0)) if parted and folders else ""
         if folders:
             clips.append(Clip(listing.path(inside + name), folders[0], fold=fold))
         else:
@@ -39,28 +39,30 @@ def read(listing: Listing) -> DataSet:
             "beside the recordings"
         )
     labels = tuple(sorted({clip.label for clip in clips}))
-    unfilled = _unfilled(listing, inside, labels, parted=parted)
-    return DataSet("folder", listing.place, labels, tuple(clips), len(names), tuple(failures), unfilled=unfilled)
+    empty = _empty_class_folders(listing, inside, labels, parted=parted)
+    return DataSet(
+        "folder", listing.place, labels, tuple(clips), len(names), tuple(failures), empty_class_folders=empty
+    )
 
 
-def _unfilled(listing: Listing, inside: str, labels: tuple[str, ...], *, parted: bool) -> tuple[Path, ...]:
+def _empty_class_folders(listing: Listing, inside: str, labels: tuple[str, ...], *, parted: bool) -> tuple[Path, ...]:
     """Folders where classes stand that hold no recording."""
     found: dict[str, None] = {}  # in order, each once
-    for name in listing.barren:
+    for name in listing.empty_folders:
         if name.startswith(inside):
             parts = name[len(inside) :].split("/")
-            above = int(parted and len(parts) > 1 and as_part(parts[0]) in PARTS)
+            above = int(parted and len(parts) > 1 and normalise_part(parts[0]) in PARTS)
             if parts[above] not in labels:
                 found[inside + "/".join(parts[: above + 1])] = None
     return tuple(map(listing.path, found))
 
 
-def _is_parted(listing: Listing, names: tuple[str, ...]) -> bool:
+def _has_part_folders(listing: Listing, names: tuple[str, ...]) -> bool:
     """Whether the folders at the root are parts of a split, not classes. Raises DataError where some of them are."""
     tops = {name.partition("/")[0] for name in names if "/" in name}
-    parts = {top for top in tops if as_part(top) in PARTS}
+    parts = {top for top in tops if normalise_part(top) in PARTS}
     others = tops - parts
-    if len({as_part(top) for top in parts}) < 2:
+    if len({normalise_part(top) for top in parts}) < 2:
         return False
     if not others:
         return True

@@ -4,7 +4,7 @@ import re
 
 from earsight.dataset.clip import DataSet
 from earsight.dataset.download import Download
-from earsight.dataset.sources.source import Parsed, Source, counting, read_names, stem
+from earsight.dataset.sources.source import Parsed, Source, match_counter, read_names, stem
 from earsight.dataset.walk import Listing
 from earsight.errors import DataError
 
@@ -38,7 +38,7 @@ SOURCES = (
         page="https://github.com/Jakobovski/free-spoken-digit-dataset",
         protocol="takes 0–4 of every speaker are the test, whose voices training has heard: --split fsdd; "
         "by default it is split by speaker",
-        matches=counting(_FORM, stem),
+        matches=match_counter(_FORM, stem),
         read=read,
         downloads=(
             Download(

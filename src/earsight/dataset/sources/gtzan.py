@@ -3,7 +3,7 @@
 import re
 
 from earsight.dataset.clip import DataSet
-from earsight.dataset.sources.source import Parsed, Source, counting, read_names, stem
+from earsight.dataset.sources.source import Parsed, Source, match_counter, read_names, stem
 from earsight.dataset.walk import Listing
 from earsight.errors import DataError
 
@@ -36,7 +36,7 @@ SOURCES = (
         page="https://arxiv.org/abs/1306.1461",
         protocol="none official; the set has repeats and several clips of one artist, none of them marked "
         "(Sturm 2013), so random splits flatter",
-        matches=counting(_FORM, stem),
+        matches=match_counter(_FORM, stem),
         read=read,
         how_to_get="the original site (marsyas.info) no longer offers it, and there is no official address; copies "
         "circulate: give a folder with one folder a genre and files such as blues/blues.00000.wav",

@@ -12,8 +12,8 @@ from pathlib import Path
 from earsight.dataset.clip import DataSet
 from earsight.errors import DataError, SettingsError
 
-_PATIENCE_S = 5.0
-_PATIENCE_A_CLIP_S = 1e-4  # a pattern that does its work takes a hundredth of it
+_TIMEOUT_S = 5.0
+_TIMEOUT_PER_CLIP_S = 1e-4  # a pattern that does its work takes a hundredth of it
 
 
 def regroup(dataset: DataSet, root: Path, pattern: str) -> DataSet:
@@ -24,9 +24,9 @@ def regroup(dataset: DataSet, root: Path, pattern: str) -> DataSet:
     except (re.error, OverflowError, RecursionError) as error:
         raise SettingsError(f"--group-pattern {pattern!r} is not a regular expression: {error}") from error
     clips, missed = [], []
-    with _given_up(pattern, _PATIENCE_S + _PATIENCE_A_CLIP_S * len(dataset.clips)):
+    with _time_limit(pattern, _TIMEOUT_S + _TIMEOUT_PER_CLIP_S * len(dataset.clips)):
         for clip in dataset.clips:
-            name = _below(str(clip.path), root)
+            name = _relative_name(str(clip.path), root)
             found = form.search(name)
             group = found and (found[1] if form.groups else found[0])
             if group:
@@ -42,7 +42,7 @@ def regroup(dataset: DataSet, root: Path, pattern: str) -> DataSet:
     return replace(dataset, clips=tuple(clips), group_name="group")
 
 
-def _below(path: str, root: Path) -> str:
+def _relative_name(path: str, root: Path) -> str:
     """With / between its parts."""
     top = "" if str(root) == "." else f"{root}{os.sep}".replace(os.sep * 2, os.sep)
     if os.path.isabs(path) and not os.path.isabs(top):  # noqa: PTH117 (a path object a clip would cost seconds)
@@ -51,7 +51,7 @@ def _below(path: str, root: Path) -> str:
 
 
 @contextmanager
-def _given_up(pattern: str, seconds: float) -> Iterator[None]:
+def _time_limit(pattern: str, seconds: float) -> Iterator[None]:
     """SettingsError after so many seconds of computing: a pattern such as (a+)+b can go on for years.
 
     By a timer of the process, which only the main thread of a Unix process has; elsewhere there is no limit.

@@ -6,7 +6,7 @@ from functools import partial
 
 from earsight.dataset.clip import DataSet
 from earsight.dataset.download import Download
-from earsight.dataset.sources.source import Parsed, Source, counting, folder_of, read_names, stem
+from earsight.dataset.sources.source import Parsed, Source, match_counter, parent_name, read_names, stem
 from earsight.dataset.synth import MARKER_NAME
 from earsight.dataset.walk import Listing
 from earsight.errors import DataError
@@ -55,7 +55,7 @@ def _own_folder_first(name: str) -> tuple[bool, bool, int, str]:
     """A recording goes before a film, a file in the folder of its own actor before a stray copy, a shorter path before
     a nested one."""
     film = not stem(name).startswith("03-")
-    return (film, folder_of(name) != f"Actor_{stem(name)[-2:]}", name.count("/"), name)
+    return (film, parent_name(name) != f"Actor_{stem(name)[-2:]}", name.count("/"), name)
 
 
 def read(listing: Listing, channel: str) -> DataSet:
@@ -90,7 +90,7 @@ SOURCES = (
         citation=_CITATION,
         page=_PAGE,
         protocol=_PROTOCOL,
-        matches=counting(_SPEECH, stem),
+        matches=match_counter(_SPEECH, stem),
         groups_of="ravdess",
         read=partial(read, channel="speech"),
         downloads=(
@@ -109,7 +109,7 @@ SOURCES = (
         page=_PAGE,
         protocol="none official; by actor (actor 18 has no song)",
         groups_of="ravdess",
-        matches=counting(_SONG, stem),
+        matches=match_counter(_SONG, stem),
         read=partial(read, channel="song"),
         downloads=(
             Download(

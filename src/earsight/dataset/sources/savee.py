@@ -3,7 +3,7 @@
 import re
 
 from earsight.dataset.clip import DataSet
-from earsight.dataset.sources.source import Parsed, Source, counting, read_names
+from earsight.dataset.sources.source import Parsed, Source, match_counter, read_names
 from earsight.dataset.walk import Listing
 from earsight.errors import DataError
 
@@ -41,7 +41,7 @@ SOURCES = (
         citation="S. Haq & P. J. B. Jackson 2010, Multimodal Emotion Recognition, in: Machine Audition, IGI Global",
         page="http://kahlan.eps.surrey.ac.uk/savee/",
         protocol="none official; by speaker",
-        matches=counting(_FORM),
+        matches=match_counter(_FORM),
         read=read,
         how_to_get="register at http://kahlan.eps.surrey.ac.uk/savee/, download the audio, and give the folder that "
         "holds DC, JE, JK and KL",

@@ -97,7 +97,7 @@ def read_names(
     )
 
 
-def counting(form: re.Pattern[str], part: Callable[[str], str] | None = None) -> Callable[[Sequence[str]], int]:
+def match_counter(form: re.Pattern[str], part: Callable[[str], str] | None = None) -> Callable[[Sequence[str]], int]:
     """``Source.matches`` by a regular expression: names → how many of them, or of this part of each (``stem``), fit."""
     if part is None:
         return lambda names: sum(form.fullmatch(name) is not None for name in names)
@@ -109,6 +109,6 @@ def stem(name: str) -> str:
     return name.rpartition("/")[2].rpartition(".")[0]
 
 
-def folder_of(name: str) -> str:
+def parent_name(name: str) -> str:
     """The name of the folder that a file lies in; "" at the root."""
     return name.rpartition("/")[0].rpartition("/")[2]

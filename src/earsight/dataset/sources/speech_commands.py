@@ -5,7 +5,7 @@ from pathlib import Path
 
 from earsight.dataset.clip import DataSet
 from earsight.dataset.download import Download
-from earsight.dataset.sources.source import Parsed, Source, counting, folder_of, read_names, stem
+from earsight.dataset.sources.source import Parsed, Source, match_counter, parent_name, read_names, stem
 from earsight.dataset.walk import Listing
 from earsight.errors import DataError
 
@@ -20,7 +20,7 @@ def read(listing: Listing) -> DataSet:
     fold_of = _official_folds(_folder_of_the_words(listing))
 
     def parse(name: str) -> Parsed:
-        word = folder_of(name)
+        word = parent_name(name)
         if word == _NOISE:
             raise DataError("background noise, not a word: minutes long, and of no speaker")
         found = _FORM.fullmatch(stem(name))
@@ -54,7 +54,7 @@ def _official_folds(folder: Path) -> dict[str, str]:
             raise DataError(
                 f"{path} is not UTF-8 ({error.reason}, byte {error.start}); get the whole set again"
             ) from error
-        fold_of |= {f"{folder_of(line)}/{stem(line)}": fold for line in lines}
+        fold_of |= {f"{parent_name(line)}/{stem(line)}": fold for line in lines}
     return fold_of
 
 
@@ -67,7 +67,7 @@ SOURCES = (
         "arXiv:1804.03209",
         page="https://arxiv.org/abs/1804.03209",
         protocol="official lists of validation and test clips, no speaker in two parts",
-        matches=counting(_FORM, stem),
+        matches=match_counter(_FORM, stem),
         read=read,
         downloads=(
             Download(

@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from earsight.dataset.clip import NO_TAGS, Clip, DataSet, as_part
+from earsight.dataset.clip import NO_TAGS, Clip, DataSet, normalise_part
 from earsight.dataset.sources.rows import Row, as_text, open_table
 from earsight.errors import DataError
 
@@ -31,16 +31,16 @@ def read(path: Path, *, inside: bool = False) -> DataSet:
     rows are spans of one file, each file is a group. fold is a number, a name, or train, valid, test. start and end are
     in seconds. Further columns become tags. Raises DataError with every row that is wrong.
     """
-    with _collector_paused():
+    with _gc_paused():
         header, rows = open_table(path)
         columns = _columns(path, header)
         problems = _Problems()
         if path.suffix.lower() in {".jsonl", ".ndjson", ".parquet"}:
-            rows = _readable(columns, rows, problems)
+            rows = _decode_cells(columns, rows, problems)
         clips = _clips(path, columns, rows, problems, inside)
         if not clips and not problems.count:
             raise DataError(f"no rows in {path}; it has the columns {', '.join(header)} and nothing below them")
-        clips.sort(key=_span_of)
+        clips.sort(key=_span_key)
         _check_files(path.parent, clips, problems)
         _check_repeats(clips, problems)
         _check_open_spans(clips, problems)
@@ -66,7 +66,7 @@ def read(path: Path, *, inside: bool = False) -> DataSet:
 
 
 @contextmanager
-def _collector_paused() -> Iterator[None]:
+def _gc_paused() -> Iterator[None]:
     """A million small objects that all stay: the garbage collector would walk them again and again."""
     was = gc.isenabled()
     gc.disable()
@@ -118,7 +118,7 @@ def _columns(path: Path, header: Sequence[str]) -> dict[str, int]:
     return {name: place for place, name in enumerate(names)}
 
 
-def _readable(columns: dict[str, int], rows: Iterator[Row], problems: _Problems) -> Iterator[Row]:
+def _decode_cells(columns: dict[str, int], rows: Iterator[Row], problems: _Problems) -> Iterator[Row]:
     """Bytes as text; without the rows that hold bytes of another kind, or lists and objects where one value is meant.
     A label may be a list of texts."""
     names = {place: name for name, place in columns.items()}
@@ -180,14 +180,14 @@ def _clips(path: Path, columns: dict[str, int], rows: Iterator[Row], problems: _
                 problems.add("no label, or one twice, in row", line)
                 continue
         label, *more = names or [""]
-        place = _place(root, name, files_in, inside)
+        place = _clip_path(root, name, files_in, inside)
         if place is None:
             problems.add("a path that leaves the folder (name the table itself, and it may) in row", f"{line} ({name})")
             continue
         start_s, end_s = _span(cells, at_start, at_end, line, problems) if spans else (None, None)
         group = as_text(cells[at_group]) if at_group >= 0 else ""
         fold = as_text(cells[at_fold]) if at_fold >= 0 else ""
-        fold = as_part(fold) if fold.isalpha() else fold
+        fold = normalise_part(fold) if fold.isalpha() else fold
         tags = {tag: as_text(cells[column]) for tag, column in tags_at} if tags_at else NO_TAGS
         label, group, fold = shared(label, label), shared(group, group), shared(fold, fold)
         clips.append(Clip(place, label, group, fold, start_s, end_s, tags, tuple(more)))  # type: ignore[arg-type]
@@ -201,7 +201,7 @@ def _prefix(root: Path) -> str:
     return "" if str(root) == "." else f"{root}/".replace("//", "/")
 
 
-def _place(root: str, name: str, files_in: Callable[[str], Collection[str]], inside: bool) -> str | None:
+def _clip_path(root: str, name: str, files_in: Callable[[str], Collection[str]], inside: bool) -> str | None:
     """The path as text, in one spelling for one file; None where a relative one climbs out of the folder whose prefix
     is ``root``, and may not."""
     if "\\" in name:
@@ -229,7 +229,7 @@ def _files_in(folder: str) -> set[str]:
         return set()
 
 
-def _span_of(clip: Clip) -> tuple[Path, float, float]:
+def _span_key(clip: Clip) -> tuple[Path, float, float]:
     """What two rows may not have in common; also the order of clips, whose paths are texts still."""
     return clip.path, clip.start_s or 0.0, math.inf if clip.end_s is None else clip.end_s
 
@@ -279,11 +279,11 @@ def _check_files(root: Path, clips: list[Clip], problems: _Problems) -> None:
 
 def _check_repeats(clips: list[Clip], problems: _Problems) -> None:
     for one, two in pairwise(clips):
-        if one.path == two.path and _span_of(one) == _span_of(two):
+        if one.path == two.path and _span_key(one) == _span_key(two):
             if set(one.labels) == set(two.labels):
                 problems.add("the same clip twice:", two.name)
             else:
-                told = f"{two.name} as {one.told} and as {two.told}"
+                told = f"{two.name} as {one.label_text} and as {two.label_text}"
                 problems.add("the same clip twice, with contradicting labels:", told)
 
 
@@ -292,9 +292,9 @@ def _check_open_spans(clips: list[Clip], problems: _Problems) -> None:
     for before, clip, after in zip([None, *clips], clips, [*clips[1:], None], strict=False):
         if (clip.start_s is None) == (clip.end_s is None):
             continue
-        place, start_s, end_s = _span_of(clip)
+        place, start_s, end_s = _span_key(clip)
         # Clips are sorted by start and end: one that begins in this one stands beside it.
-        beside = [_span_of(one) for one in (before, after) if one is not None and one.path == place]
+        beside = [_span_key(one) for one in (before, after) if one is not None and one.path == place]
         if any(start_s <= first_s < end_s and (first_s, last_s) != (start_s, end_s) for _, first_s, last_s in beside):
             edge = "start" if clip.start_s is None else "end"
             problems.add(f"no {edge}, and other spans of the recording in what that would be:", clip.name)

@@ -3,7 +3,7 @@
 import re
 
 from earsight.dataset.clip import DataSet
-from earsight.dataset.sources.source import Parsed, Source, counting, read_names, stem
+from earsight.dataset.sources.source import Parsed, Source, match_counter, read_names, stem
 from earsight.dataset.walk import Listing
 from earsight.errors import DataError
 
@@ -39,7 +39,7 @@ SOURCES = (
         page="https://doi.org/10.5683/SP2/E8H2MF",
         protocol="none official; two speakers are too few to train, validate and test on different ones: "
         "--split random, whose test voices training has heard",
-        matches=counting(_FORM, stem),
+        matches=match_counter(_FORM, stem),
         read=read,
         how_to_get="download the recordings by hand at https://doi.org/10.5683/SP2/E8H2MF (Borealis, formerly Scholars "
         "Portal Dataverse), and give the folder that they lie in",

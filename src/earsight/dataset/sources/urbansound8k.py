@@ -4,7 +4,7 @@ import re
 
 from earsight.dataset.clip import DataSet
 from earsight.dataset.download import Download
-from earsight.dataset.sources.source import Parsed, Source, counting, read_names, stem
+from earsight.dataset.sources.source import Parsed, Source, match_counter, read_names, stem
 from earsight.dataset.walk import Listing
 from earsight.errors import DataError
 
@@ -52,7 +52,7 @@ SOURCES = (
         page="https://urbansounddataset.weebly.com/urbansound8k.html",
         protocol="10 official folds, the clips of one recording in one fold, never to be reshuffled: "
         "mean accuracy over all ten",
-        matches=counting(_FORM),
+        matches=match_counter(_FORM),
         groups_of="freesound",
         read=read,
         downloads=(

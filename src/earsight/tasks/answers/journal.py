@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from earsight.errors import DataError, SettingsError
-from earsight.files import held
+from earsight.files import locked
 from earsight.tasks.answers.row_formats import Cells, json_line
 
 _FORMAT = 1
@@ -31,7 +31,7 @@ class Journal:
         with ExitStack() as stack:
             self._file = stack.enter_context(path.open("ab"))
             busy = f"{path} is being written by another process; wait until it has ended, or name another --out"
-            stack.enter_context(held(self._file, busy))
+            stack.enter_context(locked(self._file, busy))
             if there and not resume:
                 raise SettingsError(f"{path} is there from work that was stopped; pass --resume, or delete it")
             kept = self._kept(first)

@@ -11,13 +11,13 @@ import xxhash
 from earsight import extras
 from earsight.audio.decode import header_length_s
 from earsight.errors import SettingsError
-from earsight.files import check_place
+from earsight.files import check_output_path
 from earsight.network.description import SETTINGS_NAME, WEIGHTS_NAME
 from earsight.network.exported import Exported
 from earsight.scores.events import Rule
-from earsight.tasks.answers.heard import EventRow, EventRows, Heard
+from earsight.tasks.answers.event_rows import EventRow, EventRows, RecordingEvents
 from earsight.tasks.answers.journal import Journal
-from earsight.tasks.answers.row_formats import Cells, Facts, Format, find_format, write_rows
+from earsight.tasks.answers.row_formats import Cells, Format, FormatContext, find_format, write_rows
 from earsight.tasks.predict import Row, Sliding, answer, prepared
 from earsight.tasks.progress import Progress
 from earsight.tasks.recordings import STANDARD_INPUT, Recording
@@ -71,9 +71,9 @@ class Job:
         return cls(place, model, named, tuple(recordings), unknown, sliding, rule, timelines)
 
     @property
-    def facts(self) -> Facts:
+    def facts(self) -> FormatContext:
         low_hz, high_hz = _band_hz(self.model)
-        return Facts(self.model.labels, low_hz, high_hz, self.rule is not None)
+        return FormatContext(self.model.labels, low_hz, high_hz, self.rule is not None)
 
     def answers(self, skip: int = 0) -> Iterator[tuple[Row, list[Row | EventRow]]]:
         """Each answer, and the rows that are to be written then; skip: so many recordings."""
@@ -85,17 +85,19 @@ class Job:
         for row in answer(self.model, self.recordings[skip:], unknown=self.unknown, sliding=self.sliding):
             heard: list[Row | EventRow] = [] if events is None else list(events.push(row))
             # Before its rows are handed on: a run that is stopped between the two draws it again when it is resumed.
-            if row.last and self.timelines is not None and events is not None and events.heard is not None:
-                self._draw(events.heard, next(pictures))
+            if row.last and self.timelines is not None and events is not None and events.finished is not None:
+                self._draw(events.finished, next(pictures))
             yield row, [row] if self.rule is None else heard
 
     def pictures(self) -> list[Path]:
         """Where the timeline of each recording goes; nothing where none is asked for."""
         if self.timelines is None:
             return []
-        return [self.timelines / f"{name}.png" for name in own_names(recording.path for recording in self.recordings)]
+        return [
+            self.timelines / f"{name}.png" for name in unique_stems(recording.path for recording in self.recordings)
+        ]
 
-    def _draw(self, heard: Heard, place: Path) -> None:
+    def _draw(self, heard: RecordingEvents, place: Path) -> None:
         from earsight.scores.timeline import draw_timeline
 
         if heard.steps:
@@ -104,7 +106,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Written:
+class PredictFileResult:
     """places: the files. recordings: all; resumed: of them those that were done before. failures: what could not be
     read, or not to its end, one text each. unheard_s: of recordings answered now of which much was not heard."""
 
@@ -124,7 +126,7 @@ def predict_to(
     resume: bool = False,
     overwrite: bool = False,
     progress: bool = False,
-) -> Written:
+) -> PredictFileResult:
     """Write the rows of a job to a file, or to a folder where a format holds one recording a file.
 
     Until it is whole, what is done lies in OUT.part; resume: go on with it. Raises EarsightError, OSError.
@@ -133,7 +135,7 @@ def predict_to(
     _check_not_read(job, out)
     if resume and any(recording.name == STANDARD_INPUT for recording in job.recordings):
         raise SettingsError('what was read from standard input ("-") can\'t be gone on with; leave out --resume')
-    with Journal(part_of(out), _head(job), resume=resume) as journal, Progress(shown=progress) as bar:
+    with Journal(partial_path(out), _journal_head(job), resume=resume) as journal, Progress(shown=progress) as bar:
         resumed, unheard_s = journal.done, list[float]()
         lengths_s = _lengths_s(job) if progress else []
         total_s = sum(lengths_s)
@@ -156,7 +158,9 @@ def predict_to(
         counted = _Counted(journal.rows())
         places = _write(counted, out, wanted, job)
     journal.remove()
-    return Written(tuple(places), counted.rows, len(job.recordings), resumed, tuple(counted.failures), tuple(unheard_s))
+    return PredictFileResult(
+        tuple(places), counted.rows, len(job.recordings), resumed, tuple(counted.failures), tuple(unheard_s)
+    )
 
 
 def check_timelines(folder: Path) -> None:
@@ -173,7 +177,7 @@ def check_pictures(pictures: Iterable[Path], *, overwrite: bool) -> None:
             raise SettingsError(f"{picture} exists; pass --overwrite, or another --timelines")
 
 
-def part_of(out: Path) -> Path:
+def partial_path(out: Path) -> Path:
     """Where that lies which is done, until ``out`` is whole."""
     whole = out if out.name else out.absolute()  # of "." too
     return whole.parent / f"{whole.name}.part"
@@ -200,9 +204,9 @@ def check_out(
         raise SettingsError(f"--format {wanted.name} holds one recording a file, and {out} is one; give a folder")
     if not several and out.is_dir():
         raise SettingsError(f"--out {out} is a folder; give the name of a file")
-    begun = resume and part_of(out).exists()
+    begun = resume and partial_path(out).exists()
     free = several and out.is_dir() and (begun or not any(out.iterdir()))
-    check_place(out, overwrite=overwrite or free, folder=several)
+    check_output_path(out, overwrite=overwrite or free, folder=several)
     return wanted
 
 
@@ -244,13 +248,13 @@ def _write(rows: Iterable[Cells], out: Path, wanted: Format, job: Job) -> list[P
     of: dict[str, list[Any]] = {str(recording.path): [] for recording in job.recordings}
     for row in rows:
         of[row["path"]].append(row)
-    places = [out / f"{name}{wanted.suffix}" for name in own_names(of)]
+    places = [out / f"{name}{wanted.suffix}" for name in unique_stems(of)]
     for place, own in zip(places, of.values(), strict=True):
         write_rows(place, own, wanted, job.facts)
     return places
 
 
-def own_names(paths: Iterable[str | Path]) -> list[str]:
+def unique_stems(paths: Iterable[str | Path]) -> list[str]:
     """For what belongs to each recording, a file name without its ending that no other has."""
     names: dict[str, None] = {}
     numbers: defaultdict[str, int] = defaultdict(int)
@@ -264,7 +268,7 @@ def own_names(paths: Iterable[str | Path]) -> list[str]:
     return list(names)
 
 
-def _head(job: Job) -> dict[str, Any]:
+def _journal_head(job: Job) -> dict[str, Any]:
     names = xxhash.xxh3_128()
     for recording in job.recordings:
         names.update(f"{recording.name}\n{recording.start_s}\n{recording.end_s}\n".encode(errors="surrogateescape"))

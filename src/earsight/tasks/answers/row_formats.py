@@ -9,7 +9,7 @@ from typing import Any
 
 from earsight import extras
 from earsight.errors import SettingsError
-from earsight.files import csv_line, written_whole
+from earsight.files import csv_line, open_atomic
 
 Cells = Mapping[str, Any]
 """``Row.to_dict()`` or ``EventRow.to_dict()``."""
@@ -18,7 +18,7 @@ _PARQUET_ROWS = 4096
 
 
 @dataclass(frozen=True)
-class Facts:
+class FormatContext:
     """What a format may want to know. labels: of the model. low_hz, high_hz: what it hears. events: whether rows are
     events, which have one probability."""
 
@@ -35,12 +35,12 @@ class Format:
 
     name: str
     suffix: str
-    lines: Callable[[Iterable[Cells], Facts], Iterator[str]] | None
+    lines: Callable[[Iterable[Cells], FormatContext], Iterator[str]] | None
     events: bool = False
     alone: bool = False
 
 
-def _json_lines(rows: Iterable[Cells], facts: Facts) -> Iterator[str]:
+def _json_lines(rows: Iterable[Cells], facts: FormatContext) -> Iterator[str]:
     return map(json_line, rows)
 
 
@@ -54,7 +54,7 @@ def json_line(value: Any) -> str:
     return text
 
 
-def _csv(rows: Iterable[Cells], facts: Facts) -> Iterator[str]:
+def _csv(rows: Iterable[Cells], facts: FormatContext) -> Iterator[str]:
     names = list(_flat_names(facts))
     yield csv_line(names)
     for row in rows:
@@ -62,13 +62,13 @@ def _csv(rows: Iterable[Cells], facts: Facts) -> Iterator[str]:
         yield csv_line(["" if flat[name] is None else flat[name] for name in names])
 
 
-def _flat_names(facts: Facts) -> Iterator[str]:
+def _flat_names(facts: FormatContext) -> Iterator[str]:
     yield from ("path", "start_s", "end_s", "label", "probability", "unknown", "error")
     if not facts.events:
         yield from (f"prob:{label}" for label in facts.labels)
 
 
-def _flat(row: Cells, facts: Facts) -> dict[str, Any]:
+def _flat(row: Cells, facts: FormatContext) -> dict[str, Any]:
     """label: several have ``;`` between them. error: also what is missing of a truncated recording."""
     shares = row.get("probabilities") or {}
     several = row.get("labels")
@@ -86,13 +86,13 @@ def _flat(row: Cells, facts: Facts) -> dict[str, Any]:
     return flat | {f"prob:{name}": shares.get(name) for name in facts.labels}
 
 
-def _audacity(rows: Iterable[Cells], facts: Facts) -> Iterator[str]:
+def _audacity(rows: Iterable[Cells], facts: FormatContext) -> Iterator[str]:
     """Audacity's labels: start, end and text between tabs."""
     for row in _events(rows):
         yield f"{row['start_s']:.6f}\t{row['end_s']:.6f}\t{_line_of(row['label'])} {row['probability']:.2f}"
 
 
-def _rttm(rows: Iterable[Cells], facts: Facts) -> Iterator[str]:
+def _rttm(rows: Iterable[Cells], facts: FormatContext) -> Iterator[str]:
     """Rich Transcription Time Marked, as NIST defined it: ten fields without spaces inside. A recording is told by its
     name without folder and ending; by the whole path where another is called so."""
     path_of: dict[str, str] = {}
@@ -104,7 +104,7 @@ def _rttm(rows: Iterable[Cells], facts: Facts) -> Iterator[str]:
         yield f"SPEAKER {name} 1 {row['start_s']:.3f} {lasts_s:.3f} <NA> <NA> {label} {row['probability']:.4f} <NA>"
 
 
-def _raven(rows: Iterable[Cells], facts: Facts) -> Iterator[str]:
+def _raven(rows: Iterable[Cells], facts: FormatContext) -> Iterator[str]:
     """A selection table of Raven."""
     yield "\t".join(
         (
@@ -156,9 +156,9 @@ def find_format(name: str | None, out: Path | None) -> Format:
     return max(fitting, key=lambda one: len(one.suffix))
 
 
-def write_rows(path: Path, rows: Iterable[Cells], wanted: Format, facts: Facts) -> None:
+def write_rows(path: Path, rows: Iterable[Cells], wanted: Format, facts: FormatContext) -> None:
     """Whole or not at all, and never all in memory. Raises OSError."""
-    with written_whole(path) as file:
+    with open_atomic(path) as file:
         if wanted.lines is None:
             _write_parquet(file, rows, facts)
             return
@@ -166,7 +166,7 @@ def write_rows(path: Path, rows: Iterable[Cells], wanted: Format, facts: Facts) 
             file.write(f"{line}\n".encode(errors="surrogateescape"))
 
 
-def _write_parquet(file: io.BufferedWriter, rows: Iterable[Cells], facts: Facts) -> None:
+def _write_parquet(file: io.BufferedWriter, rows: Iterable[Cells], facts: FormatContext) -> None:
     arrow, parquet = extras.require("pyarrow"), extras.require("pyarrow.parquet")
     kinds = {"start_s": arrow.float64(), "end_s": arrow.float64(), "probability": arrow.float64()}
     kinds |= {"unknown": arrow.bool_()} | {f"prob:{label}": arrow.float64() for label in facts.labels}

@@ -18,7 +18,7 @@ def check_threads(threads: int | None) -> int | None:
     for a number chosen later."""
     if threads is not None and threads < 1:
         raise SettingsError(f"--threads must be 1 or more, got {threads}; leave it out to use the cores that are free")
-    if threads is not None and threads > most_threads():
+    if threads is not None and threads > max_threads():
         raise SettingsError(
             f"--threads {threads} would wait for each other on {allowed_cores()} cores; leave it out to use those that "
             "are free"
@@ -26,7 +26,7 @@ def check_threads(threads: int | None) -> int | None:
     return threads
 
 
-def most_threads() -> int:
+def max_threads() -> int:
     """More would wait for each other."""
     return max(_FEW, allowed_cores())
 
@@ -44,7 +44,7 @@ def allowed_cores() -> int:
 
 
 @dataclass(frozen=True)
-class Reading:
+class LoadSample:
     """Seconds of processor time at one moment: of all programs, and of this process."""
 
     wall_s: float
@@ -52,7 +52,7 @@ class Reading:
     own_s: float
 
 
-def read_load() -> Reading | None:
+def read_load() -> LoadSample | None:
     """A reading, or None where the system has no /proc/stat."""
     try:
         fields = [int(f) for f in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
@@ -60,10 +60,10 @@ def read_load() -> Reading | None:
         return None
     busy_ticks = sum(fields) - fields[3] - fields[4]  # without idle and iowait
     own = os.times()
-    return Reading(time.monotonic(), busy_ticks / os.sysconf("SC_CLK_TCK"), own.user + own.system)
+    return LoadSample(time.monotonic(), busy_ticks / os.sysconf("SC_CLK_TCK"), own.user + own.system)
 
 
-def free_cores(since: Reading | None) -> int:
+def free_cores(since: LoadSample | None) -> int:
     """Allowed cores less those that other programs kept busy on average from ``since`` until now. At least 1."""
     allowed = allowed_cores()
     now = read_load()
@@ -74,7 +74,7 @@ def free_cores(since: Reading | None) -> int:
 
 
 @contextmanager
-def own_threads(threads: int | None = None) -> Iterator[None]:
+def torch_threads(threads: int | None = None) -> Iterator[None]:
     """torch has so many threads on the CPU (None: as many as it has), and afterwards as many as before."""
     import torch
 

@@ -104,21 +104,21 @@ class Machine:
         )
 
 
-def summed(fabric: "Fabric", values: "Tensor") -> "Tensor":
+def all_reduce_sum(fabric: "Fabric", values: "Tensor") -> "Tensor":
     """The sum over all processes, on the fabric's device; ``values`` stay as they are."""
     own = values.detach().clone().to(fabric.device)
     total: Any = fabric.all_reduce(own, reduce_op="sum") if fabric.world_size > 1 else own
     return total
 
 
-def any_of(fabric: "Fabric", own: bool) -> bool:
+def any_process(fabric: "Fabric", own: bool) -> bool:
     """Whether it is true in any process."""
     import torch
 
-    return own if fabric.world_size == 1 else bool(summed(fabric, torch.tensor(float(own))) > 0)
+    return own if fabric.world_size == 1 else bool(all_reduce_sum(fabric, torch.tensor(float(own))) > 0)
 
 
-def first_process() -> bool:
+def is_main_process() -> bool:
     """Whether this process speaks for all that train together, as far as the environment tells."""
     return not any(int(os.environ.get(name) or 0) for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
 

@@ -8,7 +8,7 @@ from types import FrameType
 
 
 @contextmanager
-def between_steps() -> Iterator[Callable[[], bool]]:
+def deferred_interrupt() -> Iterator[Callable[[], bool]]:
     """Inside, the first Ctrl-C is only noted: ask what is yielded where the work may end. A second one raises
     KeyboardInterrupt at once, and so does the end of the block where one was noted and nothing else was raised.
 

@@ -12,7 +12,7 @@ from earsight.network.description import REFIT_KEY
 from earsight.plain import plain
 from earsight.scores.metrics import Metrics
 from earsight.scores.multilabel import MultiMetrics
-from earsight.settings import flat
+from earsight.settings import flatten
 
 _OF_HUB = {"accuracy": "accuracy", "uar": "recall", "macro_f1": "f1", "micro_f1": "f1", "map": "mean_average_precision"}
 """Our names of scores → the hub's."""
@@ -187,7 +187,7 @@ def _settings(described: Mapping[str, Any]) -> Sequence[tuple[str, Any]]:
         trained["epoch kept"] = described["epoch"]
     if REFIT_KEY in described:
         trained["refit, clips"] = described[REFIT_KEY]["clips"]
-    return [*flat({**groups, **trained}).items()]
+    return [*flatten({**groups, **trained}).items()]
 
 
 def _start(described: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError, model_validator
 
 from earsight.errors import SettingsError
-from earsight.settings import Settings, explain, setting_names
+from earsight.settings import Settings, setting_names, validation_message
 from earsight.tasks.recipe import Recipe
 
 _MOST_CORNERS = 10_000  # checked in under a second
@@ -146,7 +146,7 @@ def _dimension(name: str, value: Any) -> Choice | Range:
     try:
         return (Range if float in kinds else WholeRange).model_validate(value, strict=True)
     except ValidationError as error:
-        raise SettingsError(f"space {name}: {explain(Range, error)}") from error
+        raise SettingsError(f"space {name}: {validation_message(Range, error)}") from error
 
 
 def _choice(name: str, values: list[Any]) -> Choice:
@@ -208,6 +208,6 @@ def _corners(space: Space) -> Iterator[dict[str, Any]]:
             yield {**first, one: pair[0], two: pair[1]}
 
 
-def short(value: Any) -> str:
+def short_value(value: Any) -> str:
     """A value of a setting for a table."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)

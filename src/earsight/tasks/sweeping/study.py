@@ -12,7 +12,7 @@ import optuna
 import sqlalchemy
 from optuna.trial import TrialState
 
-from earsight.dataset.split import one_caveat
+from earsight.dataset.split import merge_caveats
 from earsight.errors import SettingsError
 from earsight.tasks.sweeping.space import Choice, Range, Space, WholeRange
 
@@ -88,40 +88,42 @@ class Study:
 
     def warn(self, caveat: str) -> None:
         """Keep what must stand beside all numbers and was not known before a training: copies that were heard."""
-        if (told := one_caveat((self.caveat, caveat))) != self.caveat:
+        if (told := merge_caveats((self.caveat, caveat))) != self.caveat:
             with self._file():
                 self._study.set_user_attr("caveat", told)
 
-    def ask(self) -> "Asked":
+    def ask(self) -> "PendingTrial":
         """The settings of the next trial."""
         number = len(self.trials()) + 1
         seed = int(np.random.SeedSequence([self._seed, number]).generate_state(1)[0])
         self._study.sampler = optuna.samplers.TPESampler(seed=seed)
         with self._file():
             trial = self._study.ask()
-            return Asked(number, {name: _drawn(trial, name, one) for name, one in self._space.items()}, trial)
+            return PendingTrial(number, {name: _suggest(trial, name, one) for name, one in self._space.items()}, trial)
 
-    def tell(self, asked: "Asked", state: State, value: float | None, seconds: float, reason: str = "") -> None:
+    def tell(
+        self, pending: "PendingTrial", state: State, value: float | None, seconds: float, reason: str = ""
+    ) -> None:
         """How it ended; see ``Trial``."""
         with self._file():
-            asked.drawn.set_user_attr("seconds", seconds)
-            asked.drawn.set_user_attr("value", value)
+            pending.optuna_trial.set_user_attr("seconds", seconds)
+            pending.optuna_trial.set_user_attr("value", value)
             if state == "failed":
-                asked.drawn.set_user_attr("reason", reason)
-            self._study.tell(asked.drawn, value if state == "complete" else None, _STATES[state])
+                pending.optuna_trial.set_user_attr("reason", reason)
+            self._study.tell(pending.optuna_trial, value if state == "complete" else None, _STATES[state])
 
-    def report(self, asked: "Asked", epoch: int, value: float) -> None:
+    def report(self, pending: "PendingTrial", epoch: int, value: float) -> None:
         """value: of the epoch that would be kept now. Raises Pruned where it is below the median of the others at this
         epoch."""
         with self._file():
-            asked.drawn.report(value, epoch)
-            if asked.drawn.should_prune():
+            pending.optuna_trial.report(value, epoch)
+            if pending.optuna_trial.should_prune():
                 raise Pruned
 
-    def cut_off(self, asked: "Asked") -> None:
+    def discard(self, pending: "PendingTrial") -> None:
         """Forget that it began, unless it has ended."""
         with self._file():
-            self._study.tell(asked.drawn, state=TrialState.FAIL, skip_if_finished=True)
+            self._study.tell(pending.optuna_trial, state=TrialState.FAIL, skip_if_finished=True)
 
     def importance(self) -> dict[str, float]:
         """The share of each setting in what tells the better complete trials from the others, the largest first, in sum
@@ -144,15 +146,15 @@ class Study:
 
 
 @dataclass(frozen=True)
-class Asked:
+class PendingTrial:
     """A trial to carry out. number: from 1. values: settings by their dotted names."""
 
     number: int
     values: Mapping[str, Any]
-    drawn: optuna.Trial
+    optuna_trial: optuna.Trial
 
 
-def _drawn(trial: optuna.Trial, name: str, one: Choice | Range) -> Any:
+def _suggest(trial: optuna.Trial, name: str, one: Choice | Range) -> Any:
     if isinstance(one, Choice):
         return trial.suggest_categorical(name, one.values)
     if isinstance(one, WholeRange):

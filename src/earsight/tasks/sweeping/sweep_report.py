@@ -7,16 +7,16 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from earsight.files import write_whole
+from earsight.files import write_atomic
 from earsight.network.description import REPORT_NAME
 from earsight.plain import plain
 from earsight.scores.figures import draw_bars, draw_search
 from earsight.scores.page import write_page
 from earsight.scores.report import FigureEntry
-from earsight.settings import flat
+from earsight.settings import flatten
 from earsight.tasks.recipe import Recipe
 from earsight.tasks.sweep import TABLE_NAME, SweepResult
-from earsight.tasks.sweeping.space import Space, short
+from earsight.tasks.sweeping.space import Space, short_value
 from earsight.tasks.sweeping.study import FEWEST_FOR_IMPORTANCE
 from earsight.tasks.training.plan import Plan
 
@@ -32,7 +32,7 @@ def write_table(result: SweepResult, space: Space) -> None:
         value = "" if one.value is None else f"{one.value:.6g}"
         settings = [one.values.get(name, "") for name in space]
         writer.writerow([one.number, one.state, value, *settings, f"{one.seconds:.1f}", one.reason])
-    write_whole(result.out / TABLE_NAME, text.getvalue())
+    write_atomic(result.out / TABLE_NAME, text.getvalue())
     if result.best is not None and result.recipe is not None:
         best, name = result.best, result.out.resolve().name
         about = [
@@ -40,7 +40,7 @@ def write_table(result: SweepResult, space: Space) -> None:
             result.sentence,
             *([result.caveat] if result.caveat else []),
         ]
-        write_whole(result.out / BEST_NAME, "".join(f"# {plain(line)}\n" for line in about) + to_toml(result.recipe))
+        write_atomic(result.out / BEST_NAME, "".join(f"# {plain(line)}\n" for line in about) + to_toml(result.recipe))
 
 
 def to_toml(recipe: Recipe) -> str:
@@ -90,8 +90,8 @@ def write_page_of(result: SweepResult, space: Space, plans: Sequence[Plan]) -> N
         fewest=FEWEST_FOR_IMPORTANCE,
         figures=_draw(result) if ended else [],
         splits=[_divided(one) for one in plans],
-        settings={} if result.recipe is None else flat(result.recipe.model_dump()),
-        short=short,
+        settings={} if result.recipe is None else flatten(result.recipe.model_dump()),
+        short=short_value,
     )
 
 

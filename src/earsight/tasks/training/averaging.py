@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from earsight.files import remove_folder, write_whole
+from earsight.files import remove_folder, write_atomic
 from earsight.network.checkpoint import state_to_save
 
 FOLDER_NAME = "best-epochs"
@@ -19,12 +19,12 @@ def best_epochs(scores: Sequence[float], count: int) -> list[int]:
     return sorted(i + 1 for i in order[:count])
 
 
-def keep_epoch(run: Path, network: nn.Module, scores: Sequence[float], count: int) -> None:
+def update_kept_epochs(run: Path, network: nn.Module, scores: Sequence[float], count: int) -> None:
     """Keep the weights of the last epoch beside the others that are among the best now, and only these."""
     folder, epoch, best = run / FOLDER_NAME, len(scores), best_epochs(scores, count)
     if epoch in best:
         folder.mkdir(exist_ok=True)
-        write_whole(_path(run, epoch), save(state_to_save(network)))
+        write_atomic(_path(run, epoch), save(state_to_save(network)))
     for path in folder.glob("*.safetensors"):
         if path not in {_path(run, number) for number in best}:
             path.unlink()
@@ -39,7 +39,7 @@ def mean_of_epochs(run: Path, epochs: Sequence[int]) -> dict[str, Tensor]:
     }
 
 
-def forget_epochs(run: Path) -> None:
+def remove_kept_epochs(run: Path) -> None:
     """Remove what was kept."""
     if (run / FOLDER_NAME).is_dir():
         remove_folder(run / FOLDER_NAME)

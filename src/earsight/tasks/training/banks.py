@@ -3,38 +3,38 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from earsight.audio.decode import Samples, looked_for
+from earsight.audio.decode import Samples, suffix_list
 from earsight.audio.load import load_waveform
 from earsight.audio.settings import AudioSettings
 from earsight.dataset.clip import Clip
 from earsight.dataset.walk import walk
 from earsight.errors import DataError, DecodeError, SettingsError
 from earsight.mel.settings import AugmentSettings
-from earsight.plain import counted
+from earsight.plain import pluralise
 
 
 def check_banks(settings: AugmentSettings) -> None:
     """Raises SettingsError where a folder is not there or holds no recordings."""
-    for name, folder in _folders(settings):
+    for name, folder in _named_folders(settings):
         if not Path(folder).is_dir():
             raise SettingsError(f"augment.{name} {folder} is not a folder; name one with recordings, or pass none")
         if not walk(Path(folder)).names:
-            raise SettingsError(f"no recordings in augment.{name} {folder}; looked for {looked_for()}")
+            raise SettingsError(f"no recordings in augment.{name} {folder}; looked for {suffix_list()}")
 
 
-def check_apart(settings: AugmentSettings, held_out: Iterable[Clip]) -> None:
+def check_disjoint(settings: AugmentSettings, held_out: Iterable[Clip]) -> None:
     """Raises DataError where a folder holds a recording of ``held_out``: what scores would be heard in training."""
-    scored = {clip.from_the_root().path for clip in held_out}
-    for name, folder in _folders(settings):
+    scored = {clip.absolute().path for clip in held_out}
+    for name, folder in _named_folders(settings):
         listing = walk(Path(folder).resolve())
         if both := sorted(scored & set(map(listing.path, listing.names))):
             raise DataError(
-                f"augment.{name} {folder} holds {counted(len(both), 'recording')} that must not be heard in "
+                f"augment.{name} {folder} holds {pluralise(len(both), 'recording')} that must not be heard in "
                 f"training, such as {both[0]}; name a folder without validation and test clips"
             )
 
 
-def _folders(settings: AugmentSettings) -> list[tuple[str, str]]:
+def _named_folders(settings: AugmentSettings) -> list[tuple[str, str]]:
     """Of those that are named: what for, and which."""
     named = (("reverb", settings.reverb), ("background", settings.background))
     return [(name, folder) for name, folder in named if folder is not None]

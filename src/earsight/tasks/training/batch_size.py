@@ -61,7 +61,7 @@ def find_batch_size(recipe: Recipe, machine: Machine, *, progress: bool = False)
     import torch
 
     from earsight.network.classifier import Classifier
-    from earsight.network.fitting import fit_images
+    from earsight.network.compatibility import ensure_trainable
     from earsight.tasks.training.learner import Learner
 
     torch.set_num_threads(machine.threads or free_cores(before))
@@ -69,7 +69,7 @@ def find_batch_size(recipe: Recipe, machine: Machine, *, progress: bool = False)
     fabric = machine.fabric()
     network = recipe.network.model_copy(update={"pretrained": False, "weights": None})
     classifier = Classifier(("a", "b"), recipe.audio, recipe.mel, network)
-    fit_images(classifier)
+    ensure_trainable(classifier)
     learner = Learner.of(fabric, classifier, recipe, compiled=machine.compiled)
     classifier.train()
     trials: list[Trial] = []

@@ -10,12 +10,12 @@ from typing import Self
 import xxhash
 
 from earsight.dataset.clip import PARTS, Failure
-from earsight.dataset.leaks import find_copies, settle
+from earsight.dataset.leaks import find_copies, resolve_leaks
 from earsight.dataset.split import Split
 from earsight.dataset.store import Store, build_store
 from earsight.dataset.walk import store_folder
 from earsight.errors import DataError
-from earsight.files import write_whole
+from earsight.files import write_atomic
 from earsight.tasks.clips_table import CLIPS_NAME, parts_csv
 from earsight.tasks.progress import Progress
 from earsight.tasks.training.plan import Plan
@@ -24,7 +24,7 @@ REFIT_SENTENCE = "Refit: when the epoch was chosen, trained once more on trainin
 
 
 @dataclass(frozen=True)
-class Decoded:
+class DecodedData:
     """store: the clips that could be read. split: as it was carried out. parts: train, valid, test → indices into the
     store. failures: everything that was left out, from the listing on. dropped: of that, what leaked."""
 
@@ -50,22 +50,22 @@ class Decoded:
         return replace(self, split=split, parts={**self.parts, "train": train, "valid": ()})
 
 
-def decode_parts(plan: Plan, cores: int, shown: Progress) -> Decoded:
+def decode_parts(plan: Plan, cores: int, shown: Progress) -> DecodedData:
     """Decode every clip, look for copies across the sides of the split, and carry it over to the clips that could be
     read. Raises DataError."""
     dataset = plan.dataset
     shown.start("decoding", len(dataset.clips))
     folder = store_folder() if plan.store else None
     audio, clips = plan.recipe.audio, dataset.clips
-    with _one_by_one(folder):
+    with _decoding_lock(folder):
         store = build_store(clips, audio, folder=folder, threads=cores, strict=plan.strict, progress=shown.advance)
     if not store.clips:
         raise DataError(f"none of {len(dataset.clips)} clips could be read; the first: {store.failures[0].reason}")
     digests = {i: digest for i, digest in store.digest_of.items() if digest}
-    split, dropped = settle(dataset.clips, plan.split, lambda way: find_copies(way, digests), plan.leaks)
+    split, dropped = resolve_leaks(dataset.clips, plan.split, lambda way: find_copies(way, digests), plan.leaks)
     unusable, leaking = (*dataset.failures, *store.failures), (*plan.left_out, *dropped)
     failures = (*dataset.failures, *plan.left_out, *store.failures, *dropped)
-    place = store.place
+    place = store.index_of
     parts: dict[str, Sequence[int]] = {part: [place[i] for i in getattr(split, part) if i in place] for part in PARTS}
     _check_left(plan, split, (*plan.left_out, *dropped))
     for part, indices in parts.items():
@@ -76,13 +76,13 @@ def decode_parts(plan: Plan, cores: int, shown: Progress) -> Decoded:
         raise DataError(f"no readable training clip is left of: {', '.join(sorted(lost))}")
     shown.say(
         f"{len(store.clips)} clips, {store.duration_s / 60:.1f} min, {store.decoded} decoded now"
-        + (f"; {len(unusable)} left out, the first: {in_a_line(unusable[0])}" if unusable else "")
-        + (f"; {len(leaking)} dropped for leaks, the first: {in_a_line(leaking[0])}" if leaking else "")
+        + (f"; {len(unusable)} left out, the first: {failure_line(unusable[0])}" if unusable else "")
+        + (f"; {len(leaking)} dropped for leaks, the first: {failure_line(leaking[0])}" if leaking else "")
         + (f"; {store.silent} silent" if store.silent else "")
         + (f"; now {_sizes(parts)}" if store.failures or dropped else "")
         + ("" if split.sentence == plan.split.sentence else f"\n{split.sentence}")
     )
-    return Decoded(store, split, parts, failures, leaking)
+    return DecodedData(store, split, parts, failures, leaking)
 
 
 def _sizes(parts: Mapping[str, Sequence[int]]) -> str:
@@ -111,7 +111,7 @@ def _check_left(plan: Plan, split: Split, dropped: Sequence[Failure]) -> None:
         raise DataError(f"no training clip is left of {', '.join(sorted(lost))}: {len(dropped)} were {why}; {advice}")
 
 
-def _one_by_one(folder: Path | None) -> AbstractContextManager[object]:
+def _decoding_lock(folder: Path | None) -> AbstractContextManager[object]:
     """Where processes train together that were started by something else (torchrun): the first decodes, the others find
     it done."""
     if folder is None or "LOCAL_RANK" not in os.environ:
@@ -125,13 +125,13 @@ def _one_by_one(folder: Path | None) -> AbstractContextManager[object]:
     return FileLock(folder / "decoding.lock")
 
 
-def in_a_line(failure: Failure) -> str:
+def failure_line(failure: Failure) -> str:
     """The path and the reason, which may name it itself."""
     reason = failure.reason if str(failure.path) in failure.reason else f"{failure.path}: {failure.reason}"
     return " ".join(reason.split())
 
 
-def write_clips(run: Path, decoded: Decoded) -> None:
+def write_clips(run: Path, decoded: DecodedData) -> None:
     """A table that earsight reads as data, too: with --split column:part it is the same split again."""
     store, whole = decoded.store, decoded.split.training_score
-    write_whole(run / CLIPS_NAME, parts_csv(store.clips, decoded.parts, whole=whole, digests=store.digests))
+    write_atomic(run / CLIPS_NAME, parts_csv(store.clips, decoded.parts, whole=whole, digests=store.digests))

@@ -11,13 +11,13 @@ import torch
 import earsight
 from earsight.mel.pipeline import Pipeline
 from earsight.tasks.machine.devices import Machine
-from earsight.tasks.training.decoded import Decoded, fingerprint
+from earsight.tasks.training.decoded import DecodedData, fingerprint
 from earsight.tasks.training.plan import Plan
 
 _PACKAGES = ("torch", "timm", "lightning-fabric", "numpy", "soundfile", "soxr")
 
 
-def model_facts(plan: Plan, decoded: Decoded, machine: Machine, pipeline: Pipeline) -> dict[str, Any]:
+def model_facts(plan: Plan, decoded: DecodedData, machine: Machine, pipeline: Pipeline) -> dict[str, Any]:
     """Data, split, settings, machine and versions."""
     clips, split = decoded.store.clips, decoded.split
     return {
@@ -46,5 +46,5 @@ def model_facts(plan: Plan, decoded: Decoded, machine: Machine, pipeline: Pipeli
         },
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
         "machine": {**asdict(machine), "threads": torch.get_num_threads()},
-        **({"pipeline": pipeline.told} if pipeline.told else {}),
+        **({"pipeline": pipeline.spec} if pipeline.spec else {}),
     }

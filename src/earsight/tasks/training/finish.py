@@ -8,25 +8,25 @@ import numpy as np
 import torch
 
 from earsight.files import write_json
-from earsight.network.checkpoint import keep_fitted
+from earsight.network.checkpoint import save_fitted
 from earsight.network.classifier import Classifier
 from earsight.network.description import METRICS_NAME, PREDICTIONS_NAME, REFIT_KEY
 from earsight.scores.calibration import Reliability, fit_temperature, reliability, with_temperature
 from earsight.scores.crossval import GroupScore, group_scores, jackknife_scores
+from earsight.scores.dispatch import AnyMetrics, AnyPredictions, measure
 from earsight.scores.intervals import Interval
-from earsight.scores.kinds import AnyMetrics, AnyPredictions, measure
 from earsight.scores.multilabel import MultiPredictions, fit_thresholds
 from earsight.tasks.progress import Progress
-from earsight.tasks.training.decoded import Decoded
-from earsight.tasks.training.history import Progressed
+from earsight.tasks.training.decoded import DecodedData
+from earsight.tasks.training.history import TrainingProgress
 from earsight.tasks.training.plan import Plan
-from earsight.tasks.training.refit import FOLDER_NAME, chosen_network, keep_refit
+from earsight.tasks.training.refit import FOLDER_NAME, first_network_folder, promote_refit
 from earsight.tasks.training.scoring import score
-from earsight.tasks.training.unknown import familiarity, fit_directions, fit_unknown, told
+from earsight.tasks.training.unknown import familiarity, fit_directions, fit_unknown, rejection_stats
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredRun:
     """A finished run. classifier: its network, with all that was fitted. predictions: of its test clips. test, valid:
     their metrics; valid: None where nothing was held out. before, after: reliability without and with the temperature.
     unknown: what ``unknown`` is told by, and what comes of it on the validation and the test clips. intervals: 95 %, of
@@ -51,14 +51,14 @@ class Scored:
 
 def finish(
     plan: Plan,
-    decoded: Decoded,
-    done: Progressed,
+    decoded: DecodedData,
+    done: TrainingProgress,
     facts: dict[str, Any],
     device: torch.device,
     shown: Progress,
     *,
     refitted: bool,
-) -> Scored:
+) -> ScoredRun:
     """Fit the temperature (and the thresholds of several labels) on the validation clips; score the kept network, each
     test clip once; write metrics.json and predictions.csv. refitted: the run has a second network, which takes what was
     fitted over from the first one."""
@@ -66,11 +66,11 @@ def finish(
     classifier, valid, unknown = _fitted(plan, decoded, refitted, device, shown)
     predictions = score(classifier, store, tested)
     if unknown:
-        unknown["test"] = told(classifier.unknown, familiarity(classifier, store, tested), predictions)
+        unknown["test"] = rejection_stats(classifier.unknown, familiarity(classifier, store, tested), predictions)
     plain = with_temperature(predictions, 1 / classifier.temperature)  # what the network said before
     groups, test = group_scores([predictions]), measure(predictions)
     held_out = not decoded.split.training_score
-    scored = Scored(
+    scored = ScoredRun(
         classifier=classifier,
         predictions=predictions,
         test=test,
@@ -89,12 +89,12 @@ def finish(
 
 
 def _fitted(
-    plan: Plan, decoded: Decoded, refitted: bool, device: torch.device, shown: Progress
+    plan: Plan, decoded: DecodedData, refitted: bool, device: torch.device, shown: Progress
 ) -> tuple[Classifier, AnyMetrics | None, dict[str, Any]]:
     """The run's network with its temperature, thresholds and limits of unknown, which are written, its score on the
     validation clips, and what ``unknown`` does there."""
     run, store, split = plan.run, decoded.store, decoded.split
-    classifier = Classifier.load(chosen_network(run) if refitted else run, str(device))
+    classifier = Classifier.load(first_network_folder(run) if refitted else run, str(device))
     classifier.temperature = 1.0  # where a run was stopped here before, model.json has one already
     if split.training_score:
         return classifier, None, {}
@@ -107,7 +107,7 @@ def _fitted(
     fit_directions(classifier, store, decoded.parts["train"])
     near = familiarity(classifier, store, decoded.parts["valid"])
     classifier.unknown = fit_unknown(near, answers, plan.recipe.unknown)
-    answered = told(classifier.unknown, near, answers)
+    answered = rejection_stats(classifier.unknown, near, answers)
     risk = plan.recipe.unknown.risk
     if risk is not None and not answered["coverage"]:
         shown.warn(
@@ -118,17 +118,17 @@ def _fitted(
     if refitted:
         classifier = _second_network(run, classifier, decoded)
     else:
-        keep_fitted(classifier, run)
+        save_fitted(classifier, run)
     return classifier, measure(answers), unknown
 
 
-def _second_network(run: Path, chosen: Classifier, decoded: Decoded) -> Classifier:
+def _second_network(run: Path, chosen: Classifier, decoded: DecodedData) -> Classifier:
     """With what was fitted on the validation clips before it had heard them; the run's from now on."""
     again = Classifier.load(run / FOLDER_NAME, str(next(chosen.parameters()).device))
     again.temperature, again.thresholds, again.unknown = chosen.temperature, chosen.thresholds, chosen.unknown
     fit_directions(again, decoded.store, decoded.refitted().parts["train"])
-    keep_fitted(again, run / FOLDER_NAME)
-    keep_refit(run)
+    save_fitted(again, run / FOLDER_NAME)
+    promote_refit(run)
     return again
 
 
@@ -138,7 +138,9 @@ def _intervals(predictions: AnyPredictions, test: AnyMetrics) -> dict[str, Inter
     return {name: one for name, one in found.items() if one}
 
 
-def _numbers(plan: Plan, decoded: Decoded, done: Progressed, scored: Scored, facts: dict[str, Any]) -> dict[str, Any]:
+def _numbers(
+    plan: Plan, decoded: DecodedData, done: TrainingProgress, scored: ScoredRun, facts: dict[str, Any]
+) -> dict[str, Any]:
     """metrics.json"""
     split = decoded.split
     caveat = {"caveat": split.caveat} if split.caveat else {}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from earsight.files import write_whole
+from earsight.files import write_atomic
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def kept_epoch(history: Sequence[Epoch]) -> int:
 
 
 @dataclass
-class Progressed:
+class TrainingProgress:
     """How far a run has come: everything but tensors that its state file holds. best_epoch: of ``kept_epoch``.
     mean_of_epochs: where the mean of their weights is kept in the place of that epoch."""
 
@@ -82,4 +82,4 @@ def write_history(path: Path, history: Sequence[Epoch]) -> None:
     writer = csv.DictWriter(text, columns, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
     writer.writerows({name: _cell(value) for name, value in asdict(row).items()} for row in history)
-    write_whole(path, text.getvalue())
+    write_atomic(path, text.getvalue())

@@ -17,9 +17,9 @@ from torch import Tensor
 from earsight.mel.pipeline import NO_PIPELINE, Pipeline
 from earsight.mel.wave_augment import NO_BANKS, Banks
 from earsight.network.classifier import Classifier
-from earsight.network.depthwise import quicken
+from earsight.network.depthwise import use_fast_depthwise
 from earsight.network.optimizer import create_optimizer
-from earsight.tasks.machine.devices import summed
+from earsight.tasks.machine.devices import all_reduce_sum
 from earsight.tasks.recipe import Recipe
 
 
@@ -34,7 +34,7 @@ class Learner:
     recipe: Recipe
     banks: Banks
     pipeline: Pipeline
-    mean: ModelEmaV3 | None
+    ema: ModelEmaV3 | None
     class_weights: Tensor | None
     steps: int = 0
 
@@ -54,7 +54,7 @@ class Learner:
         [classes]."""
         classifier.network.to(memory_format=torch.channels_last)
         if fabric.device.type == "cpu" and not compiled:
-            quicken(classifier.network)
+            use_fast_depthwise(classifier.network)
         if fabric.world_size > 1 and fabric.device.type == "cuda":  # torch has it for GPUs only
             classifier.network = convert_sync_batchnorm(classifier.network)  # type: ignore[no-untyped-call]
         # Fabric can't clip gradients that a fused optimizer unscales itself; MPS has no such kernel in older torch.
@@ -83,28 +83,28 @@ class Learner:
             smoothing = self.recipe.loss.label_smoothing
             loss = self.classifier.head.loss(logits, targets, self.class_weights, smoothing)
             if not alone:
-                loss = loss + 0 * summed(self.fabric, loss)  # hands on what is not a number
+                loss = loss + 0 * all_reduce_sum(self.fabric, loss)  # hands on what is not a number
             if torch.isfinite(loss):
                 self.fabric.backward(loss if share == 1 else loss * share)
-                if last and not self._learn():
+                if last and not self._optimizer_step():
                     loss = torch.full_like(loss, math.nan)
         return logits.detach(), loss.detach()
 
-    def _learn(self) -> bool:
+    def _optimizer_step(self) -> bool:
         """False, and nothing is learned, where the gradients are no numbers: batch norm multiplies those of images
         without any contrast, layer by layer."""
-        found = self._clipped()
+        found = self._clip_gradients()
         # A scaler skips such a step by itself, and tries a smaller scale.
         if found is not None and not torch.isfinite(found) and not _scaler(self.fabric):
             return False
         self.optimizer.step()
         self.optimizer.zero_grad()
-        if self.mean is not None:
-            self.mean.update(self.classifier.network, step=self.steps)
+        if self.ema is not None:
+            self.ema.update(self.classifier.network, step=self.steps)
         self.steps += 1
         return True
 
-    def _clipped(self) -> Tensor | None:
+    def _clip_gradients(self) -> Tensor | None:
         """Clip the gradients; their norm before, where it is known."""
         norm = self.recipe.optimizer.clip_grad_norm
         if not norm and hasattr(torch.nn.utils, "get_total_norm"):  # of torch 2.6: takes half the time of clipping
@@ -116,11 +116,11 @@ class Learner:
         )
 
     @contextmanager
-    def scored(self) -> Iterator[Classifier]:
+    def with_ema(self) -> Iterator[Classifier]:
         """The classifier as it is scored and kept: with the mean of the weights, where there is one."""
         learning = self.classifier.network
-        if self.mean is not None:
-            self.classifier.network = self.mean.module
+        if self.ema is not None:
+            self.classifier.network = self.ema.module
         try:
             yield self.classifier
         finally:

@@ -13,24 +13,24 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from earsight.dataset.loader import ahead, label_rows, random_starts, training_order
+from earsight.dataset.loader import label_matrix, prefetch, random_starts, training_order
 from earsight.dataset.store import Store
 from earsight.errors import TrainingError
 from earsight.mel.augment import Augmentation, augmented_images, draw
 from earsight.network.checkpoint import save_classifier
 from earsight.network.classifier import Classifier
 from earsight.network.optimizer import learning_rate
-from earsight.scores.kinds import AnyMetrics, measure, of_choice
-from earsight.tasks.machine.devices import any_of, summed
-from earsight.tasks.machine.interrupt import between_steps
+from earsight.scores.dispatch import AnyMetrics, measure, selection_score
+from earsight.tasks.machine.devices import all_reduce_sum, any_process
+from earsight.tasks.machine.interrupt import deferred_interrupt
 from earsight.tasks.progress import Progress
 from earsight.tasks.training.averaging import best_epochs, mean_of_epochs
-from earsight.tasks.training.decoded import Decoded
-from earsight.tasks.training.history import Epoch, Progressed, kept_epoch, write_history
+from earsight.tasks.training.decoded import DecodedData
+from earsight.tasks.training.history import Epoch, TrainingProgress, kept_epoch, write_history
 from earsight.tasks.training.learner import Learner
-from earsight.tasks.training.plan import HISTORY_NAME, Plan, steps_an_epoch
+from earsight.tasks.training.plan import HISTORY_NAME, Plan, batches_per_epoch
 from earsight.tasks.training.scoring import score
-from earsight.tasks.training.state import keep_networks, keep_state, restore
+from earsight.tasks.training.state import restore, save_networks, save_state
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def _batches(learner: Learner, store: Store, indices: Sequence[int], epoch: int)
         yield _Batch(
             indices=chosen,
             crops=crops,
-            targets=torch.from_numpy(label_rows([store.clips[i] for i in chosen_here], labels)).float(),
+            targets=torch.from_numpy(label_matrix([store.clips[i] for i in chosen_here], labels)).float(),
             drawn=drawn,
             first=number == first,
             last=number + 1 == first + len(together),
@@ -107,7 +107,7 @@ def train_epoch(
     torch.manual_seed(recipe.seed * 100003 + epoch + 7919 * fabric.global_rank)
     classifier.train()
     batches = _batches(learner, store, indices, epoch)
-    for batch in ahead(batches) if fabric.device.type != "cpu" else batches:
+    for batch in prefetch(batches) if fabric.device.type != "cpu" else batches:
         if batch.first:
             rate = next(rates)
             for group in learner.optimizer.param_groups:
@@ -116,37 +116,37 @@ def train_epoch(
             crops, targets = (part.to(fabric.device, non_blocking=True) for part in (batch.crops, batch.targets))
             images, targets = augmented_images(classifier.image, crops, targets, batch.drawn, learner.banks)
         logits, loss = learner.step(images, targets, share=batch.share, last=batch.last)
-        right = int(classifier.head.right(logits, targets).sum())
+        right = int(classifier.head.is_correct(logits, targets).sum())
         yield Step(batch.indices, len(targets), right, float(loss))
 
 
 def fit(
     learner: Learner,
-    decoded: Decoded,
+    decoded: DecodedData,
     plan: Plan,
     state: dict[str, Any] | None,
     facts: dict[str, Any],
     progress: Progress,
     *,
     epochs: int | None = None,
-    each_epoch: Callable[[Epoch], None] | None = None,
-) -> Progressed:
+    on_epoch: Callable[[Epoch], None] | None = None,
+) -> TrainingProgress:
     """Train, keeping the network of the chosen epoch (``kept_epoch``) in the run folder. state: of ``read_state``.
     epochs: end after so many of the recipe's. each_epoch: is told of each when it is over; what it raises ends the
     training. Raises TrainingError where the loss is not a number. Ctrl-C ends it early with a usable run, where an
     epoch was finished."""
     recipe, run, store, parts, fabric = plan.recipe, plan.run, decoded.store, decoded.parts, learner.fabric
-    done = restore(state, learner, plan) if state else Progressed()
+    done = restore(state, learner, plan) if state else TrainingProgress()
     if state and fabric.is_global_zero:
-        keep_networks(plan, learner, done, facts)  # where it was stopped between the state and these
+        save_networks(plan, learner, done, facts)  # where it was stopped between the state and these
         write_history(run / HISTORY_NAME, done.history)
-    batches = steps_an_epoch(len(parts["train"]), recipe.batch_size)
+    batches = batches_per_epoch(len(parts["train"]), recipe.batch_size)
     steps = math.ceil(batches / recipe.accumulate)
     rate_at = learning_rate(recipe.optimizer, steps, recipe.epochs)
     learner.steps = len(done.history) * steps
 
     try:
-        with between_steps() as asked_to_stop:
+        with deferred_interrupt() as asked_to_stop:
             for epoch in range(len(done.history) + 1, (epochs or recipe.epochs) + 1):
                 began, sums, heard = time.perf_counter(), np.zeros(3), 0  # sums: clips, rightly answered, loss
                 rates = map(rate_at, range((epoch - 1) * steps, epoch * steps))
@@ -158,17 +158,17 @@ def fit(
                     sums += (step.seen, step.right, step.loss * step.seen)
                     heard += len(step.indices)
                     clips_per_s = heard / (time.perf_counter() - began)
-                    if any_of(fabric, asked_to_stop()):
+                    if any_process(fabric, asked_to_stop()):
                         raise KeyboardInterrupt
                     progress.step(epoch, number, batches, sums[2] / sums[0], sums[1] / sums[0], clips_per_s)
 
                 if fabric.world_size > 1:
-                    sums = summed(fabric, torch.from_numpy(sums)).cpu().numpy()
-                with learner.scored() as scored:
+                    sums = all_reduce_sum(fabric, torch.from_numpy(sums)).cpu().numpy()
+                with learner.with_ema() as scored:
                     if fabric.world_size > 1:
-                        share_buffers(scored.network)
+                        broadcast_buffers(scored.network)
                     valid = _validate(fabric, scored, decoded, plan, done) if decoded.validation else None
-                    chosen_by, error = of_choice(valid) if valid else (math.nan, math.nan)
+                    chosen_by, error = selection_score(valid) if valid else (math.nan, math.nan)
                     done.history.append(
                         Epoch(
                             epoch=epoch,
@@ -186,14 +186,14 @@ def fit(
                     )
                     done.best_epoch = kept_epoch(done.history)
                 if fabric.is_global_zero:
-                    keep_state(plan, learner, done, facts["machine"])  # first: it has what the others are made of
-                    keep_networks(plan, learner, done, facts)
+                    save_state(plan, learner, done, facts["machine"])  # first: it has what the others are made of
+                    save_networks(plan, learner, done, facts)
                     write_history(run / HISTORY_NAME, done.history)
                 progress.epoch(done.history[-1], kept=done.best_epoch == epoch)
-                if each_epoch is not None:
+                if on_epoch is not None:
                     if asked_to_stop():  # what it raises must not hide that
                         raise KeyboardInterrupt
-                    each_epoch(done.history[-1])
+                    on_epoch(done.history[-1])
         if recipe.average_best > 1 and decoded.validation:
             _average(learner, decoded, plan, done, facts, progress)
     except KeyboardInterrupt:
@@ -202,16 +202,21 @@ def fit(
 
 
 def _average(
-    learner: Learner, decoded: Decoded, plan: Plan, done: Progressed, facts: dict[str, Any], progress: Progress
+    learner: Learner,
+    decoded: DecodedData,
+    plan: Plan,
+    done: TrainingProgress,
+    facts: dict[str, Any],
+    progress: Progress,
 ) -> None:
     """Keep the mean of the best epochs, where it is no worse on the validation clips than the best of them; otherwise
     the epoch of ``kept_epoch`` stays."""
     epochs = best_epochs(done.scores, plan.recipe.average_best)
     run = Path(learner.fabric.broadcast(str(plan.run)))  # of the first process, which has written them
-    with learner.scored() as scored:
+    with learner.with_ema() as scored:
         scored.network.load_state_dict(mean_of_epochs(run, epochs))
         valid, best = _validate(learner.fabric, scored, decoded, plan, done), max(done.scores)
-        reached, _ = of_choice(valid)
+        reached, _ = selection_score(valid)
         better = reached >= best
         progress.say(
             f"mean of epochs {', '.join(map(str, epochs))}: {reached:.3f}, the best of them alone {best:.3f}; "
@@ -222,13 +227,15 @@ def _average(
             save_classifier(scored, plan.run, {**facts, "epoch": epochs[-1], "mean_of_epochs": epochs})
 
 
-def share_buffers(network: torch.nn.Module) -> None:
+def broadcast_buffers(network: torch.nn.Module) -> None:
     """The first process's running statistics for all: each has seen its own clips, one network is scored and kept."""
     for buffer in network.buffers():
         torch.distributed.broadcast(buffer, src=0)
 
 
-def _validate(fabric: Fabric, classifier: Classifier, decoded: Decoded, plan: Plan, done: Progressed) -> AnyMetrics:
+def _validate(
+    fabric: Fabric, classifier: Classifier, decoded: DecodedData, plan: Plan, done: TrainingProgress
+) -> AnyMetrics:
     predictions = score(classifier, decoded.store, decoded.validation, fabric=fabric)
     if not np.isfinite(predictions.probabilities).all():
         raise TrainingError(
@@ -238,13 +245,13 @@ def _validate(fabric: Fabric, classifier: Classifier, decoded: Decoded, plan: Pl
     return measure(predictions)
 
 
-def _kept(plan: Plan, done: Progressed) -> str:
+def _kept(plan: Plan, done: TrainingProgress) -> str:
     if plan.first is not None:
         return f"that is the second training, {plan.first} has the network of the first"
     return f"the network of epoch {done.best_epoch} is kept in {plan.run}" if done.best_epoch else "no epoch was kept"
 
 
-def _lost(plan: Plan, done: Progressed, epoch: int, step: int, clips: list[Path]) -> str:
+def _lost(plan: Plan, done: TrainingProgress, epoch: int, step: int, clips: list[Path]) -> str:
     return (
         f"the loss or its gradient is no longer a number in epoch {epoch}, step {step}; {_kept(plan, done)}. "
         f"Lower --optimizer.lr (now {plan.recipe.optimizer.lr:g}) or look at the clips of this batch: "

@@ -10,20 +10,20 @@ import xxhash
 
 from earsight import extras
 from earsight.dataset.clip import PARTS, DataSet, Failure
-from earsight.dataset.leaks import Policy, find_leaks, settle
+from earsight.dataset.leaks import Policy, find_leaks, resolve_leaks
 from earsight.dataset.sources import read_dataset
 from earsight.dataset.split import Split, check_kind, split
 from earsight.errors import DataError, ModelError, SettingsError, SplitError
-from earsight.files import parts_in, read_json
+from earsight.files import leftover_files, read_json
 from earsight.mel.pipeline import Pipeline
 from earsight.network.description import SETTINGS_NAME
 from earsight.network.names import check_model_name
 from earsight.scores.multilabel import check_labels
 from earsight.tasks.clips_table import CLIPS_NAME
-from earsight.tasks.data import downloaded
+from earsight.tasks.contamination import exclude_heard_by_weights
+from earsight.tasks.data import ensure_downloaded
 from earsight.tasks.recipe import Recipe, Task
-from earsight.tasks.training.banks import check_apart, check_banks
-from earsight.tasks.unheard import unheard_by_weights
+from earsight.tasks.training.banks import check_banks, check_disjoint
 
 STATE_NAME = "resume.pt"
 HISTORY_NAME = "history.csv"
@@ -90,7 +90,7 @@ def plan_training(
     dataset = read_training_data(
         data, recipe.task, source=source, group_pattern=group_pattern, strict=strict, progress=progress
     )
-    run = Path(out) if out is not None else new_run(recipe_name, recipe.network.model)
+    run = Path(out) if out is not None else default_run_folder(recipe_name, recipe.network.model)
     plan = plan_run(dataset, recipe, split_kind, run, recipe_name, leaks, strict=strict, resume=resume, store=store)
     check_run(run, resume)
     return plan
@@ -116,7 +116,7 @@ def read_training_data(
 ) -> DataSet:
     """Download what is known by name, read it, and refuse what can't be trained on. Raises EarsightError."""
     dataset = read_dataset(
-        downloaded(data, progress=progress), source=source, group_pattern=group_pattern, strict=strict
+        ensure_downloaded(data, progress=progress), source=source, group_pattern=group_pattern, strict=strict
     )
     if task == "single" and dataset.multilabel:
         other = [clip.name for clip in dataset.clips if len(clip.labels) != 1]
@@ -141,12 +141,12 @@ def plan_run(
 ) -> Plan:
     """Divide the clips and look for leaks. Raises EarsightError."""
     drawn = split(dataset.clips, split_kind, seed=recipe.seed, group_name=dataset.group_name, official=dataset.split)
-    clean, left_out = settle(
+    clean, left_out = resolve_leaks(
         dataset.clips, drawn, lambda way: find_leaks(dataset.clips, way, dataset.group_name), leaks
     )
     if not clean.training_score:
-        check_apart(recipe.augment, (dataset.clips[i] for part in (clean.valid, clean.test) for i in part))
-    clean, heard_before = unheard_by_weights(dataset, clean, recipe.network.weights, leaks)
+        check_disjoint(recipe.augment, (dataset.clips[i] for part in (clean.valid, clean.test) for i in part))
+    clean, heard_before = exclude_heard_by_weights(dataset, clean, recipe.network.weights, leaks)
     plan = Plan(run, dataset, clean, recipe, recipe_name, leaks, (*left_out, *heard_before), strict, resume, store)
     if recipe.refit and clean.training_score:
         raise SettingsError(
@@ -160,7 +160,7 @@ def plan_run(
     return plan
 
 
-def new_run(recipe_name: str, model: str) -> Path:
+def default_run_folder(recipe_name: str, model: str) -> Path:
     """A name below runs/ that tells what and when."""
     stem = Path(recipe_name).stem
     return Path("runs") / f"{stem}-{model.replace('/', '-').replace(':', '-')}-{time.strftime('%Y%m%d-%H%M%S')}"
@@ -173,7 +173,7 @@ def check_run(run: Path, resume: bool) -> None:
         if run.exists() and not run.is_dir():
             raise SettingsError(f"--out {run} is a file; name a folder")
         found = {path.name for path in run.iterdir()} if run.is_dir() else set()
-        found -= {path.name for path in parts_in(run)}
+        found -= {path.name for path in leftover_files(run)}
         if STATE_NAME in found:
             if not resume:
                 raise SettingsError(f"{run} is not empty; pass --resume to go on with it, or another --out")
@@ -188,7 +188,7 @@ def check_run(run: Path, resume: bool) -> None:
         raise SettingsError(f"can't write to --out {run} ({error.strerror}); name another folder") from error
 
 
-def unfinished(run: str | Path) -> str:
+def unfinished_note(run: str | Path) -> str:
     """What is to be said of a run whose training was not carried to its end; "" of all others."""
     place = Path(run)
     if not (place / STATE_NAME).is_file():
@@ -204,5 +204,5 @@ def unfinished(run: str | Path) -> str:
     return f"the training of {run} has not ended{how_far}; train with --resume goes on"
 
 
-def steps_an_epoch(clips: int, batch_size: int) -> int:
+def batches_per_epoch(clips: int, batch_size: int) -> int:
     return max(1, math.ceil(clips / batch_size))

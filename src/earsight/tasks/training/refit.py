@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from earsight.errors import TrainingError
-from earsight.files import remove_folder, write_whole
+from earsight.files import remove_folder, write_atomic
 from earsight.network.description import REFIT_KEY, SETTINGS_NAME, WEIGHTS_NAME, read_description
-from earsight.tasks.training.decoded import Decoded
+from earsight.tasks.training.decoded import DecodedData
 from earsight.tasks.training.plan import HISTORY_NAME, Plan
 
 FOLDER_NAME = "refit"
@@ -20,10 +20,10 @@ def plan_refit(plan: Plan) -> Plan:
     return replace(plan, run=plan.run / FOLDER_NAME, first=plan.run)
 
 
-def keep_chosen(run: Path) -> None:
+def keep_first_network(run: Path) -> None:
     """Keep the first network beside the second one: its temperature and limits are fitted when the run may have the
     second network already. Raises TrainingError."""
-    chosen = chosen_network(run)
+    chosen = first_network_folder(run)
     if REFIT_KEY not in read_description(run):
         chosen.mkdir(parents=True, exist_ok=True)
         _copy_model(run, chosen)
@@ -34,12 +34,12 @@ def keep_chosen(run: Path) -> None:
         )
 
 
-def chosen_network(run: Path) -> Path:
+def first_network_folder(run: Path) -> Path:
     """Where the first network is."""
     return run / FOLDER_NAME / "chosen"
 
 
-def facts_of_refit(facts: Mapping[str, Any], whole: Decoded, epochs: int) -> dict[str, Any]:
+def refit_facts(facts: Mapping[str, Any], whole: DecodedData, epochs: int) -> dict[str, Any]:
     """What model.json tells of the second network. facts: of the first."""
     return {
         **facts,
@@ -49,19 +49,19 @@ def facts_of_refit(facts: Mapping[str, Any], whole: Decoded, epochs: int) -> dic
     }
 
 
-def keep_refit(run: Path) -> None:
+def promote_refit(run: Path) -> None:
     """The second network is the run's from now on."""
-    write_whole(run / "history-refit.csv", (run / FOLDER_NAME / HISTORY_NAME).read_bytes())
+    write_atomic(run / "history-refit.csv", (run / FOLDER_NAME / HISTORY_NAME).read_bytes())
     _copy_model(run / FOLDER_NAME, run)
 
 
 def _copy_model(source: Path, run: Path) -> None:
-    # model.json first: where it stops here, ``keep_chosen`` must not take the second weights for the first ones.
+    # model.json first: where it stops here, ``keep_first_network`` must not take the second weights for the first ones.
     for name in (SETTINGS_NAME, WEIGHTS_NAME):
-        write_whole(run / name, (source / name).read_bytes())
+        write_atomic(run / name, (source / name).read_bytes())
 
 
-def forget_refit(run: Path) -> None:
+def remove_refit(run: Path) -> None:
     """Remove the folder."""
     if (run / FOLDER_NAME).is_dir():
         remove_folder(run / FOLDER_NAME)

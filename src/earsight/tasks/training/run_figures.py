@@ -11,6 +11,7 @@ from earsight.dataset.split import Split
 from earsight.mel.spectrogram import decibels, mel_edges_hz
 from earsight.network.classifier import Classifier
 from earsight.scores.calibration import Reliability, risk_coverage
+from earsight.scores.dispatch import AnyMetrics, AnyPredictions
 from earsight.scores.figures import (
     CLASSES_WITH_NUMBERS,
     draw_bars,
@@ -22,16 +23,15 @@ from earsight.scores.figures import (
     draw_reliability,
     draw_risk_coverage,
 )
-from earsight.scores.kinds import AnyMetrics, AnyPredictions
 from earsight.scores.multilabel import MultiMetrics, MultiPredictions
 from earsight.scores.report import FigureEntry
 from earsight.tasks.explain import explain_waveform
-from earsight.tasks.training.decoded import Decoded
-from earsight.tasks.training.history import Progressed
+from earsight.tasks.training.decoded import DecodedData
+from earsight.tasks.training.history import TrainingProgress
 
 
 def draw_run(
-    folder: Path, done: Progressed, again: Progressed | None, test: AnyMetrics, split: Split
+    folder: Path, done: TrainingProgress, again: TrainingProgress | None, test: AnyMetrics, split: Split
 ) -> tuple[FigureEntry, ...]:
     """Scores and curves, and the first batch, where it was drawn when training began. again: of a refit."""
     folder.mkdir(exist_ok=True)
@@ -89,7 +89,7 @@ def draw_run(
     return tuple(entries)
 
 
-def _why_kept(done: Progressed, test: AnyMetrics, held_out: bool) -> str:
+def _why_kept(done: TrainingProgress, test: AnyMetrics, held_out: bool) -> str:
     if not held_out:
         return "The last epoch was kept: nothing was held out to choose one by."
     if done.mean_of_epochs:
@@ -156,14 +156,14 @@ def _draw_label_calibration(
 
 
 def draw_mistakes(
-    classifier: Classifier, decoded: Decoded, predictions: AnyPredictions, path: Path
+    classifier: Classifier, decoded: DecodedData, predictions: AnyPredictions, path: Path
 ) -> FigureEntry | None:
     """What spoke for the first four mistakes that the report plays; None where there is none."""
     rows = predictions.mistakes(4)
     if not rows:
         return None
     found = [explain_waveform(classifier, decoded.store.waveform(decoded.parts["test"][row])) for row in rows]
-    titles = [f"{one}; truth: {predictions.told(row)[0]}" for row, one in zip(rows, found, strict=True)]
+    titles = [f"{one}; truth: {predictions.describe(row)[0]}" for row, one in zip(rows, found, strict=True)]
     return FigureEntry(
         "What spoke for the first of them",
         "The mel image of the middle of each clip, bright where it spoke for the answer.",
@@ -172,7 +172,7 @@ def draw_mistakes(
     )
 
 
-def draw_first_batch(folder: Path, classifier: Classifier, decoded: Decoded) -> None:
+def draw_first_batch(folder: Path, classifier: Classifier, decoded: DecodedData) -> None:
     """Training clips as the network sees them, not augmented."""
     folder.mkdir(parents=True, exist_ok=True)
     store, mel, rate_hz = decoded.store, classifier.mel, classifier.audio.rate_hz

@@ -5,22 +5,22 @@ from typing import Any
 
 from earsight.audio.load import middle_crop
 from earsight.network.description import REFIT_KEY, REPORT_NAME
-from earsight.plain import counted
+from earsight.plain import pluralise
 from earsight.scores.intervals import counted_groups
 from earsight.scores.report import LeftOut, Report, wav_bytes, worst_mistakes, write_report
-from earsight.tasks.training.decoded import Decoded
-from earsight.tasks.training.finish import Scored
-from earsight.tasks.training.history import Progressed
+from earsight.tasks.training.decoded import DecodedData
+from earsight.tasks.training.finish import ScoredRun
+from earsight.tasks.training.history import TrainingProgress
 from earsight.tasks.training.plan import Plan
 from earsight.tasks.training.run_figures import draw_calibration, draw_mistakes, draw_run
 
 
 def write_run_report(
     plan: Plan,
-    decoded: Decoded,
-    done: Progressed,
-    again: Progressed | None,
-    scored: Scored,
+    decoded: DecodedData,
+    done: TrainingProgress,
+    again: TrainingProgress | None,
+    scored: ScoredRun,
     facts: dict[str, Any],
 ) -> None:
     """again: of a refit, None without. facts: of model.json."""
@@ -63,7 +63,12 @@ def write_run_report(
 
 
 def _summary(
-    plan: Plan, decoded: Decoded, done: Progressed, again: Progressed | None, scored: Scored, facts: dict[str, Any]
+    plan: Plan,
+    decoded: DecodedData,
+    done: TrainingProgress,
+    again: TrainingProgress | None,
+    scored: ScoredRun,
+    facts: dict[str, Any],
 ) -> tuple[tuple[str, str], ...]:
     """Names and values."""
     store, parts = decoded.store, decoded.parts
@@ -90,11 +95,11 @@ def _summary(
     )
 
 
-def _refit(told: Mapping[str, Any], scored: Scored) -> str:
+def _refit(told: Mapping[str, Any], scored: ScoredRun) -> str:
     thresholds = ", the thresholds" if scored.thresholds else ""
     return (
-        f"trained once more from the start: {counted(told['epochs'], 'epoch')} on {told['clips']} clips, training and "
-        f"validation together; the temperature{thresholds} and the limits of unknown are the first network's"
+        f"trained once more from the start: {pluralise(told['epochs'], 'epoch')} on {told['clips']} clips, training "
+        f"and validation together; the temperature{thresholds} and the limits of unknown are the first network's"
     )
 
 

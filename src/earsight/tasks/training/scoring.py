@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from earsight.dataset.loader import fixed_batches, label_rows
+from earsight.dataset.loader import fixed_batches, label_matrix
 from earsight.dataset.store import Store
-from earsight.dataset.walk import Advance
+from earsight.dataset.walk import ProgressCallback
 from earsight.network.classifier import Classifier
-from earsight.scores.kinds import AnyPredictions
+from earsight.scores.dispatch import AnyPredictions
 from earsight.scores.multilabel import MultiPredictions
 from earsight.scores.predictions import Predictions
-from earsight.tasks.machine.devices import summed
+from earsight.tasks.machine.devices import all_reduce_sum
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -26,7 +26,7 @@ def score(
     batch_size: int = 32,
     *,
     fabric: "Fabric | None" = None,
-    progress: Advance | None = None,
+    progress: ProgressCallback | None = None,
 ) -> AnyPredictions:
     """Score the fixed crop of every clip, in the order given. fabric: its processes share the clips, each is scored by
     one of them, and all get the whole result. progress: called with (done, all)."""
@@ -40,9 +40,9 @@ def score(
             progress(done, len(mine))
     probabilities[own] = mine
     if fabric is not None and fabric.world_size > 1:
-        probabilities = summed(fabric, torch.from_numpy(probabilities)).cpu().numpy()
+        probabilities = all_reduce_sum(fabric, torch.from_numpy(probabilities)).cpu().numpy()
     clips = [store.clips[i] for i in indices]
-    labels, truth = classifier.labels, label_rows(clips, classifier.labels)
+    labels, truth = classifier.labels, label_matrix(clips, classifier.labels)
     paths, groups = tuple(clip.name for clip in clips), tuple(clip.group for clip in clips)
     if classifier.multilabel:
         predicted = probabilities >= np.array(classifier.thresholds)

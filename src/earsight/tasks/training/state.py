@@ -13,29 +13,29 @@ from typing import Any
 import torch
 
 from earsight.errors import TrainingError
-from earsight.files import write_whole
+from earsight.files import write_atomic
 from earsight.mel.pipeline import Pipeline
 from earsight.network.checkpoint import save_classifier
 from earsight.network.description import SETTINGS_NAME, WEIGHTS_NAME, read_description
 from earsight.settings import differences
-from earsight.tasks.recipe import with_later_settings
-from earsight.tasks.training.averaging import keep_epoch
-from earsight.tasks.training.history import Epoch, Progressed
+from earsight.tasks.recipe import fill_missing_settings
+from earsight.tasks.training.averaging import update_kept_epochs
+from earsight.tasks.training.history import Epoch, TrainingProgress
 from earsight.tasks.training.learner import Learner
 from earsight.tasks.training.plan import STATE_NAME, Plan
 
 
-def keep_state(plan: Plan, learner: Learner, done: Progressed, machine: Mapping[str, Any]) -> None:
+def save_state(plan: Plan, learner: Learner, done: TrainingProgress, machine: Mapping[str, Any]) -> None:
     """Write it. machine: ``Machine`` as a table, with the threads that are used."""
     state = {
-        "machine": _shapes(machine),
+        "machine": _weight_settings(machine),
         "recipe": plan.recipe.model_dump(),
-        "pipeline": learner.pipeline.told,
+        "pipeline": learner.pipeline.spec,
         "split": plan.split.kind,
         "clips": len(plan.dataset.clips),
         "division": plan.division,
         "network": learner.classifier.network.state_dict(),
-        "mean": learner.mean.module.state_dict() if learner.mean else {},
+        "mean": learner.ema.module.state_dict() if learner.ema else {},
         "optimizer": learner.optimizer.state_dict(),
         "precision": learner.fabric.strategy.precision.state_dict(),
         "history": [asdict(row) for row in done.history],
@@ -44,10 +44,10 @@ def keep_state(plan: Plan, learner: Learner, done: Progressed, machine: Mapping[
     }
     buffer = io.BytesIO()
     torch.save(state, buffer)
-    write_whole(plan.run / STATE_NAME, buffer.getvalue())
+    write_atomic(plan.run / STATE_NAME, buffer.getvalue())
 
 
-def _shapes(machine: Mapping[str, Any]) -> dict[str, Any]:
+def _weight_settings(machine: Mapping[str, Any]) -> dict[str, Any]:
     """What of ``Machine`` changes the weights beyond their last digits."""
     return {name: machine[name] for name in ("precision", "devices", "nodes")}
 
@@ -68,11 +68,11 @@ def read_state(plan: Plan, machine: Mapping[str, Any], pipeline: Pipeline) -> di
         raise _damaged(plan) from error
     if not whole:
         raise _damaged(plan)
-    changed = differences(plan.recipe.model_dump(), with_later_settings(recipe))
-    changed += differences(_shapes(machine), before)
+    changed = differences(plan.recipe.model_dump(), fill_missing_settings(recipe))
+    changed += differences(_weight_settings(machine), before)
     changed += [f"split was {split}, is {plan.split.kind}"] if split != plan.split.kind else []
     changed += [f"there were {clips} clips, are {len(plan.dataset.clips)}"] if clips != len(plan.dataset.clips) else []
-    if not changed and piped != pipeline.told:
+    if not changed and piped != pipeline.spec:
         changed = [f"{pipeline.place} has other transforms"]
     if not changed and division != plan.division:
         changed = ["other names, labels, groups or parts of the clips"]
@@ -88,28 +88,28 @@ def _damaged(plan: Plan) -> TrainingError:
     return TrainingError(f"can't resume: {plan.run / STATE_NAME} is damaged; {advice}")
 
 
-def restore(state: dict[str, Any], learner: Learner, plan: Plan) -> Progressed:
+def restore(state: dict[str, Any], learner: Learner, plan: Plan) -> TrainingProgress:
     """Go on from what ``read_state`` gave. Raises TrainingError where it does not fit."""
     try:
         learner.classifier.network.load_state_dict(state["network"])
         learner.optimizer.load_state_dict(state["optimizer"])
         learner.fabric.strategy.precision.load_state_dict(state["precision"])
-        if learner.mean is not None:
-            learner.mean.module.load_state_dict(state["mean"])
+        if learner.ema is not None:
+            learner.ema.module.load_state_dict(state["mean"])
     except (RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise _damaged(plan) from error
-    return Progressed(state["history"], state["best_epoch"])
+    return TrainingProgress(state["history"], state["best_epoch"])
 
 
-def keep_networks(plan: Plan, learner: Learner, done: Progressed, facts: dict[str, Any]) -> None:
+def save_networks(plan: Plan, learner: Learner, done: TrainingProgress, facts: dict[str, Any]) -> None:
     """Keep the network as it is after the last epoch, where that is the kept one or among the best, and is not kept
     yet. Earlier ones were kept before this epoch began."""
     epoch = len(done.history)
-    with learner.scored() as scored:
+    with learner.with_ema() as scored:
         if done.best_epoch == epoch and _epoch_in(plan.run) != epoch:
             save_classifier(scored, plan.run, {**facts, "epoch": epoch})
         if plan.recipe.average_best > 1 and not math.isnan(done.history[-1].chosen_by):
-            keep_epoch(plan.run, scored.network, done.scores, plan.recipe.average_best)
+            update_kept_epochs(plan.run, scored.network, done.scores, plan.recipe.average_best)
 
 
 def _epoch_in(run: Path) -> int | None:

@@ -7,14 +7,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from earsight.dataset.loader import fixed_batches, label_rows
+from earsight.dataset.loader import fixed_batches, label_matrix
 from earsight.dataset.store import Store
 from earsight.network.classifier import Classifier
-from earsight.network.familiar import main_directions
-from earsight.network.prediction import Unknown
+from earsight.network.familiarity import main_directions
+from earsight.network.prediction import UnknownLimits
 from earsight.network.settings import UnknownSettings
 from earsight.scores.calibration import risk_coverage
-from earsight.scores.kinds import AnyPredictions
+from earsight.scores.dispatch import AnyPredictions
 from earsight.scores.predictions import Predictions
 
 _TRAINING_CLIPS = 512
@@ -26,13 +26,13 @@ Floats = npt.NDArray[np.float64]
 
 def fit_directions(classifier: Classifier, store: Store, train: Sequence[int]) -> None:
     """Set ``classifier.directions`` to those of the features of training clips, spread over all classes."""
-    has = label_rows([store.clips[i] for i in train], classifier.labels)
-    chosen = [train[i] for i in spread(has, max(_OF_A_CLASS, _TRAINING_CLIPS // len(classifier.labels)))]
+    has = label_matrix([store.clips[i] for i in train], classifier.labels)
+    chosen = [train[i] for i in spread_over_classes(has, max(_OF_A_CLASS, _TRAINING_CLIPS // len(classifier.labels)))]
     found = [classifier.features_and_logits(crops)[0].cpu() for _, crops in fixed_batches(store, chosen, 32)]
     classifier.directions = main_directions(torch.cat(found)).to(next(classifier.parameters()).device)
 
 
-def spread(has: npt.NDArray[np.bool_], each: int) -> list[int]:
+def spread_over_classes(has: npt.NDArray[np.bool_], each: int) -> list[int]:
     """has: bool [clips, classes]. Up to ``each`` clips of every class, evenly by their places; each clip once."""
     found: set[int] = set()
     for places in map(np.flatnonzero, has.T):
@@ -46,7 +46,7 @@ def familiarity(classifier: Classifier, store: Store, indices: Sequence[int]) ->
     return np.concatenate([classifier.answers(crops).familiarity for _, crops in fixed_batches(store, indices, 32)])
 
 
-def fit_unknown(familiar: Floats, answers: AnyPredictions, settings: UnknownSettings) -> Unknown:
+def fit_unknown(familiar: Floats, answers: AnyPredictions, settings: UnknownSettings) -> UnknownLimits:
     """familiar, answers: of the validation clips. Where no confidence keeps the risk that was asked for, none of them
     would have been answered."""
     ranked = np.sort(familiar)
@@ -59,10 +59,10 @@ def fit_unknown(familiar: Floats, answers: AnyPredictions, settings: UnknownSett
         # Another runtime rounds otherwise: a clip that is just known stays known there, and the next one unknown.
         less_sure = float(answers.confidence[answers.confidence < least].max(initial=0.0))
         least -= min(_ROUNDING, (least - less_sure) / 2)
-    return Unknown(float(ranked[allowed]) - _ROUNDING, max(0.0, least))
+    return UnknownLimits(float(ranked[allowed]) - _ROUNDING, max(0.0, least))
 
 
-def told(unknown: Unknown, familiar: Floats, answers: AnyPredictions) -> dict[str, Any]:
+def rejection_stats(unknown: UnknownLimits, familiar: Floats, answers: AnyPredictions) -> dict[str, Any]:
     """coverage: share of the clips that are answered. risk: share of wrong answers among these, of one label a clip."""
     known = familiar >= unknown.least_familiarity
     if isinstance(answers, Predictions):

@@ -6,7 +6,7 @@ import torch
 
 from earsight.errors import ModelError, first_line
 from earsight.network.classifier import Classifier
-from earsight.network.familiar import features_and_logits
+from earsight.network.familiarity import features_and_logits
 from earsight.network.weights import fixed_size
 
 _MULTIPLES = (32, 64, 128, 256)
@@ -16,7 +16,7 @@ _REFUSALS = (RuntimeError, AssertionError, ValueError, TypeError, LookupError, A
 """What networks raise: they check their input in as many ways as they have authors."""
 
 
-def fit_images(classifier: Classifier, clips: int = 2) -> str:
+def ensure_trainable(classifier: Classifier, clips: int = 2) -> str:
     """Try what training will do, on noise: a step on so many clips, and an answer. Where the network refuses images of
     this size and takes them enlarged (multiples of 32, 64, 128 or 256), it gets them so from now on.
 
@@ -24,10 +24,10 @@ def fit_images(classifier: Classifier, clips: int = 2) -> str:
     stay as they are. Raises ModelError where the network can't be trained.
     """
     model, shape = classifier.network_settings.model, classifier.image_shape
-    reason = refusal(classifier, clips)
+    reason = untrainable_reason(classifier, clips)
     if not reason:
         return ""
-    if clips == 1 and not refusal(classifier, 2):
+    if clips == 1 and not untrainable_reason(classifier, 2):
         raise ModelError(
             f"{model} can't learn from one clip at a time: {reason}; raise --batch-size, some batch has one"
         )
@@ -35,7 +35,7 @@ def fit_images(classifier: Classifier, clips: int = 2) -> str:
     if free and classifier.network_settings.size_multiple == 1:
         for multiple in _MULTIPLES:
             classifier.enlarge(multiple)
-            reason = refusal(classifier, clips)
+            reason = untrainable_reason(classifier, clips)
             if not reason:
                 return (
                     f"{model} takes no images of {_written(shape)}: they are enlarged to "
@@ -48,7 +48,7 @@ def fit_images(classifier: Classifier, clips: int = 2) -> str:
     raise ModelError(f"{model} can't learn from images of {_written(shape)}: {reason}; {', or '.join(ways)}")
 
 
-def refusal(classifier: Classifier, clips: int) -> str:
+def untrainable_reason(classifier: Classifier, clips: int) -> str:
     """Why the network can't learn from so many images, or not answer; "" where it can. Tried on a copy."""
     classes = len(classifier.labels)
     with torch.random.fork_rng(devices=[]):

@@ -10,12 +10,12 @@ import xxhash
 from earsight.dataset.split import Split
 from earsight.errors import SettingsError
 from earsight.files import read_json, write_json
-from earsight.settings import differences, flat
-from earsight.tasks.recipe import with_later_settings
+from earsight.settings import differences, flatten
+from earsight.tasks.recipe import fill_missing_settings
 
 
-def check_begun(file: Path, about: Mapping[str, Any], what: str, *, resume: bool) -> bool:
-    """Whether the work that ``about`` tells was begun before in the folder of ``file``. what: that folder holds, in
+def check_resumable(file: Path, manifest: Mapping[str, Any], what: str, *, resume: bool) -> bool:
+    """Whether the work that ``manifest`` tells was begun before in the folder of ``file``. what: that folder holds, in
     words. Raises SettingsError where it holds something else."""
     place = file.parent
     if place.exists() and not place.is_dir():
@@ -28,26 +28,26 @@ def check_begun(file: Path, about: Mapping[str, Any], what: str, *, resume: bool
         raise SettingsError(f"{place} is not empty; pass --resume to go on with it, or another --out")
     try:
         told = read_json(file)
-        then = flat({**told, "recipe": with_later_settings(told["recipe"])})
+        then = flatten({**told, "recipe": fill_missing_settings(told["recipe"])})
     except (ValueError, AttributeError, KeyError, TypeError) as error:
         raise SettingsError(f"{file} is damaged; begin again with another --out") from error
-    changed = differences(about, then)
-    changed += [f"{name} was {value}, is not there" for name, value in then.items() if name not in flat(about)]
+    changed = differences(manifest, then)
+    changed += [f"{name} was {value}, is not there" for name, value in then.items() if name not in flatten(manifest)]
     if changed:
         raise SettingsError(f"can't go on with {place} with other settings: {'; '.join(changed)}; give the same ones")
     return True
 
 
-def write_about(file: Path, about: Mapping[str, Any]) -> None:
+def write_manifest(file: Path, manifest: Mapping[str, Any]) -> None:
     """Raises SettingsError where the folder can't be made or written to."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_json(file, about)
+        write_json(file, manifest)
     except OSError as error:
         raise SettingsError(f"can't write to --out {file.parent} ({error.strerror}); name another folder") from error
 
 
-def parts_digest(splits: Iterable[Split]) -> str:
+def split_digest(splits: Iterable[Split]) -> str:
     """Of which clips are trained, chosen and tested on."""
     numbers = [(one.train, one.valid, one.test) for one in splits]
     return xxhash.xxh3_64_hexdigest(json.dumps(numbers).encode())

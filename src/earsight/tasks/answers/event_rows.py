@@ -37,7 +37,7 @@ class EventRow:
 
 
 @dataclass(frozen=True)
-class Heard:
+class RecordingEvents:
     """All of one recording: the track of probabilities and the events in it."""
 
     path: str | Path
@@ -46,8 +46,8 @@ class Heard:
 
 
 class EventRows:
-    """Rows of windows, one after the other → events. keep: for ``heard``, the track of the recording that ended last;
-    otherwise memory does not grow with a recording."""
+    """Rows of windows, one after the other → events. keep: set ``finished``, steps and events of the recording that
+    ended last; otherwise memory does not grow with a recording."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class EventRows:
         keep: bool = False,
     ) -> None:
         self._labels, self._hop_s, self._rule, self._thresholds, self._keep = labels, hop_s, rule, thresholds, keep
-        self.heard: Heard | None = None
+        self.finished: RecordingEvents | None = None
         self._begin(0.0)
 
     @classmethod
@@ -82,23 +82,23 @@ class EventRows:
         if row.probabilities is not None and row.start_s is not None and row.end_s is not None:
             shares = np.fromiter(row.probabilities.values(), dtype=np.float64)
             for step in self._track.push(row.start_s, row.end_s, shares, not row.unknown):
-                yield from self._stepped(row.path, step)
+                yield from self._push_step(row.path, step)
         if row.last:
             for step in self._track.close():
-                yield from self._stepped(row.path, step)
-            yield from self._told(row.path, self._finder.close())
+                yield from self._push_step(row.path, step)
+            yield from self._emit(row.path, self._finder.close())
             if self._keep:
-                self.heard = Heard(row.path, tuple(self._steps), tuple(self._events))
+                self.finished = RecordingEvents(row.path, tuple(self._steps), tuple(self._events))
             self._fresh = True
         if row.probabilities is None:
             yield row
 
-    def _stepped(self, path: str | Path, step: Step) -> Iterator[EventRow]:
+    def _push_step(self, path: str | Path, step: Step) -> Iterator[EventRow]:
         if self._keep:
             self._steps.append(step)
-        yield from self._told(path, self._finder.push(step))
+        yield from self._emit(path, self._finder.push(step))
 
-    def _told(self, path: str | Path, events: Iterator[Event]) -> Iterator[EventRow]:
+    def _emit(self, path: str | Path, events: Iterator[Event]) -> Iterator[EventRow]:
         for event in events:
             if self._keep:
                 self._events.append(event)

@@ -42,7 +42,7 @@ class Entry(NamedTuple):
     sum: int
 
 
-class Decoded(NamedTuple):
+class DecodedClip(NamedTuple):
     """keys: under which the clip can be found again."""
 
     pcm: Pcm
@@ -50,7 +50,7 @@ class Decoded(NamedTuple):
     keys: tuple[str, ...]
 
 
-class InMemory:
+class MemoryBackend:
     """Keeps waveforms without a file: each is a shard of its own."""
 
     folder = None
@@ -58,7 +58,7 @@ class InMemory:
     def __init__(self) -> None:
         self._kept: list[npt.NDArray[np.int16]] = []
 
-    def name_of(self, clip: Clip) -> str:
+    def source_id(self, clip: Clip) -> str:
         return ""
 
     def keys(self, clip: Clip, name: str) -> tuple[str, ...]:
@@ -67,10 +67,10 @@ class InMemory:
     def find(self, keys: tuple[str, ...]) -> Entry | None:
         return None
 
-    def note(self, keys: tuple[str, ...], entry: Entry) -> None:
+    def add_keys(self, keys: tuple[str, ...], entry: Entry) -> None:
         pass
 
-    def add(self, decoded: Decoded) -> Entry:
+    def add(self, decoded: DecodedClip) -> Entry:
         self._kept.append(decoded.pcm.samples.reshape(-1))
         name = str(len(self._kept) - 1)
         pcm = decoded.pcm
@@ -80,7 +80,7 @@ class InMemory:
         return self._kept[int(shard)]
 
 
-class OnDisk:
+class DiskBackend:
     """The store of one way of decoding: what other processes left there, and what this one adds."""
 
     def __init__(self, folder: Path) -> None:
@@ -94,17 +94,17 @@ class OnDisk:
 
     @classmethod
     @contextmanager
-    def opened(cls, root: Path, settings: AudioSettings) -> Iterator["OnDisk"]:
+    def open(cls, root: Path, settings: AudioSettings) -> Iterator["DiskBackend"]:
         """Whatever ends the build, what was decoded until then can be found again."""
         folder = root / store_key(settings)
         folder.mkdir(parents=True, exist_ok=True)
-        shelf = cls(folder)
+        backend = cls(folder)
         try:
-            yield shelf
+            yield backend
         finally:
-            shelf.close()
+            backend.close()
 
-    def name_of(self, clip: Clip) -> str:
+    def source_id(self, clip: Clip) -> str:
         """Path, size, date and span, and which FFmpeg decodes it; "" for what is not a file."""
         try:
             found = clip.path.stat()
@@ -129,7 +129,7 @@ class OnDisk:
     def find(self, keys: tuple[str, ...]) -> Entry | None:
         return next((self._entries[key] for key in keys if key in self._entries), None)
 
-    def add(self, decoded: Decoded) -> Entry:
+    def add(self, decoded: DecodedClip) -> Entry:
         data = np.ascontiguousarray(decoded.pcm.samples).data.cast("B")
         if self._shard is None or self._shard.tell() + len(data) > max(_SHARD_BYTES, len(data)):
             self._seal()
@@ -140,13 +140,13 @@ class OnDisk:
         pcm = decoded.pcm
         size, length = pcm.samples.size, pcm.samples.shape[1]
         entry = Entry(name, offset, size, length, pcm.scale, decoded.digest, xxhash.xxh3_64_intdigest(data))
-        self.note(decoded.keys, entry)
+        self.add_keys(decoded.keys, entry)
         self._unsynced += len(data)
         if self._unsynced >= _SYNC_BYTES:
             self._sync()
         return entry
 
-    def note(self, keys: tuple[str, ...], entry: Entry) -> None:
+    def add_keys(self, keys: tuple[str, ...], entry: Entry) -> None:
         """A line of the index to be written."""
         if keys and keys[0] not in self._entries:
             self._entries |= dict.fromkeys(keys, entry)
@@ -218,7 +218,7 @@ def _read_indices(folder: Path) -> dict[str, Entry]:
     for keys, entry in lines:
         if entry.shard not in checked:
             checked[entry.shard] = _open_unless_sealed(folder / entry.shard, seals.get(entry.shard))
-        if _holds(checked[entry.shard], entry):
+        if _is_intact(checked[entry.shard], entry):
             good |= dict.fromkeys(keys, entry)
     return good
 
@@ -238,7 +238,7 @@ def _open_unless_sealed(path: Path, seal: tuple[int, int] | None) -> npt.NDArray
         return None
 
 
-def _holds(samples: npt.NDArray[np.int16] | None, entry: Entry) -> bool:
+def _is_intact(samples: npt.NDArray[np.int16] | None, entry: Entry) -> bool:
     if samples is None or samples is _SEALED:
         return samples is _SEALED
     data = samples[entry.offset : entry.offset + entry.size]

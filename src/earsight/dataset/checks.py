@@ -3,24 +3,24 @@
 from collections import defaultdict
 
 from earsight.dataset.clip import Clip, DataSet
-from earsight.plain import counted
+from earsight.plain import pluralise
 
 _SHOWN = 3
 
 
-def doubts(dataset: DataSet) -> tuple[str, ...]:
+def dataset_warnings(dataset: DataSet) -> tuple[str, ...]:
     """One line each; none where there is nothing to be said."""
-    return tuple(filter(None, (_unfilled(dataset), _alike(dataset), _contradicting(dataset))))
+    return tuple(filter(None, (_empty_class_folders(dataset), _similar_labels(dataset), _conflicting_spans(dataset))))
 
 
-def _unfilled(dataset: DataSet) -> str:
-    if not dataset.unfilled:
+def _empty_class_folders(dataset: DataSet) -> str:
+    if not dataset.empty_class_folders:
         return ""
-    named = ", ".join(folder.name for folder in dataset.unfilled[:10])
-    return f"{counted(len(dataset.unfilled), 'folder')} without a recording, so no class: {named}"
+    named = ", ".join(folder.name for folder in dataset.empty_class_folders[:10])
+    return f"{pluralise(len(dataset.empty_class_folders), 'folder')} without a recording, so no class: {named}"
 
 
-def _alike(dataset: DataSet) -> str:
+def _similar_labels(dataset: DataSet) -> str:
     """Labels that are one but for case and blanks."""
     found: defaultdict[str, list[str]] = defaultdict(list)
     for label in dataset.labels:
@@ -31,7 +31,7 @@ def _alike(dataset: DataSet) -> str:
     return f"labels that differ in case or blanks alone are classes of their own: {'; '.join(alike[:_SHOWN])}"
 
 
-def _contradicting(dataset: DataSet) -> str:
+def _conflicting_spans(dataset: DataSet) -> str:
     """Spans that overlap an earlier one of their recording, with other labels, by more than half of the shorter. Clips
     come sorted by path and start."""
     shown, count = "", 0
@@ -44,13 +44,13 @@ def _contradicting(dataset: DataSet) -> str:
         open_ = [one for one in open_ if one.end_s is None or one.end_s > start_s]
         if other := next((one for one in open_ if set(one.labels) != set(clip.labels) and _overlap(one, clip)), None):
             count += 1
-            shown = shown or f"{other.name} {other.told} and {clip.name} {clip.told}"
+            shown = shown or f"{other.name} {other.label_text} and {clip.name} {clip.label_text}"
         open_.append(clip)
     if not count:
         return ""
     return (
-        f"{counted(count, 'span')} overlapping one of other labels by more than half of the shorter, such as {shown}; "
-        "if both sound there, give both labels to both (docs/multilabel.md)"
+        f"{pluralise(count, 'span')} overlapping one of other labels by more than half of the shorter, such as {shown}"
+        "; if both sound there, give both labels to both (docs/multilabel.md)"
     )
 
 

@@ -23,7 +23,7 @@ def measure(answers: AnyPredictions) -> AnyMetrics:
     return multilabel.measure_labels(answers) if isinstance(answers, MultiPredictions) else metrics.measure(answers)
 
 
-def of_choice(metrics: AnyMetrics) -> tuple[float, float]:
+def selection_score(metrics: AnyMetrics) -> tuple[float, float]:
     """What an epoch is chosen by, UAR or mAP, in [0, 1], and its standard error.
 
     The error is that of a mean of shares, each v of n clips with the variance p (1 − p) / n: recalls are such shares,
@@ -46,7 +46,7 @@ def read_csv(path: Path) -> AnyPredictions:
     return of_kind.from_table(path, header, rows)
 
 
-def only_one_label(answers: AnyPredictions, what: str, place: Path) -> Predictions:
+def require_single_label(answers: AnyPredictions, what: str, place: Path) -> Predictions:
     """Raises DataError where clips have several; what: that needs one."""
     if isinstance(answers, MultiPredictions):
         raise DataError(f"{what} takes answers of one label a clip, and {place} has several; see mAP in metrics.json")

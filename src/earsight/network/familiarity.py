@@ -38,7 +38,7 @@ def features_and_logits(network: nn.Module, image: Tensor) -> tuple[Tensor, Tens
     if isinstance(network, Ensemble):
         found = [features_and_logits(member, image) for member in network.members]
         together = torch.cat([features for features, _ in found], dim=1)
-        return normalize(together, dim=1), network.together([logits for _, logits in found])
+        return normalize(together, dim=1), network.average_logits([logits for _, logits in found])
     if not hasattr(network, "forward_head"):  # a few networks of timm, and those that are not timm's
         logits = as_logits(network(image))
         return normalize(logits, dim=1), logits

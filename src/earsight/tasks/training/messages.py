@@ -4,20 +4,20 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from earsight.plain import counted
-from earsight.tasks.training.decoded import Decoded
-from earsight.tasks.training.history import Progressed
+from earsight.plain import pluralise
+from earsight.tasks.training.decoded import DecodedData
+from earsight.tasks.training.history import TrainingProgress
 from earsight.tasks.training.plan import Plan
 
 
-def opening_again(done: Progressed, whole: Decoded, state: Mapping[str, Any] | None) -> str:
+def refit_message(done: TrainingProgress, whole: DecodedData, state: Mapping[str, Any] | None) -> str:
     on = f"{len(whole.parts['train'])} clips, training and validation together"
     if state:
         return f"the second training, on {on}, goes on after epoch {len(state['history'])} of {done.best_epoch}"
-    return f"epoch {done.best_epoch} is kept; once more from the start: {counted(done.best_epoch, 'epoch')} on {on}"
+    return f"epoch {done.best_epoch} is kept; once more from the start: {pluralise(done.best_epoch, 'epoch')} on {on}"
 
 
-def stopped(plan: Plan, done: Progressed, again: Progressed | None) -> str:
+def stop_message(plan: Plan, done: TrainingProgress, again: TrainingProgress | None) -> str:
     if not done.history:
         return "stopped before the first epoch was over: nothing is kept, the same command begins again"
     where = f"after epoch {len(done.history)}"
@@ -28,7 +28,7 @@ def stopped(plan: Plan, done: Progressed, again: Progressed | None) -> str:
     return f"stopped {where}; the run is usable: {use}; go on with the same command and --resume"
 
 
-def opening(plan: Plan, tested: bool) -> str:
+def start_message(plan: Plan, score_test: bool) -> str:
     data, divided = plan.dataset, plan.split
     groups = f", {len(data.groups)} {data.group_name}s" if data.groups else ""
     sizes = f"{len(divided.train)} train / {len(divided.valid)} valid / {len(divided.test)} test"
@@ -36,9 +36,9 @@ def opening(plan: Plan, tested: bool) -> str:
     if plan.multilabel:
         none = sum(not clip.label for clip in data.clips)
         classes = f"{len(data.labels)} labels, any number of them a clip (multilabel; {none} clips have none)"
-    sentence = divided.sentence if tested else f"No test clip is scored. Split: {divided.kind}."
+    sentence = divided.sentence if score_test else f"No test clip is scored. Split: {divided.kind}."
     return (
         f"{len(data.clips)} clips from {data.files} files, {classes}{groups} ({sizes})\n"
         f"{sentence}\n{plan.recipe.network.model}, recipe {plan.recipe_name}, into {plan.run}"
-        + (", trained twice (refit)" if plan.recipe.refit and tested else "")
+        + (", trained twice (refit)" if plan.recipe.refit and score_test else "")
     )

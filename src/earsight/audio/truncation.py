@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal, TypeVar
 
-from earsight.audio.containers import Contained
-from earsight.audio.mp3 import tells_length
+from earsight.audio.containers import FFmpegFile
+from earsight.audio.mp3 import declares_length
 from earsight.errors import TruncatedError, first_line
 
 if TYPE_CHECKING:
@@ -26,13 +26,13 @@ _SLACK_S = 0.2  # an MP3 tag, or a container, may count the padding of its encod
 _Got = TypeVar("_Got")
 
 
-class Watched:
+class MonitoredFile:
     """A file object whose reading may fail, as over a network; libsndfile would take that for the end of the file.
     address: where it comes from. failed: the first error, after which nothing is read."""
 
     def __init__(self, file: IO[bytes], address: str) -> None:
         self._file, self.address = file, address
-        self.failed: Exception | None = None
+        self.error: Exception | None = None
 
     def read(self, size: int = -1, /) -> bytes:
         return self._tried(lambda: self._file.read(size), b"")
@@ -44,35 +44,33 @@ class Watched:
         return self._tried(self._file.tell, 0)
 
     def _tried(self, step: "Callable[[], _Got]", otherwise: _Got) -> _Got:
-        if self.failed is None:
+        if self.error is None:
             try:
                 return step()
             except Exception as error:  # noqa: BLE001 — kept: fsspec's file systems have errors of their own
-                self.failed = error
+                self.error = error
         return otherwise
 
 
 def check_whole(source: str | Path | bytes | IO[bytes], name: str, file: "soundfile.SoundFile", reached: int) -> None:
     """Raise TruncatedError where ``file``, opened from ``source``, ended at frame ``reached`` and its header promises
     clearly more, or reading failed. A header that promises nothing, as pipes write it, is no sign."""
-    if isinstance(source, Watched) and source.failed is not None:
+    if isinstance(source, MonitoredFile) and source.error is not None:
         there_s = reached / file.samplerate
-        raise TruncatedError(
-            f"broke off after {there_s:.2f} s: {name} ({first_line(source.failed)}); download it again"
-        )
+        raise TruncatedError(f"broke off after {there_s:.2f} s: {name} ({first_line(source.error)}); download it again")
     share = 1.0
-    if isinstance(file, Contained):
+    if isinstance(file, FFmpegFile):
         there_s = reached / file.samplerate
-        if file.promised_s is not None and file.promised_s - there_s > _SLACK_S:
-            share = there_s / file.promised_s
+        if file.declared_s is not None and file.declared_s - there_s > _SLACK_S:
+            share = there_s / file.declared_s
     elif file.format in {"WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF"}:
-        share = _share_by_bytes(source)
+        share = _present_share(source)
     elif file.format == "FLAC" and file.frames < UNKNOWN_SAMPLES:  # cut between two of its frames; within one it fails
         share = reached / file.frames
-    elif file.format == "OGG" and reached and _ends_within_a_page(source):
+    elif file.format == "OGG" and reached and _ogg_page_is_cut(source):
         there_s = reached / file.samplerate
         raise TruncatedError(f"truncated: {there_s:.2f} s are there, and then half a page: {name}; download it again")
-    elif file.format == "MP3" and file.frames - reached > _SLACK_S * file.samplerate and _tells_length(source):
+    elif file.format == "MP3" and file.frames - reached > _SLACK_S * file.samplerate and _mp3_declares_length(source):
         share = reached / file.frames
     if share < 1 and reached:
         there_s = reached / file.samplerate
@@ -81,9 +79,9 @@ def check_whole(source: str | Path | bytes | IO[bytes], name: str, file: "soundf
         )
 
 
-def _share_by_bytes(source: str | Path | bytes | IO[bytes]) -> float:
+def _present_share(source: str | Path | bytes | IO[bytes]) -> float:
     """Of the promised bytes of sound, how many are there; 1 where all are, or nobody knows."""
-    with opened(source) as file:
+    with open_binary(source) as file:
         start, size = _sound_bytes(file.read(_HEAD_BYTES))
         there = file.seek(0, os.SEEK_END) - start
         slack = min(_SLACK_BYTES, _SLACK_SHARE * size)
@@ -125,9 +123,9 @@ def _chunks(head: bytes) -> "Iterator[tuple[bytes, int, int]]":
         at = start + max(0, size) + -size % align
 
 
-def _ends_within_a_page(source: str | Path | bytes | IO[bytes]) -> bool:
+def _ogg_page_is_cut(source: str | Path | bytes | IO[bytes]) -> bool:
     """Of an Ogg: whether its last page (RFC 3533) promises more bytes than there are."""
-    with opened(source) as file:
+    with open_binary(source) as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - _LONGEST_PAGE))
         tail = file.read()
@@ -136,13 +134,13 @@ def _ends_within_a_page(source: str | Path | bytes | IO[bytes]) -> bool:
     return len(page) < 27 or len(page) < 27 + page[26] + sum(page[27 : 27 + page[26]])
 
 
-def _tells_length(source: str | Path | bytes | IO[bytes]) -> bool:
-    with opened(source) as file:
-        return tells_length(file)
+def _mp3_declares_length(source: str | Path | bytes | IO[bytes]) -> bool:
+    with open_binary(source) as file:
+        return declares_length(file)
 
 
 @contextmanager
-def opened(source: str | Path | bytes | IO[bytes]) -> "Iterator[IO[bytes]]":
+def open_binary(source: str | Path | bytes | IO[bytes]) -> "Iterator[IO[bytes]]":
     """At its start; a file object is put back to where it was."""
     if isinstance(source, str | Path):
         with Path(source).open("rb") as file:

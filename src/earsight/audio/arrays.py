@@ -13,7 +13,7 @@ _WHOLE = {"int16": 1 << 15, "int32": 1 << 31}
 """By what whole numbers are divided."""
 
 
-def given_sound(samples: npt.ArrayLike, rate_hz: float) -> Sound:
+def sound_from_array(samples: npt.ArrayLike, rate_hz: float) -> Sound:
     """samples: [samples] or [channels, samples], floats with full scale at ±1, int16 or int32: an array, a tensor of
     torch or a list. Raises SettingsError where they are something else, DecodeError where none is there, or one is NaN
     or infinite."""

@@ -47,7 +47,7 @@ def sample_digest(samples: Samples) -> str:
 
 
 @dataclass(frozen=True)
-class SoundFacts:
+class SoundStats:
     """duration_s, rate_hz, channels. peak: largest |sample|; full scale is 1. rms_dbfs: level of the mean square over
     all channels against full scale, −inf for silence. clipped: three samples in a row at full scale, or more.
     digest: of the samples, see ``SampleDigest``."""
@@ -65,7 +65,7 @@ class SoundFacts:
         return self.peak < SILENT_PEAK
 
 
-def examine(path: Path, start_s: float = 0.0, end_s: float | None = None) -> SoundFacts:
+def measure_sound(path: Path, start_s: float = 0.0, end_s: float | None = None) -> SoundStats:
     """Read a recording, or a span of it, once, in blocks. Raises DecodeError as ``decode`` does."""
     digest, count, peak, squares, clipped = SampleDigest(), 0, 0.0, 0.0, False
     rate_hz, edge = 1, np.zeros((1, 0), dtype=np.float32)
@@ -82,7 +82,7 @@ def examine(path: Path, start_s: float = 0.0, end_s: float | None = None) -> Sou
     channels = len(edge)
     mean_square = squares / (count * channels)
     rms_dbfs = 10 * math.log10(mean_square) if mean_square > 0 else -math.inf
-    return SoundFacts(count / rate_hz, rate_hz, channels, peak, rms_dbfs, clipped, digest.hexdigest())
+    return SoundStats(count / rate_hz, rate_hz, channels, peak, rms_dbfs, clipped, digest.hexdigest())
 
 
 def _has_run(level: Samples) -> bool:

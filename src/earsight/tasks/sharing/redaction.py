@@ -21,7 +21,7 @@ _TEXT = re.compile(r"(?<=>)[^<>]+(?=<)")
 
 
 @dataclass(frozen=True)
-class Folders:
+class Redactor:
     """The folders that a run names, the longest first: what lies below one is told from there on."""
 
     known: tuple[str, ...]
@@ -38,7 +38,7 @@ class Folders:
         # A folder of one letter, such as / or ., stands for none: it would be found everywhere.
         return cls(tuple(sorted((str(one) for one in folders if len(str(one)) > 1), key=len, reverse=True)))
 
-    def without(self, text: str) -> str:
+    def redact(self, text: str) -> str:
         """A text in which none of the folders is named: of a path below one the rest, of itself the last part."""
         for folder in self.known:
             begin = "" if Path(folder).is_absolute() else r"(?<![\w./\\-])"
@@ -49,7 +49,7 @@ class Folders:
 
     def path(self, text: str) -> str:
         """As ``without``, of what may be a path as a whole: of one that leads elsewhere the last part."""
-        text = self.without(text)
+        text = self.redact(text)
         elsewhere = text.startswith(("..", "~")) or any(
             kind(text).is_absolute() for kind in (PurePosixPath, PureWindowsPath)
         )
@@ -57,14 +57,14 @@ class Folders:
 
     def description(self, described: Mapping[str, Any]) -> dict[str, Any]:
         """model.json for others. What answers are made of stays as it is."""
-        found: dict[str, Any] = self._walked(described)
+        found: dict[str, Any] = self._redact_value(described)
         if isinstance(data := found.get("data"), dict):
             data["place"] = last_part(str(described["data"].get("place", "")))
         return found
 
     def metrics(self, numbers: Mapping[str, Any]) -> dict[str, Any]:
         """metrics.json for others. members: of an ensemble, the names of its runs."""
-        found: dict[str, Any] = self._walked(numbers)
+        found: dict[str, Any] = self._redact_value(numbers)
         if "members" in found:
             found["members"] = [last_part(str(member)) for member in numbers["members"]]
         return found
@@ -78,20 +78,20 @@ class Folders:
 
         def told(words: re.Match[str]) -> str:
             said = html.unescape(words[0])
-            return words[0] if (cleaned := self.without(said)) == said else html.escape(cleaned)
+            return words[0] if (cleaned := self.redact(said)) == said else html.escape(cleaned)
 
         return _TEXT.sub(told, _CELL.sub(shown, _AUDIO.sub("", text)))
 
-    def _walked(self, value: Any, key: str = "") -> Any:
+    def _redact_value(self, value: Any, key: str = "") -> Any:
         if isinstance(value, Mapping):
-            return {name: self._walked(inside, name) for name, inside in value.items()}
+            return {name: self._redact_value(inside, name) for name, inside in value.items()}
         if isinstance(value, list):
-            return [self._walked(inside, key) for inside in value]
+            return [self._redact_value(inside, key) for inside in value]
         if not isinstance(value, str) or key in _KEPT:
             return value
         if key in _GROUPS:  # a name from the data, unless it is the recording that clips were cut from
             absolute = any(kind(value).is_absolute() for kind in (PurePosixPath, PureWindowsPath))
-            return self.without(value) if absolute else value
+            return self.redact(value) if absolute else value
         return last_part(value) if key in _PATHS else self.path(value)
 
 
