@@ -1,10 +1,13 @@
 """What a clip and a data set say of themselves."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from earsight.dataset.clip import Clip, DataSet, fold_order, normalise_part
+from earsight.dataset.sources import read_dataset
+from earsight.errors import DataError, SettingsError
 
 CLIP = Clip(Path("/data/a.wav"), "dog", "g1", "2", 1.5, 4.0)
 
@@ -59,3 +62,31 @@ def test_a_digest_is_of_names_spans_labels_groups_and_folds_wherever_the_clips_l
         CLIP._replace(label=""),
     ]
     assert len({digest, dataset(CLIP).digest, *(dataset(one, other).digest for one in changed)}) == len(changed) + 2
+
+
+def test_a_part_of_a_data_set_has_the_labels_of_its_clips() -> None:
+    cat, span = CLIP._replace(path=Path("/data/b.wav"), label="cat", group="g2"), CLIP._replace(end_s=2.0)
+    whole = dataset(CLIP, span, cat)
+    part = whole.select(lambda clip: clip.group == "g1")
+    assert (part.clips, part.labels, part.files) == ((CLIP, span), ("dog",), 1)
+    assert whole.select(lambda clip: True) == replace(whole, files=2)
+    both = CLIP._replace(more_labels=("cat",))
+    assert dataset(both, cat).select(lambda clip: clip.label == "dog").labels == ("cat", "dog")
+
+
+def test_a_data_set_is_read_as_it_is_once_it_is_checked() -> None:
+    cat = CLIP._replace(path=Path("/data/b.wav"), label="cat", group="g2")
+    whole = dataset(cat, CLIP)  # in an order of its own
+    assert read_dataset(replace(whole, labels=("bird", "cat", "dog"))) == whole
+    grouped = read_dataset(whole, group_pattern=r"(\w)\.wav")
+    assert [clip.group for clip in grouped.clips] == ["b", "a"]
+    for wrong, words in (
+        (whole.select(lambda clip: clip.label == "dog"), r"one class only in /data: 'dog' \(1 clips\)"),
+        (whole.select(lambda clip: False), "no label in /data: none of 0 clips has one"),
+        (replace(whole, labels=("cat",)), "clips have labels that the DataSet's labels lack: dog; add them"),
+        (replace(whole, labels=("cat", "dog", "cat")), "labels of the DataSet are not different names: cat, dog, cat"),
+    ):
+        with pytest.raises(DataError, match=words):
+            read_dataset(wrong)
+    with pytest.raises(SettingsError, match="a DataSet has been read already; drop source='folder'"):
+        read_dataset(whole, source="folder")

@@ -106,7 +106,7 @@ def test_unknown_recipes() -> None:
         (lambda: train("absent", recipe=Recipe().model_copy(update={"epochs": -3})), "^setting epochs: .*, got -3$"),
         (lambda: train("absent", recipe=3), "^recipe must be a Recipe, a dict, a name or a TOML file, got 3$"),
         (lambda: train("absent", split=0.2), "^split must be a text such as 'random:0.2' or 'group:5:0', got 0.2$"),
-        (lambda: train(None), "^data must be a place, or the name of a known data set, got None$"),
+        (lambda: train(None), "^data must be a place, the name of a known data set, or a DataSet, got None$"),
         (lambda: train("absent", recipe={"mel": {"n_mels": "many"}}), r"^setting mel\.n_mels: a whole number is .*$"),
     ],
 )

@@ -1,7 +1,7 @@
 """Clip: one labelled recording, or a span of one; DataSet: all of them, with what was left out and why."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -116,6 +116,14 @@ class DataSet:
         failures = f", {len(self.failures)} left out" if self.failures else ""
         what = f"{len(self.clips)} clips from {self.files} files, {len(self.labels)} labels{groups}{failures}"
         return f"<DataSet {self.source} in {self.place}: {what}>"
+
+    def select(self, keep: Callable[[Clip], bool]) -> "DataSet":
+        """The clips for which ``keep`` is true, and the labels that they have: ``data.select(lambda clip: clip.group
+        != "07")``. ``es.train`` and ``es.evaluate`` take it in the place of a path."""
+        clips = tuple(filter(keep, self.clips))
+        used = {label for clip in clips for label in clip.labels}
+        labels, files = tuple(label for label in self.labels if label in used), len({clip.path for clip in clips})
+        return replace(self, clips=clips, labels=labels, files=files, empty_class_folders=())
 
     @property
     def digest(self) -> str:

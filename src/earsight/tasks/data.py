@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from earsight.audio.decode import header_length_s
 from earsight.dataset.archive import unpack
@@ -19,6 +20,8 @@ from earsight.files import folder_bytes, remove_folder, temporary_path
 from earsight.plain import pluralise
 from earsight.tasks.clips_table import clips_csv, parts_csv
 from earsight.tasks.progress import Progress
+
+P = TypeVar("P", bound=str | Path | DataSet)
 
 
 def get(name: str, *, progress: bool = False) -> Path:
@@ -54,9 +57,9 @@ def _is_local_failure(error: DataError) -> bool:
     return isinstance(error.__cause__, OSError | NotImplementedError) or isinstance(error, DiskFullError)
 
 
-def ensure_downloaded(place: str | Path, *, progress: bool = False) -> str | Path:
+def ensure_downloaded(place: P, *, progress: bool = False) -> P:
     """``place`` itself, after a download where it is the name of a known data set and nothing of this name is there."""
-    if str(place) in known_sources() and not Path(place).exists():
+    if not isinstance(place, DataSet) and str(place) in known_sources() and not Path(place).exists():
         get(str(place), progress=progress)
     return place
 

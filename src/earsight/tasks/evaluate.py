@@ -52,7 +52,7 @@ class Evaluation(ScoreContext):
 
 def evaluate(
     run: str | Path,
-    data: str | Path | None = None,
+    data: str | Path | DataSet | None = None,
     *,
     source: str | None = None,
     group_pattern: str | None = None,
@@ -92,7 +92,7 @@ class ScoringSet:
 
 def prepare_scoring(
     run: str | Path,
-    data: str | Path | None,
+    data: str | Path | DataSet | None,
     source: str | None,
     group_pattern: str | None,
     leaks: Policy,
@@ -114,6 +114,7 @@ def prepare_scoring(
     before = read_load()
     recorded = read_clips(run)
     dataset: DataSet | None = None
+    named = data.place if isinstance(data, DataSet) else data
     if data is None:
         clips = _recorded_test_clips(run, recorded, whole=for_events)
     else:
@@ -131,7 +132,7 @@ def prepare_scoring(
         clips = [split_labels(clip) for clip in clips]
     if dataset is not None and dataset.multilabel and not (several or for_events):
         raise DataError(
-            f"clips of {data} have several labels or none, and the model of {run} gives each one; score it on others"
+            f"clips of {named} have several labels or none, and the model of {run} gives each one; score it on others"
         )
     strange = sorted({label for clip in clips for label in clip.labels} - set(described["labels"]))
     if strange and for_events and any(set(clip.labels) & set(described["labels"]) for clip in clips):
@@ -166,7 +167,7 @@ def prepare_scoring(
             if warning or caveat
             else overlap_note(recorded, dataset, described, groups, some_left_out=bool(left_out))
         )
-        sentence = f"Scored on clips of {data}{beside}."
+        sentence = f"Scored on clips of {named}{beside}."
     place = store.index_of
     indices = [place[i] for i in scored if i in place]
     if strange:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from earsight.dataset.clip import Clip, Failure
+from earsight.dataset.clip import Clip, DataSet, Failure
 from earsight.dataset.leaks import Policy
 from earsight.errors import DataError, SettingsError
 from earsight.plain import pluralise
@@ -75,7 +75,7 @@ class EventEvaluation(ScoreContext):
 
 def evaluate_events(
     run: str | Path,
-    data: str | Path | None = None,
+    data: str | Path | DataSet | None = None,
     *,
     window_s: float,
     hop_s: float | None = None,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from earsight.dataset.checks import dataset_warnings
-from earsight.dataset.clip import Failure
+from earsight.dataset.clip import DataSet, Failure
 from earsight.dataset.leaks import Policy
 from earsight.dataset.split import Split
 from earsight.errors import SettingsError, TrainingError, first_line
@@ -64,7 +64,7 @@ class TrainResult:
 
 
 def train(
-    data: str | Path,
+    data: str | Path | DataSet,
     *,
     recipe: str | Path | Recipe | Mapping[str, Any] = "default",
     split: str = "auto",
@@ -129,7 +129,7 @@ def train(
 def _check_kinds(data: object, recipe: object, split: object) -> None:
     """Raises SettingsError."""
     for what, given, kinds, words in (
-        ("data", data, str | Path, "a place, or the name of a known data set"),
+        ("data", data, str | Path | DataSet, "a place, the name of a known data set, or a DataSet"),
         ("recipe", recipe, str | Path | Recipe | Mapping, "a Recipe, a dict, a name or a TOML file"),
         ("split", split, str, "a text such as 'random:0.2' or 'group:5:0'"),
     ):

@@ -61,7 +61,7 @@ def downloaded_folder(name: str) -> Path:
 
 
 def read_dataset(
-    place: str | Path,
+    place: str | Path | DataSet,
     *,
     source: str | None = None,
     group_pattern: str | None = None,
@@ -71,12 +71,45 @@ def read_dataset(
     """Find the recordings under ``place`` and their labels.
 
     place: a folder, a zip or tar, a table (CSV, TSV, JSON Lines, Parquet), or the name of a known source that was
-    downloaded. source: the name of the source, or "folder", "table" or "annotations"; otherwise recognised by the file
-    names.
-    group_pattern: a regular expression; what its first group (or all of it) finds in the path of a clip below the
-    place is the clip's group. strict: the first bad file is an error instead of an entry in ``failures``.
+    downloaded; or a DataSet, which is checked. source: the name of the source, or "folder", "table" or "annotations";
+    otherwise recognised by the file names. group_pattern: a regular expression; what its first group (or all of it)
+    finds in the path of a clip below the place is the clip's group. strict: the first bad file is an error instead of
+    an entry in ``failures``.
     Raises DataError where nothing can be trained on: no such place, no sound file, no label, too few classes.
     """
+    if not isinstance(place, DataSet):
+        dataset, root = _read(place, source)
+    elif source is not None:
+        raise SettingsError(f"a DataSet has been read already; drop source={source!r}")
+    else:
+        dataset, root = _checked(place), place.place
+    if group_pattern is not None:
+        dataset = regroup(dataset, root, group_pattern)
+    if strict and dataset.failures:
+        first = dataset.failures[0]
+        raise DataError(f"{first.path}: {first.reason} (--strict stops at the first bad file)")
+    if not dataset.labels:
+        raise DataError(f"no label in {dataset.place}: none of {len(dataset.clips)} clips has one; name one or more")
+    if len(dataset.labels) < fewest_classes and not dataset.multilabel:
+        raise DataError(
+            f"one class only in {dataset.place}: {dataset.labels[0]!r} ({len(dataset.clips)} clips); "
+            "a classifier needs two or more"
+        )
+    return dataset
+
+
+def _checked(dataset: DataSet) -> DataSet:
+    """With the labels that clips have. Raises DataError."""
+    used = {label for clip in dataset.clips for label in clip.labels}
+    if len(set(dataset.labels)) < len(dataset.labels):
+        raise DataError(f"the labels of the DataSet are not different names: {', '.join(dataset.labels)}")
+    if unknown := sorted(used - set(dataset.labels)):
+        raise DataError(f"clips have labels that the DataSet's labels lack: {', '.join(unknown)}; add them")
+    return replace(dataset, labels=tuple(label for label in dataset.labels if label in used))
+
+
+def _read(place: str | Path, source: str | None) -> tuple[DataSet, Path]:
+    """And the folder below which a group pattern looks."""
     if not str(place).strip():
         raise DataError("the place of the data is empty; name a folder, an archive, a table or a known data set")
     place = Path(place)
@@ -87,22 +120,8 @@ def read_dataset(
     if not _exists(place):
         raise DataError(f"no such data: {place}; give a folder of recordings, an archive, a table, or a known name")
     if place.is_file() and not is_archive(place.name) and (source == "table" or is_table(place.name)):
-        dataset, root = table.read(place), place.parent
-    else:
-        dataset, root = _read_listing(list_recordings(place), known, source)
-    if group_pattern is not None:
-        dataset = regroup(dataset, root, group_pattern)
-    if strict and dataset.failures:
-        first = dataset.failures[0]
-        raise DataError(f"{first.path}: {first.reason} (--strict stops at the first bad file)")
-    if not dataset.labels:
-        raise DataError(f"no label in {place}: none of {len(dataset.clips)} clips has one; name one or more")
-    if len(dataset.labels) < fewest_classes and not dataset.multilabel:
-        raise DataError(
-            f"one class only in {place}: {dataset.labels[0]!r} ({len(dataset.clips)} clips); "
-            "a classifier needs two or more"
-        )
-    return dataset
+        return table.read(place), place.parent
+    return _read_listing(list_recordings(place), known, source)
 
 
 def _exists(place: Path) -> bool:

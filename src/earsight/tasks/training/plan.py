@@ -63,7 +63,7 @@ class Plan:
 
 
 def plan_training(
-    data: str | Path,
+    data: str | Path | DataSet,
     recipe: Recipe,
     *,
     recipe_name: str = "default",
@@ -112,7 +112,13 @@ def check_recipe(recipe: Recipe) -> None:
 
 
 def read_training_data(
-    data: str | Path, task: Task, *, source: str | None, group_pattern: str | None, strict: bool, progress: bool
+    data: str | Path | DataSet,
+    task: Task,
+    *,
+    source: str | None,
+    group_pattern: str | None,
+    strict: bool,
+    progress: bool,
 ) -> DataSet:
     """Download what is known by name, read it, and refuse what can't be trained on. Raises EarsightError."""
     dataset = read_dataset(
