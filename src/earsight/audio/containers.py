@@ -16,6 +16,9 @@ from earsight.extras import require
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+Openable = str | Path | bytes | IO[bytes]
+"""What can be opened as it is: a path, the encoded bytes, or a seekable binary file object."""
+
 SUFFIXES = frozenset(
     {
         ".3g2", ".3gp", ".aac", ".ac3", ".amr", ".ape", ".avi", ".m4a", ".m4b", ".m4v", ".mka", ".mkv", ".mov", ".mp2",
@@ -50,7 +53,7 @@ class FFmpegFile:
     format, subtype = "FFMPEG", "FLOAT"
     frames = _UNKNOWN_SAMPLES  # known only when all is decoded: a container counts in milliseconds, or in packets
 
-    def __init__(self, source: str | Path | bytes | IO[bytes]) -> None:
+    def __init__(self, source: Openable) -> None:
         self._source = source
         self._open()
 

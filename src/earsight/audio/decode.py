@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from earsight.audio import containers
+from earsight.audio.containers import Openable
 from earsight.audio.mp3 import Mp3WithFrameCount, find_longer
 from earsight.audio.truncation import UNKNOWN_SAMPLES, MonitoredFile, check_whole, open_binary
 from earsight.errors import DecodeError, TruncatedError, first_line
@@ -66,7 +67,7 @@ class Sound:
         return self.samples.shape[1] / self.rate_hz
 
 
-def openable_source(source: object) -> str | Path | bytes | IO[bytes]:
+def openable_source(source: object) -> Openable:
     """What can be opened, of what was given as a ``Source``. Raises DecodeError where it is none."""
     if isinstance(source, str | Path | bytes):
         return source
@@ -163,9 +164,7 @@ def read_floats(file: "soundfile.SoundFile", frames: int) -> Samples:
     return file.read(frames, dtype="int16", always_2d=True) * np.float32(1 / 32768)
 
 
-def float_blocks(
-    file: "soundfile.SoundFile", source: str | Path | bytes | IO[bytes], first: int, frames: float
-) -> Iterator[Samples]:
+def float_blocks(file: "soundfile.SoundFile", source: Openable, first: int, frames: float) -> Iterator[Samples]:
     """The next ``frames`` samples, or all there are, float32 [samples, channels], from frame ``first``, where ``file``,
     opened from ``source``, stands. Raises TruncatedError after what there is of a recording that was cut off, and
     libsndfile's errors (RuntimeError, OSError)."""
@@ -187,7 +186,7 @@ def float_blocks(
         yield block
 
 
-def _read_up_to_damage(source: str | Path | bytes | IO[bytes], first: int, frames: int) -> Iterator[Samples]:
+def _read_up_to_damage(source: Openable, first: int, frames: int) -> Iterator[Samples]:
     """What can be read of a block that can't be read as a whole: smaller ones, from the recording opened anew, since a
     decoder that has failed may stay so; skipped from its start, since seeking in a damaged one fails."""
     with open_sound(source) as file:
@@ -205,11 +204,10 @@ def _read_up_to_damage(source: str | Path | bytes | IO[bytes], first: int, frame
                 yield block
 
 
-def open_sound(source: Source) -> "soundfile.SoundFile":
-    """For reading block by block. Raises DecodeError."""
+def open_sound(source: Openable) -> "soundfile.SoundFile":
+    """Open a recording at its start, to be read block by block. Raises DecodeError."""
     import soundfile  # here: a program that decodes nothing need not load libsndfile
 
-    source = openable_source(source)
     name = source_name(source)
     if isinstance(source, str | Path):
         try:
@@ -225,8 +223,11 @@ def open_sound(source: Source) -> "soundfile.SoundFile":
         if isinstance(source, str | Path):
             # As bytes: soundfile would refuse a name that is not UTF-8.
             file = soundfile.SoundFile(os.fsencode(source) if os.name == "posix" else str(source))
+        elif isinstance(source, bytes):
+            file = soundfile.SoundFile(io.BytesIO(source))
         else:
-            file = soundfile.SoundFile(io.BytesIO(source) if isinstance(source, bytes) else source)
+            source.seek(0)  # it may have been read, by libsndfile too
+            file = soundfile.SoundFile(source)
         if file.format == "MP3":
             file = _with_counted_frames(file, source)
     except (RuntimeError, OSError, TypeError) as error:  # TypeError: what is called .raw has no header for soundfile
@@ -245,7 +246,7 @@ def open_sound(source: Source) -> "soundfile.SoundFile":
     return file
 
 
-def _with_counted_frames(file: "soundfile.SoundFile", source: str | Path | bytes | IO[bytes]) -> "soundfile.SoundFile":
+def _with_counted_frames(file: "soundfile.SoundFile", source: Openable) -> "soundfile.SoundFile":
     """An MP3, opened again where it is longer than libsndfile guesses."""
     import soundfile
 
@@ -276,13 +277,13 @@ def skip_to(file: "soundfile.SoundFile", first: int) -> None:
             read_floats(file, min(first, lead_in))
 
 
-def source_name(source: str | Path | bytes | IO[bytes]) -> str:
+def source_name(source: Openable) -> str:
     if isinstance(source, MonitoredFile):
         return source.address
     return str(source) if isinstance(source, str | Path) else "the given bytes"
 
 
-def failure_reason(source: str | Path | bytes | IO[bytes], error: Exception) -> str:
+def failure_reason(source: Openable, error: Exception) -> str:
     """Why ``source`` can't be read: its own error where it has one, libsndfile's otherwise."""
     failed = _read_error(source)
     told = getattr(error, "error_string", None) or str(error) if failed is None else first_line(failed)
@@ -291,9 +292,9 @@ def failure_reason(source: str | Path | bytes | IO[bytes], error: Exception) -> 
     return told.strip().rstrip(".") + unknown
 
 
-def _read_error(source: str | Path | bytes | IO[bytes]) -> Exception | None:
+def _read_error(source: Openable) -> Exception | None:
     return source.error if isinstance(source, MonitoredFile) else None
 
 
-def _unreadable(source: str | Path | bytes | IO[bytes], error: Exception) -> DecodeError:
+def _unreadable(source: Openable, error: Exception) -> DecodeError:
     return DecodeError(f"not readable as sound: {source_name(source)} ({failure_reason(source, error)})")

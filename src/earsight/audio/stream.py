@@ -3,11 +3,10 @@
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO
 
 import numpy as np
 
+from earsight.audio.containers import Openable
 from earsight.audio.decode import (
     Samples,
     Sound,
@@ -37,9 +36,7 @@ class Window:
     samples: Samples
 
 
-def read_blocks(
-    source: str | Path | bytes | IO[bytes], start_s: float = 0.0, end_s: float | None = None
-) -> Iterator[Sound]:
+def read_blocks(source: Openable, start_s: float = 0.0, end_s: float | None = None) -> Iterator[Sound]:
     """As ``decode``, block by block: the samples of all blocks, end to end, are those of ``decode``.
 
     Raises DecodeError as ``decode`` does; of a recording that is cut off or damaged, or ends before the span does, what
@@ -72,7 +69,7 @@ def read_blocks(
 
 
 def read_waveform(
-    source: str | Path | bytes | IO[bytes],
+    source: Openable,
     settings: AudioSettings,
     start_s: float = 0.0,
     end_s: float | None = None,
@@ -98,7 +95,7 @@ def read_waveform(
 
 
 def _check_length(
-    blocks: Iterable[Sound], settings: AudioSettings, longest_s: float, source: str | Path | bytes | IO[bytes]
+    blocks: Iterable[Sound], settings: AudioSettings, longest_s: float, source: Openable
 ) -> Iterator[Sound]:
     """Raises DecodeError as ``read_waveform`` does where there is too much."""
     samples = 0
@@ -170,7 +167,7 @@ class WindowCutter:
 
 
 def windows(
-    source: str | Path | bytes | IO[bytes],
+    source: Openable,
     settings: AudioSettings,
     window_s: float,
     hop_s: float,

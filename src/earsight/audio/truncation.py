@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal, TypeVar
 
-from earsight.audio.containers import FFmpegFile
+from earsight.audio.containers import FFmpegFile, Openable
 from earsight.audio.mp3 import declares_length
 from earsight.errors import TruncatedError, first_line
 
@@ -52,7 +52,7 @@ class MonitoredFile:
         return otherwise
 
 
-def check_whole(source: str | Path | bytes | IO[bytes], name: str, file: "soundfile.SoundFile", reached: int) -> None:
+def check_whole(source: Openable, name: str, file: "soundfile.SoundFile", reached: int) -> None:
     """Raise TruncatedError where ``file``, opened from ``source``, ended at frame ``reached`` and its header promises
     clearly more, or reading failed. A header that promises nothing, as pipes write it, is no sign."""
     if isinstance(source, MonitoredFile) and source.error is not None:
@@ -79,7 +79,7 @@ def check_whole(source: str | Path | bytes | IO[bytes], name: str, file: "soundf
         )
 
 
-def _present_share(source: str | Path | bytes | IO[bytes]) -> float:
+def _present_share(source: Openable) -> float:
     """Of the promised bytes of sound, how many are there; 1 where all are, or nobody knows."""
     with open_binary(source) as file:
         start, size = _sound_bytes(file.read(_HEAD_BYTES))
@@ -123,7 +123,7 @@ def _chunks(head: bytes) -> "Iterator[tuple[bytes, int, int]]":
         at = start + max(0, size) + -size % align
 
 
-def _ogg_page_is_cut(source: str | Path | bytes | IO[bytes]) -> bool:
+def _ogg_page_is_cut(source: Openable) -> bool:
     """Of an Ogg: whether its last page (RFC 3533) promises more bytes than there are."""
     with open_binary(source) as file:
         size = file.seek(0, os.SEEK_END)
@@ -134,13 +134,13 @@ def _ogg_page_is_cut(source: str | Path | bytes | IO[bytes]) -> bool:
     return len(page) < 27 or len(page) < 27 + page[26] + sum(page[27 : 27 + page[26]])
 
 
-def _mp3_declares_length(source: str | Path | bytes | IO[bytes]) -> bool:
+def _mp3_declares_length(source: Openable) -> bool:
     with open_binary(source) as file:
         return declares_length(file)
 
 
 @contextmanager
-def open_binary(source: str | Path | bytes | IO[bytes]) -> "Iterator[IO[bytes]]":
+def open_binary(source: Openable) -> "Iterator[IO[bytes]]":
     """At its start; a file object is put back to where it was."""
     if isinstance(source, str | Path):
         with Path(source).open("rb") as file:
