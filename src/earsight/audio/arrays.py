@@ -1,4 +1,4 @@
-"""Samples that a program has already, with their rate → Sound, as their file would give it."""
+"""Samples in memory and their rate → Sound, as decoding a file of them would give it."""
 
 import os
 from typing import Any
@@ -9,14 +9,13 @@ import numpy.typing as npt
 from earsight.audio.decode import Sound
 from earsight.errors import DecodeError, SettingsError
 
-_WHOLE = {"int16": 1 << 15, "int32": 1 << 31}
-"""By what whole numbers are divided."""
+_FULL_SCALE = {"int16": 1 << 15, "int32": 1 << 31}
 
 
 def sound_from_array(samples: npt.ArrayLike, rate_hz: float) -> Sound:
-    """samples: [samples] or [channels, samples], floats with full scale at ±1, int16 or int32: an array, a tensor of
-    torch or a list. Raises SettingsError where they are something else, DecodeError where none is there, or one is NaN
-    or infinite."""
+    """samples: [samples] or [channels, samples], floats with full scale at ±1, int16 or int32, in an array, a torch
+    tensor or a list. rate_hz: a whole number. Raises SettingsError for anything else, DecodeError where there is no
+    sample, or a NaN or infinite one."""
     if isinstance(samples, str | bytes | bytearray | memoryview | os.PathLike):
         raise SettingsError("rate_hz goes with samples, and a recording has its own; leave it out")
     rate = _rate(rate_hz)
@@ -25,7 +24,7 @@ def sound_from_array(samples: npt.ArrayLike, rate_hz: float) -> Sound:
         found = np.asarray(of_torch.detach().cpu() if hasattr(samples, "detach") else samples)
     except (ValueError, TypeError, RuntimeError) as error:
         raise SettingsError(f"{type(samples).__name__} is no array of samples ({error}); pass one of floats") from error
-    if found.dtype.kind != "f" and found.dtype.name not in _WHOLE:
+    if found.dtype.kind != "f" and found.dtype.name not in _FULL_SCALE:
         raise SettingsError(f"samples of type {found.dtype}; pass floats from -1 to 1, int16 or int32")
     if found.ndim not in {1, 2} or (found.ndim == 2 and 0 < found.shape[1] < found.shape[0]):
         way = "transpose them" if found.ndim == 2 else "pass one recording"
@@ -34,13 +33,13 @@ def sound_from_array(samples: npt.ArrayLike, rate_hz: float) -> Sound:
         )
     if not found.size:
         raise DecodeError("no samples in: the given samples")
-    with np.errstate(over="ignore"):  # infinite then, and refused
+    with np.errstate(over="ignore"):  # overflow to infinity is refused below
         floats = np.atleast_2d(found).astype(np.float32)
-    if found.dtype.name in _WHOLE:
-        floats *= np.float32(1 / _WHOLE[found.dtype.name])
+    if found.dtype.name in _FULL_SCALE:
+        floats *= np.float32(1 / _FULL_SCALE[found.dtype.name])
     if not np.isfinite(floats).all():
         raise DecodeError("NaN or infinite samples in: the given samples")
-    floats += np.float32(0.0)  # a zero is never negative, as in ``decode``
+    floats += np.float32(0.0)  # −0.0 becomes 0.0, as in ``decode``
     return Sound(np.ascontiguousarray(floats), rate)
 
 

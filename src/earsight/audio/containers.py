@@ -1,4 +1,4 @@
-"""m4a, mp4, webm, wma …: what libsndfile can't read and FFmpeg can, as an object that reads as soundfile does."""
+"""Formats that FFmpeg decodes and libsndfile does not (m4a, mp4, webm, wma …), with the interface of soundfile."""
 
 import io
 import os
@@ -26,10 +26,10 @@ SUFFIXES = frozenset(
     }
 )  # fmt: skip
 """File name endings (lower case) that are taken for recordings where PyAV is installed."""
-# What these are called inside FFmpeg. Not its playlists, which open other files and addresses.
+# FFmpeg's names for these formats. Its playlist formats are left out: they open other files and addresses.
 _DEMUXERS = "mov,matroska,ogg,aac,ac3,amr,ape,asf,avi,mp3,mpeg,mpegts,tta,wav,wv"
 _UNKNOWN_SAMPLES = (1 << 63) - 1
-# Where these say how long they are, they know it; FFmpeg guesses the length of others from their bytes.
+# The headers of these formats have the duration; for others FFmpeg estimates it from the file size.
 _FORMATS_WITH_LENGTH = frozenset({"mov", "matroska", "asf"})
 
 
@@ -40,18 +40,19 @@ def can_read() -> bool:
 
 
 class UnrecognisedError(OSError):
-    """Nothing that FFmpeg knows."""
+    """A file in none of the formats that FFmpeg is allowed to read."""
 
 
 class FFmpegFile:
-    """The first stream of sound of a file, as a ``soundfile.SoundFile`` that is read from its start to its end.
+    """The first audio stream of a file, with the part of the interface of ``soundfile.SoundFile`` that is used here.
 
-    Raises OSError where there is none, or it can't be decoded; after what could be decoded, where that breaks off.
+    Raises OSError where there is no such stream or nothing of it can be decoded; of a damaged one, ``read`` raises it
+    after the samples before the damage.
     declared_s: duration of the stream by the header; None where the format does not know it.
     """
 
     format, subtype = "FFMPEG", "FLOAT"
-    frames = _UNKNOWN_SAMPLES  # known only when all is decoded: a container counts in milliseconds, or in packets
+    frames = _UNKNOWN_SAMPLES  # known only after decoding: containers count in milliseconds or packets
 
     def __init__(self, source: Openable) -> None:
         self._source = source
@@ -60,7 +61,9 @@ class FFmpegFile:
     def _open(self) -> None:
         av = require("av")
         with ExitStack() as stack:
-            if isinstance(self._source, str | Path):  # opened here: FFmpeg takes some names for patterns or addresses
+            if isinstance(
+                self._source, str | Path
+            ):  # opened here: FFmpeg would take some names for patterns or addresses
                 file: IO[bytes] = stack.enter_context(Path(os.fsdecode(self._source)).open("rb"))
             else:
                 file = io.BytesIO(self._source) if isinstance(self._source, bytes) else self._source
@@ -75,14 +78,14 @@ class FFmpegFile:
             self._waiting: list[npt.NDArray[np.float32]] = []
             self._failed: OSError | None = None
             self.samplerate = self.channels = 0
-            self._decode_frame()  # what the header says of rate and channels may be half of what is decoded
+            self._decode_frame()  # HE-AAC: the header may have half of the rate and channels that are decoded
             if not self._waiting:
                 raise self._failed or OSError("no samples in it")
             self.declared_s = _declared_s(box, stream)
             self._stack = stack.pop_all()
 
     def read(self, frames: int, dtype: str = "float32", always_2d: bool = True) -> "npt.NDArray[np.float32]":
-        """The next samples, float32 [samples, channels]; fewer than ``frames`` where the recording ends or breaks."""
+        """The next samples, float32 [samples, channels]; fewer than ``frames`` at the end or before damage."""
         count = sum(len(block) for block in self._waiting)
         while count < frames and self._decode_frame():
             count += len(self._waiting[-1])
@@ -93,7 +96,7 @@ class FFmpegFile:
         return joined[:frames]
 
     def seek(self, frame: int) -> None:
-        """Go on with this frame, counted from the start."""
+        """Continue at this frame, counted from the start: by decoding all before it again."""
         left = frame
         self.close()
         self._open()
@@ -110,7 +113,7 @@ class FFmpegFile:
         self.close()
 
     def _decode_frame(self) -> bool:
-        """Whether another one waits to be read."""
+        """Decode one more frame into ``_waiting``; False at the end, and where decoding failed (``_failed``)."""
         if self._failed is not None:
             return False
         try:
@@ -131,7 +134,7 @@ def _open_container(file: IO[bytes]) -> Any:
     av = require("av")
     try:
         return av.open(file, options={"format_whitelist": _DEMUXERS})
-    except av.FFmpegError as error:  # unknown; or known and not on the list
+    except av.FFmpegError as error:  # an unknown format, or one that is not on the list
         file.seek(0)
         if file.read(8)[4:] == b"ftyp":  # ISO/IEC 14496-12; most programs write the index last
             raise OSError(
@@ -141,7 +144,7 @@ def _open_container(file: IO[bytes]) -> Any:
 
 
 def _declared_s(box: Any, stream: Any) -> float | None:
-    """Of the sound alone: a film may go on without it."""
+    """Seconds of the audio stream, not of the file: a film may last longer than its sound."""
     if not _FORMATS_WITH_LENGTH & set(box.format.name.split(",")):
         return None
     if stream.duration:
@@ -151,7 +154,7 @@ def _declared_s(box: Any, stream: Any) -> float | None:
 
 @contextmanager
 def _as_os_error() -> Iterator[None]:
-    """FFmpeg's errors, some of which are no OSError, and PyAV's own."""
+    """Turn the errors of FFmpeg and PyAV, some of which are no OSError, into OSError."""
     try:
         yield
     except (require("av").FFmpegError, ValueError) as error:  # ValueError: the rate changes within the stream

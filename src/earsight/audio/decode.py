@@ -30,15 +30,16 @@ SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", 
 """File name endings (lower case) that libsndfile reads; see ``suffixes``."""
 _ALL_SUFFIXES = SUFFIXES | containers.SUFFIXES
 BLOCK_SAMPLES = 1 << 16
-"""Of each channel, that are read at once where a recording is read block by block."""
+"""Samples per channel in one block."""
 _PIECE_SAMPLES = 256
-_MAX_SAMPLES_AT_ONCE = 1 << 27  # of all channels: a header may promise what a file does not have
+_MAX_SAMPLES_AT_ONCE = 1 << 27  # of all channels: a header may declare more samples than the file has
 _LEAD_IN_S = 1.0
 _UNRECOGNISED = "Format not recognised"
 _SPAN_TOLERANCE_S = 0.1
-"""By so much a span may end after its recording, as the tables of hand-made labels have it."""
+"""How far a span may reach beyond the end of its recording: tables of hand-made labels are rounded."""
 SILENT_PEAK = 1e-30
-"""A recording without a larger sample is silent: no converter is so quiet, and its 32-bit arithmetic would overflow."""
+"""Recordings whose samples are all smaller count as silent: no converter is so quiet, and to scale them up to full
+scale would overflow in float32."""
 
 
 def suffixes() -> frozenset[str]:
@@ -47,7 +48,7 @@ def suffixes() -> frozenset[str]:
 
 
 def suffix_list() -> str:
-    """``suffixes`` in words, for who finds no recording."""
+    """``suffixes`` as text, for error messages."""
     return ", ".join(sorted(suffixes()))
 
 
@@ -68,7 +69,7 @@ class Sound:
 
 
 def openable_source(source: object) -> Openable:
-    """What can be opened, of what was given as a ``Source``. Raises DecodeError where it is none."""
+    """``source`` as ``Openable``, at its start. Raises DecodeError where it is no ``Source``."""
     if isinstance(source, str | Path | bytes):
         return source
     if isinstance(source, os.PathLike):
@@ -96,8 +97,8 @@ def decode(source: Source, start_s: float = 0.0, end_s: float | None = None) -> 
     """Decode a recording, or a span of it, with libsndfile, or with FFmpeg where PyAV is installed.
 
     start_s, end_s: seconds; None: to the end. Raises DecodeError where nothing readable, no sample, or a NaN or
-    infinite sample is found, and where the recording was cut off, or ends before the span does. A zero is never
-    negative: the same sound has the same samples.
+    infinite sample is found, and where the recording was cut off, or ends before the span does. −0.0 becomes 0.0, so
+    that equal sounds have equal bytes.
     """
     source = openable_source(source)
     with open_sound(source) as file:
@@ -108,7 +109,7 @@ def decode(source: Source, start_s: float = 0.0, end_s: float | None = None) -> 
             left = file.frames - begun
             skip_to(file, begun)
             frames = math.inf if end_s is None else max(0, round(end_s * file.samplerate) - first)
-            if min(frames, left) * file.channels > _MAX_SAMPLES_AT_ONCE:  # as a header has it that knows no length
+            if min(frames, left) * file.channels > _MAX_SAMPLES_AT_ONCE:  # the header may not know the length
                 blocks = list(float_blocks(file, source, first, frames))
                 samples = np.concatenate(blocks or [np.zeros((0, 1), dtype=np.float32)])
             else:
@@ -122,29 +123,29 @@ def decode(source: Source, start_s: float = 0.0, end_s: float | None = None) -> 
         late = f" after {start_s:g} s" if start_s else ""
         raise DecodeError(f"no samples{late} in: {name}")
     finite = subtype.startswith("PCM_") or (math.isfinite(samples.max()) and math.isfinite(samples.min()))
-    if not finite:  # max and min both hand on NaN
+    if not finite:  # max and min propagate NaN
         raise DecodeError(f"NaN or infinite samples in: {name}")
     check_span(name, rate_hz, first, frames - len(samples), len(samples), end_s)
     return Sound(np.ascontiguousarray(samples.T), rate_hz)
 
 
 def check_span(name: str, rate_hz: int, first: int, lacking: float, count: int, end_s: float | None) -> None:
-    """Raise TruncatedError where a recording ends before a span of it does, by more than a table may round. lacking: so
-    many samples after ``count`` from ``first`` on."""
+    """Raise TruncatedError where a recording ends before a span of it does, by more than rounding explains. first:
+    sample where the span begins. count: samples that were read. lacking: samples of the span that were not there."""
     if end_s is not None and lacking > _SPAN_TOLERANCE_S * rate_hz:
         ended_s = (first + count) / rate_hz
         raise TruncatedError(f"ends after {ended_s:.2f} s, a span of it was to end at {end_s:g} s: {name}")
 
 
 def declared_length_s(file: "soundfile.SoundFile") -> float | None:
-    """By its header; None where that does not know it."""
+    """Duration by the header; None where the header does not have it."""
     if isinstance(file, containers.FFmpegFile):
         return file.declared_s
     return file.frames / file.samplerate if file.frames < UNKNOWN_SAMPLES else None
 
 
 def header_length_s(path: str | Path) -> float | None:
-    """As ``declared_length_s``; None too where the recording can't be opened: who decodes it will say why."""
+    """As ``declared_length_s``; None also where the recording can't be opened: decoding it will say why."""
     try:
         with open_sound(path) as file:
             return declared_length_s(file)
@@ -153,22 +154,21 @@ def header_length_s(path: str | Path) -> float | None:
 
 
 def read_floats(file: "soundfile.SoundFile", frames: int) -> Samples:
-    """The next samples, float32 [samples, channels]; frames: how many. A zero is never negative: −0.0 is
-    the same sound as 0.0, and other bytes."""
+    """The next ``frames`` samples, float32 [samples, channels], without negative zeros (see ``decode``)."""
     if file.subtype != "PCM_16":
         samples: Samples = np.asarray(file.read(frames, dtype="float32", always_2d=True))
-        if not file.subtype.startswith("PCM_"):  # whole numbers have one zero
+        if not file.subtype.startswith("PCM_"):  # integers have no negative zero
             samples += np.float32(0.0)
         return samples
-    # The same numbers in a third of the time: libsndfile takes long to turn 16 bits into floats.
+    # The same numbers in a third of the time: libsndfile is slow at converting 16 bits to float.
     return file.read(frames, dtype="int16", always_2d=True) * np.float32(1 / 32768)
 
 
 def float_blocks(file: "soundfile.SoundFile", source: Openable, first: int, frames: float) -> Iterator[Samples]:
-    """The next ``frames`` samples, or all there are, float32 [samples, channels], from frame ``first``, where ``file``,
-    opened from ``source``, stands. Raises TruncatedError after what there is of a recording that was cut off, and
-    libsndfile's errors (RuntimeError, OSError)."""
-    # soundfile's blocks() hands on rubbish where a file ends before its header says
+    """Up to ``frames`` samples in blocks, float32 [samples, channels]. file: opened from ``source``, now at frame
+    ``first``. Raises TruncatedError after the last sample of a recording that was cut off, and the errors of libsndfile
+    (RuntimeError, OSError) after the last sample before damage."""
+    # not soundfile's blocks(): it returns uninitialised memory where a file ends before its header says
     count = 0
     while count < frames:
         wanted = int(min(frames - count, BLOCK_SAMPLES))
@@ -187,8 +187,8 @@ def float_blocks(file: "soundfile.SoundFile", source: Openable, first: int, fram
 
 
 def _read_up_to_damage(source: Openable, first: int, frames: int) -> Iterator[Samples]:
-    """What can be read of a block that can't be read as a whole: smaller ones, from the recording opened anew, since a
-    decoder that has failed may stay so; skipped from its start, since seeking in a damaged one fails."""
+    """What can be read of a damaged block, in smaller blocks. The recording is opened again, since a decoder may not
+    recover from an error, and read from its start, since seeking fails in a damaged file."""
     with open_sound(source) as file:
         reached = 0
         while reached < first + frames:
@@ -240,14 +240,14 @@ def open_sound(source: Openable) -> "soundfile.SoundFile":
                 if _UNRECOGNISED in str(error) and not isinstance(other, containers.UnrecognisedError):
                     error = other
         raise _unreadable(source, error) from error
-    # soundfile seeks behind what it has read, which fails at an end that none knew, and makes an MP3 lose what its next
-    # frame takes from the ones before
+    # soundfile seeks to the end of what it has read. That fails at the end of a file of unknown length, and an MP3
+    # decoder loses the bits that its next frame takes from earlier ones.
     file.seekable = lambda: False
     return file
 
 
 def _with_counted_frames(file: "soundfile.SoundFile", source: Openable) -> "soundfile.SoundFile":
-    """An MP3, opened again where it is longer than libsndfile guesses."""
+    """An MP3; opened again with a counted length where libsndfile's guess is too short."""
     import soundfile
 
     with open_binary(source) as plain:
@@ -269,7 +269,8 @@ def _with_counted_frames(file: "soundfile.SoundFile", source: Openable) -> "soun
 
 
 def skip_to(file: "soundfile.SoundFile", first: int) -> None:
-    """Go on with this frame. MP3 and Opus are heard from a little before: they need it for what follows."""
+    """Continue at frame ``first``. MP3 and Opus are decoded from a second before: their frames depend on earlier
+    ones."""
     if first:
         lead_in = round(_LEAD_IN_S * file.samplerate) if file.format == "MP3" or file.subtype == "OPUS" else 0
         file.seek(max(0, first - lead_in))
@@ -284,7 +285,8 @@ def source_name(source: Openable) -> str:
 
 
 def failure_reason(source: Openable, error: Exception) -> str:
-    """Why ``source`` can't be read: its own error where it has one, libsndfile's otherwise."""
+    """Why ``source`` can't be read: the error of the file object where it had one, else libsndfile's; and what to
+    do."""
     failed = _read_error(source)
     told = getattr(error, "error_string", None) or str(error) if failed is None else first_line(failed)
     install = "" if containers.can_read() else "pip install 'earsight[av]' for m4a, mp4, webm and others, or "

@@ -15,19 +15,18 @@ from earsight.audio.settings import AudioSettings
 from earsight.errors import SettingsError
 
 INT16_MAX = 32767
-"""Of 16 bits."""
 
 
 @dataclass(frozen=True)
 class Pcm:
-    """A waveform in 16 bits, as it is stored: samples int16 [channels, samples], to be multiplied by scale."""
+    """A waveform in 16 bits, as it is stored. samples: int16 [channels, samples]; the waveform is samples × scale."""
 
     samples: npt.NDArray[np.int16]
     scale: float
 
     @property
     def silent(self) -> bool:
-        """All zeros."""
+        """Whether all samples are zero."""
         return not self.samples.max(initial=0) and not self.samples.min(initial=0)
 
     def floats(self) -> Samples:
@@ -64,7 +63,7 @@ def load_waveform(
 
 
 def resample(sound: Sound, settings: AudioSettings) -> Sound:
-    """The first half of ``prepare``: the channels and the rate that the network hears. Raises DecodeError where the
+    """The first half of ``prepare``: convert to the channels and the rate of the network. Raises DecodeError where the
     channels can't be mixed."""
     return to_rate(Sound(to_channels(sound.samples, settings.channels), sound.rate_hz), settings.rate_hz)
 
@@ -72,9 +71,9 @@ def resample(sound: Sound, settings: AudioSettings) -> Sound:
 def prepare(sound: Sound, settings: AudioSettings) -> Pcm:
     """What ``load_waveform`` does after decoding. Raises DecodeError where the channels can't be mixed.
 
-    The result has 16 bits whether it is stored or not, so that training from a store and prediction from a file hear
-    the same samples. Its largest error is 1/65534 of the clip's own peak: 96 dB below it. A clip that stays below
-    ``SILENT_PEAK`` is silence.
+    The result has 16 bits whether it is stored or not, so that training from a store and prediction from a file use the
+    same samples. The rounding error is at most 1/65534 of the clip's peak (−96 dB). A clip whose peak is below
+    ``SILENT_PEAK`` becomes zeros.
     """
     samples = resample(sound, settings).samples
     peak = max_abs(samples)
@@ -90,8 +89,8 @@ def max_abs(samples: Samples) -> float:
 
 
 def to_pcm(samples: Samples, settings: AudioSettings, peak: float | None = None) -> Pcm:
-    """The last step of ``prepare``: float32 [channels, samples], mixed, resampled and trimmed, in 16 bits. peak: the
-    largest magnitude of what they are a part of; None: their own."""
+    """The last step of ``prepare``: scale and round to 16 bits. samples: float32 [channels, samples], mixed, resampled
+    and trimmed. peak: the largest magnitude before trimming; None: that of ``samples``."""
     peak = max_abs(samples) if peak is None else peak
     if peak < SILENT_PEAK:
         return Pcm(np.zeros(samples.shape, dtype=np.int16), 1 / INT16_MAX)
@@ -100,11 +99,11 @@ def to_pcm(samples: Samples, settings: AudioSettings, peak: float | None = None)
 
 
 def fixed_crops(samples: Samples, settings: AudioSettings) -> Samples:
-    """The crops that are scored, padded where the clip is short: [score_crops, channels, crop_samples]"""
+    """The crops that are scored, float32 [score_crops, channels, crop_samples]; a short clip is padded with zeros."""
     starts = crop_starts(samples.shape[1], settings.crop_samples, settings.score_crops)
     return np.stack([crop(samples, start, settings.crop_samples) for start in starts])
 
 
 def middle_crop(samples: Samples, settings: AudioSettings) -> Samples:
-    """[channels, crop_samples]: what lies in the middle of the clip, padded where it is short."""
+    """The middle of the clip, float32 [channels, crop_samples]; a short clip is padded with zeros."""
     return crop(samples, crop_starts(samples.shape[1], settings.crop_samples)[0], settings.crop_samples)

@@ -1,5 +1,6 @@
-"""MP3s that do not tell how long they are. Of these libsndfile guesses it by their first frames, and reads no further,
-so that most may be lost where the bit rate varies, as programs write it into pipes. Here their frames are counted."""
+"""The length of MP3s that do not declare it, as programs write them into pipes. libsndfile estimates it from the first
+frames and reads no further, so that most of a file with a variable bit rate may be lost. Here the frames are
+counted."""
 
 import os
 from typing import IO, NamedTuple
@@ -12,7 +13,7 @@ _RATES_HZ = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 1200
 _BLOCK_BYTES = 1 << 20
 _MOST_JUNK_BYTES = 1 << 16
 _MOST_BEHIND_BYTES = 1 << 12
-_USUAL_KBITS = 9  # place of a bit rate whose frame has room for a count
+_USUAL_KBITS = 9  # index of a bit rate whose frames have room for a Xing tag
 
 
 class Frame(NamedTuple):
@@ -24,7 +25,7 @@ class Frame(NamedTuple):
 
 
 def parse_frame(header: bytes) -> Frame | None:
-    """The frame of layer III that begins with these four bytes; None where none does."""
+    """The layer III frame with this header (its first four bytes); None where these are no such header."""
     if len(header) < 4 or header[0] != 0xFF or header[1] < 0xE0:
         return None
     version, layer, bare = header[1] >> 3 & 3, header[1] >> 1 & 3, header[1] & 1
@@ -38,7 +39,7 @@ def parse_frame(header: bytes) -> Frame | None:
 
 
 def _find_frame(block: bytes) -> tuple[int, Frame] | None:
-    """The first frame that another follows, or the end, and where it begins."""
+    """Offset and frame of the first header that is followed by another frame, or by the end of the block."""
     at = 0
     while at >= 0:
         if (frame := parse_frame(block[at : at + 4])) is not None:
@@ -59,10 +60,10 @@ class Mp3(NamedTuple):
 
 
 def read_mp3(file: IO[bytes]) -> Mp3 | None:
-    """Of a file at its start; None where there is no frame where one should be."""
+    """What the head of an MP3 says. file: at its start. None where no frame is found."""
     head = file.read(10)
     start = 0
-    if head.startswith(b"ID3"):  # a tag of this length, in four times seven bits, stands before the sound
+    if head.startswith(b"ID3"):  # the length of the tag is in four bytes of seven bits
         start = 10 + sum(byte << 7 * place for place, byte in enumerate(reversed(head[6:])))
     file.seek(start)
     block = file.read(_MOST_JUNK_BYTES)
@@ -73,7 +74,7 @@ def read_mp3(file: IO[bytes]) -> Mp3 | None:
     if tag[:4] not in {b"Xing", b"Info"} or len(tag) < 16:
         return Mp3(start + at, header, None)
     told, told_bytes = (int.from_bytes(tag[n : n + 4], "big") for n in (8, 12))
-    # Of two files that were joined, the first tells its own length; it may also be a tag that comes behind.
+    # Of two files that were concatenated, the tag has the length of the first alone. Or the rest is a trailing tag.
     joined = tag[7] & 2 and file.seek(0, os.SEEK_END) - start - at > told_bytes + _MOST_BEHIND_BYTES
     if tag[7] & 1 and told and not joined:
         return Mp3(start + at, header, told)
@@ -81,7 +82,7 @@ def read_mp3(file: IO[bytes]) -> Mp3 | None:
 
 
 def count_frames(file: IO[bytes], start: int) -> int:
-    """From ``start`` on. Damage between frames is skipped, as libmpg123 does."""
+    """Frames from byte ``start`` on. Damage between frames is skipped, as libmpg123 does."""
     file.seek(start)
     count, at, block = 0, 0, b""
     while True:
@@ -96,12 +97,12 @@ def count_frames(file: IO[bytes], start: int) -> int:
 
 
 class Mp3WithFrameCount:
-    """The file of an MP3 as it would be if it told how many frames it has: with a frame before them that does."""
+    """An MP3 as a file object that begins with a Xing frame, made here, which declares ``count`` frames."""
 
     def __init__(self, file: IO[bytes], mp3: Mp3, count: int) -> None:
         header = bytes((0xFF, mp3.header[1] | 1, _USUAL_KBITS << 4 | mp3.header[2] & 0x0C, mp3.header[3]))
         if (frame := parse_frame(header)) is None:
-            raise ValueError(f"no header of a frame: {header.hex()}")  # it is of the kind that was found
+            raise ValueError(f"no header of a frame: {header.hex()}")
         told = b"Xing" + (1).to_bytes(4, "big") + count.to_bytes(4, "big")
         self._head = (header + bytes(frame.xing_offset - 4) + told).ljust(frame.size, b"\0")
         self._file, self._start, self._at = file, mp3.start, 0
@@ -135,6 +136,6 @@ def find_longer(file: IO[bytes], frames: int) -> tuple[Mp3, int] | None:
 
 
 def declares_length(file: IO[bytes]) -> bool:
-    """Whether an MP3, at its start, says how many frames it has; of others libsndfile makes a guess."""
+    """Whether an MP3 declares its number of frames; libsndfile estimates that of others. file: at its start."""
     mp3 = read_mp3(file)
     return mp3 is not None and bool(mp3.declared_frames)

@@ -12,10 +12,10 @@ _LARGEST_RATIO = 256  # a wrong rate in a header would turn a second into gigaby
 
 
 def to_channels(samples: Samples, channels: int | None) -> Samples:
-    """samples: float32 [channels in, samples] → [channels, samples].
+    """samples: float32 [channels in, samples] → float32 [channels, samples].
 
-    One channel is the mean of all; one channel in is repeated; None keeps them.
-    Raises DecodeError for any other change, since no one mixing would be right.
+    Many channels become one by their mean, one becomes many by repetition; None keeps them. Raises DecodeError for any
+    other change, since there is no one right way to mix.
     """
     got = samples.shape[0]
     if channels is None or channels == got:
@@ -40,7 +40,7 @@ def to_rate(sound: Sound, rate_hz: int) -> Sound:
 
 
 class StreamResampler:
-    """``to_rate`` block by block: all that ``push`` returns, end to end, is what ``to_rate`` makes of all blocks."""
+    """``to_rate`` block by block: the blocks that ``push`` returns, concatenated, are ``to_rate`` of the whole."""
 
     def __init__(self, from_hz: int, to_hz: int, channels: int) -> None:
         """Raises DecodeError as ``to_rate`` does."""
@@ -52,7 +52,7 @@ class StreamResampler:
             self._soxr = soxr.ResampleStream(from_hz, to_hz, channels, dtype="float32", quality=_QUALITY)
 
     def push(self, samples: Samples, *, last: bool = False) -> Samples:
-        """float32 [channels, samples] → [channels, samples], fewer or more. last: after these there are none."""
+        """float32 [channels, samples] → float32 [channels, any number of samples]. last: no more blocks follow."""
         if self._soxr is None:
             return samples
         resampled = self._soxr.resample_chunk(np.ascontiguousarray(samples.T), last=last)

@@ -9,7 +9,7 @@ HOP_SAMPLES = 512
 
 
 def sounding_span(samples: Samples, top_db: float) -> tuple[int, int]:
-    """First and end sample of what is louder than ``top_db`` below the loudest frame.
+    """First sample, and one past the last, of the frames within ``top_db`` of the loudest one.
 
     Frames of 2048 samples, hop 512, centred with zero padding; level is the mean square, the loudest over
     channels: the rule of librosa.effects.trim. Silence (all zeros) gives the whole clip.
@@ -30,8 +30,8 @@ def sounding_span(samples: Samples, top_db: float) -> tuple[int, int]:
 
 
 def trim_silence(samples: Samples, top_db: float, shortest_samples: int, *, around: bool = False) -> Samples:
-    """Cut leading and trailing silence. Where less than ``shortest_samples`` would be left: the untrimmed clip, or,
-    around, so many samples of it with what sounds in the middle."""
+    """Cut leading and trailing silence. Where less than ``shortest_samples`` would be left: the untrimmed clip or, with
+    ``around``, ``shortest_samples`` of it with the sound in the middle."""
     start, end = sounding_span(samples, top_db)
     if end - start >= shortest_samples:
         return samples[:, start:end]
@@ -42,14 +42,14 @@ def trim_silence(samples: Samples, top_db: float, shortest_samples: int, *, arou
 
 
 def crop_starts(length: int, crop_samples: int, count: int = 1) -> list[int]:
-    """Where the crops begin that are scored: one in the middle, or several spread evenly from end to end; all 0 for a
-    clip no longer than the crop."""
+    """First samples of the crops that are scored: one crop in the middle, or ``count`` spread evenly from end to end;
+    all 0 for a clip no longer than the crop."""
     rest = max(0, length - crop_samples)
     return [rest // 2] if count == 1 else [rest * n // (count - 1) for n in range(count)]
 
 
 def crop(samples: Samples, start: int, crop_samples: int) -> Samples:
-    """``crop_samples`` from ``start``; what the clip lacks is filled with zeros, half on each side."""
+    """``crop_samples`` samples from ``start``; a short clip is padded with zeros, half on each side."""
     piece = samples[:, start : start + crop_samples]
     missing = crop_samples - piece.shape[1]
     if missing <= 0:

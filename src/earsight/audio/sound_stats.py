@@ -1,4 +1,4 @@
-"""What can be said of a recording without a network: length, level, silence, clipping, and a digest of its samples."""
+"""Statistics of a recording: length, level, silence, clipping, and a digest of its samples."""
 
 import math
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class SampleDigest:
         self._copies = True
 
     def add(self, block: Samples) -> None:
-        """block: float32 [channels, samples], the next ones, without a negative zero, as ``decode`` gives them."""
+        """block: the next samples, float32 [channels, samples], without negative zeros, as ``decode`` returns them."""
         first = np.ascontiguousarray(block[0])
         self._first.update(first.data)
         if len(block) > 1:
@@ -48,9 +48,8 @@ def sample_digest(samples: Samples) -> str:
 
 @dataclass(frozen=True)
 class SoundStats:
-    """duration_s, rate_hz, channels. peak: largest |sample|; full scale is 1. rms_dbfs: level of the mean square over
-    all channels against full scale, −inf for silence. clipped: three samples in a row at full scale, or more.
-    digest: of the samples, see ``SampleDigest``."""
+    """peak: largest |sample|; full scale is 1. rms_dbfs: root mean square over all channels, in dB relative to full
+    scale; −inf for silence. clipped: three or more samples in a row are at full scale. digest: see ``SampleDigest``."""
 
     duration_s: float
     rate_hz: int
@@ -76,7 +75,7 @@ def measure_sound(path: Path, start_s: float = 0.0, end_s: float | None = None) 
         peak = max(peak, float(level.max(initial=0.0)))
         squares += float(np.square(block, dtype=np.float64).sum())
         edge = np.concatenate([edge, level], axis=1) if count else level
-        clipped = clipped or _has_run(edge)
+        clipped = clipped or _is_clipped(edge)
         edge = edge[:, -_CLIPPED_RUN_SAMPLES + 1 :]
         count += block.shape[1]
     channels = len(edge)
@@ -85,7 +84,7 @@ def measure_sound(path: Path, start_s: float = 0.0, end_s: float | None = None) 
     return SoundStats(count / rate_hz, rate_hz, channels, peak, rms_dbfs, clipped, digest.hexdigest())
 
 
-def _has_run(level: Samples) -> bool:
+def _is_clipped(level: Samples) -> bool:
     if not (level >= _FULL_SCALE).any():
         return False
     full = level >= _FULL_SCALE

@@ -1,4 +1,4 @@
-"""A recording block by block: as far as it goes, or in windows, where a long one takes the memory of a short one."""
+"""A recording read in blocks, whole or in windows: memory does not grow with its length."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -37,10 +37,10 @@ class Window:
 
 
 def read_blocks(source: Openable, start_s: float = 0.0, end_s: float | None = None) -> Iterator[Sound]:
-    """As ``decode``, block by block: the samples of all blocks, end to end, are those of ``decode``.
+    """As ``decode``, block by block: the concatenated blocks are the samples of ``decode``.
 
-    Raises DecodeError as ``decode`` does; of a recording that is cut off or damaged, or ends before the span does, what
-    can be read comes first, and then TruncatedError.
+    Raises DecodeError as ``decode`` does. Of a recording that is cut off or damaged, or ends before the span does, the
+    blocks that can be read come first, then TruncatedError.
     """
     source = openable_source(source)
     with open_sound(source) as file:
@@ -53,7 +53,7 @@ def read_blocks(source: Openable, start_s: float = 0.0, end_s: float | None = No
             skip_to(file, first)
             for block in float_blocks(file, source, first, left):
                 if not whole_numbers and not (math.isfinite(block.max()) and math.isfinite(block.min())):
-                    raise DecodeError(f"NaN or infinite samples in: {name}")  # both hand on NaN
+                    raise DecodeError(f"NaN or infinite samples in: {name}")  # max and min propagate NaN
                 count += len(block)
                 yield Sound(np.ascontiguousarray(block.T), rate_hz)
         except (RuntimeError, OSError) as error:  # libsndfile's own error is a RuntimeError
@@ -76,10 +76,10 @@ def read_waveform(
     *,
     longest_s: float = math.inf,
 ) -> tuple[Samples, str | None]:
-    """As ``load_waveform``, and of a recording that was cut off as far as it goes.
+    """As ``load_waveform``, but a recording that was cut off is read as far as it goes.
 
-    Returns float32 [channels, samples] and what is missing, None where nothing is. Raises DecodeError, for a recording
-    of more than ``longest_s`` too (above 48 kHz: of more samples than that has at 48 kHz).
+    Returns float32 [channels, samples], and what is missing in words, None where nothing is. Raises DecodeError, also
+    for a recording longer than ``longest_s`` (above 48 kHz: with more samples than ``longest_s`` has at 48 kHz).
     """
     pieces: list[Samples] = []
     cut_off = None
@@ -97,7 +97,7 @@ def read_waveform(
 def _check_length(
     blocks: Iterable[Sound], settings: AudioSettings, longest_s: float, source: Openable
 ) -> Iterator[Sound]:
-    """Raises DecodeError as ``read_waveform`` does where there is too much."""
+    """The same blocks. Raises DecodeError once they are longer than ``longest_s`` (see ``read_waveform``)."""
     samples = 0
     for block in blocks:
         samples += block.samples.shape[1]
@@ -111,8 +111,8 @@ def _check_length(
 
 
 def _resampled(blocks: Iterable[Sound], settings: AudioSettings) -> Iterator[Samples]:
-    """Blocks with the channels and at the rate that the network hears: a file of many channels and a high rate may be
-    small, and its samples are not. What comes before a TruncatedError is heard to its end."""
+    """Blocks with the channels and the rate of the network. Block by block, since a small file with many channels and a
+    high rate may decode to very many samples. A TruncatedError is raised after all samples before it are out."""
     change: StreamResampler | None = None
     ended: TruncatedError | None = None
     channels = 1
@@ -133,30 +133,30 @@ def _resampled(blocks: Iterable[Sound], settings: AudioSettings) -> Iterator[Sam
 class WindowCutter:
     """Cuts windows out of samples that come in blocks of any size.
 
-    Windows begin every ``hop_samples``. The last one ends with the recording, so that its tail is heard; a recording
+    Windows begin every ``hop_samples``. The last one ends with the recording, so that all of it is covered; a recording
     shorter than a window is one window.
     """
 
     def __init__(self, window_samples: int, hop_samples: int) -> None:
         self._window, self._hop = window_samples, hop_samples
         self._kept: Samples | None = None
-        self._start = 0  # of what is kept
+        self._start = 0  # first sample of what is kept
         self._next = 0  # where the next window begins
 
     def push(self, samples: Samples) -> Iterator[tuple[int, Samples]]:
-        """float32 [channels, samples] → (first sample, float32 [channels, window_samples]) of the windows that are
-        whole now."""
+        """float32 [channels, samples] → (first sample, float32 [channels, window_samples]) of each window that is
+        complete now."""
         kept = samples if self._kept is None else np.concatenate([self._kept, samples], axis=1)
         end = self._start + kept.shape[1]
         while self._next + self._window <= end:
             yield self._next, kept[:, self._next - self._start : self._next - self._start + self._window]
             self._next += self._hop
-        # A last window may reach back as far as its length from an end that is not known yet.
+        # The last window reaches back by its length from an end that is not known yet.
         keep_from = max(self._start, min(self._next, end - self._window))
         self._kept, self._start = kept[:, keep_from - self._start :].copy(), keep_from
 
     def close(self) -> Iterator[tuple[int, Samples]]:
-        """The window of the tail that none has covered, if any; shorter than a window where the recording is."""
+        """The last window, where the end is not covered yet; shorter than a window where the recording is."""
         if self._kept is None:
             return
         end = self._start + self._kept.shape[1]
@@ -174,11 +174,11 @@ def windows(
     start_s: float = 0.0,
     end_s: float | None = None,
 ) -> Iterator[Window]:
-    """Windows of a recording, or of a span of it, each as ``load_waveform`` and ``middle_crop`` would make it of a
-    recording that holds nothing else, without trimming.
+    """Windows of a recording or a span of it, each prepared as ``load_waveform`` and ``middle_crop`` prepare a
+    recording of its own, without trimming.
 
-    window_s: at most ``settings.crop_s``; shorter ones are padded. Raises DecodeError and, after the windows of what
-    can be read, TruncatedError.
+    window_s: at most ``settings.crop_s``; shorter windows are padded. Raises DecodeError and, after the windows before
+    the damage, TruncatedError.
     """
     yield from cut_windows(read_blocks(source, start_s, end_s), settings, window_s, hop_s, start_s)
 
@@ -186,7 +186,7 @@ def windows(
 def cut_windows(
     blocks: Iterable[Sound], settings: AudioSettings, window_s: float, hop_s: float, start_s: float = 0.0
 ) -> Iterator[Window]:
-    """``windows`` of blocks that come from anywhere, all at one rate; start_s: when the first begins."""
+    """``windows`` of blocks from any source, all at one rate. start_s: time of the first sample."""
     rate_hz = settings.rate_hz
     slide = WindowCutter(max(1, round(window_s * rate_hz)), max(1, round(hop_s * rate_hz)))
 
@@ -200,7 +200,7 @@ def cut_windows(
         for piece in _resampled(blocks, settings):
             for start, samples in slide.push(piece):
                 yield window(start, samples)
-    except TruncatedError as error:  # after the windows of what can be read
+    except TruncatedError as error:
         ended = error
     for start, samples in slide.close():
         yield window(start, samples)

@@ -1,5 +1,5 @@
-"""Whether a recording was cut off: libsndfile reads half a WAV, W64, AIFF, AU, CAF, MP3, Ogg or FLAC as if it were
-whole, of the last where it breaks between two frames."""
+"""Whether a recording was cut off: libsndfile reads half a WAV, W64, AIFF, AU, CAF, MP3 or Ogg, and a FLAC that ends
+between two frames, as if it were whole."""
 
 import io
 import os
@@ -16,19 +16,20 @@ if TYPE_CHECKING:
 
     import soundfile
 
-_HEAD_BYTES = 4096  # the samples begin before, or the header is not looked at
-_LONGEST_PAGE = 27 + 255 + 255 * 255  # bytes of a page of an Ogg, at most
-_SLACK_SHARE, _SLACK_BYTES = 0.01, 4096  # that a sloppy program may promise more than it wrote, at most
-_UNKNOWN_BYTES = 0x7FFF0000  # a program that writes into a pipe promises this or more
-UNKNOWN_SAMPLES = (1 << 36) - 1  # all that a FLAC has room for; one that does not know has 2⁶³ − 1 for libsndfile
-_SLACK_S = 0.2  # an MP3 tag, or a container, may count the padding of its encoder
+_HEAD_BYTES = 4096  # headers that are longer are not checked
+_LONGEST_PAGE = 27 + 255 + 255 * 255  # bytes of an Ogg page, at most
+_SLACK_SHARE, _SLACK_BYTES = 0.01, 4096  # programs may declare a little more than they wrote
+_UNKNOWN_BYTES = 0x7FFF0000  # programs that write into a pipe declare this size or more
+UNKNOWN_SAMPLES = (1 << 36) - 1  # the most that FLAC can declare; libsndfile says 2⁶³ − 1 where it is unknown
+_SLACK_S = 0.2  # an MP3 tag or a container may count the encoder's padding
 
 _Got = TypeVar("_Got")
 
 
 class MonitoredFile:
-    """A file object whose reading may fail, as over a network; libsndfile would take that for the end of the file.
-    address: where it comes from. failed: the first error, after which nothing is read."""
+    """A file object that keeps the first error of reading (over a network, say), which libsndfile would take for the
+    end of the file. address: where it comes from. error: after it nothing more is read; None as long as all went
+    well."""
 
     def __init__(self, file: IO[bytes], address: str) -> None:
         self._file, self.address = file, address
@@ -53,8 +54,8 @@ class MonitoredFile:
 
 
 def check_whole(source: Openable, name: str, file: "soundfile.SoundFile", reached: int) -> None:
-    """Raise TruncatedError where ``file``, opened from ``source``, ended at frame ``reached`` and its header promises
-    clearly more, or reading failed. A header that promises nothing, as pipes write it, is no sign."""
+    """Raise TruncatedError where ``file``, opened from ``source``, ended at frame ``reached`` although its header
+    declares clearly more, or because reading failed. A header without a length, as pipes write it, proves nothing."""
     if isinstance(source, MonitoredFile) and source.error is not None:
         there_s = reached / file.samplerate
         raise TruncatedError(f"broke off after {there_s:.2f} s: {name} ({first_line(source.error)}); download it again")
@@ -80,7 +81,7 @@ def check_whole(source: Openable, name: str, file: "soundfile.SoundFile", reache
 
 
 def _present_share(source: Openable) -> float:
-    """Of the promised bytes of sound, how many are there; 1 where all are, or nobody knows."""
+    """The share of the declared bytes of sound that the file has; 1 where it has all, or none are declared."""
     with open_binary(source) as file:
         start, size = _sound_bytes(file.read(_HEAD_BYTES))
         there = file.seek(0, os.SEEK_END) - start
@@ -89,10 +90,10 @@ def _present_share(source: Openable) -> float:
 
 
 def _sound_bytes(head: bytes) -> tuple[int, int]:
-    """Where the samples begin, and how many bytes the header promises; zeros where it does not say."""
+    """Offset of the samples, and the number of bytes that the header declares; zeros where it declares none."""
     if head.startswith(b".snd"):
         return int.from_bytes(head[4:8], "big"), int.from_bytes(head[8:12], "big")
-    long_size = 0  # of an RF64, whose chunk of sound says that its size stands elsewhere
+    long_size = 0  # of an RF64, whose data chunk refers to ds64 for its size
     for name, start, size in _chunks(head):
         if name == b"ds64":
             long_size = int.from_bytes(head[start + 8 : start + 16], "little")
@@ -102,9 +103,9 @@ def _sound_bytes(head: bytes) -> tuple[int, int]:
 
 
 def _chunks(head: bytes) -> "Iterator[tuple[bytes, int, int]]":
-    """Of the head of a file of chunks: the first four letters of each one's name, where its content begins, its size.
-    A CAF whose last size nobody knew has one of 2⁶⁴ − 1."""
-    # where the first one begins, bytes of its name and of its size, in which order, whether that counts the header
+    """(first four bytes of the name, offset of the content, size) of each chunk in the head of a chunked file. A CAF of
+    unknown length has a last chunk of size 2⁶⁴ − 1."""
+    # offset of the first chunk, bytes of a name, bytes of a size, byte order, whether a size includes the chunk header
     kinds: dict[bytes, tuple[int, int, int, Literal["little", "big"], bool]] = {
         b"RIFF": (12, 4, 4, "little", False),
         b"RF64": (12, 4, 4, "little", False),
@@ -124,13 +125,13 @@ def _chunks(head: bytes) -> "Iterator[tuple[bytes, int, int]]":
 
 
 def _ogg_page_is_cut(source: Openable) -> bool:
-    """Of an Ogg: whether its last page (RFC 3533) promises more bytes than there are."""
+    """Whether the last page of an Ogg (RFC 3533) declares more bytes than there are."""
     with open_binary(source) as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - _LONGEST_PAGE))
         tail = file.read()
     page = tail[max(0, tail.rfind(b"OggS")) :]
-    # 27 bytes, of which the last is the number of sizes that follow; then what they are the sizes of
+    # a header of 27 bytes, the last of which counts the segment sizes that follow; then the segments
     return len(page) < 27 or len(page) < 27 + page[26] + sum(page[27 : 27 + page[26]])
 
 
@@ -141,7 +142,7 @@ def _mp3_declares_length(source: Openable) -> bool:
 
 @contextmanager
 def open_binary(source: Openable) -> "Iterator[IO[bytes]]":
-    """At its start; a file object is put back to where it was."""
+    """``source`` as a binary file at its start; the position of a file object is restored."""
     if isinstance(source, str | Path):
         with Path(source).open("rb") as file:
             yield file
