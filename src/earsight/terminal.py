@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from earsight.tasks.data import SplitPreview
     from earsight.tasks.inspect import Inspection
     from earsight.tasks.predict import Row
-    from earsight.tasks.sweep import SweepResult
+    from earsight.tasks.sweeping.trials import SweepResult
     from earsight.tasks.training.batch_size import BatchSizes
 
 _LISTED = 10

@@ -61,9 +61,7 @@ class FFmpegFile:
     def _open(self) -> None:
         av = require("av")
         with ExitStack() as stack:
-            if isinstance(
-                self._source, str | Path
-            ):  # opened here: FFmpeg would take some names for patterns or addresses
+            if isinstance(self._source, str | Path):  # opened here: FFmpeg may take a name for a pattern or address
                 file: IO[bytes] = stack.enter_context(Path(os.fsdecode(self._source)).open("rb"))
             else:
                 file = io.BytesIO(self._source) if isinstance(self._source, bytes) else self._source

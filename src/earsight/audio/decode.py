@@ -168,7 +168,7 @@ def float_blocks(file: "soundfile.SoundFile", source: Openable, first: int, fram
     """Up to ``frames`` samples in blocks, float32 [samples, channels]. file: opened from ``source``, now at frame
     ``first``. Raises TruncatedError after the last sample of a recording that was cut off, and the errors of libsndfile
     (RuntimeError, OSError) after the last sample before damage."""
-    # not soundfile's blocks(): it returns uninitialised memory where a file ends before its header says
+    # not soundfile's blocks(): it returns garbage where a file ends before its header says
     count = 0
     while count < frames:
         wanted = int(min(frames - count, BLOCK_SAMPLES))

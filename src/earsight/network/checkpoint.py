@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from pydantic import ValidationError
@@ -14,7 +14,6 @@ from earsight.audio.settings import AudioSettings
 from earsight.errors import ModelError, SettingsError
 from earsight.files import write_atomic, write_json
 from earsight.mel.settings import MelSettings
-from earsight.network.classifier import Classifier
 from earsight.network.description import (
     DIRECTIONS_KEY,
     FORMAT,
@@ -27,7 +26,10 @@ from earsight.network.ensemble import Ensemble, join_classifiers
 from earsight.network.prediction import UnknownLimits
 from earsight.network.settings import NetworkSettings
 
-C = TypeVar("C", bound=Classifier)
+if TYPE_CHECKING:
+    from earsight.network.classifier import Classifier
+
+C = TypeVar("C", bound="Classifier")
 _OWN_KEY = "own_network"
 
 
@@ -48,7 +50,7 @@ def check_folder(folder: Path) -> None:
         raise SettingsError(f"{folder} holds something else ({error}); name a new folder, or an empty one") from error
 
 
-def save_classifier(classifier: Classifier, folder: Path, facts: Mapping[str, Any]) -> None:
+def save_classifier(classifier: "Classifier", folder: Path, facts: Mapping[str, Any]) -> None:
     """Write model.safetensors, then model.json. facts: what else a reader may want (recipe, data, epoch …)."""
     folder.mkdir(parents=True, exist_ok=True)
     described = {
@@ -67,14 +69,14 @@ def save_classifier(classifier: Classifier, folder: Path, facts: Mapping[str, An
     write_json(folder / SETTINGS_NAME, described)
 
 
-def _members(classifier: Classifier) -> dict[str, Any]:
+def _members(classifier: "Classifier") -> dict[str, Any]:
     if not isinstance(classifier.network, Ensemble):
         return {}
     members = zip(classifier.members, classifier.network.temperatures, strict=True)
     return {"members": [{"network": one.model_dump(), "temperature": temperature} for one, temperature in members]}
 
 
-def _own_network(classifier: Classifier) -> dict[str, Any]:
+def _own_network(classifier: "Classifier") -> dict[str, Any]:
     """Of a network that timm can't make: what it is."""
     network = classifier.network
     if isinstance(network, Ensemble) or hasattr(network, "pretrained_cfg"):
@@ -82,7 +84,7 @@ def _own_network(classifier: Classifier) -> dict[str, Any]:
     return {_OWN_KEY: type(network).__name__}
 
 
-def save_fitted(classifier: Classifier, folder: Path) -> None:
+def save_fitted(classifier: "Classifier", folder: Path) -> None:
     """Write what was fitted after training: temperature, thresholds, and what is unknown."""
     described = read_description(folder)
     described |= _fitted_values(classifier)
@@ -90,7 +92,7 @@ def save_fitted(classifier: Classifier, folder: Path) -> None:
     write_json(folder / SETTINGS_NAME, described)
 
 
-def _fitted_values(classifier: Classifier) -> dict[str, Any]:
+def _fitted_values(classifier: "Classifier") -> dict[str, Any]:
     return {
         "temperature": classifier.temperature,
         "unknown": classifier.unknown.to_dict(),
@@ -98,7 +100,7 @@ def _fitted_values(classifier: Classifier) -> dict[str, Any]:
     }
 
 
-def _write_weights(classifier: Classifier, folder: Path) -> None:
+def _write_weights(classifier: "Classifier", folder: Path) -> None:
     state = state_to_save(classifier.network)
     if classifier.directions is not None:
         state[DIRECTIONS_KEY] = classifier.directions.detach().cpu().contiguous()

@@ -15,8 +15,10 @@ from earsight.audio.settings import AudioSettings
 from earsight.errors import SettingsError
 from earsight.mel.image import MelImage
 from earsight.mel.settings import MelSettings
+from earsight.network.checkpoint import check_folder, load_classifier, save_classifier
 from earsight.network.device import find_device
 from earsight.network.eval_mode import eval_mode
+from earsight.network.familiarity import familiarity, features_and_logits
 from earsight.network.head import Head, SigmoidHead, SoftmaxHead, as_logits
 from earsight.network.hub import download_model
 from earsight.network.prediction import Answers, Predictor, UnknownLimits
@@ -102,8 +104,6 @@ class Classifier(nn.Module, Predictor):
         device: cpu, cuda, cuda:N or mps. network: where the folder has the weights of one that is not timm's: such a
         one, which gets them. Raises ModelError, SettingsError.
         """
-        from earsight.network.checkpoint import load_classifier
-
         place = find_device(str(device))
         return load_classifier(cls, Path(run), network).to(place).eval()
 
@@ -113,8 +113,6 @@ class Classifier(nn.Module, Predictor):
 
         folder: new, empty, or of an earlier ``save``; raises SettingsError where it holds something else.
         """
-        from earsight.network.checkpoint import check_folder, save_classifier
-
         check_folder(Path(folder))
         save_classifier(self, Path(folder), {})
 
@@ -138,8 +136,6 @@ class Classifier(nn.Module, Predictor):
 
     def answers(self, crops: Samples) -> Answers:
         """As ``probabilities``, with what else is said of each clip."""
-        from earsight.network.familiarity import familiarity
-
         features, logits = self.features_and_logits(crops)
         familiar = torch.ones(len(logits)) if self.directions is None else familiarity(features, self.directions)
         return Answers(
@@ -152,8 +148,6 @@ class Classifier(nn.Module, Predictor):
     def features_and_logits(self, crops: Samples) -> tuple[Tensor, Tensor]:
         """Means over the crops of each clip: features float32 [batch, features] of length 1, logits float32 [batch,
         classes], without a gradient. crops: as for ``probabilities``. In eval mode, whatever mode the network is in."""
-        from earsight.network.familiarity import features_and_logits
-
         device = next(chain(self.parameters(), self.buffers())).device
         image = self.image(torch.from_numpy(crops).to(device)).contiguous(memory_format=torch.channels_last)
         with eval_mode(self):

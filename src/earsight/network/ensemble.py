@@ -2,16 +2,18 @@
 
 import math
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from earsight.errors import ModelError
-from earsight.network.classifier import Classifier
 from earsight.network.prediction import UnknownLimits
 
-C = TypeVar("C", bound=Classifier)
+if TYPE_CHECKING:
+    from earsight.network.classifier import Classifier
+
+C = TypeVar("C", bound="Classifier")
 
 
 class Ensemble(nn.Module):

@@ -23,6 +23,9 @@ from earsight.tasks.manifest import check_resumable, split_digest, write_manifes
 from earsight.tasks.progress import Progress
 from earsight.tasks.recipe import Recipe
 from earsight.tasks.sweeping.space import Space, check_corners, read_space, short_value, to_space, with_values
+from earsight.tasks.sweeping.sweep_report import write_sweep_page, write_table
+from earsight.tasks.sweeping.trials import TABLE_NAME, State, SweepResult, Trial
+from earsight.tasks.training.history import Epoch, kept_epoch
 from earsight.tasks.training.plan import (
     HISTORY_NAME,
     Plan,
@@ -33,31 +36,12 @@ from earsight.tasks.training.plan import (
 )
 
 if TYPE_CHECKING:
-    from earsight.tasks.sweeping.study import PendingTrial, State, Study, Trial
-    from earsight.tasks.training.history import Epoch
+    from earsight.tasks.sweeping.study import PendingTrial, Study
 
 MANIFEST_NAME = "sweep.json"
-TRIALS_NAME, TABLE_NAME = "trials.db", "sweep.csv"
+TRIALS_NAME = "trials.db"
 _ALIKE = 3
 """As many trials that fail for one reason, and none that does not, end a sweep."""
-
-
-@dataclass(frozen=True)
-class SweepResult:
-    """out: the folder. trials: those that have ended, in their order. best: of the complete ones, None where there is
-    none yet. recipe: the best one's. importance: setting → its share in what tells good trials from others, in sum 1;
-    empty where there are too few to tell. measure: of the values, UAR, or mAP where clips have several labels.
-    sentence, caveat: for a reader."""
-
-    out: Path
-    trials: "tuple[Trial, ...]"
-    best: "Trial | None"
-    recipe: Recipe | None
-    importance: Mapping[str, float]
-    measure: str
-    sentence: str
-    caveat: str
-    interrupted: bool
 
 
 @dataclass(frozen=True)
@@ -152,10 +136,8 @@ def sweep(
         except KeyboardInterrupt:
             interrupted = True
         result = replace(_result(study, work), importance=study.importance(), interrupted=interrupted)
-        from earsight.tasks.sweeping.sweep_report import write_page_of, write_table
-
         write_table(result, read)
-        write_page_of(result, read, plans)
+        write_sweep_page(result, read, plans)
     return result
 
 
@@ -204,8 +186,6 @@ def _manifest(space: Space, plans: Sequence[Plan], prune: bool, machine: Machine
 
 def _run_trials(study: "Study", work: _Work, trials: int) -> None:
     """Until there are so many. Raises KeyboardInterrupt where it was stopped."""
-    from earsight.tasks.sweeping.sweep_report import write_table
-
     shown = Progress(shown=work.progress)
     before = len(study.trials())
     most = max(trials, before)
@@ -250,7 +230,6 @@ def _run_trial(study: "Study", pending: "PendingTrial", work: _Work, *, in_full:
     """Train with the settings of a trial on each split, and tell the study how it went. in_full: show what a training
     shows, otherwise a bar alone."""
     from earsight.tasks.sweeping.study import Pruned
-    from earsight.tasks.training.history import kept_epoch
 
     began = time.perf_counter()
     histories: list[list[Epoch]] = [[] for _ in work.plans]
@@ -274,7 +253,7 @@ def _run_trial(study: "Study", pending: "PendingTrial", work: _Work, *, in_full:
             bar.start(f"trial {pending.number}", total)
             for number, plan in enumerate(work.plans):
 
-                def each_epoch(row: "Epoch", number: int = number) -> None:
+                def each_epoch(row: Epoch, number: int = number) -> None:
                     histories[number].append(row)
                     bar.advance(number * recipe.epochs + row.epoch, total, f"{work.measure} {reached(number):.3f}")
                     if number == 0 and (row.epoch < recipe.epochs or len(histories) > 1):  # something is left to spare
@@ -295,7 +274,7 @@ def _run_trial(study: "Study", pending: "PendingTrial", work: _Work, *, in_full:
     study.tell(pending, state, value, time.perf_counter() - began, reason)
 
 
-def _train_split(plan: Plan, work: _Work, on_epoch: "Callable[[Epoch], None]", *, in_full: bool) -> str:
+def _train_split(plan: Plan, work: _Work, on_epoch: Callable[[Epoch], None], *, in_full: bool) -> str:
     """The caveat of the split as it was carried out."""
     from earsight.tasks.train import run_plan
 
@@ -342,7 +321,7 @@ def _result(study: "Study", work: _Work) -> SweepResult:
     )
 
 
-def _sentence(trials: "Sequence[Trial]", work: _Work) -> str:
+def _sentence(trials: Sequence[Trial], work: _Work) -> str:
     states = [trial.state for trial in trials]
     counts = [f"{states.count(state)} {state}" for state in dict.fromkeys(sorted(states))]
     told = f"{len(trials)} trial{'' if len(trials) == 1 else 's'}" + (f": {', '.join(counts)}" if counts else "")

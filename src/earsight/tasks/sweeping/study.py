@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import optuna
@@ -15,11 +15,11 @@ from optuna.trial import TrialState
 from earsight.dataset.split import merge_caveats
 from earsight.errors import SettingsError
 from earsight.tasks.sweeping.space import Choice, Range, Space, WholeRange
+from earsight.tasks.sweeping.trials import FEWEST_FOR_IMPORTANCE, State, Trial
 
 _NAME = "sweep"
 _FEWEST_FOR_MEDIAN = 5
-FEWEST_FOR_IMPORTANCE, _FEWEST_VALUES = 10, 5
-State = Literal["complete", "pruned", "failed"]
+_FEWEST_VALUES = 5  # different values among the complete trials, for importance
 _STATES: dict[State, TrialState] = {
     "complete": TrialState.COMPLETE,
     "pruned": TrialState.PRUNED,
@@ -28,20 +28,7 @@ _STATES: dict[State, TrialState] = {
 
 
 class Pruned(Exception):
-    """Of a trial that is no better than the median of those before it."""
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One recipe that was tried. number: from 1. value: validation score in [0, 1], of a pruned one what it had
-    reached; None where it failed. values: settings by their dotted names. reason: why it failed."""
-
-    number: int
-    state: State
-    value: float | None
-    values: Mapping[str, Any]
-    seconds: float
-    reason: str = ""
+    """A trial is no better than the median of those before it."""
 
 
 class Study:

@@ -15,9 +15,8 @@ from earsight.scores.page import write_page
 from earsight.scores.report import FigureEntry
 from earsight.settings import flatten
 from earsight.tasks.recipe import Recipe
-from earsight.tasks.sweep import TABLE_NAME, SweepResult
 from earsight.tasks.sweeping.space import Space, short_value
-from earsight.tasks.sweeping.study import FEWEST_FOR_IMPORTANCE
+from earsight.tasks.sweeping.trials import FEWEST_FOR_IMPORTANCE, TABLE_NAME, SweepResult
 from earsight.tasks.training.plan import Plan
 
 BEST_NAME = "best.toml"
@@ -67,7 +66,7 @@ def _toml(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def write_page_of(result: SweepResult, space: Space, plans: Sequence[Plan]) -> None:
+def write_sweep_page(result: SweepResult, space: Space, plans: Sequence[Plan]) -> None:
     """report.html: how the search went, every trial, what the value depends on, and the best recipe."""
     plan = plans[0]
     ended = [one for one in result.trials if one.value is not None]
