@@ -14,6 +14,7 @@ import soundfile
 
 from earsight.files import write_atomic
 from earsight.tasks.data import add_background
+from earsight.tasks.evaluate import ScoringOptions
 from earsight.tasks.evaluate_events import evaluate_events
 from earsight.tasks.recipe import Recipe
 from earsight.tasks.train import train
@@ -69,7 +70,7 @@ def main() -> None:
             for (name, scores), data in zip(all_f1.items(), (root / "learn", root / "spans.csv"), strict=True):
                 run = root / f"run-{data.stem}"
                 train(data, recipe=recipe, out=run, threads=1, store=False)
-                found = evaluate_events(run, root / "find", window_s=1, hop_s=0.25, threads=1)
+                found = evaluate_events(run, root / "find", window_s=1, hop_s=0.25, options=ScoringOptions(threads=1))
                 scores.append((found.by_segment.micro.f1 or 0.0, found.by_event.micro.f1 or 0.0))
                 print(f"| {seed} | {name} | {scores[-1][0]:.3f} | {scores[-1][1]:.3f} |", flush=True)
     for name, scores in all_f1.items():

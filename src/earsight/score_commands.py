@@ -4,7 +4,7 @@ import shlex
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import Parameter
 
@@ -64,13 +64,14 @@ def evaluate(
     json_
         Print JSON instead of a table.
     """
-    from earsight.tasks.evaluate import Evaluation
+    from earsight.tasks.evaluate import Evaluation, ScoringOptions
     from earsight.tasks.evaluate import evaluate as task
     from earsight.tasks.evaluate_events import EventEvaluation, Measure, evaluate_events
 
     note_unfinished(run)
-    flags: dict[str, Any] = {"leaks": leaks, "device": device, "threads": threads, "strict": strict, "progress": True}
-    flags |= asdict(data_flags)
+    options = ScoringOptions(
+        **asdict(data_flags), leaks=leaks, device=device, threads=threads, strict=strict, progress=True
+    )
     rule = event_flags.rule()
     done: Evaluation | EventEvaluation
     if rule is not None:
@@ -85,7 +86,7 @@ def evaluate(
             measure=Measure(1.0 if segment is None else segment, 0.5 if overlap is None else overlap),
             timelines=timelines,
             overwrite=overwrite,
-            **flags,
+            options=options,
         )
     else:
         for_events = event_flags.window, event_flags.hop, segment, overlap, timelines, overwrite or None
@@ -93,7 +94,7 @@ def evaluate(
             raise SettingsError(
                 "--window, --hop, --segment, --overlap, --timelines and --overwrite are for events; pass --events too"
             )
-        done = task(run, data, **flags)
+        done = task(run, data, **asdict(options))
     if json_:
         failures, dropped = (
             [{"path": str(failure.path), "reason": failure.reason} for failure in part]

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,13 @@ import soundfile
 from earsight.errors import DataError, SettingsError
 from earsight.scores.detection import Scores
 from earsight.scores.events import Rule
+from earsight.tasks.evaluate import ScoringOptions
 from earsight.tasks.evaluate_events import Measure, evaluate_events
 from tests.conftest import called, tone
 
 SONG = "0\t2\tlow\n2\t5\thigh\n5\t7.13\tlow\n"
-WINDOWS = {"window_s": 0.4, "hop_s": 0.1, "threads": 1}
+WINDOWS = {"window_s": 0.4, "hop_s": 0.1}
+ONE_THREAD = ScoringOptions(threads=1)
 
 
 @pytest.fixture
@@ -28,7 +31,7 @@ def field(tmp_path: Path, song: Path) -> Path:
 
 
 def test_what_is_annotated_is_found(home: Path, field: Path, tmp_path: Path) -> None:
-    done = evaluate_events(home / "run", field, **WINDOWS, timelines=tmp_path / "drawn")
+    done = evaluate_events(home / "run", field, **WINDOWS, options=ONE_THREAD, timelines=tmp_path / "drawn")
     # 8 segments, of which none has both: the ends of events are a tenth of a second away at most
     assert done.by_segment.micro.annotated == 8
     assert done.by_segment.micro.recall == 1.0
@@ -41,12 +44,14 @@ def test_what_is_annotated_is_found(home: Path, field: Path, tmp_path: Path) -> 
     )
     assert [path.name for path in (tmp_path / "drawn").iterdir()] == ["song.png"]
     with pytest.raises(SettingsError, match=r"song\.png exists; pass --overwrite"):
-        evaluate_events(home / "run", field, **WINDOWS, timelines=tmp_path / "drawn")
+        evaluate_events(home / "run", field, **WINDOWS, options=ONE_THREAD, timelines=tmp_path / "drawn")
 
 
 def test_what_is_annotated_elsewhere_is_not_right(home: Path, field: Path) -> None:
     (field / "song.txt").write_text("0\t2\thigh\n2\t5\tlow\n5\t6\thigh\n")
-    done = evaluate_events(home / "run", field, **WINDOWS, rule=Rule(start_at=0.6), measure=Measure(0.1, 0.9))
+    done = evaluate_events(
+        home / "run", field, **WINDOWS, options=ONE_THREAD, rule=Rule(start_at=0.6), measure=Measure(0.1, 0.9)
+    )
     assert done.by_segment.micro.precision == pytest.approx(0, abs=0.05)
     assert done.by_event.micro == Scores(0.0, 0.0, 0.0, 3, 3)
     # 6 s of the 7.13 say the other label, the rest is made up
@@ -54,10 +59,10 @@ def test_what_is_annotated_elsewhere_is_not_right(home: Path, field: Path) -> No
 
 
 def test_what_is_found_where_nothing_is_annotated_is_made_up(home: Path, field: Path) -> None:
-    alone = evaluate_events(home / "run", field, **WINDOWS)
+    alone = evaluate_events(home / "run", field, **WINDOWS, options=ONE_THREAD)
     soundfile.write(field / "quiet.wav", tone(300, 3.0), 16000)
     (field / "quiet.txt").write_text("")  # somebody listened, and there was nothing
-    with_it = evaluate_events(home / "run", field, **WINDOWS)
+    with_it = evaluate_events(home / "run", field, **WINDOWS, options=ONE_THREAD)
     assert (alone.recordings, with_it.recordings) == (1, 2)
     assert with_it.duration_s == pytest.approx(alone.duration_s + 3, abs=1e-3)
     assert with_it.by_event.per_label["low"] == Scores(2 / 3, 1.0, 0.8, 2, 3)
@@ -66,14 +71,14 @@ def test_what_is_found_where_nothing_is_annotated_is_made_up(home: Path, field: 
 
 def test_labels_that_the_model_does_not_know_are_told_and_not_looked_for(home: Path, field: Path) -> None:
     (field / "song.txt").write_text("0\t2\tlow\n2\t5\thigh\n2\t3\tdog\n5\t7.13\tlow\n")
-    done = evaluate_events(home / "run", field, **WINDOWS)
+    done = evaluate_events(home / "run", field, **WINDOWS, options=ONE_THREAD)
     assert done.by_event.micro.annotated == 3
     assert done.by_event.micro.f1 == 1.0
     assert done.warning == "annotated labels that the model does not know are not looked for: dog"
     assert done.starts_at == (0.3, 0.3)
     (field / "song.txt").write_text("0\t2\tLow\n")
     with pytest.raises(DataError, match="the model does not know Low; its labels: high, low"):
-        evaluate_events(home / "run", field, **WINDOWS)
+        evaluate_events(home / "run", field, **WINDOWS, options=ONE_THREAD)
 
 
 def test_a_recording_that_cannot_be_read_to_its_end_is_left_out_and_told(home: Path, field: Path) -> None:
@@ -82,7 +87,7 @@ def test_a_recording_that_cannot_be_read_to_its_end_is_left_out_and_told(home: P
     (field / "cut.txt").write_text("0\t1\tlow\n1\t2\tlow\n")
     soundfile.write(field / "late.wav", tone(300, 2.0), 16000)
     (field / "late.txt").write_text("0\t1\tlow\n1\t9\tlow\n")
-    done = evaluate_events(home / "run", field, **WINDOWS)
+    done = evaluate_events(home / "run", field, **WINDOWS, options=ONE_THREAD)
     assert done.recordings == 1
     told = {failure.path.name: failure.reason for failure in done.failures}
     assert sorted(told) == ["cut.wav", "late.wav"]
@@ -91,7 +96,7 @@ def test_a_recording_that_cannot_be_read_to_its_end_is_left_out_and_told(home: P
     for name in ("song.wav", "song.txt"):
         (field / name).unlink()
     with pytest.raises(DataError, match="none of 1 recording could be heard; truncated"):
-        evaluate_events(home / "run", field, **WINDOWS)
+        evaluate_events(home / "run", field, **WINDOWS, options=ONE_THREAD)
 
 
 def test_recordings_of_which_a_part_was_heard_are_refused_or_left_out(home: Path, field: Path) -> None:
@@ -100,11 +105,11 @@ def test_recordings_of_which_a_part_was_heard_are_refused_or_left_out(home: Path
     with (field / "table.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("path", "label", "start", "end"), *rows])
     with pytest.raises(DataError, match=r"1 leak between .* overlapping spans of a recording"):
-        evaluate_events(home / "run", field / "table.csv", **WINDOWS)
-    without = evaluate_events(home / "run", field / "table.csv", **WINDOWS, leaks="drop")
+        evaluate_events(home / "run", field / "table.csv", **WINDOWS, options=ONE_THREAD)
+    without = evaluate_events(home / "run", field / "table.csv", **WINDOWS, options=replace(ONE_THREAD, leaks="drop"))
     assert (without.recordings, without.by_event.micro.annotated) == (1, 2)
     assert [str(failure.path) for failure in without.dropped] == [heard["path"]]
-    with_it = evaluate_events(home / "run", field / "table.csv", **WINDOWS, leaks="allow")
+    with_it = evaluate_events(home / "run", field / "table.csv", **WINDOWS, options=replace(ONE_THREAD, leaks="allow"))
     assert (with_it.recordings, with_it.by_event.micro.annotated) == (2, 3)
     assert with_it.caveat == "with leaks"
 
@@ -121,7 +126,7 @@ def test_test_clips_whose_recordings_were_heard_in_training_are_no_test_of_event
     with (tmp_path / "run" / "clips.csv").open("w", newline="") as file:
         csv.writer(file).writerows(rows)
     with pytest.raises(DataError, match=r"other pieces of 1 recording with test clips of .* were heard in training"):
-        evaluate_events(tmp_path / "run", **WINDOWS)
+        evaluate_events(tmp_path / "run", **WINDOWS, options=ONE_THREAD)
 
 
 def test_the_command_prints_both_measures_or_json(home: Path, field: Path) -> None:

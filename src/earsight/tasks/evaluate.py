@@ -1,8 +1,9 @@
 """evaluate: a run folder and labelled recordings → scores."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from earsight import extras
 from earsight.audio.decode import header_length_s
@@ -19,7 +20,7 @@ from earsight.plain import pluralise
 from earsight.tasks.clips_table import CLIPS_NAME, RunClip, read_clips, split_labels
 from earsight.tasks.contamination import exclude_heard, overlap_note
 from earsight.tasks.data import ensure_downloaded
-from earsight.tasks.machine.cores import check_threads, free_cores, read_load, torch_threads
+from earsight.tasks.machine.cores import LoadSample, check_threads, free_cores, read_load, torch_threads
 from earsight.tasks.machine.memory import keep_freed_memory
 from earsight.tasks.progress import Progress
 
@@ -31,11 +32,23 @@ _LOOKED_AT_S = 1.0
 
 
 @dataclass(frozen=True)
+class ScoringOptions:
+    """How recordings are read, and what is done where training heard them: see ``evaluate``."""
+
+    source: str | None = None
+    group_pattern: str | None = None
+    leaks: Policy = "refuse"
+    device: str = "cpu"
+    threads: int | None = None
+    strict: bool = False
+    progress: bool = False
+
+
+@dataclass(frozen=True)
 class ScoreContext:
-    """What stands beside every score. sentence: what was scored, in words. caveat: two or three words that belong
-    beside every number, "" where there is nothing to add. warning: what else a reader should know, "" where nothing.
-    failures: files that could not be used. dropped: clips that were left out because they, or their speakers, were
-    heard in training."""
+    """What is reported beside every score. sentence: what was scored, in words. caveat: two or three words that belong
+    beside every number; "" for none. warning: what else a reader should know; "" for nothing. failures: files that
+    could not be used. dropped: clips that were left out because they, or their speakers, were in the training."""
 
     sentence: str
     caveat: str
@@ -72,7 +85,8 @@ def evaluate(
     from earsight.scores.dispatch import measure
     from earsight.tasks.training.scoring import score
 
-    to_score = prepare_scoring(run, data, source, group_pattern, leaks, device, threads, strict, progress=progress)
+    options = ScoringOptions(source, group_pattern, leaks, device, threads, strict, progress)
+    to_score = prepare_scoring(run, data, options)
     with torch_threads(to_score.cores), Progress(shown=progress) as shown:
         shown.start("scoring", len(to_score.indices))
         predictions = score(to_score.classifier, to_score.store, to_score.indices, progress=shown.advance)
@@ -81,7 +95,7 @@ def evaluate(
 
 @dataclass(frozen=True)
 class ScoringSet:
-    """What of some clips may be scored. indices: of clips of the store. cores: to score them by."""
+    """Clips that may be scored. indices: of these, in the store. cores: threads to score them with."""
 
     classifier: "Classifier"
     store: Store
@@ -91,103 +105,126 @@ class ScoringSet:
 
 
 def prepare_scoring(
-    run: str | Path,
-    data: str | Path | DataSet | None,
-    source: str | None,
-    group_pattern: str | None,
-    leaks: Policy,
-    device: str,
-    threads: int | None,
-    strict: bool,
-    *,
-    progress: bool = False,
-    for_events: bool = False,
+    run: str | Path, data: str | Path | DataSet | None, options: ScoringOptions, *, for_events: bool = False
 ) -> ScoringSet:
-    """for_events: clips are what is annotated in recordings; labels that the model does not know are left out of
-    them and told, and otherwise refused. Other arguments as those of ``evaluate``. Raises EarsightError."""
+    """Read and decode the clips to score, without those that training heard, and load the model.
+
+    run, data: as for ``evaluate``. for_events: the clips are annotated spans of recordings; labels that the model does
+    not know are removed from them, with a warning, as long as it knows any. Raises EarsightError.
+    """
     extras.check("torch", "timm", "safetensors")
     run = resolve_run(run)
     if not run.is_dir():
         raise run_folder_error(run)
-    check_device_name(device)
-    check_threads(threads)
+    check_device_name(options.device)
+    check_threads(options.threads)
     before = read_load()
-    recorded = read_clips(run)
+    recorded, described = read_clips(run), read_description(run)
+    multilabel = described.get("task") == "multilabel"
     dataset: DataSet | None = None
     named = data.place if isinstance(data, DataSet) else data
     if data is None:
         clips = _recorded_test_clips(run, recorded, whole=for_events)
+        clips = [split_labels(clip) for clip in clips] if multilabel else clips
     else:
         dataset = read_dataset(
-            ensure_downloaded(data), source=source, group_pattern=group_pattern, strict=strict, fewest_classes=1
+            ensure_downloaded(data),
+            source=options.source,
+            group_pattern=options.group_pattern,
+            strict=options.strict,
+            fewest_classes=1,
         )
-        clips = list(dataset.clips)
-        if for_events:
-            clips += map(_first_second, dataset.empty)
+        clips = [*dataset.clips, *(map(_first_second, dataset.empty) if for_events else ())]
+        if dataset.multilabel and not (multilabel or for_events):
+            raise DataError(
+                f"clips of {named} have several labels or none, and the model of {run} gives each one; score it on "
+                "others"
+            )
+    clips, unknown_labels = _without_unknown_labels(clips, described["labels"], for_events)
+    cores, classifier, store = _load_and_decode(run, clips, options, before)
+    if dataset is None:
+        scored, context = tuple(range(len(clips))), _recorded_context(clips, recorded, described, store.digest_of)
+    else:
+        scored, caveat, warning, left_out = exclude_heard(
+            recorded, clips, store.digest_of, dataset, described, options.leaks
+        )
+        groups = {clips[i].group for i in scored}
+        note = ""
+        if not (warning or caveat):
+            note = overlap_note(recorded, dataset, described, groups, some_left_out=bool(left_out))
+        sentence = f"Scored on clips of {named}{note}."
+        context = ScoreContext(sentence, caveat, warning, dataset.failures, left_out)
+    if unknown_labels:
+        note = f"annotated labels that the model does not know are not looked for: {', '.join(unknown_labels)}"
+        context = replace(context, warning=f"{context.warning}; {note}" if context.warning else note)
+    place = store.index_of
+    indices = [place[i] for i in scored if i in place]
+    if not indices:
+        left_out = context.dropped or store.failures
+        raise DataError(f"nothing is left to score: {left_out[0].reason}")
+    context = replace(context, failures=(*context.failures, *store.failures))
+    return ScoringSet(classifier, store, indices, cores, context)
+
+
+def _without_unknown_labels(
+    clips: Sequence[Clip], labels: Sequence[str], for_events: bool
+) -> tuple[list[Clip], list[str]]:
+    """The clips with the labels that the model knows, and the others. Raises DataError unless for_events, and where it
+    knows none."""
+    unknown = sorted({label for clip in clips for label in clip.labels} - set(labels))
+    if not unknown:
+        return list(clips), []
+    if not for_events or not any(set(clip.labels) & set(labels) for clip in clips):
+        raise DataError(f"the model does not know {', '.join(unknown)}; its labels: {', '.join(labels)}")
+    return [clip.with_labels(label for label in clip.labels if label not in unknown) for clip in clips], unknown
+
+
+def _load_and_decode(
+    run: Path, clips: Sequence[Clip], options: ScoringOptions, before: LoadSample | None
+) -> "tuple[int, Classifier, Store]":
+    """before: a sample of the load, to see how many cores are free. Raises DataError where no clip can be read."""
     from earsight.network.classifier import Classifier
 
-    described = read_description(run)
-    several = described.get("task") == "multilabel"
-    if dataset is None and several:
-        clips = [split_labels(clip) for clip in clips]
-    if dataset is not None and dataset.multilabel and not (several or for_events):
-        raise DataError(
-            f"clips of {named} have several labels or none, and the model of {run} gives each one; score it on others"
-        )
-    strange = sorted({label for clip in clips for label in clip.labels} - set(described["labels"]))
-    if strange and for_events and any(set(clip.labels) & set(described["labels"]) for clip in clips):
-        clips = [clip.with_labels(label for label in clip.labels if label not in strange) for clip in clips]
-    elif strange:
-        raise DataError(f"the model does not know {', '.join(strange)}; its labels: {', '.join(described['labels'])}")
     keep_freed_memory()
-    cores = threads or free_cores(before)
-    classifier = Classifier.load(run, str(find_device(device)))
-    with Progress(shown=progress) as shown:
+    cores = options.threads or free_cores(before)
+    classifier = Classifier.load(run, str(find_device(options.device)))
+    with Progress(shown=options.progress) as shown:
         shown.start("decoding", len(clips))
         store = build_store(
-            clips, classifier.audio, folder=store_folder(), threads=cores, strict=strict, progress=shown.advance
+            clips,
+            classifier.audio,
+            folder=store_folder(),
+            threads=cores,
+            strict=options.strict,
+            progress=shown.advance,
         )
     if not store.clips:
         raise DataError(f"none of {len(clips)} clips could be read; the first: {store.failures[0].reason}")
-    digests = store.digest_of
-    left_out: tuple[Failure, ...] = ()
-    if dataset is None:
-        split = described.get("split", {})
-        scored = tuple(range(len(clips)))
-        sentence = str(split.get("sentence", "How these clips were split is not known."))
-        caveat = str(split.get("caveat", ""))
-        was = [row.digest for row in recorded if row.part in {"test", "all"}]
-        changed = sum(was[i] != digest for i, digest in digests.items())
-        warning = f"{changed} of {len(clips)} test clips are no longer what they were in training" if changed else ""
-    else:
-        scored, caveat, warning, left_out = exclude_heard(recorded, clips, digests, dataset, described, leaks)
-        groups = {clips[i].group for i in scored}
-        beside = (
-            ""
-            if warning or caveat
-            else overlap_note(recorded, dataset, described, groups, some_left_out=bool(left_out))
-        )
-        sentence = f"Scored on clips of {named}{beside}."
-    place = store.index_of
-    indices = [place[i] for i in scored if i in place]
-    if strange:
-        unasked = f"annotated labels that the model does not know are not looked for: {', '.join(strange)}"
-        warning = f"{warning}; {unasked}" if warning else unasked
-    if not indices:
-        raise DataError(f"nothing is left to score: {left_out[0].reason if left_out else store.failures[0].reason}")
-    failures = (*(dataset.failures if dataset else ()), *store.failures)
-    return ScoringSet(classifier, store, indices, cores, ScoreContext(sentence, caveat, warning, failures, left_out))
+    return cores, classifier, store
+
+
+def _recorded_context(
+    clips: Sequence[Clip], recorded: Sequence[RunClip], described: Mapping[str, Any], digests: Mapping[int, str]
+) -> ScoreContext:
+    """For the run's own test clips. digests: index of a clip → digest of its samples as they are now."""
+    split = described.get("split", {})
+    was = [row.digest for row in recorded if row.part in {"test", "all"}]
+    changed = sum(was[i] != digest for i, digest in digests.items())
+    warning = f"{changed} of {len(clips)} test clips are no longer what they were in training" if changed else ""
+    sentence = str(split.get("sentence", "How these clips were split is not known."))
+    return ScoreContext(sentence, str(split.get("caveat", "")), warning, (), ())
 
 
 def _first_second(path: Path) -> Clip:
-    """Of a recording in which nothing is: whether it was heard is seen by where it lies, and an hour of it need not be
-    decoded for that."""
+    """A clip that stands for a recording without events: whether training heard it is seen by its path, so that an hour
+    of it need not be decoded."""
     length_s = header_length_s(path)
     return Clip(path, "", str(path), "", 0.0, None if length_s is None else min(_LOOKED_AT_S, length_s))
 
 
 def _recorded_test_clips(run: Path, recorded: list[RunClip], *, whole: bool) -> list[Clip]:
-    """whole: their recordings are heard from end to end. Raises DataError."""
+    """The test clips of a run. whole: their recordings will be scored from end to end, so no other piece of them may
+    have been trained on. Raises DataError."""
     clips = [row.clip for row in recorded if row.part in {"test", "all"}]
     if not clips:
         raise DataError(f"{run} does not tell its test clips (no {CLIPS_NAME}); pass labelled recordings to score")

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from earsight.dataset.clip import Clip, DataSet, Failure
-from earsight.dataset.leaks import Policy
 from earsight.errors import DataError, SettingsError
 from earsight.plain import pluralise
 from earsight.scores.detection import Annotation, Detection, Tally, tally_events, tally_segments
@@ -16,7 +15,7 @@ from earsight.scores.events import Event, Rule, find_events
 from earsight.scores.timeline import draw_timeline
 from earsight.tasks.answers.event_rows import EventRows, RecordingEvents
 from earsight.tasks.answers.predict_file import check_pictures, check_timelines, unique_stems
-from earsight.tasks.evaluate import ScoreContext, ScoringSet, prepare_scoring
+from earsight.tasks.evaluate import ScoreContext, ScoringOptions, ScoringSet, prepare_scoring
 from earsight.tasks.machine.cores import torch_threads
 from earsight.tasks.predict import Sliding, answer
 from earsight.tasks.progress import Progress
@@ -83,28 +82,20 @@ def evaluate_events(
     measure: Measure | None = None,
     timelines: Path | None = None,
     overwrite: bool = False,
-    source: str | None = None,
-    group_pattern: str | None = None,
-    leaks: Policy = "refuse",
-    device: str = "cpu",
-    threads: int | None = None,
-    strict: bool = False,
-    progress: bool = False,
+    options: ScoringOptions | None = None,
 ) -> EventEvaluation:
     """Find events in whole recordings, as ``predict`` with windows does, and compare them with the annotated ones: the
     spans of ``data``, or of the run's own test clips. Where nothing is annotated, nothing is taken to sound.
 
     window_s, hop_s, rule: see ``predict`` and ``Rule``. timelines: a folder for one picture a recording; overwrite:
-    those that are there. leaks: "drop" leaves out recordings of which any part was heard in training. Otherwise as
-    ``evaluate``. Raises EarsightError.
+    those that are there already. options: as for ``evaluate``; leaks "drop" leaves out recordings of which any part was
+    heard in training. Raises EarsightError.
     """
-    rule, measure = rule or Rule(), measure or Measure()
+    rule, measure, options = rule or Rule(), measure or Measure(), options or ScoringOptions()
     sliding = Sliding.every(window_s, hop_s)
     if timelines is not None:
         check_timelines(timelines)
-    to_score = prepare_scoring(
-        run, data, source, group_pattern, leaks, device, threads, strict, progress=progress, for_events=True
-    )
+    to_score = prepare_scoring(run, data, options, for_events=True)
     model = to_score.classifier
     sliding = sliding.of(model.audio)
     starts_at = tuple(map(float, rule.starts(model.labels, model.thresholds)))
@@ -115,7 +106,7 @@ def evaluate_events(
     rules = {at: Rule(at, rule.stay_at and min(rule.stay_at, at), rule.shortest_s) for at in _OTHER_STARTS}
     others = {at: _EventTally(model.labels, measure) for at in _OTHER_STARTS}
     failures, duration_s = list(to_score.context.failures), 0.0
-    with torch_threads(to_score.cores), Progress(shown=progress) as bar:
+    with torch_threads(to_score.cores), Progress(shown=options.progress) as bar:
         bar.start("recordings heard", len(recordings))
         for number, heard in enumerate(_find_events(model, recordings, sliding, rule)):
             if isinstance(heard, Failure):

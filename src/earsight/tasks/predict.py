@@ -21,7 +21,7 @@ from earsight.network.device import check_device_name
 from earsight.network.exported import Exported
 from earsight.network.hub import is_hub_name, resolve_run
 from earsight.network.prediction import Prediction
-from earsight.tasks.machine.cores import check_threads, free_cores, read_load, torch_threads
+from earsight.tasks.machine.cores import check_threads, free_cores, read_load, set_torch_threads, torch_threads
 from earsight.tasks.machine.memory import keep_freed_memory
 from earsight.tasks.recordings import Recording, list_recordings
 
@@ -141,17 +141,17 @@ def predict(
     if window_s is None and hop_s is not None:
         raise SettingsError(f"hop_s {hop_s:g} is for windows; give window_s too")
     if isinstance(run, str | Path):
-        model, recordings, sliding, _, threads = _prepared(run, sources, device, threads, window_s, hop_s)
-    else:
-        model = _loaded(run, device, threads)
-        recordings = list_recordings(sources)
-        sliding = None if window_s is None else Sliding.every(window_s, hop_s).of(model.audio)
-    rows = answer(model, recordings, unknown=unknown, sliding=sliding)
-    return rows if threads is None or isinstance(model, Exported) else _with_threads(rows, threads)
+        ready = prepare(run, sources, device, threads, window_s, hop_s)
+        rows = answer(ready.model, ready.recordings, unknown=unknown, sliding=ready.sliding)
+        return _with_threads(rows, ready.threads)
+    _check_loaded(run, device, threads)
+    recordings = list_recordings(sources)
+    sliding = None if window_s is None else Sliding.every(window_s, hop_s).of(run.audio)
+    return _with_threads(answer(run, recordings, unknown=unknown, sliding=sliding), threads)
 
 
-def _loaded(model: "Classifier | Exported", device: str, threads: int | None) -> "Classifier | Exported":
-    """Raises SettingsError where it is none, or is asked for what only loading can do."""
+def _check_loaded(model: "Classifier | Exported", device: str, threads: int | None) -> None:
+    """Raises SettingsError where it is no model, or where only loading it could do what is asked for."""
     if not isinstance(model, Exported) and not (hasattr(model, "predictions") and hasattr(model, "audio")):
         raise SettingsError(
             f"{type(model).__name__} is no model; give a run folder, a file of export, or a loaded model"
@@ -159,11 +159,14 @@ def _loaded(model: "Classifier | Exported", device: str, threads: int | None) ->
     if device != "cpu" or (isinstance(model, Exported) and threads is not None):
         raise SettingsError("a loaded model has its device and threads from load_model; pass them there")
     check_threads(threads)
-    return model
 
 
-def _with_threads(rows: Iterator[Row], threads: int) -> Iterator[Row]:
-    """Between two rows torch has as many threads as it had."""
+def _with_threads(rows: Iterator[Row], threads: int | None) -> Iterator[Row]:
+    """The same rows, made with so many threads of torch; between two rows, torch has as many as before. None: with as
+    many as there are."""
+    if threads is None:
+        yield from rows
+        return
     while True:
         with torch_threads(threads):
             row = next(rows, None)
@@ -172,40 +175,37 @@ def _with_threads(rows: Iterator[Row], threads: int) -> Iterator[Row]:
         yield row
 
 
-def prepared(
-    run: str | Path,
-    sources: str | Path | Sequence[str | Path],
-    device: str,
-    threads: int | None,
-    window_s: float | None,
-    hop_s: float | None,
-) -> tuple["Classifier | Exported", list[Recording], Sliding | None, Path]:
-    """What ``answer`` needs, of the arguments of ``predict``, and where the model lies; the model, which takes seconds,
-    comes last. Sets torch's threads, for the whole process. Raises EarsightError."""
-    model, recordings, sliding, place, chosen = _prepared(run, sources, device, threads, window_s, hop_s)
-    _set_threads(chosen)
-    return model, recordings, sliding, place
+@dataclass(frozen=True)
+class Prepared:
+    """What ``answer`` needs. place: where the model lies. threads: of torch, not set yet; None for a model that needs
+    no torch."""
+
+    model: "Classifier | Exported"
+    recordings: list[Recording]
+    sliding: Sliding | None
+    place: Path
+    threads: int | None
 
 
-def _prepared(
+def prepare(
     run: str | Path,
     sources: str | Path | Iterable[str | Path],
     device: str,
     threads: int | None,
     window_s: float | None,
     hop_s: float | None,
-) -> tuple["Classifier | Exported", list[Recording], Sliding | None, Path, int | None]:
-    """As ``prepared``, and with how many threads of torch; None: without torch."""
+) -> Prepared:
+    """Arguments as those of ``predict``. The model, which takes seconds to load, comes last. Raises EarsightError."""
     check_model(run, device, threads)
     sliding = None if window_s is None else Sliding.every(window_s, hop_s)
     recordings = list_recordings(sources)
     place = resolve_run(run)
-    model, chosen = _opened(place, device, threads)
-    return model, recordings, sliding and sliding.of(model.audio), place, chosen
+    model, chosen = _load(place, device, threads)
+    return Prepared(model, recordings, sliding and sliding.of(model.audio), place, chosen)
 
 
 def check_model(run: str | Path, device: str, threads: int | None) -> None:
-    """What can be refused before anything is loaded. Raises EarsightError."""
+    """Refuse what can be refused before anything is loaded. Raises EarsightError."""
     if Path(run).is_dir():
         read_description(Path(run))
     elif Path(run).suffix != ".onnx" and not is_hub_name(run):
@@ -224,14 +224,14 @@ def load_model(run: str | Path, device: str = "cpu", threads: int | None = None)
 
 
 def open_model(run: str | Path, device: str, threads: int | None) -> "Classifier | Exported":
-    """As ``load_model``, of what ``check_model`` has been asked about."""
-    model, chosen = _opened(run, device, threads)
-    _set_threads(chosen)
+    """``load_model`` of arguments that ``check_model`` has accepted."""
+    model, chosen = _load(run, device, threads)
+    set_torch_threads(chosen)
     return model
 
 
-def _opened(run: str | Path, device: str, threads: int | None) -> "tuple[Classifier | Exported, int | None]":
-    """And with how many threads of torch; None: without torch."""
+def _load(run: str | Path, device: str, threads: int | None) -> "tuple[Classifier | Exported, int | None]":
+    """The model, and the number of torch threads to answer with, which is not set here; None: it needs no torch."""
     before = read_load()
     if Path(run).suffix == ".onnx":
         return Exported.load(run, threads or free_cores(before)), None
@@ -241,13 +241,6 @@ def _opened(run: str | Path, device: str, threads: int | None) -> "tuple[Classif
     classifier = Classifier.load(resolve_run(run), device)
     keep_freed_memory()
     return classifier, threads or free_cores(before)
-
-
-def _set_threads(threads: int | None) -> None:
-    if threads is not None:
-        import torch
-
-        torch.set_num_threads(threads)
 
 
 def answer(

@@ -18,7 +18,8 @@ from earsight.scores.events import Rule
 from earsight.tasks.answers.event_rows import EventRow, EventRows, RecordingEvents
 from earsight.tasks.answers.journal import Journal
 from earsight.tasks.answers.row_formats import Cells, Format, FormatContext, find_format, write_rows
-from earsight.tasks.predict import Row, Sliding, answer, prepared
+from earsight.tasks.machine.cores import set_torch_threads
+from earsight.tasks.predict import Row, Sliding, answer, prepare
 from earsight.tasks.progress import Progress
 from earsight.tasks.recordings import STANDARD_INPUT, Recording
 
@@ -64,11 +65,12 @@ class Job:
             raise SettingsError("events and timelines come of windows; pass --window SECONDS too")
         if timelines is not None:
             check_timelines(timelines)
-        model, recordings, sliding, place = prepared(run, sources, device, threads, window_s, hop_s)
+        ready = prepare(run, sources, device, threads, window_s, hop_s)
+        set_torch_threads(ready.threads)
         if rule is not None:
-            rule.starts(model.labels, model.thresholds)
-        named = tuple(map(str, sources))
-        return cls(place, model, named, tuple(recordings), unknown, sliding, rule, timelines)
+            rule.starts(ready.model.labels, ready.model.thresholds)
+        named, recordings = tuple(map(str, sources)), tuple(ready.recordings)
+        return cls(ready.place, ready.model, named, recordings, unknown, ready.sliding, rule, timelines)
 
     @property
     def facts(self) -> FormatContext:

@@ -73,6 +73,14 @@ def free_cores(since: LoadSample | None) -> int:
     return max(1, allowed - max(0, round(others)))
 
 
+def set_torch_threads(threads: int | None) -> None:
+    """Of the whole process; None leaves them, and does not import torch."""
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+
+
 @contextmanager
 def torch_threads(threads: int | None = None) -> Iterator[None]:
     """torch has so many threads on the CPU (None: as many as it has), and afterwards as many as before."""
