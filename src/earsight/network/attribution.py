@@ -1,4 +1,5 @@
-"""Which part of an image spoke for an answer: a kin of Grad-CAM, or gradients where there is no map."""
+"""Which part of an image speaks for a class: HiResCAM, a kin of Grad-CAM, or gradients where there is no feature
+map."""
 
 import numpy as np
 import numpy.typing as npt
@@ -16,11 +17,14 @@ _SMOOTHED = 9
 
 
 def attribution(classifier: Classifier, crop: Samples, label: str) -> tuple[npt.NDArray[np.float32], str]:
-    """What spoke for ``label`` in a crop float32 [channels, crop_samples]: float32 [n_mels, frames] in [0, 1], the
-    largest 1 (all 0 where nothing did), and the method: "HiResCAM" (Draelos and Carin 2020: Grad-CAM whose gradients
-    are not averaged over the map) on the deepest features that are shrunk 8 times at most, or the deepest; "gradients"
-    (input times gradient) where there is none. Of an ensemble, the mean over its members. Why these:
-    docs/decisions/0008-explanations.md."""
+    """The evidence for ``label`` in a crop, and the method by which it was found.
+
+    crop: float32 [channels, crop_samples]. Returns float32 [n_mels, frames] in [0, 1] with maximum 1 (all 0 where
+    nothing speaks for the label), and "HiResCAM" (Draelos and Carin 2020: Grad-CAM without averaging the gradients over
+    the map) on the deepest features of stride 8 or less, else on the deepest ones; or "gradients" (input times
+    gradient) where there is no feature map. For an ensemble, the mean over its members.
+    docs/decisions/0008-explanations.md
+    """
     target = classifier.labels.index(label)
     device = next(classifier.parameters()).device
     with torch.no_grad():
@@ -36,7 +40,7 @@ def attribution(classifier: Classifier, crop: Samples, label: str) -> tuple[npt.
 
 
 def _network_heat(network: nn.Module, image: Tensor, target: int) -> tuple[Tensor, str]:
-    """float32 [height, width] of any size, ≥ 0."""
+    """Evidence ≥ 0, float32 [height, width] of any size, and the method."""
     attr = require("captum.attr")
     with eval_mode(network):
         layer = feature_layer(network, image)
@@ -51,8 +55,8 @@ def _network_heat(network: nn.Module, image: Tensor, target: int) -> tuple[Tenso
 
 @torch.no_grad()
 def feature_layer(network: nn.Module, image: Tensor) -> nn.Module | None:
-    """The module that timm names for the deepest features that are shrunk 8 times at most, otherwise for the deepest
-    ones; None where these are no [batch, channels, height, width]."""
+    """The module of the deepest features of stride 8 or less, else of the deepest ones, by timm's ``feature_info``;
+    None where its output is no [batch, channels, height, width]."""
     stages = [stage for stage in getattr(network, "feature_info", []) if "module" in stage and "reduction" in stage]
     fine = [stage for stage in stages if stage["reduction"] <= _FINEST_REDUCTION]
     modules = dict(network.named_modules())
@@ -65,7 +69,7 @@ def feature_layer(network: nn.Module, image: Tensor) -> nn.Module | None:
 
 
 def _shape_of(network: nn.Module, layer: nn.Module, image: Tensor) -> tuple[int, ...]:
-    """Of what the layer gives; () where it gives no tensor."""
+    """Shape of the layer's output; () where it is no tensor."""
     shapes: list[tuple[int, ...]] = []
     hook = layer.register_forward_hook(lambda _, __, given: shapes.append(tuple(getattr(given, "shape", ()))))
     try:

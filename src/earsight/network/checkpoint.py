@@ -34,7 +34,7 @@ _OWN_KEY = "own_network"
 
 
 def check_folder(folder: Path) -> None:
-    """Raise SettingsError where a model by itself can't be written: over a run of ``train``, say."""
+    """Raise SettingsError where ``save`` must not write: into a folder of anything but an earlier ``save``."""
     if not folder.exists():
         return
     if not folder.is_dir():
@@ -51,7 +51,7 @@ def check_folder(folder: Path) -> None:
 
 
 def save_classifier(classifier: "Classifier", folder: Path, facts: Mapping[str, Any]) -> None:
-    """Write model.safetensors, then model.json. facts: what else a reader may want (recipe, data, epoch …)."""
+    """Write model.safetensors, then model.json. facts: more entries of model.json (recipe, data, epoch …)."""
     folder.mkdir(parents=True, exist_ok=True)
     described = {
         "format": FORMAT,
@@ -77,7 +77,7 @@ def _members(classifier: "Classifier") -> dict[str, Any]:
 
 
 def _own_network(classifier: "Classifier") -> dict[str, Any]:
-    """Of a network that timm can't make: what it is."""
+    """The class of a network that timm can't make, which ``load`` must be given."""
     network = classifier.network
     if isinstance(network, Ensemble) or hasattr(network, "pretrained_cfg"):
         return {}
@@ -85,7 +85,7 @@ def _own_network(classifier: "Classifier") -> dict[str, Any]:
 
 
 def save_fitted(classifier: "Classifier", folder: Path) -> None:
-    """Write what was fitted after training: temperature, thresholds, and what is unknown."""
+    """Write what was fitted after training: temperature, thresholds, directions, limits of the unknown."""
     described = read_description(folder)
     described |= _fitted_values(classifier)
     _write_weights(classifier, folder)
@@ -108,8 +108,8 @@ def _write_weights(classifier: "Classifier", folder: Path) -> None:
 
 
 def state_to_save(network: nn.Module) -> dict[str, Tensor]:
-    """On the CPU, each tensor by itself: safetensors takes no two that share memory, as the layers of some networks do
-    (CoaT)."""
+    """The ``state_dict`` on the CPU, each tensor a copy: safetensors refuses tensors that share memory, as layers of
+    some networks do (CoaT)."""
     return {
         key: value.detach().cpu().clone(memory_format=torch.contiguous_format)
         for key, value in network.state_dict().items()
@@ -147,7 +147,7 @@ def _thresholds(described: Mapping[str, Any], folder: Path) -> tuple[float, ...]
 
 
 def load_classifier(kind: type[C], folder: Path, network: nn.Module | None = None) -> C:
-    """The network of a run folder, on the CPU. network: which gets the weights; None: timm's. Raises ModelError."""
+    """The model of a folder, on the CPU. network: gets the weights; None: timm's is made. Raises ModelError."""
     described = read_description(folder)
     own = described.get(_OWN_KEY)
     if own is not None and network is None:
@@ -172,7 +172,7 @@ def load_classifier(kind: type[C], folder: Path, network: nn.Module | None = Non
         state = load_file(folder / WEIGHTS_NAME)
         whole.directions = state.pop(DIRECTIONS_KEY, None)
         if state.pop(LEGACY_KEY, None) is not None:
-            whole.unknown = UnknownLimits()  # a limit of another measure
+            whole.unknown = UnknownLimits()  # limits of another measure of familiarity
         whole.network.load_state_dict(state)
         lost = next((key for key, value in state.items() if not torch.isfinite(value).all()), None)
     except (SafetensorError, RuntimeError, OSError) as error:
@@ -192,7 +192,7 @@ def load_classifier(kind: type[C], folder: Path, network: nn.Module | None = Non
 def _build_classifier(
     kind: type[C], described: Mapping[str, Any], settings: Any, folder: Path, network: nn.Module | None
 ) -> C:
-    """An untrained network, on the CPU."""
+    """The classifier with untrained weights, on the CPU. Raises ModelError where model.json is damaged."""
     try:
         of_network = NetworkSettings.model_validate(settings)
         audio = AudioSettings.model_validate(described["audio"])

@@ -29,16 +29,16 @@ from earsight.network.weights import create_network, fixed_size
 class Classifier(nn.Module, Predictor):
     """float32 waveform [batch, channels, samples] → float32 logits [batch, classes].
 
-    labels: class names in the order of the logits. temperature: what logits are divided by before they become
-    probabilities, fitted on validation clips after training (``scores.calibration``); it changes no answer.
-    directions: float32 [directions, features], along which the features of training clips lie: a clip is as familiar as
-    its own do (``network.familiarity``); None where they were not measured. unknown: when the answer is "unknown".
-    multilabel: a clip can have several labels, or none. thresholds: of each label then, likewise fitted, or None.
-    ``state_dict`` has the weights alone, ``save`` all of it.
+    labels: class names in the order of the logits. temperature: logits are divided by it before softmax or sigmoid;
+    fitted on validation clips after training (``scores.calibration``); it changes no answer. directions: float32
+    [directions, features], a basis of the features of training clips, from which familiarity is computed
+    (``network.familiarity``); None where it was not fitted. unknown: limits beyond which the answer is "unknown".
+    multilabel: a clip can have several labels, or none. thresholds: one a label, of multilabel models; None of others.
+    ``state_dict`` has the weights alone, ``save`` writes everything.
     """
 
     members: tuple[NetworkSettings, ...] = ()
-    """Of an ensemble: the settings of its networks (``network.ensemble``)."""
+    """Settings of the networks of an ensemble (``network.ensemble``); () for a single network."""
 
     def __init__(
         self,
@@ -50,9 +50,8 @@ class Classifier(nn.Module, Predictor):
         multilabel: bool = False,
         network: nn.Module | None = None,
     ) -> None:
-        """labels: one or more different names. network: one that is there already, timm's or your own: images float32
-        [batch, in_chans, height, width] → logits [batch, classes]; None: made by the settings. Raises SettingsError,
-        ModelError."""
+        """labels: one or more different names. network: timm's or your own, images float32 [batch, in_chans, height,
+        width] → logits [batch, classes]; None: one is made by the settings. Raises SettingsError, ModelError."""
         super().__init__()
         _check_labels(labels)
         planes = audio.channels * mel.plane_count
@@ -63,7 +62,7 @@ class Classifier(nn.Module, Predictor):
         self.temperature = 1.0
         self.unknown = UnknownLimits()
         self.directions: Tensor | None
-        self.register_buffer("directions", None, persistent=False)  # of the answer, not of the network
+        self.register_buffer("directions", None, persistent=False)  # no weight of the network
         self.head: Head = SigmoidHead() if multilabel else SoftmaxHead()
         self.thresholds: tuple[float, ...] | None = (0.5,) * len(labels) if multilabel else None
         self.labels: tuple[str, ...] = tuple(labels)
@@ -73,7 +72,8 @@ class Classifier(nn.Module, Predictor):
         self.enlarge(settings.size_multiple)
 
     def enlarge(self, multiple: int) -> None:
-        """Make images whose height and width are multiples of so many, or of the one size that the network takes."""
+        """Set the image size: height and width become multiples of ``multiple``, or the one size that the network
+        takes."""
         self.network_settings = self.network_settings.model_copy(update={"size_multiple": multiple})
         repeat_channels = self.in_chans // (self.audio.channels * self.mel.plane_count)
         self.image = MelImage(self.mel, self.audio.rate_hz, repeat_channels, fixed_size(self.network))
@@ -83,7 +83,7 @@ class Classifier(nn.Module, Predictor):
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(channels, height, width) of what the network takes."""
+        """(channels, height, width) of the images that the network gets."""
         return (self.in_chans, *self.image.image_size(self.audio.crop_samples))
 
     @property
@@ -99,10 +99,10 @@ class Classifier(nn.Module, Predictor):
 
     @classmethod
     def load(cls, run: str | Path, device: str | torch.device = "cpu", *, network: nn.Module | None = None) -> Self:
-        """The network that a run folder keeps, ready to predict. Runs no code of the folder.
+        """The model of a run folder, ready to predict. Runs no code of the folder.
 
-        device: cpu, cuda, cuda:N or mps. network: where the folder has the weights of one that is not timm's: such a
-        one, which gets them. Raises ModelError, SettingsError.
+        device: cpu, cuda, cuda:N or mps. network: gets the weights where the folder has those of a network that is not
+        timm's. Raises ModelError, SettingsError.
         """
         place = find_device(str(device))
         return load_classifier(cls, Path(run), network).to(place).eval()
@@ -118,10 +118,10 @@ class Classifier(nn.Module, Predictor):
 
     @classmethod
     def from_pretrained(cls, name: str | Path, revision: str | None = None, device: str | torch.device = "cpu") -> Self:
-        """A run folder as it is, without any network, or a model of the Hugging Face hub by its name (user/name), ready
-        to predict. Runs no code of either.
+        """The model of a run folder, or of the Hugging Face hub by its name (user/name), ready to predict. Runs no code
+        of either, and goes online only for a model of the hub.
 
-        revision: a branch, tag or commit of a model of the hub; None: the newest. Raises ModelError, SettingsError.
+        revision: branch, tag or commit on the hub; None: the newest. Raises ModelError, SettingsError.
         """
         if not Path(name).is_dir():
             return cls.load(download_model(str(name), revision), device)
@@ -135,7 +135,7 @@ class Classifier(nn.Module, Predictor):
         return self.answers(crops).probabilities
 
     def answers(self, crops: Samples) -> Answers:
-        """As ``probabilities``, with what else is said of each clip."""
+        """As ``probabilities``, with familiarity and silence of each clip."""
         features, logits = self.features_and_logits(crops)
         familiar = torch.ones(len(logits)) if self.directions is None else familiarity(features, self.directions)
         return Answers(
@@ -144,10 +144,10 @@ class Classifier(nn.Module, Predictor):
             np.logical_not(crops.reshape(len(logits), -1).any(axis=1)),
         )
 
-    @torch.no_grad()  # not inference mode: what networks keep for the next time serves training too
+    @torch.no_grad()  # not inference mode: tensors that networks cache here are used in training too
     def features_and_logits(self, crops: Samples) -> tuple[Tensor, Tensor]:
-        """Means over the crops of each clip: features float32 [batch, features] of length 1, logits float32 [batch,
-        classes], without a gradient. crops: as for ``probabilities``. In eval mode, whatever mode the network is in."""
+        """Of each clip, means over its crops: features float32 [batch, features], scaled to length 1, and logits
+        float32 [batch, classes], without a gradient. crops: as for ``probabilities``. Always computed in eval mode."""
         device = next(chain(self.parameters(), self.buffers())).device
         image = self.image(torch.from_numpy(crops).to(device)).contiguous(memory_format=torch.channels_last)
         with eval_mode(self):

@@ -1,4 +1,4 @@
-"""Whether a network takes the images that it is to learn from: tried at once, not found out after the decoding."""
+"""Whether a network can be trained on images of this size: tried on noise before any recording is decoded."""
 
 import copy
 
@@ -10,18 +10,18 @@ from earsight.network.familiarity import features_and_logits
 from earsight.network.weights import fixed_size
 
 _MULTIPLES = (32, 64, 128, 256)
-"""The total stride of most networks, and that times the windows of some."""
+"""Image sizes to try: multiples of the total stride of most networks, and of stride times window size of some."""
 
 _REFUSALS = (RuntimeError, AssertionError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
-"""What networks raise: they check their input in as many ways as they have authors."""
+"""What networks raise for images that they don't take: each author checks in another way."""
 
 
 def ensure_trainable(classifier: Classifier, clips: int = 2) -> str:
-    """Try what training will do, on noise: a step on so many clips, and an answer. Where the network refuses images of
-    this size and takes them enlarged (multiples of 32, 64, 128 or 256), it gets them so from now on.
+    """Try one training step on ``clips`` images of noise, and an answer. Where the network refuses the image size but
+    takes a larger one (a multiple of 32, 64, 128 or 256), set that.
 
-    Returns what was changed, in words; "" where nothing was. The weights, running statistics and torch's random state
-    stay as they are. Raises ModelError where the network can't be trained.
+    Returns what was changed, in words; "" for nothing. Weights, running statistics and torch's random state are not
+    changed. Raises ModelError where the network can't be trained.
     """
     model, shape = classifier.network_settings.model, classifier.image_shape
     reason = untrainable_reason(classifier, clips)
@@ -49,7 +49,7 @@ def ensure_trainable(classifier: Classifier, clips: int = 2) -> str:
 
 
 def untrainable_reason(classifier: Classifier, clips: int) -> str:
-    """Why the network can't learn from so many images, or not answer; "" where it can. Tried on a copy."""
+    """Why the network can't train on ``clips`` images, or can't answer them; "" where it can. Tried on a copy."""
     classes = len(classifier.labels)
     with torch.random.fork_rng(devices=[]):
         images = torch.randn(clips, *classifier.image_shape).contiguous(memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""The weight gradient of depthwise convolutions on a processor, where the image is lower than the kernel."""
+"""A faster weight gradient of depthwise convolutions on a CPU, where the image is lower than the kernel."""
 
 from typing import Any
 
@@ -9,13 +9,13 @@ from torch.nn.functional import conv2d, pad
 
 
 def use_fast_depthwise(network: nn.Module) -> None:
-    """Let depthwise convolutions of stride 1 take the quick way, in place, for training on a processor. Weights, their
-    names and what comes out stay as they are; gradients change in their last digits.
+    """Give depthwise convolutions of stride 1 the faster gradient, in place, for training on a CPU. Weights, their
+    names and the output stay the same; gradients change in their last digits.
 
-    The last layers of an EfficientNet see an image of 3 s as 4 rows of 10, with kernels of 5. oneDNN 3.13 (torch 2.15,
-    AVX2) takes 30 to 50 ms there for the gradient of 1152 kernels and 32 clips, and 2 ms for each of the other two
-    passes: it has no quick code for images that are lower than the kernel. For narrow ones it has, so they are turned
-    over: 9 to 16 ms.
+    The last layers of an EfficientNet see an image of 3 s as 4 rows of 10 columns, with 5×5 kernels. oneDNN 3.13 (torch
+    2.15, AVX2) takes 30 to 50 ms there for the weight gradient of 1152 kernels and 32 clips, and 2 ms for each of the
+    other two passes: it has no fast code for images lower than the kernel. It has for narrow ones, so the images are
+    transposed: 9 to 16 ms.
     """
     for module in network.modules():
         if type(module) is nn.Conv2d and _fits(module):
@@ -35,7 +35,7 @@ def _fits(conv: nn.Conv2d) -> bool:
 
 
 class Depthwise(nn.Conv2d):
-    """As torch has it, with another way to the same gradient."""
+    """``nn.Conv2d`` with another way to the same weight gradient."""
 
     def forward(self, image: Tensor) -> Tensor:
         learns = torch.is_grad_enabled() and self.weight.requires_grad
@@ -67,7 +67,7 @@ def _weight_gradient(slope: Tensor, image: Tensor, weight: Tensor) -> Tensor:
     kernel = weight.shape[-1]
     if image.shape[-1] >= kernel:
         return _gradient(_transposed(slope), _transposed(image), _transposed(weight), 1).transpose(2, 3)
-    rows = (0, 0, 0, kernel - image.shape[-2])  # of zeros, below: they add nothing
+    rows = (0, 0, 0, kernel - image.shape[-2])  # zeros below the image add nothing
     return _gradient(pad(slope, rows), pad(image, rows), weight, 1)
 
 
@@ -76,7 +76,7 @@ def _transposed(plane: Tensor) -> Tensor:
 
 
 def _gradient(slope: Tensor, image: Tensor, weight: Tensor, of: int) -> Tensor:
-    """of: 0, the image; 1, the weight."""
+    """The gradient with respect to the image (of = 0) or the weight (of = 1)."""
     half, mask = weight.shape[-1] // 2, [of == 0, of == 1, False]
     found: Tensor = torch.ops.aten.convolution_backward(
         slope, image, weight, None, [1, 1], [half, half], [1, 1], False, [0, 0], len(weight), mask

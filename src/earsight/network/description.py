@@ -1,4 +1,4 @@
-"""What a run folder tells of its model, read and checked without torch."""
+"""model.json of a run folder, read and checked without torch."""
 
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,12 @@ WEIGHTS_NAME = "model.safetensors"
 SETTINGS_NAME = "model.json"
 METRICS_NAME, PREDICTIONS_NAME, REPORT_NAME = "metrics.json", "predictions.csv", "report.html"
 DIRECTIONS_KEY = "earsight.directions"
-"""Beside the network's own tensors in model.safetensors: see ``Classifier.directions``."""
+"""Key of ``Classifier.directions`` in model.safetensors."""
 LEGACY_KEY = "earsight.centres"
-"""Likewise, of models that measured familiarity otherwise: they know everything but silence."""
+"""Key of an earlier measure of familiarity. Its limits are dropped: such a model answers everything but silence."""
 NON_NETWORK_KEYS = (DIRECTIONS_KEY, LEGACY_KEY)
 REFIT_KEY = "refit"
-"""In model.json: the network was trained on the validation clips, too."""
+"""Key in model.json of a network that was trained on the validation clips too."""
 
 
 def read_description(folder: Path) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def read_description(folder: Path) -> dict[str, Any]:
 
 
 def run_folder_error(place: Path) -> ModelError:
-    """What is said of a place that is not a folder."""
+    """The error for a place that is not a folder."""
     if place.is_file():
         return ModelError(f"{place} is a file, and this takes a run folder; name the run that it was made of")
     return ModelError(f"no such run folder: {place}; give one of earsight train")

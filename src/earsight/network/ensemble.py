@@ -17,8 +17,8 @@ C = TypeVar("C", bound="Classifier")
 
 
 class Ensemble(nn.Module):
-    """image → the mean of the members' log probabilities, each after its own temperature; [batch, classes]. multilabel:
-    of their logits."""
+    """image → float32 [batch, classes], the mean over the members, each divided by its temperature: of log
+    probabilities, or with multilabel of logits."""
 
     def __init__(self, networks: Sequence[nn.Module], temperatures: Sequence[float], *, multilabel: bool) -> None:
         super().__init__()
@@ -30,14 +30,14 @@ class Ensemble(nn.Module):
         return self.average_logits([member(image) for member in self.members])
 
     def average_logits(self, logits: Sequence[Tensor]) -> Tensor:
-        """logits: [batch, classes] of each member."""
+        """logits: of each member, [batch, classes]. Returns their mean, [batch, classes]."""
         scaled = torch.stack([one.float() / of for one, of in zip(logits, self.temperatures, strict=True)])
         return (scaled if self.multilabel else torch.log_softmax(scaled, dim=2)).mean(dim=0)
 
 
 def join_classifiers(classifiers: Sequence[C]) -> C:
-    """One classifier of many, which must hear and answer alike: the same audio and mel settings, image size, and
-    labels in the same order. Raises ModelError."""
+    """One classifier with an ``Ensemble`` of the networks of many, which must have the same audio and mel settings,
+    image size, and labels in the same order. Raises ModelError."""
     if len(classifiers) < 2:
         raise ModelError(f"an ensemble has two members or more, got {len(classifiers)}")
     first = classifiers[0]
@@ -63,7 +63,8 @@ def join_classifiers(classifiers: Sequence[C]) -> C:
     )
     directions = [one.directions for one in classifiers if one.directions is not None]
     if len(directions) == len(classifiers):
-        # Of features side by side, each of the same length: familiarity is the root of the mean of its squares.
+        # Features are concatenated, each member's at the same length: familiarity is the root mean square of the
+        # members'.
         whole.directions = torch.block_diag(*directions)  # type: ignore[no-untyped-call]
         limits = [max(0.0, one.unknown.least_familiarity) for one in classifiers]
         whole.unknown = UnknownLimits(

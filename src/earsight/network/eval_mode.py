@@ -1,4 +1,4 @@
-"""A network answers in eval mode, whatever mode it is in, and by several threads at once."""
+"""Eval mode for the time of an answer, also where several threads ask at the same time."""
 
 import threading
 from collections.abc import Iterator
@@ -8,18 +8,18 @@ from torch import nn
 
 _lock = threading.Lock()
 _users: dict[nn.Module, int] = {}
-"""Modules that are in training mode for their owner, and how many answers they are needed for in eval mode now."""
+"""Module that its owner has in training mode → how many answers now need it in eval mode."""
 
 
 @contextmanager
 def eval_mode(network: nn.Module) -> Iterator[None]:
-    """Every module in eval mode, and in its own again when the last of the answers is there that threads ask for at the
-    same time. A module that was in eval mode (frozen batch norm, say) stays so."""
-    with _lock:  # not held while the network answers: threads need not wait for each other
+    """Inside, every module is in eval mode. When the last of several concurrent answers has left, modules that were in
+    training mode are again; those that were not (frozen batch norm, say) stay in eval mode."""
+    with _lock:  # released while the network answers, so that threads don't wait for each other
         learning = [module for module in network.modules() if module.training or module in _users]
         for module in learning:
             _users[module] = _users.get(module, 0) + 1
-            module.training = False  # and not train(): a network may have its own, which changes more
+            module.training = False  # not train(False): a network may override it to change more
     try:
         yield
     finally:

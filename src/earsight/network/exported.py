@@ -17,13 +17,13 @@ from earsight.network.prediction import Answers, Predictor, UnknownLimits, to_pr
 
 FORMAT = 2
 METADATA_KEY = "earsight"
-"""Of the entry among the file's metadata that holds all settings, as JSON."""
+"""Key of the entry in the file's metadata that holds all settings, as JSON."""
 
 
 class Exported(Predictor):
-    """labels: class names in the order of the answers. audio: how a recording becomes the waveform that is heard.
-    thresholds: of each label, where a clip can have several. unknown: when the answer is "unknown". about: everything
-    that the file tells of itself."""
+    """A model that answers by onnxruntime. labels: class names in the order of the outputs. audio: how a recording
+    becomes a waveform. thresholds: one a label, where clips can have several; else None. unknown: limits beyond which
+    the answer is "unknown". about: the metadata of the file."""
 
     def __init__(self, session: Any, about: dict[str, Any], labels: tuple[str, ...], audio: AudioSettings) -> None:
         self._session, self.about, self.labels, self.audio = session, about, labels, audio
@@ -40,7 +40,7 @@ class Exported(Predictor):
         if not os.access(path, os.R_OK):
             raise ModelError(f"{path} can't be read: permission denied; ask its owner")
         options = runtime.SessionOptions()
-        options.log_severity_level = 4  # what is wrong is raised, too
+        options.log_severity_level = 4  # nothing: errors are raised as well
         if threads:
             options.intra_op_num_threads = threads
         try:
@@ -80,9 +80,9 @@ class Exported(Predictor):
         return self.answers(crops).probabilities
 
     def answers(self, crops: Samples) -> Answers:
-        """As ``probabilities``, with what else is said of each clip."""
-        # The crops of a clip, end to end, are a waveform of which the file takes just these. Whole recordings, which
-        # the file would prepare itself, differ in length and could not go through it together.
+        """As ``probabilities``, with familiarity and silence of each clip."""
+        # The model takes whole recordings and crops them itself, but these differ in length and would not fit into one
+        # batch. So it gets the crops of each clip, concatenated and marked as prepared.
         clips = crops.reshape(-1, self.audio.score_crops, *crops.shape[1:]).swapaxes(1, 2)
         waveform = clips.reshape(len(clips), self.audio.channels, -1)
         given = mark_prepared(waveform[:, 0] if self.audio.channels == 1 else waveform)
@@ -93,8 +93,8 @@ class Exported(Predictor):
 
 
 def mark_prepared(waveform: Samples) -> Samples:
-    """float32 [..., score_crops × crop_samples] → [..., the same + 1]: as a file takes the crops of what
-    ``load_waveform`` made, end to end, with NaN behind them, which no recording has."""
+    """float32 [..., score_crops × crop_samples] → float32 [..., score_crops × crop_samples + 1]: a NaN at the end,
+    which no recording has, tells an exported model that these are concatenated crops of ``load_waveform``."""
     return np.pad(waveform, [(0, 0)] * (waveform.ndim - 1) + [(0, 1)], constant_values=np.nan)
 
 

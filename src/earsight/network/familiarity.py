@@ -1,4 +1,4 @@
-"""How familiar a sound is: how much of its features lies along those of the training clips.
+"""How similar a sound is to the training clips: how much of its features lies in the space that theirs span.
 docs/decisions/0007-unknown.md"""
 
 from typing import Any
@@ -12,29 +12,29 @@ from earsight.network.head import as_logits
 
 DIRECTIONS = 32
 _SHARE = 8
-"""One direction to so many features, and to so many clips, at most: all features would span every sound, and as many
-directions as clips would be these clips' own."""
+"""At most one direction for so many features, and for so many clips: as many directions as features would span all
+sounds, and as many as clips would fit these clips alone."""
 _NOTHING = 1e-4
-"""What training clips hardly go along, beside the first direction, is no direction of theirs."""
+"""Directions whose singular value is below this share of the first one's are left out."""
 
 
 def main_directions(features: Tensor) -> Tensor:
-    """features: [clips, features] of length 1, of training clips → float32 [directions, features], rows of length 1 at
-    right angles, along which most of their squares lie: the first right singular vectors."""
+    """features: [clips, features] of training clips, rows of length 1 → float32 [directions, features], orthonormal
+    rows: the first right singular vectors."""
     most = max(1, min(DIRECTIONS, min(features.shape) // _SHARE))
     _, along, vectors = torch.linalg.svd(features.double(), full_matrices=False)
     return vectors[:most][along[:most] > _NOTHING * along[0]].float()
 
 
 def familiarity(features: Tensor, directions: Tensor) -> Tensor:
-    """features: [batch, features] of length 1; directions: of ``main_directions`` → [batch], in [0, 1]: the length of
-    the part of each clip's features that lies along them, the cosine of the angle to the space that they span."""
+    """features: [batch, features], rows of length 1. directions: of ``main_directions``. Returns [batch] in [0, 1]: the
+    length of the projection of each row onto the directions, the cosine of the angle to the space that they span."""
     return torch.linalg.vector_norm(features @ directions.t(), dim=1).clamp(max=1.0)
 
 
 def features_and_logits(network: nn.Module, image: Tensor) -> tuple[Tensor, Tensor]:
-    """image: [batch, in_chans, height, width] → what the last layer of the network takes, float32 [batch, features] of
-    length 1; and its logits, float32 [batch, classes]. Of an ensemble, the features of all members side by side."""
+    """image: [batch, in_chans, height, width]. Returns the input of the last layer, float32 [batch, features] with rows
+    of length 1, and the logits, float32 [batch, classes]. For an ensemble, the concatenated features of all members."""
     if isinstance(network, Ensemble):
         found = [features_and_logits(member, image) for member in network.members]
         together = torch.cat([features for features, _ in found], dim=1)

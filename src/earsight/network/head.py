@@ -1,4 +1,4 @@
-"""What logits mean: one of the classes, or any of them. Chosen once, by the classifier."""
+"""What logits mean: one class a clip (softmax), or any number of classes (sigmoid)."""
 
 from abc import ABC, abstractmethod
 
@@ -10,8 +10,8 @@ from earsight.errors import ModelError
 
 
 def as_logits(answer: object, classes: int | None = None) -> Tensor:
-    """What a network gave, as float32 [batch, classes]. classes: None: any number. Raises ModelError where it is no
-    such tensor."""
+    """The output of a network as float32 [batch, classes]. classes: None for any number. Raises ModelError where it has
+    another shape or is no tensor."""
     shape = list(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
     if not isinstance(answer, Tensor) or answer.ndim != 2 or answer.shape[1] != (classes or answer.shape[1]):
         raise ModelError(
@@ -26,16 +26,16 @@ class Head(ABC):
 
     @abstractmethod
     def loss(self, logits: Tensor, targets: Tensor, weights: Tensor | None = None, smoothing: float = 0.0) -> Tensor:
-        """The mean of these clips, in nats. weights: [classes], of the class that a clip is, or of each that is there.
-        smoothing: share of the targets that is spread evenly: over the classes, or over yes and no."""
+        """The mean over the clips, in nats. weights: [classes], of a clip's class, or of each of its classes.
+        smoothing: share of the targets that is spread evenly, over the classes, or over yes and no."""
 
     @abstractmethod
     def probabilities(self, logits: Tensor) -> Tensor:
-        """Of the logits' shape, in [0, 1]."""
+        """In [0, 1], of the same shape as logits."""
 
     @abstractmethod
     def is_correct(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """bool [batch]: whether a clip is answered rightly; a mixed one as its larger part."""
+        """bool [batch]: whether each answer is correct; the truth of a mixed clip is its larger part."""
 
 
 class SoftmaxHead(Head):
@@ -52,8 +52,8 @@ class SoftmaxHead(Head):
 
 
 class SigmoidHead(Head):
-    """Any number of classes a clip: a sigmoid each, and binary cross entropy, the mean over classes. Right is a clip
-    whose classes are all right at probability 0.5."""
+    """Any number of classes a clip: a sigmoid each, and the mean binary cross entropy. A clip is answered correctly
+    where all classes are, at a threshold of 0.5."""
 
     def loss(self, logits: Tensor, targets: Tensor, weights: Tensor | None = None, smoothing: float = 0.0) -> Tensor:
         smoothed = targets * (1 - smoothing) + smoothing / 2

@@ -1,4 +1,4 @@
-"""Models by their names on the Hugging Face hub (user/name) → folders here. No torch; no code of a model is run."""
+"""Models of the Hugging Face hub by name (user/name) → local folders. No torch; no code of a model is run."""
 
 import re
 import socket
@@ -14,14 +14,14 @@ from earsight.errors import ModelError, SettingsError, first_line
 from earsight.network.description import SETTINGS_NAME, WEIGHTS_NAME
 
 MODEL_FILES = (SETTINGS_NAME, WEIGHTS_NAME)
-"""All that is ever downloaded of a model: numbers and JSON."""
+"""All files that are downloaded of a model: numbers and JSON."""
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]*[A-Za-z0-9_]", re.ASCII)
 _LOG_IN = "log in (hf auth login), or set HF_TOKEN"
 
 
 def is_hub_name(run: str | Path) -> bool:
-    """Whether a text that should name a run means one on the hub: user/name, where neither such a path nor a folder
-    ``user`` is here, so that a mistyped path is never asked for on the hub."""
+    """Whether ``run`` is a name on the hub: user/name where there is neither such a path nor a folder ``user`` here, so
+    that a mistyped path is never looked up online."""
     text = run if isinstance(run, str) else run.as_posix()
     return (
         _NAME.fullmatch(text) is not None
@@ -45,20 +45,20 @@ def check_hub_name(name: str) -> None:
 
 
 def check_token() -> None:
-    """Raise ModelError where the hub's client has no token, which sending a model takes."""
+    """Raise ModelError where the hub's client has no token: uploads need one."""
     if extras.require("huggingface_hub").get_token() is None:
         raise ModelError(f"no token for {extras.require('huggingface_hub.constants').ENDPOINT} was found; {_LOG_IN}")
 
 
 def resolve_run(run: str | Path, revision: str | None = None) -> Path:
-    """What ``run`` names as a path: a model of the hub is downloaded first, anything else stays as it is. Raises
-    ModelError, MissingExtraError."""
+    """``run`` as a local path: a model of the hub is downloaded, anything else is returned as it is. Raises ModelError,
+    MissingExtraError."""
     return download_model(Path(run).as_posix(), revision) if is_hub_name(run) else Path(run)
 
 
 def download_model(name: str, revision: str | None = None) -> Path:
-    """Download a model of the hub into its client's cache, or find it there. revision: a branch, tag or commit; None:
-    the newest. Raises SettingsError where ``name`` is none, ModelError where it can't be got."""
+    """The folder of a model in the cache of the hub's client, downloaded where it is not there. revision: branch, tag
+    or commit; None: the newest. Raises SettingsError where ``name`` is no name, ModelError where it can't be had."""
     check_hub_name(name)
     hub = extras.require("huggingface_hub")
     try:
@@ -73,8 +73,8 @@ def download_model(name: str, revision: str | None = None) -> Path:
 
 @contextmanager
 def quiet_client() -> Iterator[None]:
-    """While the hub's client works: as ``offline_if_unreachable``; its bars on terminals alone, and no warnings of
-    its own beside our errors."""
+    """The hub's client inside shows progress bars on terminals only and logs errors only, and is offline where the hub
+    can't be reached (``offline_if_unreachable``)."""
     utils, log = extras.require("huggingface_hub.utils"), extras.require("huggingface_hub.utils.logging")
     silenced = not utils.are_progress_bars_disabled() and not (sys.stderr and sys.stderr.isatty())
     level = log.get_verbosity()
@@ -92,8 +92,9 @@ def quiet_client() -> Iterator[None]:
 
 @contextmanager
 def offline_if_unreachable() -> Iterator[None]:
-    """Without a network the hub's client would try for a minute; offline it answers from its cache, or not, at once."""
-    from urllib.request import getproxies  # predict without torch must not wait for it
+    """Set the hub's client offline while the hub can't be reached: it would retry for a minute before it used its
+    cache."""
+    from urllib.request import getproxies  # deferred: it would slow the start of predict without torch
 
     constants: Any = extras.require("huggingface_hub.constants")
     before = constants.HF_HUB_OFFLINE
@@ -109,10 +110,10 @@ def offline_if_unreachable() -> Iterator[None]:
 
 
 def hub_error(error: Exception, name: str, revision: str | None = None, *, sending: bool = False) -> ModelError:
-    """In one line: what the hub's client says of ``name``, and what to do. sending: a model to the hub."""
+    """The client's error as ours, in one line with what to do. sending: it came of an upload."""
     kinds = extras.require("huggingface_hub.errors")
     hub = extras.require("huggingface_hub.constants").ENDPOINT
-    # Of an answer that is not a file, the client says that nothing is in its cache; why is what it met before.
+    # The client wraps the error of a failed request into one about its cache.
     cause = error.__cause__ if isinstance(error, kinds.LocalEntryNotFoundError) and error.__cause__ else error
     status = getattr(getattr(cause, "response", None), "status_code", None)
     said = getattr(cause, "server_message", None) or first_line(cause)[:160]
@@ -128,7 +129,7 @@ def hub_error(error: Exception, name: str, revision: str | None = None, *, sendi
         why = f"{hub} answered {status}: the token may not read {name}; {_LOG_IN}, with a token that may"
     elif status is not None:
         why = f"{hub} answered {status} of {name} ({said}); try again later"
-    elif isinstance(cause, ValueError):  # of what was sent
+    elif isinstance(cause, ValueError):  # the upload was refused
         why = f"{hub} does not take {name}: {' '.join(str(cause).split())[:200]}; fix that"
     else:
         if isinstance(cause, kinds.OfflineModeIsEnabled):

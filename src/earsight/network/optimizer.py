@@ -1,4 +1,4 @@
-"""Optimizer and learning rate: parameter groups of timm, optimizers of torch."""
+"""Optimizer and learning-rate schedule: timm's parameter groups, torch's optimizers."""
 
 import math
 from collections.abc import Callable
@@ -17,7 +17,7 @@ def create_optimizer(network: nn.Module, settings: OptimizerSettings, *, fused: 
         groups = param_groups_layer_decay(network, settings.weight_decay, layer_decay=settings.layer_decay)
     else:
         groups = param_groups_weight_decay(network, settings.weight_decay)
-    if settings.name == "sgd":  # whose step is short as it is
+    if settings.name == "sgd":  # its step is short anyway
         return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum)
     return torch.optim.AdamW(groups, lr=settings.lr, fused=fused)
 

@@ -1,4 +1,4 @@
-"""A classifier of plain products and sums: the same numbers, from operations that every runtime has.
+"""A classifier for export: the same numbers from operations that every runtime has (products and sums).
 
 The short-time Fourier transform becomes two grouped convolutions (Cooley and Tukey 1965, n_fft = N₁ · N₂, N₂ a divisor
 of the hop length): with n = N₂ n₁ + n₂ and k = k₁ + N₁ k₂
@@ -33,7 +33,7 @@ Floats = npt.NDArray[np.float64]
 
 
 class PortableSpectrogram(MelSpectrogram):
-    """``MelSpectrogram`` without a Fourier transform of the runtime's own. Nothing is warped here."""
+    """``MelSpectrogram`` without the runtime's own Fourier transform, and without warping."""
 
     inner: Tensor
     outer: Tensor
@@ -45,7 +45,7 @@ class PortableSpectrogram(MelSpectrogram):
         inner, outer, place = transform(settings, self.columns)
         self.register_buffer("inner", torch.from_numpy(inner).float(), persistent=False)
         self.register_buffer("outer", torch.from_numpy(outer).float(), persistent=False)
-        # Of each group of mel bins, the filters and where the Fourier bins lie that they need: a fifth of all by all.
+        # For each group of mel bins its filters and the Fourier bins that they use: a fifth of the full product.
         self.bands = [(filters, torch.from_numpy(place[bins])) for filters, bins in filter_bands(self.filters)]
 
     def forward(self, waveform: Tensor, warp: Warp | None = None) -> Tensor:
@@ -53,7 +53,7 @@ class PortableSpectrogram(MelSpectrogram):
             raise ValueError("a portable spectrogram is not warped; train with MelSpectrogram")
         s, samples = self.settings, waveform.shape[-1]
         n2, count = self.columns, waveform.shape[0] * waveform.shape[1]
-        # A frame's middle is at n_fft // 2; the rows before the window and behind it are never looked at.
+        # Frames are centred at n_fft // 2; rows before and after the window have no weight and are skipped.
         before = s.n_fft // 2 - self.heard.start * n2
         length = samples + len(self.heard) * n2
         sounds = nn.functional.pad(waveform.flatten(0, 1), (before, length - samples - before + (-length) % n2))
@@ -72,7 +72,7 @@ class PortableSpectrogram(MelSpectrogram):
 
 
 def columns_of(settings: MelSettings) -> int:
-    """N₂: the divisor of the hop length and of n_fft with the fewest products."""
+    """N₂: the common divisor of hop length and n_fft that needs the fewest products."""
 
     def products(n2: int) -> int:
         return (settings.n_fft // n2 // 2 + 1) * (2 * len(window_rows(settings, n2)) * n2 + (2 * n2) ** 2 * (n2 > 1))
@@ -82,7 +82,7 @@ def columns_of(settings: MelSettings) -> int:
 
 
 def window_rows(settings: MelSettings, n2: int) -> range:
-    """Those n₁ of a frame in rows of N₂ samples that the window reaches."""
+    """The n₁, rows of N₂ samples in a frame, that the window covers."""
     left = (settings.n_fft - settings.win_length) // 2
     return range(left // n2, -(-(left + settings.win_length) // n2))
 
@@ -106,8 +106,9 @@ def transform(settings: MelSettings, n2: int) -> tuple[Floats, Floats, Ints]:
 
 
 class PortableImage(MelImage):
-    """A runtime may add up the 40,000 numbers of an image one after the other, in 32 bits: the mean of −23 (silence)
-    would be off by 0.02. Row by row, and counted from the maximum, it is exact where all are equal."""
+    """``MelImage`` whose normalisation does not depend on the order of summation: a runtime may add the 40,000 numbers
+    of an image one after the other in float32, and the mean of silence (−23) would be off by 0.02. Means by row of the
+    differences from the maximum are exact where all values are equal."""
 
     def _standardised(self, plane: Tensor) -> Tensor:
         highest = plane.amax(dim=(1, 2, 3), keepdim=True)
@@ -120,7 +121,7 @@ class PortableImage(MelImage):
 
 
 class FixedResize(nn.Module):
-    """What ``interpolate(…, antialias=True)`` does to images of one size, as two products."""
+    """``interpolate(…, antialias=True)`` of images of one fixed size, as two matrix products."""
 
     rows: Tensor
     columns: Tensor
@@ -140,7 +141,7 @@ class Portable(nn.Module):
     """float32 waveform [batch, samples] (several channels: [batch, channels, samples]) of any length, at the rate of
     the settings → probabilities [batch, classes], logits [batch, classes], familiarity [batch].
 
-    What is heard of it is what ``Classifier.predict`` hears of a recording with these samples (``PortableSound``).
+    It trims, scales and crops the waveform as ``Classifier.predict`` does (``PortableSound``).
     """
 
     def __init__(self, classifier: Classifier) -> None:
@@ -149,32 +150,32 @@ class Portable(nn.Module):
         self.directions: Tensor | None
         directions = classifier.directions
         self.register_buffer("directions", None if directions is None else directions.cpu())
-        self.plain = [classifier]  # in a list: not a part of what is exported
+        self.plain = [classifier]  # in a list, so that it is no submodule and not exported
         self.network = copy.deepcopy(classifier.network).cpu().float().eval()
         for module in self.network.modules():
-            if hasattr(module, "fused_attn"):  # of timm's attention layers; exporting it fails where it has a mask
+            if hasattr(module, "fused_attn"):  # of timm's attention layers: with a mask it can't be exported
                 module.fused_attn = False  # type: ignore[assignment]
         self.sound = PortableSound(self.audio)
         self.image = portable_image(classifier.image, self.audio.crop_samples)
 
     @classmethod
     def of(cls, classifier: Classifier) -> Self:
-        """In evaluation mode, for the CPU."""
+        """In eval mode, on the CPU."""
         return cls(classifier).eval()
 
     @property
     def length_axis(self) -> int:
-        """Of the input: where its samples lie."""
+        """The axis of samples in the input."""
         return 1 if self.audio.channels == 1 else 2
 
     def example(self) -> Tensor:
-        """An input of two clips, longer than a crop."""
+        """An example input: two clips that are longer than a crop."""
         channels = (self.audio.channels,) if self.audio.channels > 1 else ()
         return torch.randn(2, *channels, self.audio.crop_samples + 1234, generator=torch.Generator().manual_seed(0))
 
     @torch.inference_mode()
     def reference(self, sound: Samples) -> npt.NDArray[np.float32]:
-        """Logits [classes] of a waveform [channels, samples], by the classifier that this was made of."""
+        """Logits [classes] of a waveform [channels, samples] by the original classifier."""
         heard = prepare(Sound(sound, self.audio.rate_hz), self.audio).floats()
         crops = torch.from_numpy(fixed_crops(heard, self.audio))
         answer: npt.NDArray[np.float32] = self.plain[0](crops).mean(dim=0).numpy()
@@ -193,7 +194,7 @@ class Portable(nn.Module):
 
 
 def portable_image(image: MelImage, samples: int) -> MelImage:
-    """The same images of sounds of so many samples."""
+    """A ``PortableImage`` that makes the same images, of waveforms of ``samples`` samples."""
     plain = PortableImage(image.settings, image.spectrogram.rate_hz, image.repeat_channels, None)
     plain.spectrogram = PortableSpectrogram(image.settings, image.spectrogram.rate_hz)
     plain.other_resolutions = nn.ModuleList(

@@ -1,5 +1,5 @@
-"""What ``audio.load`` and ``audio.segment`` do to a waveform, from operations that every runtime has: trim, scale,
-round to 16 bits, crop; each item of a batch by itself."""
+"""``audio.load`` and ``audio.segment`` for export, from operations that every runtime has: trim, scale, round to 16
+bits, crop; each item of a batch by itself."""
 
 from typing import Any
 
@@ -20,8 +20,8 @@ class PortableSound(nn.Module):
     """float32 waveforms [batch, channels, samples] of any length → the crops that are scored, float32 [batch,
     score_crops, channels, crop_samples].
 
-    A waveform whose last sample is NaN (of its first channel) is the crops of one that ``load_waveform`` made, end to
-    end, with NaN behind them: nothing is trimmed, scaled or rounded again. See ``network.exported.mark_prepared``.
+    A waveform whose last sample (of its first channel) is NaN consists of concatenated crops that are prepared already:
+    it is not trimmed, scaled or rounded. See ``network.exported.mark_prepared``.
     """
 
     def __init__(self, settings: AudioSettings) -> None:
@@ -32,8 +32,8 @@ class PortableSound(nn.Module):
         s, samples = self.settings, waveform.shape[-1]
         prepared = waveform[:, 0, -1].isnan()
         start, end = torch.zeros_like(prepared, dtype=torch.int64), samples - prepared.long()
-        # Two hops before and three behind are looked into below. What is shorter than a crop lies in its middle.
-        missing: Any = torch.sym_max(s.crop_samples - samples, 0)  # not max: in an export this is a symbol
+        # Trimming reads two hops before the waveform and three after it. A short one is centred in its crop.
+        missing: Any = torch.sym_max(s.crop_samples - samples, 0)  # not max: in an export this is symbolic
         lead = 2 * HOP + missing // 2
         padded = pad(waveform, (lead, 3 * HOP + missing - missing // 2))
         if s.trim_db is not None:
@@ -51,12 +51,12 @@ class PortableSound(nn.Module):
     def _trimmed(
         self, padded: Tensor, top_db: float, prepared: Tensor, first: Tensor, last: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """int64 [batch] each: as ``segment.trim_silence``, between the samples first and last. Of what is shorter than
-        a crop the frames lie elsewhere, but all of it is kept."""
+        """First sample and end of what is kept, int64 [batch] each: ``segment.trim_silence`` of the samples from first
+        to last. Frames of a waveform shorter than a crop lie otherwise than there, but all of it is kept."""
         s, channels = self.settings, self.settings.channels
         energy = conv1d(padded * padded, padded.new_ones(channels, 1, HOP), stride=HOP, groups=channels).double()
         frames = energy[..., :-3] + energy[..., 1:-2] + energy[..., 2:-1] + energy[..., 3:]  # four hops are a frame
-        power = frames.amax(dim=1)  # [batch, frames], one or two more than there, which are a part of the last
+        power = frames.amax(dim=1)  # [batch, frames]: one or two more than in segment, parts of the last frame
         loudest = power.amax(dim=1, keepdim=True)
         loud = power > loudest * 10 ** (-top_db / 10)
         place = torch.arange(power.shape[1], device=padded.device)
@@ -72,8 +72,8 @@ class PortableSound(nn.Module):
         return torch.where(enough, start, first), torch.where(enough, end, last)
 
     def _crops(self, padded: Tensor, start: Tensor, end: Tensor, lead: int) -> Tensor:
-        """As ``segment.crop_starts`` and ``crop``, of [start, end) of each, which is all of it where that is shorter
-        than a crop."""
+        """``segment.crop_starts`` and ``segment.crop`` of [start, end) of each waveform: float32 [batch, score_crops,
+        channels, crop_samples]."""
         size, count = self.settings.crop_samples, self.settings.score_crops
         rest, missing = (end - start - size).clamp_min(0), (size - end + start).clamp_min(0)
         starts = [rest * number // (count - 1) for number in range(count)] if count > 1 else [rest // 2]

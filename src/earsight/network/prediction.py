@@ -1,4 +1,4 @@
-"""What a network answers to one recording; needs no torch."""
+"""The answer of a model to one recording, and what all models have in common. Needs no torch."""
 
 import os
 from abc import ABC, abstractmethod
@@ -17,27 +17,27 @@ from earsight.audio.settings import AudioSettings
 from earsight.errors import EarsightError, ModelError, SettingsError
 
 UNKNOWN = "unknown"
-"""What is said of a recording that a model does not know, and of silence."""
+"""The answer to silence, and to a recording that the model does not know."""
 
 
 @dataclass(frozen=True)
 class UnknownLimits:
-    """When a model does not know, fitted on validation clips. least_familiarity: in [0, 1], how much of a recording's
-    features lies along those of training clips. least_confidence: in [0, 1], the probability of the likeliest class. As
-    they stand here, everything is known."""
+    """Limits below which the answer is "unknown", fitted on validation clips. least_familiarity: of the similarity to
+    the training clips (``network.familiarity``), in [0, 1]. least_confidence: of the probability of the likeliest
+    class, in [0, 1]. By default nothing is unknown."""
 
     least_familiarity: float = -1.0
     least_confidence: float = 0.0
 
     @classmethod
-    def from_dict(cls, told: Any, where: object) -> Self:
-        """told: of ``to_dict``; None where nothing was fitted. Raises ModelError naming ``where``."""
-        if told is None:
+    def from_dict(cls, values: Any, where: object) -> Self:
+        """values: of ``to_dict``; None for the default. where: named in the error. Raises ModelError."""
+        if values is None:
             return cls()
         names = [field.name for field in fields(cls)]
-        if not isinstance(told, Mapping) or not all(_is_number(told.get(name)) for name in names):
-            raise ModelError(f"{where} is damaged: its limits of the unknown are {told!r}; restore it or train again")
-        return cls(**{name: float(told[name]) for name in names})
+        if not isinstance(values, Mapping) or not all(_is_number(values.get(name)) for name in names):
+            raise ModelError(f"{where} is damaged: its limits of the unknown are {values!r}; restore it or train again")
+        return cls(**{name: float(values[name]) for name in names})
 
     def to_dict(self) -> dict[str, float]:
         """For JSON."""
@@ -51,7 +51,7 @@ def _is_number(value: Any) -> bool:
 def to_probabilities(
     logits: npt.NDArray[np.floating[Any]], temperature: float, *, several: bool
 ) -> npt.NDArray[np.float64]:
-    """Probabilities of logits [clips, classes]; several: each by itself, otherwise rows sum to 1."""
+    """Probabilities of logits [clips, classes]: sigmoid with ``several``, else softmax over each row."""
     scaled = logits.astype(np.float64) / temperature
     if several:
         return np.asarray(1 / (1 + np.exp(-np.clip(scaled, -500, 500))))
@@ -63,9 +63,9 @@ def to_probabilities(
 class Prediction:
     """label: the likeliest class. probabilities: class → [0, 1], in the order of the network, summing to 1.
 
-    labels: where clips can have several, those at or above their thresholds, the likeliest first, perhaps none; the
-    probabilities are then each by themselves. None for a network that answers with one label. familiarity: in [0, 1],
-    1 for what is like the training clips. unknown: the model does not know, whatever is likeliest.
+    labels: where clips can have several, those at or above their thresholds, the likeliest first, perhaps none; then
+    the probabilities don't sum to 1. None for a network that answers with one label. familiarity: similarity to the
+    training clips, in [0, 1]. unknown: the answer is "unknown", whatever the likeliest class is.
     """
 
     label: str
@@ -86,7 +86,8 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Answers:
-    """Of a batch. probabilities: float64 [clips, classes]. familiarity: float64 [clips]. silent: bool [clips]."""
+    """The answers to a batch. probabilities: float64 [clips, classes]. familiarity: float64 [clips]. silent: bool
+    [clips]."""
 
     probabilities: npt.NDArray[np.float64]
     familiarity: npt.NDArray[np.float64]
@@ -95,7 +96,7 @@ class Answers:
     def predictions(
         self, labels: Sequence[str], unknown: UnknownLimits, thresholds: Sequence[float] | None = None
     ) -> list[Prediction]:
-        """thresholds: of each label, where a clip can have several; confidence says nothing of a clip then."""
+        """thresholds: one a label, where a clip can have several; ``least_confidence`` is not applied then."""
         found = []
         for row, familiarity, silent in zip(self.probabilities, self.familiarity, self.silent, strict=True):
             of = dict(zip(labels, row.tolist(), strict=True))
@@ -114,7 +115,7 @@ AudioInput = Source | tuple[npt.ArrayLike, float]
 
 
 class Predictor(ABC):
-    """A model of any kind: crops → answers. What it hears, and what it says of that, is told by its attributes."""
+    """A model of any kind: crops → answers."""
 
     labels: tuple[str, ...]
     audio: AudioSettings

@@ -1,4 +1,4 @@
-"""A timm network with the weights asked for, or an error that names the ways out."""
+"""A timm network with its starting weights, or an error that says what to do."""
 
 import pickle
 import warnings
@@ -49,7 +49,7 @@ def create_network(settings: NetworkSettings, in_chans: int, classes: int) -> nn
 
 
 def _create(model: str, pretrained: bool, options: dict[str, Any]) -> nn.Module:
-    """Stochastic depth is for networks that have it, and asking is the only way to know."""
+    """Without drop_path_rate where the network has no stochastic depth; only trying tells."""
     try:
         return timm.create_model(model, pretrained=pretrained, **options)
     except TypeError as error:
@@ -59,7 +59,7 @@ def _create(model: str, pretrained: bool, options: dict[str, Any]) -> nn.Module:
 
 
 def load_weights(network: nn.Module, model: str, path: Path, in_chans: int) -> None:
-    """Load a file of weights under timm's names; the stem folded to ``in_chans``, the classifier left as it is.
+    """Load a file of weights under timm's names: the stem adapted to ``in_chans``, the classifier left as it is.
 
     Raises ModelError where the file is missing, unreadable, or not of this network.
     """
@@ -79,7 +79,7 @@ def load_weights(network: nn.Module, model: str, path: Path, in_chans: int) -> N
         loaded.pop(key, None)  # of a run of earsight
     if strange := [key for key, value in loaded.items() if not isinstance(value, Tensor)]:
         raise ModelError(f"can't use {path}: {strange[0]!r} is not a tensor; save the network's state_dict alone")
-    # Before the stem is folded: a sum of half-precision numbers would be rounded.
+    # Before the stem is adapted: sums in half precision would be rounded.
     state = {key: value.float() if value.is_floating_point() else value for key, value in loaded.items()}
     config = _config(network)
     for name in _as_tuple(config.get("first_conv")):
@@ -96,7 +96,7 @@ def load_weights(network: nn.Module, model: str, path: Path, in_chans: int) -> N
     heads = tuple(f"{name}." for name in _as_tuple(config.get("classifier")))
     state = {key: value for key, value in state.items() if not (heads and key.startswith(heads))}
     own = {key: value for key, value in network.state_dict().items() if not (heads and key.startswith(heads))}
-    # Batch norm's step counters say nothing of the function, and many published files lack them.
+    # Batch norm's step counters don't matter for the output, and many published files lack them.
     missing = {key for key in own.keys() - state.keys() if not key.endswith("num_batches_tracked")}
     unknown = state.keys() - own.keys()
     other_shape = [key for key in own.keys() & state.keys() if own[key].shape != state[key].shape]
@@ -111,7 +111,7 @@ def load_weights(network: nn.Module, model: str, path: Path, in_chans: int) -> N
 
 
 def _config(network: nn.Module) -> dict[str, Any]:
-    """Empty of a network that is not timm's."""
+    """timm's ``pretrained_cfg``; empty for a network that is not timm's."""
     config: Any = getattr(network, "pretrained_cfg", None)
     return dict(config or {})
 
