@@ -42,8 +42,8 @@ _DAMAGE = (
 
 @dataclass(frozen=True)
 class _Member:
-    """name: as the archive has it. size_bytes: as it declares. link: it is a link or a device. encrypted: behind a
-    password. open: its content."""
+    """name: as in the archive. size_bytes: as declared. link: a link or a device. encrypted: needs a password. open:
+    its content."""
 
     name: str
     size_bytes: int
@@ -55,16 +55,16 @@ class _Member:
 def unpack(archive: Path, target: Path | None = None, *, progress: ProgressCallback | None = None) -> Path:
     """Unpack the recordings and tables of a zip or tar, once; returns their folder.
 
-    target: otherwise a folder in the cache of this archive's own, found again as long as the archive is not changed.
-    progress: called with (bytes done, bytes of all). Raises DataError, and leaves nothing, where the archive is damaged
-    or encrypted, has no recording, holds a link, a name twice or a name that leads out of its folder, or would unpack
-    to more than fits or than is believable.
+    target: None: a folder in the cache, the same for the same archive as long as it is not changed. progress: called
+    with (bytes done, bytes in all). Raises DataError, and leaves nothing behind, where the archive is damaged or
+    encrypted, has no recording, holds a link, a name twice or a name outside its folder, or would unpack to more than
+    fits on the disk or is plausible.
     """
     try:
         target = target or _cached(archive)
         there = target.is_dir()
         if there and not any(is_recording(PurePosixPath(name).name) for name in left_out(target)):
-            return target  # otherwise PyAV was installed meanwhile
+            return target  # else PyAV has been installed since: what was left out can be read now
         target.parent.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(target.parent)
         work, old = (
@@ -79,7 +79,7 @@ def unpack(archive: Path, target: Path | None = None, *, progress: ProgressCallb
                 (work / _LEFT_OUT_NAME).write_text(json.dumps(unread), encoding="utf-8")
             if there:
                 with suppress(FileNotFoundError):  # another process was first
-                    target.rename(old)  # at once: what is half removed would be taken for whole
+                    target.rename(old)  # atomic: a folder that is half removed would be taken for a complete one
             try:
                 work.rename(target)
             except OSError:  # another process was first
@@ -90,7 +90,7 @@ def unpack(archive: Path, target: Path | None = None, *, progress: ProgressCallb
                 shutil.rmtree(rest, ignore_errors=True)
     except _DAMAGE as error:
         raise DataError(f"{archive} is damaged ({_reason(error)}); download it again") from error
-    except NotImplementedError as error:  # zipfile's word for a method of compression that it lacks
+    except NotImplementedError as error:  # zipfile raises it for unknown compression methods
         raise DataError(f"can't unpack {archive}: {_reason(error)}; unpack it by hand and give the folder") from error
     except OSError as error:
         where = f" into {target.parent}" if target else ""
@@ -101,7 +101,7 @@ def unpack(archive: Path, target: Path | None = None, *, progress: ProgressCallb
 
 
 def left_out(folder: Path) -> list[str]:
-    """Names, below the archive that ``folder`` was unpacked from, of what may hold sound and was not unpacked."""
+    """Names of files in the archive of ``folder`` that may hold sound and were not unpacked."""
     try:
         return json.loads((folder / _LEFT_OUT_NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -123,12 +123,12 @@ def _remove_abandoned(folder: Path) -> None:
 
 
 def _process_is_gone(work: Path) -> bool:
-    """Whether the process that its name tells was one of this machine, and is gone."""
+    """Whether the process in the name of the folder ran on this machine and no longer exists."""
     host, _, number = work.name.removeprefix(".unpacking-").rpartition("-")[0].rpartition("-")
     if os.name != "posix" or host != socket.gethostname() or not number.isdecimal():
         return False
     try:
-        os.kill(int(number), 0)  # asks whether it is there, and does nothing else
+        os.kill(int(number), 0)  # signal 0 only checks that the process exists
     except ProcessLookupError:
         return True
     return False
@@ -137,7 +137,7 @@ def _process_is_gone(work: Path) -> bool:
 @contextmanager
 def _members(archive: Path) -> Iterator[list[_Member]]:
     """Everything in the archive but folders."""
-    if tarfile.is_tarfile(archive):  # asked first: a tar whose last file is a zip looks like that zip
+    if tarfile.is_tarfile(archive):  # first: a tar whose last member is a zip would pass for that zip
         with tarfile.open(archive, tarinfo=_BoundedTarInfo) as tar:
             yield _tar_members(archive, tar)
     elif zipfile.is_zipfile(archive):
@@ -152,7 +152,7 @@ def _members(archive: Path) -> Iterator[list[_Member]]:
 
 
 class _BoundedTarInfo(tarfile.TarInfo):
-    """Names and extended headers are read whole into memory before any size can be checked."""
+    """Refuses large extended headers, which tarfile reads into memory before any size can be checked."""
 
     def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
         longs = (*tarfile.GNU_TYPES[:2], tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
@@ -162,7 +162,7 @@ class _BoundedTarInfo(tarfile.TarInfo):
 
 
 def _tar_members(archive: Path, tar: tarfile.TarFile) -> list[_Member]:
-    """Reads the archive to its very end: the checksum of a compressed one stands there."""
+    """Reads the archive to its very end, where a compressed one has its checksum."""
     members = []
     total = 0
     for info in tar:
@@ -173,14 +173,14 @@ def _tar_members(archive: Path, tar: tarfile.TarFile) -> list[_Member]:
     stream = tar.fileobj
     if stream is None:
         raise DataError(f"can't read {archive}")
-    # tarfile stops without a word at a damaged header, and where the file is cut off between two members
+    # tarfile stops silently at a damaged header, and where the file ends between two members
     stream.seek(tar.offset)
     if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
         raise DataError(f"{archive} is damaged (it breaks off after {len(members):,} files); download it again")
     while block := stream.read(_BLOCK_BYTES):
         total += len(block)
         _check_believable(archive, total)
-        if block.strip(b"\0"):  # files of a second tar, or behind a lost header, would be missing without a word
+        if block.strip(b"\0"):  # files of a second tar, or after a damaged header, would be missing silently
             raise DataError(f"{archive} goes on behind its own end; unpack it by hand and give the folder")
     return members
 
@@ -202,8 +202,8 @@ def _check_believable(archive: Path, total_bytes: int) -> None:
 
 
 def _wanted(archive: Path, members: list[_Member]) -> tuple[dict[PurePosixPath, _Member], list[str]]:
-    """The recordings and tables, by their path inside the folder, and the names of what may hold sound beside them.
-    Raises DataError where one can't be trusted."""
+    """Path in the folder → member, of recordings and tables; and the names of other files that may hold sound. Raises
+    DataError for a member that can't be trusted."""
     wanted: dict[PurePosixPath, _Member] = {}
     unread: list[str] = []
     for member in members:
@@ -267,6 +267,6 @@ def _blocks(archive: Path, member: _Member) -> Iterator[bytes]:
 
 
 def _reason(error: Exception) -> str:
-    """In one line."""
+    """The reason in one line."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return " ".join(text.split()) or type(error).__name__

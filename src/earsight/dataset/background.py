@@ -1,4 +1,4 @@
-"""Spans of recordings in which nothing is annotated: clips without a label, as long as those that have one."""
+"""Background clips: unlabelled spans of recordings, as long as the labelled ones."""
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -13,21 +13,21 @@ from earsight.dataset.clip import NO_TAGS, Clip
 Gap = tuple[float, float]
 
 _MARGIN_S = 0.1
-"""From a label to what is taken for background: hand-made edges are rough."""
+"""Distance that background keeps from labels, whose hand-made edges are rough."""
 _SHORTEST_S = 0.2
-"""Of a gap that is used."""
+"""Shorter gaps are not used."""
 
 
 def background(
     clips: Sequence[Clip], length_s: Callable[[Path], float | None], empty: Sequence[Path] = ()
 ) -> list[Clip]:
-    """As many clips without a label as each recording has spans, where there is room, between these and as long as
-    they, so that their length tells nothing; in one place the next time too. Each has group and fold of a span, and
-    the tags that all spans of its recording share.
+    """Unlabelled clips between the labelled spans of each recording: as many as it has spans, as far as there is room,
+    and of the same lengths, so that length is no cue. Places are drawn, but the same in every call. Each clip has the
+    group and fold of a span, and the tags that all spans of its recording share.
 
-    length_s: how long a recording is, in seconds; None where nobody knows, and then what lies behind its last span is
-    left out. empty: recordings without a span, each a group of its own; they get as many clips as another has spans
-    on average.
+    clips: labelled spans. length_s: path → duration in seconds, or None where it is unknown: then nothing after the
+    last span is used. empty: recordings without spans; each gets the average number of clips, and is a group of its
+    own.
     """
     spans: defaultdict[Path, list[Clip]] = defaultdict(list)
     for clip in clips:
@@ -35,7 +35,7 @@ def background(
     found = [_between(path, own, own, length_s(path)) for path, own in sorted(spans.items())]
     by_length = sorted(filter(_length_s, clips), key=_length_s)
     each = round(len(clips) / len(spans)) if by_length else 0
-    like = [by_length[(2 * n + 1) * len(by_length) // (2 * each)] for n in range(each)]  # from short to long
+    like = [by_length[(2 * n + 1) * len(by_length) // (2 * each)] for n in range(each)]  # lengths at even quantiles
     for path in empty:
         alone = [clip._replace(group=str(path), fold="") for clip in like]
         found.append(_between(path, alone, [], length_s(path)))
@@ -43,18 +43,18 @@ def background(
 
 
 def _length_s(clip: Clip) -> float:
-    """0 of one that goes on to the end of its recording, beside which nothing is put."""
+    """0 for an open span, which reaches to the end of its recording: no background is made for it."""
     return 0.0 if clip.end_s is None else clip.end_s - (clip.start_s or 0.0)
 
 
 def _between(path: Path, like: Sequence[Clip], spans: Sequence[Clip], length_s: float | None) -> list[Clip]:
-    """Clips of the lengths, groups and folds of ``like``, between ``spans``."""
+    """Background clips with the lengths, groups and folds of ``like``, outside ``spans``."""
     gaps = gaps_between([(clip.start_s or 0.0, clip.end_s) for clip in spans], length_s)
     rng = np.random.default_rng(xxhash.xxh3_64_intdigest(path.name.encode(errors="surrogateescape")))
     first = spans[0].tags if spans else NO_TAGS
     tags = {name: told for name, told in first.items() if all(clip.tags.get(name) == told for clip in spans)}
     found = []
-    # the longest first, while there is room for them
+    # the longest first, while there is room
     for clip in sorted(filter(_length_s, like), key=_length_s, reverse=True):
         if not gaps:
             break
@@ -74,14 +74,14 @@ def _between(path: Path, like: Sequence[Clip], spans: Sequence[Clip], length_s: 
 
 
 def _shares(rooms: np.ndarray[tuple[int], np.dtype[np.float64]]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """By how much room there is to move."""
+    """Probabilities of the gaps, proportional to the room that a clip has in each; 0 where it does not fit."""
     weights = np.where(rooms >= 0, rooms + 1e-6, 0.0)
     return weights / weights.sum()
 
 
 def gaps_between(spans: Sequence[tuple[float, float | None]], length_s: float | None) -> list[Gap]:
-    """Where no span is, from the start to ``length_s``, or to the last span where that is None. spans: (start, end) in
-    seconds; end None: to the end of the recording."""
+    """The gaps between spans, from 0 to ``length_s``, or to the end of the last span where that is None. spans: (start,
+    end) in seconds; an end of None is that of the recording."""
     gaps: list[Gap] = []
     reached_s = 0.0
     for start_s, end_s in sorted(spans, key=lambda span: span[0]):

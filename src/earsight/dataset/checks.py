@@ -1,4 +1,4 @@
-"""What is allowed in a data set and hardly meant: labels that differ in case alone, spans that contradict others."""
+"""What is allowed in a data set but hardly meant: labels that differ by case alone, contradicting spans."""
 
 from collections import defaultdict
 
@@ -9,7 +9,7 @@ _SHOWN = 3
 
 
 def dataset_warnings(dataset: DataSet) -> tuple[str, ...]:
-    """One line each; none where there is nothing to be said."""
+    """Warnings, one line each."""
     return tuple(filter(None, (_empty_class_folders(dataset), _similar_labels(dataset), _conflicting_spans(dataset))))
 
 
@@ -21,7 +21,7 @@ def _empty_class_folders(dataset: DataSet) -> str:
 
 
 def _similar_labels(dataset: DataSet) -> str:
-    """Labels that are one but for case and blanks."""
+    """Labels that differ by case or blanks alone."""
     found: defaultdict[str, list[str]] = defaultdict(list)
     for label in dataset.labels:
         found[" ".join(label.split()).casefold()].append(label)
@@ -32,8 +32,8 @@ def _similar_labels(dataset: DataSet) -> str:
 
 
 def _conflicting_spans(dataset: DataSet) -> str:
-    """Spans that overlap an earlier one of their recording, with other labels, by more than half of the shorter. Clips
-    come sorted by path and start."""
+    """Spans that overlap an earlier one of their recording by more than half of the shorter, with other labels. Relies
+    on clips being sorted by path and start."""
     shown, count = "", 0
     open_: list[Clip] = []  # spans of this recording that reach beyond the start of the current one
     last = None
@@ -55,7 +55,7 @@ def _conflicting_spans(dataset: DataSet) -> str:
 
 
 def _overlap(one: Clip, two: Clip) -> bool:
-    """two: begins later, or at once."""
+    """Whether the spans overlap by more than half of the shorter. two: starts no earlier than one."""
     ends_s = [end_s for end_s in (one.end_s, two.end_s) if end_s is not None]
     lengths_s = [clip.end_s - (clip.start_s or 0.0) for clip in (one, two) if clip.end_s is not None]
     if not ends_s:

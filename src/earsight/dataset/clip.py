@@ -1,4 +1,4 @@
-"""Clip: one labelled recording, or a span of one; DataSet: all of them, with what was left out and why."""
+"""Clip: a labelled recording, or a span of one; DataSet: all clips, with what was left out and why."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import xxhash
 
-NO_TAGS: Mapping[str, str] = {}  # one for all; a mappingproxy could not go to another process
+NO_TAGS: Mapping[str, str] = {}  # shared; no mappingproxy, which can't be pickled
 PARTS = ("train", "valid", "test")
 _PART_WORDS = {
     "train": "train",
@@ -25,44 +25,44 @@ _PART_WORDS = {
 class Clip(NamedTuple):
     """One labelled recording, or a span of one.
 
-    A named tuple, and not a dataclass: a million of them are made in a second and take 0.1 GB beside their texts.
+    A named tuple, since a million of them are made in a second and take 0.1 GB besides their strings.
     """
 
     path: Path
     """The recording."""
     label: str
-    """Its class; "" where it is known to have none of them."""
+    """Its class; "" for a clip that is known to have none."""
     group: str = ""
     """Who or what must not be on both sides of a split (speaker, machine, recording); "" where unknown."""
     fold: str = ""
-    """The published part that it belongs to: a fold's number, or train, valid, test; "" where there is none."""
+    """Its published fold: a number or name, or train, valid, test; "" where there is none."""
     start_s: float | None = None
     """Where the span begins, in seconds; None: at the start of the recording."""
     end_s: float | None = None
     """Where the span ends, in seconds; None: at the end of the recording."""
     tags: Mapping[str, str] = NO_TAGS
-    """The other facts that its source knows, by name."""
+    """Other facts from its source, by name."""
     more_labels: tuple[str, ...] = ()
-    """Further classes of the same span, where clips have several."""
+    """Its other classes, where clips can have several."""
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """All its classes, perhaps none."""
+        """All classes; () for none."""
         return (self.label, *self.more_labels) if self.label else ()
 
     def with_labels(self, labels: Iterable[str]) -> "Clip":
-        """With these classes, perhaps none, in the place of its own."""
+        """A copy with these classes, perhaps none."""
         label, *more = [*labels] or [""]
         return self._replace(label=label, more_labels=tuple(more))
 
     @property
     def label_text(self) -> str:
-        """Its classes as a reader is told them."""
+        """The classes as text: "a;b", or "none"."""
         return ";".join(self.labels) or "none"
 
     @property
     def is_span(self) -> bool:
-        """Whether it is a part of its recording, as far as its edges say."""
+        """Whether it has a start or an end in its recording."""
         return self.start_s is not None or self.end_s is not None
 
     @property
@@ -74,13 +74,13 @@ class Clip(NamedTuple):
         return f"{self.path} [{self.start_s or 0:.12g}–{end} s]"
 
     def absolute(self) -> "Clip":
-        """With its path from the root on, wherever it was typed. What the file itself links to is left out: two names
-        of one file are two clips."""
+        """A copy with an absolute path. A link in the last part is not followed: two names of one file are two
+        clips."""
         return self._replace(path=self.path.parent.resolve() / self.path.name)
 
     @property
     def full_name(self) -> str:
-        """The name ``from_the_root``."""
+        """The name with an absolute path."""
         return self.absolute().name
 
 
@@ -127,7 +127,7 @@ class DataSet:
 
     @property
     def digest(self) -> str:
-        """Of what the clips are called, their labels and groups, and not of where they lie."""
+        """Of the file names, spans, labels, groups and folds of the clips, not of the folders that they lie in."""
         told = xxhash.xxh3_64()
         for clip in self.clips:
             span = str(clip.start_s), str(clip.end_s)
@@ -157,5 +157,5 @@ def fold_order(fold: str) -> tuple[int, int, str]:
 
 
 def normalise_part(word: str) -> str:
-    """train, valid or test for what folders and tables call them (Training, val, dev …); another word as it is."""
+    """train, valid or test for other words for them (Training, val, dev …); any other word unchanged."""
     return _PART_WORDS.get(word.lower(), word)

@@ -1,4 +1,4 @@
-"""An official address → a file on this machine: resumed after a cut, checked, never half."""
+"""Download a file: resumed after a broken connection, verified, and never incomplete under its final name."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from earsight.dataset.walk import ProgressCallback
 from earsight.errors import DataError
 from earsight.extras import require
 
-_BLOCK_BYTES = 1 << 14  # what is lost at most where a transfer is cut
+_BLOCK_BYTES = 1 << 14  # at most so much is lost where a transfer breaks off
 _TEXT_TYPES = ("text/html", "application/xhtml")
 
 
@@ -38,7 +38,7 @@ class Download:
 
 
 class _Retry(Exception):
-    """The transfer broke, and another attempt may go on from where it did."""
+    """The transfer broke off; another attempt may resume it."""
 
 
 def fetch(
@@ -52,15 +52,16 @@ def fetch(
 ) -> Path:
     """Fetch one file into ``folder``, by pooch; returns its path.
 
-    What is there with the right checksum is not fetched again. A transfer that was cut, now or by an earlier process,
-    is resumed where the server says that the file is still the same. timeout_s: without a byte. wait_s: before the
-    second attempt; doubled each time. progress: called with (bytes done, bytes of all). Raises DataError where the file
-    can't be had, or is not the one that was published; the final name is given to a whole and checked file only.
+    A file that is there with the right checksum is not downloaded again. A transfer that broke off, now or in an
+    earlier process, is resumed where the server confirms that the file has not changed. timeout_s: without a byte.
+    wait_s: before the second attempt; doubled each time. progress: called with (bytes done, bytes in all). Raises
+    DataError where the file can't be downloaded, or is not the published one; only a complete and verified file gets
+    the final name.
     """
     pooch = require("pooch")
 
     def transfer(url: str, output_file: str, _: Any) -> None:
-        """pooch's downloader: it renames ``output_file`` after the checksum was found right."""
+        """The downloader for pooch, which renames ``output_file`` after the checksum matched."""
         part = folder / f"{download.file_name}.part"
         for attempt in range(attempts):
             try:
@@ -79,13 +80,15 @@ def fetch(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with require("filelock").FileLock(folder / f".{download.file_name}.lock"):  # a second process waits
-            for left in folder.glob("tmp????????"):  # pooch's; under the lock, of a process that was killed
+            for left in folder.glob(
+                "tmp????????"
+            ):  # temporary files of pooch; since we hold the lock, of a process that was killed
                 left.unlink()
             _check_size_there(download, folder)
             found = pooch.retrieve(
                 download.address, download.checksum, fname=download.file_name, path=folder, downloader=transfer
             )
-    except ValueError as error:  # pooch's word for a wrong checksum
+    except ValueError as error:  # pooch raises it for a wrong checksum
         raise DataError(
             f"{download.address} served another file than the published one ({error}); it was removed; try again later"
         ) from error
@@ -100,7 +103,8 @@ def fetch(
 
 
 def _check_size_there(download: Download, folder: Path) -> None:
-    """The size is all that tells a wrong file where no checksum was published. It may be the user's: it is kept."""
+    """Where no checksum was published, check the size of a file that is there. A wrong one is kept: it may be the
+    user's."""
     path = folder / download.file_name
     if download.checksum or download.size_bytes is None or not path.is_file():
         return
@@ -110,7 +114,7 @@ def _check_size_there(download: Download, folder: Path) -> None:
 
 
 def _transfer(url: str, part: Path, download: Download, progress: ProgressCallback | None, timeout_s: float) -> None:
-    """Append to ``part`` what it lacks. Raises _Again where another attempt may help, DataError where none will."""
+    """Append to ``part`` what it lacks. Raises _Retry where another attempt may help, DataError where none can."""
     requests = require("requests")
     have, version = _resumable(part)
     headers = {"Accept-Encoding": "identity"}
@@ -131,14 +135,15 @@ def _transfer(url: str, part: Path, download: Download, progress: ProgressCallba
             if download.size_bytes is not None and total != download.size_bytes:
                 reason = f"it has {total:,} bytes there, {download.size_bytes:,} were published"
                 raise DataError(_failure_message(download, part.parent, reason))
-            # Some servers call a .tar.gz an encoded .tar: what was published are the bytes as they are sent.
+            # Some servers declare a .tar.gz as an encoded .tar; the published bytes are those on the wire.
             answer.raw.headers.pop("Content-Encoding", None)
             blocks = answer.iter_content(_BLOCK_BYTES)
             first = next(blocks, b"")
             if not have and _is_page(answer, first, download):
                 raise DataError(_failure_message(download, part.parent, "the server answered with a web page"))
             with part.open("ab" if have else "wb") as out:
-                # Only now is the part empty or gone on with: the note never names a version that its bytes are not of.
+                # Only after the part was opened (and truncated, unless resumed): the validator always belongs to its
+                # bytes.
                 _validator_file(part).write_text(json.dumps(_validator(answer)))
                 for block in chain((first,), blocks):
                     out.write(block)
@@ -156,7 +161,7 @@ def _transfer(url: str, part: Path, download: Download, progress: ProgressCallba
 
 
 def _total(answer: Any, have: int) -> int | None:
-    """The whole file's bytes, as the server says, or None."""
+    """Size of the whole file by the server's headers; None where they don't say."""
     whole = answer.headers.get("Content-Range", "").rpartition("/")[2]
     if answer.status_code == 206 and whole.isdecimal():
         return int(whole)
@@ -165,14 +170,14 @@ def _total(answer: Any, have: int) -> int | None:
 
 
 def _is_page(answer: Any, first: bytes, download: Download) -> bool:
-    """Whether it is a web page, by its first bytes (no archive begins so); a published checksum says more than the
-    type that the server gives it."""
+    """Whether the answer is a web page: by its first bytes, since no archive begins so; and by its declared type,
+    unless a checksum will tell."""
     typed = answer.headers.get("Content-Type", "").startswith(_TEXT_TYPES)
     return first.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<") or (typed and not download.checksum)
 
 
 def _resumable(part: Path) -> tuple[int, str]:
-    """Bytes that are there, and the version of the file that they are of; (0, "") where they can't be gone on from."""
+    """Bytes of ``part`` and the validator of the file that they belong to; (0, "") where it can't be resumed."""
     try:
         version = json.loads(_validator_file(part).read_text())
         return (part.stat().st_size, str(version)) if version else (0, "")
@@ -181,19 +186,19 @@ def _resumable(part: Path) -> tuple[int, str]:
 
 
 def _validator(answer: Any) -> str | None:
-    """What If-Range may ask for: a strong ETag, or the date."""
+    """What If-Range takes (RFC 9110): a strong ETag, else the date of the last change."""
     tag = answer.headers.get("ETag", "")
     return tag if tag and not tag.startswith("W/") else answer.headers.get("Last-Modified")
 
 
 def _is_continuation(answer: Any, have: int, version: str) -> bool:
-    """Whether the answer is the rest of the same file: some servers send a range of a changed one."""
+    """Whether the answer continues the same file: some servers send a range of a changed one."""
     same = _validator(answer) in {None, version}
     return bool(same and answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"))
 
 
 def _validator_file(part: Path) -> Path:
-    """Beside the part: the ETag or date that the server gave it."""
+    """The file beside ``part`` with its validator."""
     return part.with_name(f"{part.name}.json")
 
 

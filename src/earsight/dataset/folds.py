@@ -1,4 +1,4 @@
-"""Every fold of a protocol: the splits that cross-validation trains one after the other."""
+"""The splits of a cross-validation protocol, one a fold."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ KINDS = "luna5, emobox6, loso, group:K, esc50, urbansound8k, fold, column:NAME"
 
 
 def expand_folds(protocol: str, clips: Sequence[Clip]) -> tuple[str, ...]:
-    """The splits of a protocol, in order, as ``split`` takes them; each clip is in the test part of one.
+    """The kinds of ``split`` of a protocol, in order; each clip is in the test part of one of them.
 
     protocol: ``luna5``, ``emobox6`` (RAVDESS's actors), ``loso`` (each group), ``group:K`` (5 without K), ``esc50``,
     ``urbansound8k``, ``fold`` (each fold that the data names), ``column:NAME`` (each value). Raises SplitError.

@@ -1,4 +1,4 @@
-"""Groups → folds with about the same share of every class."""
+"""Groups → folds with about the same share of each class."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -9,21 +9,21 @@ from earsight.dataset.clip import Clip
 
 
 def shuffle_key(seed: int, key: str) -> str:
-    """A random order that depends on the name alone: not on the order of the list, the machine or numpy's version."""
+    """Sort key for a random order that depends on seed and name alone, not on list order, machine or numpy version."""
     return hashlib.sha256(f"{seed}|{key}".encode(errors="surrogateescape")).hexdigest()
 
 
 def group_folds(clips: Sequence[Clip], clips_of: dict[str, list[int]], count: int, seed: int) -> list[set[str]]:
-    """``count`` sets of groups with about the same share of every class.
+    """``count`` sets of groups with about the same share of each class. clips_of: group → indices of its clips.
 
-    Greedy, the most uneven group first, each into the fold where it adds least to Σ over classes of the squared share;
-    whole numbers throughout, so that no rounding decides.
+    Greedy: the most uneven group first, each into the fold where it adds least to the sum over classes of the squared
+    share. Integers throughout, so that rounding never decides.
     """
     number = {label: n for n, label in enumerate(sorted({label for clip in clips for label in clip.labels or ("",)}))}
     counts = {group: np.zeros(len(number), dtype=np.int64) for group in clips_of}
     for group, members in clips_of.items():
         for i in members:
-            for label in clips[i].labels or ("",):  # "" counts clips that have none
+            for label in clips[i].labels or ("",):  # "" counts clips without a label
                 counts[group][number[label]] += 1
     totals = np.maximum(1, sum(counts.values(), np.zeros(len(number), dtype=np.int64)))
     weights = 10**15 // totals**2
@@ -38,8 +38,8 @@ def group_folds(clips: Sequence[Clip], clips_of: dict[str, list[int]], count: in
 
 
 def fairest_first(folds: Sequence[set[str]], clips_of: Mapping[str, Sequence[int]]) -> list[set[str]]:
-    """As they are, unless the first is one group with half more than its share of the clips: the largest begins it, and
-    would always be held out. Then those that are nearest to their share come first."""
+    """The folds, reordered by distance from an even share of the clips where the first is a single group with more than
+    1.5 times that share: the greedy order puts the largest group first, and it would always be held out."""
     sizes = [sum(len(clips_of[group]) for group in fold) for fold in folds]
     share = sum(sizes) / len(folds)
     if len(folds[0]) > 1 or sizes[0] <= 1.5 * share:

@@ -1,4 +1,4 @@
-"""The leak check: does anything of the test lie in training too? Runs before every training and evaluation."""
+"""The leak check, run before every training and evaluation: is anything of the test part in training too?"""
 
 import math
 from collections import defaultdict
@@ -16,10 +16,10 @@ Policy = Literal["refuse", "drop", "allow"]
 
 @dataclass(frozen=True)
 class Leak:
-    """Clips on two sides of a split that are the same sound, or of the same origin.
+    """Clips in two parts of a split that are the same sound or share an origin.
 
-    earlier: indices of the clips on the earlier side (training before validation before test). later: of those on the
-    later side. sides: the two. why: in words.
+    earlier, later: their indices in the earlier and the later part (train, valid, test). sides: names of the two parts.
+    why: in words.
     """
 
     earlier: tuple[int, ...]
@@ -29,7 +29,7 @@ class Leak:
 
 
 def find_leaks(clips: Sequence[Clip], split: Split, group_name: str = "group") -> list[Leak]:
-    """What names, groups and spans betray: two sides share a group, pieces of a recording, or overlapping spans of it.
+    """Leaks by names, groups and spans: two parts share a group, pieces of a recording, or overlapping spans of it.
 
     Shared groups are no leaks in a kind of split that shares them by design (``GROUP_DEPENDENT``), and a split that
     scores its own training clips has no sides.
@@ -45,13 +45,13 @@ def find_leaks(clips: Sequence[Clip], split: Split, group_name: str = "group") -
         leaks += overlaps or pieces
     if not asked_for:
         for members in _shared({i: clips[i].group for i in side_of if clips[i].group}):
-            if len({clips[i].path for i in members}) > 1:  # those of one recording are told as its pieces
+            if len({clips[i].path for i in members}) > 1:  # clips of one recording are reported as its pieces
                 leaks += _pairs(members, side_of, f"the same {group_name}, {clips[members[0]].group}")
     return leaks
 
 
 def find_copies(split: Split, digests: Mapping[int, str]) -> list[Leak]:
-    """Identical samples under two names. digests: index → digest of a clip's samples; silent clips have none."""
+    """Leaks by identical samples. digests: index of a clip → digest of its samples; silent clips have none."""
     if split.training_score:
         return []
     side_of = _sides(split)
@@ -66,10 +66,10 @@ def resolve_leaks(
     policy: Policy,
     dropped: Literal["earlier", "later"] = "earlier",
 ) -> tuple[Split, list[Failure]]:
-    """Do with the leaks that ``find`` finds as ``policy`` says.
+    """Find leaks and apply ``policy`` to them; returns the split and the clips that were dropped.
 
-    refuse: DataError that names the pairs. drop: the clips of the earlier (or later) side become failures, until no
-    leak is left. allow: the split's sentence and caveat say so. Raises SettingsError where ``policy`` is none of them.
+    refuse: raise DataError that names the pairs. drop: the clips of the earlier (or later) part become failures, until
+    no leak is left. allow: sentence and caveat of the split mention them. Raises SettingsError for another policy.
     """
     if policy not in get_args(Policy):
         raise SettingsError(f"no way to deal with leaks is called {policy!r}; use {', '.join(get_args(Policy))}")
@@ -77,7 +77,7 @@ def resolve_leaks(
     if leaks and policy == "refuse":
         raise DataError(_refusal(clips, leaks))
     if leaks and policy == "allow":
-        # Asked twice: of names, and of copies once the clips are decoded.
+        # Called twice: for names, and for copies once the clips are decoded.
         caveat = merge_caveats((split.caveat, "with leaks"))
         sentence = f"{split.sentence} With leaks: {len(leaks)} found and allowed, such as {_pair(clips, leaks[0])}."
         return replace(split, sentence=sentence, caveat=caveat, speaker_independent=False), []
@@ -101,7 +101,7 @@ def _sides(split: Split) -> dict[int, int]:
 
 
 def _shared(values: Mapping[int, str]) -> list[list[int]]:
-    """Indices that have the same value, where two or more have it."""
+    """Groups of two or more indices with the same value."""
     found: defaultdict[str, list[int]] = defaultdict(list)
     for index, value in values.items():
         found[value].append(index)
@@ -109,7 +109,7 @@ def _shared(values: Mapping[int, str]) -> list[list[int]]:
 
 
 def _pairs(members: list[int], side_of: Mapping[int, int], why: str) -> list[Leak]:
-    """The members of the earliest side with those of each later one."""
+    """One leak for each later part: its members, with those of the earliest part."""
     on: defaultdict[int, list[int]] = defaultdict(list)
     for i in sorted(members):
         on[side_of[i]].append(i)
@@ -118,7 +118,7 @@ def _pairs(members: list[int], side_of: Mapping[int, int], why: str) -> list[Lea
 
 
 def _overlaps(clips: Sequence[Clip], members: list[int], side_of: Mapping[int, int]) -> list[Leak]:
-    """Spans of one file that overlap across sides: each with the one that reaches furthest among those before it."""
+    """Spans of one file that overlap across parts: each with the earlier span that ends last."""
     leaks: list[Leak] = []
     furthest: dict[int, tuple[float, int]] = {}  # side → (end in seconds, index)
     for i in sorted(members, key=lambda i: (clips[i].start_s or 0.0, i)):

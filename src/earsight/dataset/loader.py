@@ -18,7 +18,7 @@ Ints = npt.NDArray[np.int64]
 
 
 def label_matrix(clips: Sequence[Clip], labels: Sequence[str]) -> npt.NDArray[np.bool_]:
-    """bool [clips, labels]: which labels each clip has. Labels that are not among these are passed over."""
+    """bool [clips, labels]: which labels each clip has. Labels of clips that are not in ``labels`` are ignored."""
     place = {label: n for n, label in enumerate(labels)}
     rows = np.zeros((len(clips), len(labels)), dtype=np.bool_)
     for row, clip in zip(rows, clips, strict=True):
@@ -29,16 +29,16 @@ def label_matrix(clips: Sequence[Clip], labels: Sequence[str]) -> npt.NDArray[np
 def training_order(
     store: Store, indices: Sequence[int], batch_size: int, rng: np.random.Generator, *, balanced: bool = False
 ) -> Iterator[Ints]:
-    """Every clip once, in random order, or, balanced, as many clips with every class as likely as any other; yields
-    indices [batch].
+    """Indices of the clips of each batch, int64 [batch]: every clip once in random order or, with ``balanced``, as many
+    clips drawn with equal probability for every class.
 
-    Batch sizes differ by at most one, so that no batch is a remnant of one clip (batch norm can't train on one).
+    Batch sizes differ by at most one, so that the last batch is never a single clip (batch norm can't train on one).
     """
     chosen = np.asarray(indices)
     if balanced:
         labels = sorted({label for i in indices for label in store.clips[i].labels})
         rows = label_matrix([store.clips[i] for i in indices], labels)
-        # a clip of several labels is as likely as they are on average, one without any as all clips
+        # weight of a clip: the mean over its labels; of a clip without labels the overall mean
         likely = np.where(rows.any(1), rows @ (1 / rows.sum(0)) / np.maximum(rows.sum(1), 1), len(labels) / len(rows))
         order = rng.choice(chosen, len(chosen), p=likely / likely.sum())
     else:
@@ -49,8 +49,8 @@ def training_order(
 def random_starts(
     store: Store, indices: Ints, rng: np.random.Generator, sizes: Ints | int, shift_samples: int = 0
 ) -> Ints:
-    """int64 [batch]: where a crop of so many samples begins, anywhere inside the clip, then moved by up to
-    ``shift_samples``, beyond its ends too."""
+    """First samples of random crops, int64 [batch]: anywhere in the clip, then shifted by up to ``shift_samples``, also
+    beyond its ends. sizes: samples of each crop."""
     starts = rng.integers(0, np.maximum(0, store.lengths[indices] - sizes) + 1)
     return starts + (rng.integers(-shift_samples, shift_samples + 1, len(indices)) if shift_samples else 0)
 
@@ -64,8 +64,8 @@ def training_batches(
 
 
 def fixed_batches(store: Store, indices: Sequence[int], batch_size: int) -> Iterator[tuple[Ints, Samples]]:
-    """Every clip once, in the order given, as it is scored; yields (indices [batch], float32 [batch × score_crops,
-    channels, crop_samples], the crops of a clip one after the other)."""
+    """Batches for scoring, every clip once and in order: (indices [batch], float32 [batch × score_crops, channels,
+    crop_samples], the crops of a clip next to each other)."""
     chosen, audio = np.asarray(indices), store.settings
     for start in range(0, len(chosen), batch_size):
         part = chosen[start : start + batch_size]
@@ -74,13 +74,13 @@ def fixed_batches(store: Store, indices: Sequence[int], batch_size: int) -> Iter
 
 
 def prefetch(items: Iterator[T], count: int = 2) -> Iterator[T]:
-    """The same items in the same order, ``count`` of them made by another thread while the caller is busy."""
+    """The same items in the same order, ``count`` of them made ahead by another thread."""
     end = object()
-    with ThreadPoolExecutor(1) as pool:  # one thread: the items are made one after the other
+    with ThreadPoolExecutor(1) as pool:  # one thread, since an iterator is not thread-safe
         waiting = deque(pool.submit(next, items, end) for _ in range(count))
         try:
             while (item := waiting.popleft().result()) is not end:
                 waiting.append(pool.submit(next, items, end))
                 yield item  # type: ignore[misc]
-        finally:  # whoever closes this before the end waits for one item at most
+        finally:  # closing it early waits for one item at most
             pool.shutdown(wait=False, cancel_futures=True)

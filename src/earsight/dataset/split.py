@@ -27,7 +27,7 @@ EMOBOX6 = (
     {2, 15, 16, 18},
     {6, 13, 17, 22},
 )
-# Sources whose files or tables say which part a clip belongs to → their folds; () where they say train, (valid,) test.
+# Sources with published folds → names of these; () where the parts are train, (valid,) test.
 _PUBLISHED: dict[str, tuple[str, ...]] = {
     "esc50": tuple("12345"),
     "urbansound8k": tuple(str(fold) for fold in range(1, 11)),
@@ -35,7 +35,7 @@ _PUBLISHED: dict[str, tuple[str, ...]] = {
     "fsdd": (),
 }
 GROUP_DEPENDENT = frozenset({"random", "fsdd"})
-"""Kinds that put a group on both sides by their nature: who asks for one asks for that."""
+"""Kinds of split that share groups between parts by design, so that this is no leak."""
 KINDS = (
     "auto, group, group:K, group:K:I, loso:GROUP, random, random:SHARE, none, luna5:0 … luna5:4, "
     "emobox6:1 … emobox6:6, esc50:1 … esc50:5, urbansound8k:1 … urbansound8k:10, speech_commands, fsdd, fold, "
@@ -45,11 +45,11 @@ KINDS = (
 
 @dataclass(frozen=True)
 class Split:
-    """Indices into the clips, ascending. ``none`` has the same clips in all three parts.
+    """Ascending indices of clips; the split ``none`` has the same clips in all three parts.
 
-    kind: as typed, with ``auto`` resolved. sentence: how it was split, in words for a reader of the report. caveat: two
-    or three words to stand beside every number, "" where there is nothing to add. training_score: the test clips were
-    trained on. speaker_independent: every clip has a group, and no group is on both sides.
+    kind: as typed, with ``auto`` resolved. sentence: how it was split, for a reader of the report. caveat: two or three
+    words that belong beside every number; "" for none. training_score: the test clips were trained on.
+    speaker_independent: every clip has a group, and no group of the test part is in another.
     """
 
     train: tuple[int, ...]
@@ -63,7 +63,7 @@ class Split:
 
 
 def merge_caveats(caveats: Iterable[str]) -> str:
-    """Those of several splits as one, each said once."""
+    """The caveats of several splits as one, each part once."""
     return ", ".join(dict.fromkeys(part for caveat in caveats for part in caveat.split(", ") if part))
 
 
@@ -189,7 +189,7 @@ def _build_split(clips: Sequence[Clip], parts: Parts, kind: str, group_name: str
         sentence = f"Scored on clips held out {how}{known}."
     sentence += note
     caveat = ""
-    if shared and kind.partition(":")[0] in GROUP_DEPENDENT:  # elsewhere it is a leak
+    if shared and kind.partition(":")[0] in GROUP_DEPENDENT:  # in other kinds it is a leak
         caveat = f"{group_name}-dependent"
         sentence += f" {caveat.capitalize()}: {len(shared)} of {len(scored)} {group_name}s in the test were heard in "
         sentence += "training."
@@ -225,7 +225,7 @@ def _group_folds(clips: Sequence[Clip], clips_of: dict[str, list[int]], kind: st
 
 
 def _first_with_all_classes(clips: Sequence[Clip], ways: Iterable[Callable[[], Parts]]) -> Parts:
-    """The first way that leaves every class in training; the first of all where none does."""
+    """The first of the ways that leaves every class in training; the very first where none does."""
     labels = len(_labels(clips))
     first: Parts | None = None
     for way in ways:
@@ -257,8 +257,8 @@ def _hold_out_groups(
 
 
 def _hold_out_fifth(clips: Sequence[Clip], rest: list[int], kind: str, seed: int) -> tuple[list[int], list[int]]:
-    """``rest`` → training, and a fifth to validate (or test) on: by group where there are groups, and a clip without
-    one is a group of its own."""
+    """Divide ``rest`` into training clips and a fifth to validate (or test) on: by group where there are groups; a clip
+    without one counts as a group of its own."""
     inner = [clips[i] for i in rest]
     clips_of = _by_group(inner)
     if clips_of:
@@ -290,10 +290,10 @@ def _random(clips: Sequence[Clip], share: float, seed: int) -> Parts:
 def _draw_of_each_class(
     clips: Sequence[Clip], indices: Iterable[int], share: float, seed: int, left: int = 1
 ) -> tuple[list[int], list[int]]:
-    """The others, ``left`` of each class or more, and a share of each class, one or more. Raises SplitError where a
-    class is too small for that. Where clips have several classes, the rarest class is divided first, and what is drawn
-    of it counts for the others (the idea of Sechidis et al. 2011), so that the shares are about these, and one of a
-    class may be all that is left."""
+    """(rest, drawn): a share of each class is drawn, at least one clip, and at least ``left`` of each class remain.
+    Raises SplitError where a class is too small for that. Where clips have several classes, the rarest class is divided
+    first and clips drawn for it count for their other classes (after Sechidis et al. 2011); then shares are
+    approximate, and a single clip of a class may remain."""
     keys = clip_keys(clips)
     members: defaultdict[str, list[int]] = defaultdict(list)
     for i in indices:
@@ -312,7 +312,8 @@ def _draw_of_each_class(
 
 
 def clip_keys(clips: Sequence[Clip]) -> list[str]:
-    """A name for each clip that stays the same when the whole data set is moved: its path below what all share."""
+    """A key for each clip that does not change when the data set is moved: its path below the common folder, and its
+    span."""
     paths = [str(clip.path) for clip in clips]
     cut = len(_shared_folder(min(paths), max(paths))) if paths else 0
     keys = [path[cut:].replace(os.sep, "/").lstrip("/") for path in paths]
@@ -321,7 +322,7 @@ def clip_keys(clips: Sequence[Clip]) -> list[str]:
 
 
 def _shared_folder(first: str, last: str) -> str:
-    """Of the first and the last path in sorted order, and so of all between them; "" where they share none."""
+    """The folder that the first and the last path in sorted order share, and so all paths; "" for none."""
     try:
         return os.path.commonpath([os.path.dirname(first), os.path.dirname(last)])  # noqa: PTH120
     except ValueError:  # an absolute path and a relative one
@@ -329,7 +330,7 @@ def _shared_folder(first: str, last: str) -> str:
 
 
 def _published(clips: Sequence[Clip], kind: str, group_name: str, seed: int) -> tuple[Parts, str]:
-    """By what the data itself says: ``Clip.fold``, or a column of the table. Also what a reader must know of it."""
+    """Split by ``Clip.fold`` or a column of the table; and a note for the sentence of the split, "" for none."""
     name, _, value = kind.partition(":")
     if name == "column":
         column, _, value = value.partition(":")
@@ -370,7 +371,7 @@ def _published(clips: Sequence[Clip], kind: str, group_name: str, seed: int) -> 
 
 
 def column_values(clips: Sequence[Clip], column: str, group_name: str) -> list[str]:
-    """What each clip has in a column, whose name is lower-case as a table's are. Raises SplitError where none has."""
+    """Value of a column for each clip; names are compared in lower case. Raises SplitError where no clip has it."""
     name = column.lower()
     own = {"label": "label", "fold": "fold"} | dict.fromkeys((group_name, "group", "speaker", "recording"), "group")
     cells = [clip.tags.get(name, "") for clip in clips]
@@ -383,6 +384,6 @@ def column_values(clips: Sequence[Clip], column: str, group_name: str) -> list[s
 
 
 def _named(places: Iterable[str]) -> str:
-    """In order, the first twenty."""
+    """The first twenty names in order, as text."""
     known = sorted(set(places) - {""}, key=fold_order)
     return ", ".join(known[:20]) + (" …" if len(known) > 20 else "")

@@ -32,11 +32,11 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Store:
-    """Clips as they are heard, read from where they lie: a crop touches its own pages only.
+    """Prepared clips, memory-mapped: reading a crop touches its own pages only.
 
-    clips: those that could be read. origin: the index of each in the list that was given. digests: of what was decoded,
-    before anything was changed; "" for silence. failures: the clips that could not be read. lengths: samples of each.
-    decoded: how many were decoded now, and not found in a store. folder: where they lie; None: in memory.
+    clips: those that could be read. origin: index of each in the list that was given. digests: of the decoded samples
+    before preparation; "" for silence. failures: clips that could not be read. lengths: samples of each clip. decoded:
+    how many were decoded now rather than found. folder: where they are kept; None: in memory.
     """
 
     settings: AudioSettings
@@ -54,7 +54,7 @@ class Store:
 
     @property
     def index_of(self) -> dict[int, int]:
-        """Index in the list that was given → index here, of the clips that could be read."""
+        """Index in the list that was given → index in the store, of the clips that could be read."""
         return {index: n for n, index in enumerate(self.origin)}
 
     @property
@@ -64,7 +64,7 @@ class Store:
 
     @property
     def silent(self) -> int:
-        """How many clips are all zeros."""
+        """Number of silent clips."""
         return sum(not digest for digest in self.digests)
 
     @property
@@ -72,15 +72,15 @@ class Store:
         return float(self.lengths.sum()) / self.settings.rate_hz
 
     def waveform(self, index: int) -> Samples:
-        """All of a clip: float32 [channels, samples]."""
+        """The whole clip, float32 [channels, samples]."""
         return self._pcm(index) * self._scales[index]
 
     def crops(self, indices: Ints, starts: Ints, sizes: Ints | None = None, *, out: Samples | None = None) -> Samples:
-        """Of each clip so many samples from its start: float32 [batch, channels, most samples], zeros after the fewer.
+        """A crop of each clip: float32 [batch, channels, largest size], padded with zeros at the end.
 
-        sizes: int64 [batch], otherwise ``crop_samples`` each. out: an array of that shape to be filled and returned,
-        otherwise a new one. A clip shorter than its crop lies in the middle of it, and starts are counted from there;
-        what lies before a clip or after it is zeros.
+        indices, starts: int64 [batch]. sizes: int64 [batch]; None: ``crop_samples`` each. out: an array of the result's
+        shape to fill and return. A clip shorter than its crop is centred in it, and its start counts from there;
+        outside of a clip there are zeros.
         """
         if sizes is None:
             sizes = np.full(len(indices), self.settings.crop_samples)
@@ -113,8 +113,8 @@ def build_store(
 ) -> Store:
     """Decode every clip that is not in the store yet.
 
-    folder: of all stores; None keeps the waveforms in memory. progress: called with (done, all). strict: the first bad
-    file raises its DecodeError. Raises DataError where the store can't be written.
+    folder: that of all stores; None keeps the waveforms in memory. progress: called with (done, all). strict: raise the
+    DecodeError of the first bad file. Raises DataError where the store can't be written.
     """
     try:
         return _build(clips, settings, folder, threads, strict, progress)
@@ -174,7 +174,7 @@ def _build(
 
 
 class _Found(NamedTuple):
-    """keys: under which the clip can be found again."""
+    """A clip that is in the store already. keys: by which it can be found again."""
 
     entry: Entry
     keys: tuple[str, ...]
@@ -183,7 +183,8 @@ class _Found(NamedTuple):
 def _load_clips(
     pool: ThreadPoolExecutor, clips: Sequence[Clip], settings: AudioSettings, backend: "MemoryBackend | DiskBackend"
 ) -> Iterator[_Found | DecodedClip | DecodeError]:
-    """In the order of the clips, a bounded number ahead: a large data set does not wait in memory to be written."""
+    """In the order of the clips. A bounded number is decoded ahead, so that a large data set does not fill the
+    memory."""
 
     def load(clip: Clip) -> _Found | DecodedClip | DecodeError:
         try:
@@ -192,14 +193,14 @@ def _load_clips(
             if (entry := backend.find(keys)) is not None:
                 return _Found(entry, keys)
             sound = decode(clip.path, clip.start_s or 0.0, clip.end_s)
-            digest = sample_digest(sound.samples)  # here, while they are in the processor's cache
+            digest = sample_digest(sound.samples)  # here, while the samples are in the CPU cache
             pcm = prepare(sound, settings)
         except DecodeError as error:
             return error
         except MemoryError:  # one recording must not end the training of all others
             return DecodeError(f"not enough memory to decode it as a whole: {clip.name}; take spans of it")
         if backend.source_id(clip) != name:
-            keys = ()  # written to meanwhile: what was heard is not what will be found under this name
+            keys = ()  # the file changed meanwhile: its samples must not be kept under this key
         if pcm.samples.shape[1] < SHORTEST_S * settings.rate_hz:
             return DecodeError(f"shorter than {SHORTEST_S} s: {clip.name}")
         return DecodedClip(pcm, "" if pcm.silent else digest, keys)
@@ -207,7 +208,7 @@ def _load_clips(
     def load_several(several: Sequence[Clip]) -> list[_Found | DecodedClip | DecodeError]:
         return [load(clip) for clip in several]
 
-    # Several at once: each waking of the thread that writes costs about what trimming a clip does.
+    # Several clips a task: waking the writing thread costs about as much as trimming a clip.
     tasks = (clips[start : start + _CLIPS_PER_TASK] for start in range(0, len(clips), _CLIPS_PER_TASK))
     waiting: deque[Future[list[_Found | DecodedClip | DecodeError]]] = deque()
     for several in tasks:
@@ -220,7 +221,8 @@ def _load_clips(
 
 @contextmanager
 def cancel_on_error(pool: ThreadPoolExecutor) -> Iterator[ThreadPoolExecutor]:
-    """The pool; on an error or Ctrl-C what has not begun is cancelled, and not waited for."""
+    """The pool. On an exception, Ctrl-C included, tasks that have not begun are cancelled and running ones not
+    awaited."""
     try:
         yield pool
     except BaseException:

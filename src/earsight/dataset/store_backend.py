@@ -1,8 +1,8 @@
-"""Where decoded recordings lie, and how they are found again: in shards on disk, or in memory.
+"""Where decoded recordings are kept and found again: in shards on disk, or in memory.
 
-Every building process writes shards and an index of its own. A line of the index is written after the samples that it
-names, so that a stopped build goes on where it was, two processes may build at once, and half a clip is never read. A
-shard that was not closed in order, or was touched since, is checked sum by sum; what does not hold is decoded again.
+Each process writes shards and an index of its own, and a line of the index only after the samples that it refers to. So
+a stopped build can be continued, several processes may build at once, and a partial clip is never read. A shard that
+was not closed properly, or was changed since, is verified by the checksum of each clip; what fails is decoded again.
 """
 
 import hashlib
@@ -31,7 +31,8 @@ _SYNC_BYTES = 32 * 2**20
 
 
 class Entry(NamedTuple):
-    """One clip in a shard. offset, size: in samples of all channels. length: of one channel. sum: XXH3 of the bytes."""
+    """A clip in a shard. offset, size: in samples, counting all channels. length: samples per channel. sum: XXH3 of the
+    bytes."""
 
     shard: str
     offset: int
@@ -43,7 +44,7 @@ class Entry(NamedTuple):
 
 
 class DecodedClip(NamedTuple):
-    """keys: under which the clip can be found again."""
+    """digest: of the samples before preparation; "" for silence. keys: by which the clip can be found again."""
 
     pcm: Pcm
     digest: str
@@ -51,7 +52,7 @@ class DecodedClip(NamedTuple):
 
 
 class MemoryBackend:
-    """Keeps waveforms without a file: each is a shard of its own."""
+    """Keeps waveforms in memory, each as a shard of its own."""
 
     folder = None
 
@@ -81,7 +82,7 @@ class MemoryBackend:
 
 
 class DiskBackend:
-    """The store of one way of decoding: what other processes left there, and what this one adds."""
+    """The folder of one way of decoding: what earlier processes left there, and what this one adds."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -95,7 +96,7 @@ class DiskBackend:
     @classmethod
     @contextmanager
     def open(cls, root: Path, settings: AudioSettings) -> Iterator["DiskBackend"]:
-        """Whatever ends the build, what was decoded until then can be found again."""
+        """Closed on any exit, so that what was decoded until then can be found again."""
         folder = root / store_key(settings)
         folder.mkdir(parents=True, exist_ok=True)
         backend = cls(folder)
@@ -105,7 +106,8 @@ class DiskBackend:
             backend.close()
 
     def source_id(self, clip: Clip) -> str:
-        """Path, size, date and span, and which FFmpeg decodes it; "" for what is not a file."""
+        """Path, size, modification time, span, and version of FFmpeg where it decodes the file; "" for what is not a
+        file."""
         try:
             found = clip.path.stat()
         except (OSError, ValueError):  # ValueError: a zero byte in the name
@@ -116,8 +118,8 @@ class DiskBackend:
         return f"{clip.path.absolute()}|{found.st_size}|{found.st_mtime_ns}{span}{_ffmpeg(clip.path)}"
 
     def keys(self, clip: Clip, name: str) -> tuple[str, ...]:
-        """By name; where that is not known also by content, so that a moved file is found again. The content of a file
-        of which a span is wanted is not read: it may be hours long."""
+        """Keys of a clip: ``name`` (its ``source_id``), and where that is unknown also a hash of the content, so that a
+        moved file is found again. Not of spans: their files may be hours long."""
         if not name or name in self._entries or clip.is_span:
             return (name,) if name else ()
         try:
@@ -147,13 +149,13 @@ class DiskBackend:
         return entry
 
     def add_keys(self, keys: tuple[str, ...], entry: Entry) -> None:
-        """A line of the index to be written."""
+        """Remember where the clip of these keys is; the line of the index is written by ``_sync``."""
         if keys and keys[0] not in self._entries:
             self._entries |= dict.fromkeys(keys, entry)
             self._pending.append(json.dumps({"keys": keys, "entry": entry}))
 
     def _sync(self) -> None:
-        """First the samples, then the lines that name them."""
+        """Write the samples to disk, then the lines that refer to them."""
         if self._shard is not None:
             self._shard.flush()
             os.fsync(self._shard.fileno())
@@ -165,7 +167,7 @@ class DiskBackend:
         self._unsynced = 0
 
     def _seal(self) -> None:
-        """Say that this shard is whole and how it looks from outside."""
+        """Close the shard and record its size and modification time, which prove later that it is complete."""
         self._sync()
         if self._shard is None:
             return
@@ -185,22 +187,22 @@ class DiskBackend:
 
 
 def _ffmpeg(path: Path) -> str:
-    """The library that decodes what libsndfile doesn't, by its version, which is no part of the store's name: most data
-    sets have none of it."""
+    """Version of PyAV for a file that it decodes, else "". In the keys and not in the name of the store, since most
+    data sets have no such file."""
     return f"|av {version('av')}" if path.suffix.lower() in containers.SUFFIXES and containers.can_read() else ""
 
 
 def store_key(settings: AudioSettings) -> str:
-    """The name of a store: everything that the samples in it depend on."""
+    """Name of the folder: a hash of everything that its samples depend on."""
     facts: dict[str, Any] = {**settings.model_dump(exclude={"score_crops"}), "format": FORMAT}
     if settings.trim_db is None:
-        del facts["crop_s"], facts["short"]  # they decide only how short a trimmed clip may be
+        del facts["crop_s"], facts["short"]  # they only matter for trimming
     facts |= {name: version(name) for name in ("soundfile", "soxr")}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _read_indices(folder: Path) -> dict[str, Entry]:
-    """key → entry, of all that can be trusted."""
+    """key → entry, of all clips whose samples are intact."""
     lines: list[tuple[list[str], Entry]] = []
     seals: dict[str, tuple[int, int]] = {}
     for path in sorted(folder.glob("index-*.jsonl")):
@@ -211,7 +213,7 @@ def _read_indices(folder: Path) -> dict[str, Entry]:
                     seals[row["seal"]] = (row["size"], row["mtime_ns"])
                 else:
                     lines.append((list(row["keys"]), Entry(*row["entry"])))
-            except (ValueError, TypeError, KeyError):  # a line that was cut off, or is not ours
+            except (ValueError, TypeError, KeyError):  # a line that was cut off or is of something else
                 continue
     good: dict[str, Entry] = {}
     checked: dict[str, npt.NDArray[np.int16] | None] = {}
@@ -227,8 +229,8 @@ _SEALED = np.zeros(0, dtype=np.int16)
 
 
 def _open_unless_sealed(path: Path, seal: tuple[int, int] | None) -> npt.NDArray[np.int16] | None:
-    """_SEALED where the shard is as it was when it was closed; its samples where they must be checked; None where
-    there is nothing to read."""
+    """_SEALED where the shard is unchanged since it was closed; its samples where they must be verified; None where it
+    can't be read."""
     try:
         found = path.stat()
         if seal == (found.st_size, found.st_mtime_ns):

@@ -1,4 +1,4 @@
-"""The recordings below a folder, as plain strings: a path object a file would cost seconds in a large data set."""
+"""The recordings below a folder, as strings: a Path for each file would cost seconds in a large data set."""
 
 import os
 import re
@@ -13,7 +13,7 @@ from earsight.dataset.clip import Failure
 from earsight.errors import DataError, SettingsError
 
 ProgressCallback = Callable[[int, int], None]
-"""What long work calls, where it is given: (done, all)."""
+"""Called with (done, all) while long work goes on."""
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 """File name endings (lower case) that are taken for archives."""
@@ -25,9 +25,9 @@ _UNSUPPORTED_ARCHIVES = frozenset({".7z", ".rar", ".zst"})
 
 @dataclass(frozen=True)
 class Listing:
-    """place: what the user gave. root: the folder where the files lie. names: of the recordings below root, with
-    ``/`` between their parts, sorted. archives: likewise, the archives beside them. left_out: folders that
-    can't be read, and files that hold sound, or may, and are not read. empty_folders: folders with neither
+    """place: as the user gave it. root: the folder of the files. names: of the recordings, relative to root, with ``/``
+    between their parts, sorted. archives: likewise, of archives. left_out: folders that can't be read, and files that
+    may hold sound but are not read. empty_folders: folders with neither
     recordings nor folders in them, sorted."""
 
     place: Path
@@ -60,12 +60,12 @@ def store_folder() -> Path:
 
 
 def is_hidden(part: str) -> bool:
-    """Whether a file or folder of this name is no part of a data set: what tools keep beside it (.git, .Trash)."""
+    """Whether a file or folder of this name is of a tool and not of the data (.git, .Trash, __MACOSX)."""
     return part.startswith(".") or part == "__MACOSX"
 
 
 def is_recording(name: str) -> bool:
-    """Whether a file name has the ending of a recording, and is not hidden."""
+    """Whether a file name has a supported suffix and is not hidden."""
     _, dot, ending = name.rpartition(".")
     return not name.startswith(".") and bool(dot) and f".{ending.lower()}" in suffixes()
 
@@ -75,7 +75,7 @@ def is_archive(name: str) -> bool:
 
 
 def unsupported_reason(name: str) -> str:
-    """Why a file that is neither recording nor table may hold sound and is not read; "" for all others."""
+    """Why a file that may hold sound is not read, and what to do; "" for a file that is read or holds none."""
     if name.startswith("."):
         return ""
     ending = name[name.rfind(".") :].lower()

@@ -1,6 +1,5 @@
-"""A place (folder, archive, table or known name) → DataSet. One file a source; ``docs/sources.md`` says how to add one.
-
-Every module of this folder that has ``SOURCES`` is found by itself.
+"""A place (folder, archive, table or known name) → DataSet. One module a source; ``docs/sources.md`` says how to add
+one. Every module of this package that defines ``SOURCES`` is found automatically.
 """
 
 import difflib
@@ -24,7 +23,7 @@ from earsight.errors import DataError, SettingsError
 _SAMPLED_NAMES = 5000  # enough to recognise a set by, however large it is
 
 _GENERIC = ("folder", "table", "annotations")
-"""Sources of whatever data."""
+"""Sources that are no particular data set."""
 
 
 @cache
@@ -37,8 +36,8 @@ def known_sources() -> dict[str, Source]:
 
 
 def same_groups(one: str, two: str) -> bool:
-    """Whether a speaker or recording of one source is that of this name in the other. one, two: names of sources, also
-    folder, table and annotations, of which nothing else is known."""
+    """Whether equal group names in two sources mean the same speaker or recording. one, two: names of sources, folder,
+    table or annotations."""
     sources = known_sources()
     of = {name: source.groups_of or name for name, source in sources.items()}
     return of.get(one, one) == of.get(two, two)
@@ -161,7 +160,8 @@ def _not_unpacked(place: Path, root: Path) -> tuple[Failure, ...]:
 
 
 def _read_listing(listing: Listing, known: Source | None, source: str | None) -> tuple[DataSet, Path]:
-    """The data set, and the folder below which a group pattern looks: by its source, its own table, or its folders."""
+    """The data set, read by its source, its table, annotation files or folders; and the folder that group patterns are
+    relative to."""
     if known is None and source is None:
         known = _recognised(listing)
     if known is None and len(listing.archives) > 1 and listing.root != listing.place:
@@ -187,7 +187,7 @@ def _read_listing(listing: Listing, known: Source | None, source: str | None) ->
 
 
 def _recognised(listing: Listing) -> Source | None:
-    """The source that knows more than half of the names."""
+    """The source whose file names more than half of the recordings have."""
     sample = listing.names[:: 1 + len(listing.names) // _SAMPLED_NAMES]
     counts = {name: candidate.matches(sample) for name, candidate in known_sources().items()}
     best = max(counts, key=lambda name: counts[name])

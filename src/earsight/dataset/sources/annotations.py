@@ -1,5 +1,5 @@
-"""Recordings with their labels in a text file beside them, as Audacity and Raven write it: ``day.wav`` and
-``day.txt``, or ``day.Table.1.selections.txt``."""
+"""Recordings with annotations in a text file beside them, as Audacity and Raven export it: ``day.wav`` and ``day.txt``,
+or ``day.Table.1.selections.txt``."""
 
 import os
 import re
@@ -12,28 +12,28 @@ from earsight.dataset.walk import Listing
 from earsight.errors import DataError
 
 LABEL_COLUMNS = ("label", "annotation", "species", "class", "common name", "species code", "call type", "tags")
-"""Of a selection table of Raven, in lower case: the first of these that is there."""
+"""Label columns of a Raven selection table, in lower case; the first that is there counts."""
 _START, _END, _SELECTION = "begin time (s)", "end time (s)", "selection"
 _FILE, _PATH = "begin file", "begin path"
 _SUFFIX, _RAVEN_SUFFIX = ".txt", ".selections.txt"
-_PROBABILITY = re.compile(r" (0\.\d\d|1\.00)$")  # that ``earsight predict`` writes behind each label of Audacity
+_PROBABILITY = re.compile(r" (0\.\d\d|1\.00)$")  # written by ``earsight predict`` after each Audacity label
 _SAMPLED = 20
 
 Span = tuple[float, float, list[str]]  # start and end in seconds, and the labels
 
 
 def is_annotated(listing: Listing, found: Mapping[str, list[Path]]) -> bool:
-    """Whether most recordings have a file of labels beside them, and these are such. found: by ``label_files``."""
+    """Whether most recordings have a label file, and most of these look like one. found: of ``label_files``."""
     if 2 * len(found) <= len(listing.names):
         return False
-    # an empty one says that nothing is there
+    # an empty file means that nothing was heard
     filled = [files[0] for files in found.values() if files[0].is_file() and files[0].stat().st_size]
     sample = filled[:: 1 + len(filled) // _SAMPLED]
     return 2 * sum(map(_looks_like_labels, sample)) > len(sample)
 
 
 def label_files(listing: Listing) -> dict[str, list[Path]]:
-    """Name of a recording → its files of labels, sorted; of those that have any."""
+    """Name of a recording → its label files, sorted; only of recordings that have any."""
     recordings: defaultdict[str, list[str]] = defaultdict(list)
     for name in listing.names:
         recordings[name.rpartition("/")[0]].append(name)
@@ -48,7 +48,7 @@ def label_files(listing: Listing) -> dict[str, list[Path]]:
 
 
 def _texts_in(folder: Path) -> Mapping[str, list[Path]]:
-    """Stem of a recording → text files that may have its labels."""
+    """Stem of a recording → text files that may hold its labels."""
     found: defaultdict[str, list[Path]] = defaultdict(list)
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -62,9 +62,9 @@ def _texts_in(folder: Path) -> Mapping[str, list[Path]]:
 
 
 def read(listing: Listing, beside: Mapping[str, list[Path]]) -> DataSet:
-    """One clip a label. Each recording is a group: its clips share a background. One without labels beside it, or whose
-    labels can't be read, is left out with the reason. beside: by ``label_files``. Raises DataError where no clip is
-    left."""
+    """One clip a span. Each recording is a group, since its clips share a background. A recording without a label file,
+    or whose labels can't be read, is left out with the reason. beside: of ``label_files``. Raises DataError where no
+    clip is left."""
     clips: list[Clip] = []
     failures: list[Failure] = []
     empty: list[Path] = []
@@ -99,8 +99,8 @@ def read(listing: Listing, beside: Mapping[str, list[Path]]) -> DataSet:
 
 
 def read_labels(file: Path, recording: str) -> list[Span]:
-    """What stands twice is one, and labels of one span are of one clip. recording: the name of the file that they are
-    of. Raises DataError with the first line that is wrong."""
+    """The spans of a label file; equal spans are merged, with all their labels. recording: its file name. Raises
+    DataError that names the first wrong line."""
     lines = list(_lines(file))
     if not lines:
         return []
@@ -124,7 +124,7 @@ def read_labels(file: Path, recording: str) -> list[Span]:
 def _raven_rows(
     file: Path, header: Sequence[str], lines: Sequence[str], recording: str
 ) -> Iterator[tuple[int, str, str, str]]:
-    """Line, start, end, label. A selection has a row for each view of it."""
+    """(line, start, end, label) of a Raven table, which has a row for each view of a selection."""
     column = next((name for name in LABEL_COLUMNS if name in header), None)
     if column is None or _END not in header:
         wanted = f"one of {', '.join(LABEL_COLUMNS)}" if column is None else _END
@@ -142,7 +142,7 @@ def _raven_rows(
 
 
 def _audacity_rows(lines: Sequence[str]) -> Iterator[tuple[int, str, str, str]]:
-    """Line, start, end, label. A line that begins with a backslash has the frequencies of the one before."""
+    """(line, start, end, label) of Audacity labels. Lines with a backslash have the frequencies of the line before."""
     rows: list[tuple[int, str, str, str]] = []
     for number, line in enumerate(lines, 1):
         if line.strip() and not line.startswith("\\"):
@@ -164,7 +164,7 @@ def _lines(file: Path) -> Iterator[str]:
 
 
 def _looks_like_labels(file: Path) -> bool:
-    """By its first line."""
+    """Whether the first line is one of Raven or Audacity."""
     try:
         with file.open(encoding="utf-8-sig", errors="replace") as text:
             line = text.readline()

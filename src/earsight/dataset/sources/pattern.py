@@ -13,12 +13,12 @@ from earsight.dataset.clip import DataSet
 from earsight.errors import DataError, SettingsError
 
 _TIMEOUT_S = 5.0
-_TIMEOUT_PER_CLIP_S = 1e-4  # a pattern that does its work takes a hundredth of it
+_TIMEOUT_PER_CLIP_S = 1e-4  # a hundred times as long as a usual pattern takes
 
 
 def regroup(dataset: DataSet, root: Path, pattern: str) -> DataSet:
-    """Each clip with the group that ``pattern`` finds in its path below ``root``, or in all of it where it lies
-    elsewhere. Raises SettingsError where it is no pattern or takes too long, DataError where it finds nothing."""
+    """Set the group of each clip to what ``pattern`` finds in its path, relative to ``root`` where it is below. Raises
+    SettingsError where it is no pattern or takes too long, DataError where a path has no match."""
     try:
         form = re.compile(pattern)
     except (re.error, OverflowError, RecursionError) as error:
@@ -43,7 +43,7 @@ def regroup(dataset: DataSet, root: Path, pattern: str) -> DataSet:
 
 
 def _relative_name(path: str, root: Path) -> str:
-    """With / between its parts."""
+    """The path relative to ``root`` where it is below, with / between its parts."""
     top = "" if str(root) == "." else f"{root}{os.sep}".replace(os.sep * 2, os.sep)
     if os.path.isabs(path) and not os.path.isabs(top):  # noqa: PTH117 (a path object a clip would cost seconds)
         top = f"{os.path.abspath(top)}{os.sep}".replace(os.sep * 2, os.sep)  # noqa: PTH100
@@ -52,9 +52,9 @@ def _relative_name(path: str, root: Path) -> str:
 
 @contextmanager
 def _time_limit(pattern: str, seconds: float) -> Iterator[None]:
-    """SettingsError after so many seconds of computing: a pattern such as (a+)+b can go on for years.
+    """Raise SettingsError after so many seconds of CPU time: a pattern such as (a+)+b can backtrack for years.
 
-    By a timer of the process, which only the main thread of a Unix process has; elsewhere there is no limit.
+    By a process timer, which only the main thread of a Unix process can use; elsewhere there is no limit.
     """
     if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
         yield

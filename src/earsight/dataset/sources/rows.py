@@ -1,4 +1,4 @@
-"""The file of a table → its columns and rows: CSV, TSV, JSON Lines, Parquet. What the columns mean is table.py's."""
+"""A table file (CSV, TSV, JSON Lines, Parquet) → column names and rows. table.py knows what the columns mean."""
 
 import csv
 import json
@@ -23,13 +23,14 @@ Row = tuple[int, Sequence[Any]]  # line as an editor counts it (or row of a Parq
 
 
 def is_table(name: str) -> bool:
-    """Whether a file name ends as a table's."""
+    """Whether a file name has the suffix of a table."""
     return name.lower().endswith(SUFFIXES)
 
 
 def find_table(root: Path, place: Path, *, asked: bool) -> Path | None:
-    """The table of a folder: the only one with the columns path and label at its top, or in its only folder; None where
-    there is none. place: what the user calls the folder. asked: there must be one. Raises DataError."""
+    """The table of a folder: the only one with the columns path and label at its top or, without tables there, in its
+    only subfolder; None where there is none. place: the folder for messages. asked: there must be one. Raises
+    DataError."""
     tables, folders = _tables_in(root)
     if not tables and len(folders) == 1:
         tables, _ = _tables_in(folders[0])
@@ -45,7 +46,7 @@ def find_table(root: Path, place: Path, *, asked: bool) -> Path | None:
 
 
 def _tables_in(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Tables and folders, sorted, without hidden ones; none where it can't be read."""
+    """Tables and subfolders, sorted, without hidden ones; empty where the folder can't be read."""
     tables, folders = [], []
     try:
         with os.scandir(folder) as entries:
@@ -62,7 +63,7 @@ def _tables_in(folder: Path) -> tuple[list[Path], list[Path]]:
 
 
 def as_text(cell: Any) -> str:
-    """A cell of any type as text: nothing is "", 3.0 is "3"; bytes are UTF-8."""
+    """A cell of any type as text: null and NaN are "", 3.0 is "3", bytes are decoded as UTF-8."""
     if isinstance(cell, str):
         return cell.strip()
     if isinstance(cell, bytes):
@@ -73,8 +74,8 @@ def as_text(cell: Any) -> str:
 
 
 def _has_clips(table: Path) -> bool:
-    """Whether it has the columns path and label, by its first line alone; what else is wrong with it is told when it is
-    read. Raises MissingExtraError."""
+    """Whether it has the columns path and label, by its first line alone; other faults are reported when it is read.
+    Raises MissingExtraError."""
     if table.suffix.lower() == ".parquet":
         parquet, arrow = require("pyarrow.parquet"), require("pyarrow")
         try:
@@ -135,7 +136,7 @@ def _lines(path: Path) -> Iterator[str]:
 
 
 def _first_bad_byte(path: Path) -> str:
-    """Text is decoded in blocks, so the error itself knows the place in its block only."""
+    """Text is decoded in blocks, so the error has the position within its block only."""
     data = path.read_bytes()
     try:
         data.decode("utf-8")
@@ -156,13 +157,13 @@ def _csv_rows(path: Path, lines: Iterable[str], delimiter: str) -> Iterator[Row]
 
 def _open_json(path: Path, lines: Iterator[str]) -> tuple[list[str], Iterator[Row]]:
     rows: list[tuple[int, tuple[Any, ...]]] = []
-    header: dict[str, None] = {}  # of all rows so far: an earlier row may be shorter
+    header: dict[str, None] = {}  # keys of all rows so far: earlier rows may lack some
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
             row = json.loads(line, object_pairs_hook=_object)
-            if "\\ud" in line.lower():  # half of a letter that has two: nothing could be written with it
+            if "\\ud" in line.lower():  # a lone surrogate, which no output could be written with
                 json.dumps(row, ensure_ascii=False).encode()
         except (ValueError, RecursionError) as error:
             raise DataError(f"{path}, line {number} is not JSON ({error}); fix it") from error

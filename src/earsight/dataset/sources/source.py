@@ -1,4 +1,4 @@
-"""What a source is, and the way in which those that read everything from file names work."""
+"""The description of a known data set, and a reader for data sets whose file names say everything."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,7 +13,7 @@ from earsight.errors import DataError
 
 @dataclass(frozen=True)
 class Source:
-    """A data set that earsight knows. Every module in this folder that has ``SOURCES`` is found by itself."""
+    """A data set that earsight knows."""
 
     name: str
     """As typed: ``earsight train NAME``."""
@@ -25,19 +25,20 @@ class Source:
     protocol: str
     """How it is officially split, in words."""
     matches: Callable[[Sequence[str]], int]
-    """names of recordings → how many of them this source knows by their form. Fast: called on every listing."""
+    """Names of recordings → how many of them are named as in this data set. Fast: called for every listing."""
     read: Callable[[Listing], DataSet]
     """Raises DataError where no clip can be made."""
     downloads: tuple[Download, ...] = ()
     how_to_get: str = ""
     """What to do by hand, where nothing can be downloaded."""
     groups_of: str = ""
-    """What its groups are of, where another source has some of them by the same names; "" where none has."""
+    """A name for the namespace of its groups, where another source shares it (same speakers, same names); ""
+    otherwise."""
 
 
 class Parsed(NamedTuple):
-    """What a file name says: see ``Clip``. key: two files of the same key are copies of one recording, and only the
-    first is taken; "" where any name may occur again."""
+    """What a file name says: see ``Clip``. key: files of the same key are copies of one recording, and only the first
+    is used; "" for no such check."""
 
     label: str
     group: str = ""
@@ -56,7 +57,7 @@ def read_names(
     group_name: str = "group",
     split: str = "",
 ) -> DataSet:
-    """A data set whose file names tell everything.
+    """A data set whose file names say everything.
 
     parse: name relative to the root → Parsed; raises DataError with the reason where the name is wrong. labels:
     class names in the order of the network's outputs; those that do not occur are left out; empty: sorted by name.
@@ -98,17 +99,17 @@ def read_names(
 
 
 def match_counter(form: re.Pattern[str], part: Callable[[str], str] | None = None) -> Callable[[Sequence[str]], int]:
-    """``Source.matches`` by a regular expression: names → how many of them, or of this part of each (``stem``), fit."""
+    """A ``Source.matches``: names → how many match a regular expression as a whole; part: match this part of each."""
     if part is None:
         return lambda names: sum(form.fullmatch(name) is not None for name in names)
     return lambda names: sum(form.fullmatch(part(name)) is not None for name in names)
 
 
 def stem(name: str) -> str:
-    """The last part of a name, without its ending."""
+    """The file name without folder and suffix."""
     return name.rpartition("/")[2].rpartition(".")[0]
 
 
 def parent_name(name: str) -> str:
-    """The name of the folder that a file lies in; "" at the root."""
+    """The name of the folder that contains a file; "" at the root."""
     return name.rpartition("/")[0].rpartition("/")[2]

@@ -22,14 +22,15 @@ _SHOWN = 10
 
 
 def read(path: Path, *, inside: bool = False) -> DataSet:
-    """Clips of the rows. Paths are absolute, or relative to the table's folder. inside: they may not lead out of it, as
-    of a table that comes with its recordings.
+    """One clip a row. Paths are absolute or relative to the table's folder. inside: paths outside of this folder are
+    refused, as for a table in an archive.
 
-    label may hold several, with ``;`` between them, or as a list where the format has such. A ``;`` alone or an empty
-    list says that the clip has none of the labels; so does an empty cell where some other row has several, a lone ``;``
-    or a list, and elsewhere it is a mistake. group may also be called speaker or recording; where there is none and
-    rows are spans of one file, each file is a group. fold is a number, a name, or train, valid, test. start and end are
-    in seconds. Further columns become tags. Raises DataError with every row that is wrong.
+    label may hold several, separated by ``;``, or a list where the format has lists. A lone ``;`` or an empty list
+    means that the clip has none of the labels; so does an empty cell in a table where some row has several labels, a
+    lone ``;`` or a list; in other tables an empty cell is an error. The group column may also be called speaker or
+    recording; without one, and where rows are spans of one file, each file is a group. fold is a number, a name, or
+    train, valid, test. start and end are in seconds. Further columns become tags. Raises DataError that lists all wrong
+    rows.
     """
     with _gc_paused():
         header, rows = open_table(path)
@@ -53,7 +54,7 @@ def read(path: Path, *, inside: bool = False) -> DataSet:
             grouped = "recording"
         files = len({clip.path for clip in clips})
         for n, clip in enumerate(clips):
-            clips[n] = Clip(Path(clip[0]), *clip[1:])  # _replace would take twice as long
+            clips[n] = Clip(Path(clip[0]), *clip[1:])  # faster than _replace
     labels = {label for clip in clips for label in clip.labels}
     return DataSet(
         source="table",
@@ -67,7 +68,7 @@ def read(path: Path, *, inside: bool = False) -> DataSet:
 
 @contextmanager
 def _gc_paused() -> Iterator[None]:
-    """A million small objects that all stay: the garbage collector would walk them again and again."""
+    """Without the garbage collector, which would traverse millions of new objects again and again."""
     was = gc.isenabled()
     gc.disable()
     try:
@@ -78,7 +79,7 @@ def _gc_paused() -> Iterator[None]:
 
 
 class _Problems:
-    """What is wrong, kind by kind: the first ten of each, and how many there are."""
+    """Problems by kind: the first ten of each, and the number of all."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -100,7 +101,7 @@ class _Problems:
 
 
 def _columns(path: Path, header: Sequence[str]) -> dict[str, int]:
-    """Lower-case name → place. Raises DataError where path or label is missing or a name occurs twice."""
+    """Lower-case name → index of the column. Raises DataError where path or label is missing or a name occurs twice."""
     names = [str(name).strip().lower() for name in header]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -119,8 +120,8 @@ def _columns(path: Path, header: Sequence[str]) -> dict[str, int]:
 
 
 def _decode_cells(columns: dict[str, int], rows: Iterator[Row], problems: _Problems) -> Iterator[Row]:
-    """Bytes as text; without the rows that hold bytes of another kind, or lists and objects where one value is meant.
-    A label may be a list of texts."""
+    """Rows with bytes decoded. Rows with other encodings than UTF-8, or with lists or objects where one value is
+    expected, are problems; a label may be a list of strings."""
     names = {place: name for name, place in columns.items()}
     for line, cells in rows:
         plain = list(cells)
@@ -141,7 +142,7 @@ def _decode_cells(columns: dict[str, int], rows: Iterator[Row], problems: _Probl
 
 
 def _labels(cell: Any) -> list[str]:
-    """One or more, or none of them; "" alone where the cell is empty."""
+    """The labels of a cell; [""] where it is empty, [] where it says that there are none."""
     if isinstance(cell, list):
         return [one.strip() for one in cell]
     text = as_text(cell)
@@ -149,7 +150,7 @@ def _labels(cell: Any) -> list[str]:
 
 
 def _clips(path: Path, columns: dict[str, int], rows: Iterator[Row], problems: _Problems, inside: bool) -> list[Clip]:
-    """The path of each clip is a text still."""
+    """Paths are still strings here: Path objects come last."""
     root = _prefix(path.parent)
     width = len(columns)
     at_path, at_label = columns["path"], columns["label"]
@@ -158,7 +159,7 @@ def _clips(path: Path, columns: dict[str, int], rows: Iterator[Row], problems: _
     spans = at_start >= 0 or at_end >= 0
     tags_at = [(name, place) for name, place in columns.items() if name not in _KNOWN]
     known: dict[str, str] = {}
-    shared = known.setdefault  # one object for each label, group and fold
+    shared = known.setdefault  # interns labels, groups and folds
     files_in = cache(_files_in)
     clips: list[Clip] = []
     several, unlabelled = False, list[int]()
@@ -197,16 +198,16 @@ def _clips(path: Path, columns: dict[str, int], rows: Iterator[Row], problems: _
 
 
 def _prefix(root: Path) -> str:
-    """What stands before a name below ``root``."""
+    """``root`` as the prefix of a path; "" for the current folder."""
     return "" if str(root) == "." else f"{root}/".replace("//", "/")
 
 
 def _clip_path(root: str, name: str, files_in: Callable[[str], Collection[str]], inside: bool) -> str | None:
-    """The path as text, in one spelling for one file; None where a relative one climbs out of the folder whose prefix
-    is ``root``, and may not."""
+    """The normalised path of a recording, as text; None where it leads out of the folder although ``inside`` is set.
+    root: of ``_prefix``."""
     if "\\" in name:
         head, sign, last = (root + name).rpartition("/")
-        if last not in files_in(head + sign):  # elsewhere than on Windows, a name may have it
+        if last not in files_in(head + sign):  # except on Windows, a file name may contain a backslash
             name = name.replace("\\", "/")
     if ".." in name or "//" in name or "/./" in name or name.startswith("./"):
         name = os.path.normpath(name).replace(os.sep, "/")
@@ -215,13 +216,13 @@ def _clip_path(root: str, name: str, files_in: Callable[[str], Collection[str]],
     if name == ".." or name.startswith("../"):
         if inside:
             return None
-        # where .. leads through a link only the system knows
+        # realpath: .. may lead through a symbolic link
         return os.path.normpath(f"{os.path.realpath(root or '.')}/{name}").replace(os.sep, "/")
     return root + name
 
 
 def _files_in(folder: str) -> set[str]:
-    """Names; none where there is no such folder."""
+    """Names of files in a folder; empty where there is no such folder."""
     try:
         with os.scandir(folder or ".") as entries:
             return {entry.name for entry in entries if not entry.is_dir(follow_symlinks=False)}
@@ -230,7 +231,7 @@ def _files_in(folder: str) -> set[str]:
 
 
 def _span_key(clip: Clip) -> tuple[Path, float, float]:
-    """What two rows may not have in common; also the order of clips, whose paths are texts still."""
+    """What identifies a span; also the sort key of clips, while their paths are strings."""
     return clip.path, clip.start_s or 0.0, math.inf if clip.end_s is None else clip.end_s
 
 
@@ -256,9 +257,9 @@ def _span(
 
 
 def _check_files(root: Path, clips: list[Clip], problems: _Problems) -> None:
-    """Each folder is listed once; asking for each of a million files would take minutes on a slow disk.
+    """Report missing files. Each folder is listed once: a million calls of stat would take minutes on a slow disk.
 
-    In sorted paths all that lies below a folder stands together, so only the folders around the current one are kept.
+    In sorted paths everything below a folder is contiguous, so only the folders around the current one are kept.
     """
     around: list[tuple[str, set[str]]] = []
     last = None
@@ -288,12 +289,12 @@ def _check_repeats(clips: list[Clip], problems: _Problems) -> None:
 
 
 def _check_open_spans(clips: list[Clip], problems: _Problems) -> None:
-    """A cell that was forgotten would make a clip of all the others."""
+    """Report spans with one missing edge that would cover other spans: an empty cell is probably forgotten."""
     for before, clip, after in zip([None, *clips], clips, [*clips[1:], None], strict=False):
         if (clip.start_s is None) == (clip.end_s is None):
             continue
         place, start_s, end_s = _span_key(clip)
-        # Clips are sorted by start and end: one that begins in this one stands beside it.
+        # Clips are sorted by start and end, so one that begins within this one is next to it.
         beside = [_span_key(one) for one in (before, after) if one is not None and one.path == place]
         if any(start_s <= first_s < end_s and (first_s, last_s) != (start_s, end_s) for _, first_s, last_s in beside):
             edge = "start" if clip.start_s is None else "end"
