@@ -290,7 +290,7 @@ def test_noise_and_speed_drawn_for_a_part_are_those_of_the_whole_batch() -> None
     whole, targets = augmented_images(image, rows(np.arange(8)), torch.eye(8), drawn)
     for rank in (0, 1):
         own = np.arange(8)[rank::2]
-        needed, part = drawn.of(own)
+        needed, part = drawn.for_items(own)
         found, found_targets = augmented_images(image, rows(needed), torch.eye(8)[needed], part)
         assert torch.allclose(found, whole[own], atol=1e-5)
         assert torch.equal(found_targets, targets[own])
@@ -439,7 +439,7 @@ def test_a_part_of_the_batch_is_augmented_as_in_the_whole(processes: int, mixing
     assert not torch.equal(whole_images, image(sounds[..., :CROP]))
     for rank in range(processes):
         own = np.arange(11)[rank::processes]
-        needed, part = drawn.of(own)
+        needed, part = drawn.for_items(own)
         assert set(own) <= set(needed)
         assert len(needed) <= (2 if mixing else 1) * len(own)
         part_images, part_targets = augmented_images(image, sounds[needed], targets[needed], part)
@@ -449,7 +449,7 @@ def test_a_part_of_the_batch_is_augmented_as_in_the_whole(processes: int, mixing
 
 
 def test_a_part_of_a_batch_that_nothing_is_done_to_is_left_as_it_is() -> None:
-    needed, part = draw(5, MelImage(SMALL, 16000), CROP, OFF, rng()).of(np.array([3, 1]))
+    needed, part = draw(5, MelImage(SMALL, 16000), CROP, OFF, rng()).for_items(np.array([3, 1]))
     assert needed.tolist() == [3, 1]
     assert (part.waves, part.warp, part.band_gain, part.mix) == (None, None, None, None)
     assert part.freq.starts.shape == part.time.starts.shape == (2, 0)

@@ -1,4 +1,4 @@
-"""Augmentation of a batch: everything is drawn first, for all of it; then waveforms, mel and images are changed."""
+"""Augmentation of a batch: all parameters are drawn first, then waveforms, mel spectrograms and images are changed."""
 
 import math
 from collections.abc import Callable
@@ -21,8 +21,8 @@ _FILTER_POINTS = 6
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What was drawn for a batch. band_gain: float32 [batch, n_mels], what the mel bins are multiplied by.
-    freq, time: masks of each item. None where nothing is changed."""
+    """The parameters drawn for a batch. band_gain: float32 [batch, n_mels], factors of the mel bins. freq, time: masks
+    of the image. None for what is not changed."""
 
     waves: WaveParameters | None
     warp: Warp | None
@@ -31,9 +31,10 @@ class Augmentation:
     time: Masks
     mix: Mix | None
 
-    def of(self, own: Ints) -> tuple[Ints, "Augmentation"]:
-        """For a process that trains on the items ``own`` of the batch: the items that it needs (its own and their
-        partners), and what to do with these. The result is that of the whole batch, row by row."""
+    def for_items(self, own: Ints) -> tuple[Ints, "Augmentation"]:
+        """The part of a process that trains on the items ``own`` of the batch: indices of the items that it needs (its
+        own and the partners they are mixed with), and their parameters. Row by row the result is that of the whole
+        batch."""
         needed = own if self.mix is None else np.union1d(own, self.mix.partner[own])
         mix = None
         if self.mix is not None:
@@ -44,7 +45,7 @@ class Augmentation:
                 np.searchsorted(needed, own),
                 self.mix.cut.take(own) if self.mix.cut else None,
             )
-        seen = own if mix and mix.way == "wave" else needed  # whose images are made
+        seen = own if mix and mix.way == "wave" else needed  # items whose images are computed
         return needed, Augmentation(
             self.waves.take(needed) if self.waves else None,
             self.warp.take(seen) if self.warp else None,
@@ -63,7 +64,7 @@ def draw(
     rng: np.random.Generator,
     banks: Banks = NO_BANKS,
 ) -> Augmentation:
-    """For clips of ``crop_samples`` that ``image`` makes images of."""
+    """Draw for clips of ``crop_samples`` samples whose images ``image`` computes."""
     mel, frames = image.settings, image.frames(crop_samples)
     height, width = image.image_size(crop_samples)
     freq = draw_masks(batch, settings.freq_masks, height, settings.freq_mask_share, rng)
@@ -81,8 +82,7 @@ def draw(
 
 
 def draw_warp(batch: int, frames: int, settings: AugmentSettings, mel: MelSettings, rng: np.random.Generator) -> Warp:
-    """Factors lie evenly on a logarithmic scale, a quarter of a semitone apart, so that items that are warped alike can
-    go together."""
+    """Factors are a quarter of a semitone apart, so that items with equal factors can be computed together."""
 
     def factor(octaves: float) -> npt.NDArray[np.float64]:
         steps = octave_steps(octaves)
@@ -95,8 +95,8 @@ def draw_warp(batch: int, frames: int, settings: AugmentSettings, mel: MelSettin
 
 
 def draw_filter(batch: int, largest_db: float, mel: MelSettings, rng: np.random.Generator) -> npt.NDArray[np.float32]:
-    """float32 [batch, n_mels]: factors of amplitude or power, as ``mel`` has it, along a line through a few random
-    points (Nam et al. 2022, FilterAugment, linear)."""
+    """Factors of the mel bins, float32 [batch, n_mels], of amplitude or power by ``mel.power``: linear in dB between a
+    few random points (Nam et al. 2022, FilterAugment)."""
     points_db = rng.uniform(-largest_db, largest_db, (batch, _FILTER_POINTS))
     at = np.linspace(0, _FILTER_POINTS - 1, mel.n_mels)
     line_db = np.stack([np.interp(at, np.arange(_FILTER_POINTS), points) for points in points_db])
@@ -120,7 +120,7 @@ def augmented_images(
     image: MelImage, crops: Tensor, targets: Tensor, drawn: Augmentation, banks: Banks = NO_BANKS
 ) -> tuple[Tensor, Tensor]:
     """crops: float32 [batch, channels, samples]; targets: float [batch, classes]. Returns the images to train on,
-    [batch, image_channels, height, width], and their targets; fewer items where ``Augmentation.of`` chose them."""
+    [batch, image_channels, height, width], and their targets; fewer items for a part (``Augmentation.for_items``)."""
     mix = drawn.mix
     if drawn.waves is not None:
         crops = apply_waves(crops, drawn.waves, banks)

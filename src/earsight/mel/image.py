@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from earsight.mel.settings import MelSettings
 from earsight.mel.spectrogram import MelSpectrogram, Warp
 
-_SMALLEST = 1e-10
+_SMALLEST = 1e-10  # floor of the logarithm
 _DELTA_FRAMES = 9
-# Of PCEN, as in Wang et al. 2017 and librosa.pcen; full scale is 2³¹ there.
+# PCEN parameters of Wang et al. 2017 and librosa.pcen, whose full scale is 2³¹.
 _PCEN_GAIN, _PCEN_BIAS, _PCEN_POWER, _PCEN_TIME_S, _PCEN_EPS = 0.98, 2.0, 0.5, 0.4, 1e-6
 _PCEN_FULL_SCALE = 2.0**31
 
@@ -19,9 +19,8 @@ _PCEN_FULL_SCALE = 2.0**31
 class MelImage(nn.Module):
     """float32 waveform [batch, channels, samples] → image [batch, channels × image_channels, height, width].
 
-    Every item is treated by itself: nothing depends on the batch. Row 0 is the lowest frequency.
-    image_channels: those of each channel of sound: its planes, or a multiple of them (each is repeated).
-    size: (height, width) for networks of fixed input size; None keeps [n_mels, frames].
+    Items don't depend on each other. Row 0 is the lowest frequency. image_channels: per audio channel, its planes times
+    repeat_channels. size: (height, width) that images are resized to; None keeps [n_mels, frames].
     """
 
     def __init__(
@@ -45,16 +44,16 @@ class MelImage(nn.Module):
         self.frame_rate_hz = rate_hz / settings.hop_length
 
     def image_size(self, samples: int) -> tuple[int, int]:
-        """(height, width) of the image of so many samples."""
+        """(height, width) of the image of a waveform of ``samples`` samples."""
         return self.size or (self.settings.n_mels, self.frames(samples))
 
     def frames(self, samples: int) -> int:
-        """Of the mel spectrogram of so many samples."""
+        """Frames of the mel spectrogram of ``samples`` samples."""
         return self.settings.frames(samples)
 
     def forward(self, waveform: Tensor, warp: Warp | None = None, band_gain: Tensor | None = None) -> Tensor:
-        """For training: warp, see ``MelSpectrogram``; band_gain: [batch, n_mels], what the mel bins are multiplied
-        by."""
+        """warp, band_gain: of augmentation. warp: see ``MelSpectrogram``. band_gain: float [batch, n_mels], factors of
+        the mel bins."""
         planes = [
             self._normalised(self._values(front_end(waveform, warp), band_gain))
             for front_end in (self.spectrogram, *self.other_resolutions)
@@ -86,18 +85,19 @@ class MelImage(nn.Module):
     def _standardised(self, plane: Tensor) -> Tensor:
         mean = plane.mean(dim=(1, 2, 3), keepdim=True)
         centred = plane - mean
-        deviation = centred.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()  # std() takes five times as long
+        deviation = centred.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()  # std() is five times as slow
         return centred / deviation.masked_fill(self.is_silent(mean, deviation), math.inf)
 
     def is_silent(self, mean: Tensor, deviation: Tensor) -> Tensor:
-        """bool, of the shape of both. Silence becomes zeros: the last digits of the mean of many equal numbers must not
-        count. Those of logarithms are some −23; other values may be as small as the sound is quiet."""
+        """bool, of the shape of both: whether a plane is constant but for rounding errors of its mean. It becomes
+        zeros. The logarithm of silence is about −23, hence the absolute limit; other values may be arbitrarily
+        small."""
         least = 1e-5 if self.settings.values == "log" else 0.0
         return deviation <= least + 1e-5 * mean.abs()
 
 
 class Resize(nn.Module):
-    """Bilinear, and without aliases where it shrinks."""
+    """Bilinear, with antialiasing where it shrinks."""
 
     def __init__(self, size: tuple[int, int]) -> None:
         super().__init__()
@@ -109,12 +109,12 @@ class Resize(nn.Module):
 
 def pcen(mel: Tensor, frame_rate_hz: float) -> Tensor:
     """Per-channel energy normalisation (Wang et al. 2017, "Trainable frontend for robust and far-field keyword
-    spotting"): (mel / (ε + smooth)^gain + bias)^power − bias^power, smooth being the mean of what was heard before,
-    which begins with the first frame. mel: magnitudes [..., frames]; same shape."""
+    spotting"): (mel / (ε + smooth)^gain + bias)^power − bias^power, where smooth is a running mean that starts with
+    the first frame. mel: magnitudes [..., frames]. Same shape."""
     time_frames = _PCEN_TIME_S * frame_rate_hz
     new = (math.sqrt(1 + 4 * time_frames**2) - 1) / (2 * time_frames**2)
     frames = torch.arange(mel.shape[-1], device=mel.device)
-    age = frames - frames[:, None]  # [of what was heard, of now]
+    age = frames - frames[:, None]  # [past frame, present frame]
     # smooth[t] = (1 − new) · smooth[t − 1] + new · mel[t], written out for all frames at once
     weights = torch.where(age >= 0, new * (1 - new) ** age.clamp_min(0), 0.0)
     weights[0] = weights[0] / new
@@ -125,8 +125,8 @@ def pcen(mel: Tensor, frame_rate_hz: float) -> Tensor:
 
 
 def delta(plane: Tensor, order: int) -> Tensor:
-    """The first or second derivative along time, a frame: of the polynomial of that order fitted to nine frames
-    (Savitzky and Golay 1964, as librosa.feature.delta). The ends are held. [..., frames], same shape."""
+    """The first or second derivative per frame, of a polynomial of that order fitted to nine frames (Savitzky and Golay
+    1964, as librosa.feature.delta), with the first and last frame repeated at the ends. [..., frames], same shape."""
     half = _DELTA_FRAMES // 2
     powers = np.vander(np.arange(-half, half + 1), order + 1, increasing=True)
     kernel = torch.from_numpy(math.factorial(order) * np.linalg.pinv(powers)[order]).to(plane)

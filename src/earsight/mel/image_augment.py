@@ -1,4 +1,4 @@
-"""Augmentation of images: masks, and pairs that are mixed. Draw the parameters, then apply them."""
+"""Augmentation of images: masks, mixup and cutmix. Parameters are drawn, then applied."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -14,7 +14,7 @@ Way = Literal["image", "wave", "cut"]
 
 @dataclass(frozen=True)
 class Masks:
-    """starts, lengths: [batch, masks], counted along one axis of the image."""
+    """starts, lengths: int64 [batch, masks], along one axis of the image."""
 
     starts: Ints
     lengths: Ints
@@ -31,8 +31,8 @@ def draw_masks(batch: int, count: int, length: int, share: float, rng: np.random
 
 
 def apply_masks(images: Tensor, freq: Masks, time: Masks) -> Tensor:
-    """images: [batch, channels, height, width]. Sets the mel bins that ``freq`` covers, and the frames that ``time``
-    does, to each plane's own mean. Same shape."""
+    """Set the rows under ``freq`` and the columns under ``time`` to the mean of each plane. images: [batch, channels,
+    height, width]; same shape."""
     if not freq.starts.size + time.starts.size:
         return images
     rows = _covered(freq, images.shape[2], images.device)[:, None, :, None]
@@ -41,7 +41,7 @@ def apply_masks(images: Tensor, freq: Masks, time: Masks) -> Tensor:
 
 
 def _covered(masks: Masks, length: int, device: torch.device) -> Tensor:
-    """bool [batch, length]: under any mask."""
+    """bool [batch, length]: whether a position is under any mask."""
     steps = torch.arange(length, device=device)
     starts = torch.from_numpy(masks.starts).to(device)[..., None]
     ends = starts + torch.from_numpy(masks.lengths).to(device)[..., None]
@@ -50,9 +50,9 @@ def _covered(masks: Masks, length: int, device: torch.device) -> Tensor:
 
 @dataclass(frozen=True)
 class Mix:
-    """What is mixed: images, waveforms, or a stretch of frames that is cut out. share: [items] of each item's own part
-    in [0, 1]; partner: [items] index of what is mixed in. own: [items] index of the item itself; None: they are all
-    items, in order. cut: where the partner's frames stand, for ``cut``."""
+    """How items are mixed. way: images, waveforms, or cutmix along time. share: float32 [items], weight of the item
+    itself in [0, 1]. partner: int64 [items], index of the item that is mixed in. own: int64 [items], index of the item;
+    None: all items in order. cut: frames that come from the partner, for cutmix."""
 
     way: Way
     share: npt.NDArray[np.float32]
@@ -62,13 +62,13 @@ class Mix:
 
 
 def draw_mix(batch: int, alpha: float, rng: np.random.Generator) -> Mix:
-    """Zhang et al. 2018, a share for each item; its larger part, so that an item stays mostly itself."""
+    """Mixup (Zhang et al. 2018) with a share for each item, at least 0.5, so that an item stays mostly itself."""
     share = rng.beta(alpha, alpha, size=batch)
     return Mix("image", np.maximum(share, 1 - share).astype(np.float32), rng.permutation(batch))
 
 
 def draw_cut(batch: int, alpha: float, frames: int, rng: np.random.Generator) -> Mix:
-    """Yun et al. 2019, along time: all mel bins of a stretch of frames, at most half of them."""
+    """CutMix (Yun et al. 2019) along time: all mel bins of a stretch of at most half of the frames."""
     mix = draw_mix(batch, alpha, rng)
     lengths = np.rint((1 - mix.share) * frames).astype(np.int64)
     cut = Masks(rng.integers(0, frames - lengths + 1)[:, None], lengths[:, None])
@@ -76,14 +76,14 @@ def draw_cut(batch: int, alpha: float, frames: int, rng: np.random.Generator) ->
 
 
 def apply_mix(values: Tensor, mix: Mix) -> Tensor:
-    """share · item + (1 − share) · partner, over the first axis: for images, waveforms and targets alike."""
+    """share · item + (1 − share) · partner along the first axis, of images, waveforms or targets."""
     share = torch.from_numpy(mix.share).to(values).view(-1, *[1] * (values.ndim - 1))
     own, partner = _pair(values, mix)
     return partner.lerp(own, share)
 
 
 def apply_cut(images: Tensor, mix: Mix) -> Tensor:
-    """The partner's frames in the stretch that was cut. Raises ValueError where nothing was."""
+    """Replace the frames of ``mix.cut`` by the partner's. Raises ValueError where ``mix`` has none."""
     if mix.cut is None:
         raise ValueError("no stretch of frames was drawn to be cut; draw it with draw_cut")
     own, partner = _pair(images, mix)

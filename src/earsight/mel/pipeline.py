@@ -1,4 +1,4 @@
-"""Transforms of audiomentations, an optional package, from a settings file: crop by crop, on the processor."""
+"""Transforms of audiomentations, an optional package, from a settings file: applied crop by crop on the CPU."""
 
 import inspect
 import json
@@ -26,8 +26,8 @@ Transform = Callable[[Samples, int], Samples]
 
 @dataclass(frozen=True)
 class Pipeline:
-    """What is done to each crop in training, one transform after the other. place: the file that says so. spec: what
-    the file says, as JSON has it; empty where there is no file."""
+    """Transforms that are applied to each crop in training, one after the other. place: the settings file. spec: its
+    list of transforms, as JSON values; empty without a file."""
 
     place: Path
     spec: list[Any]
@@ -35,10 +35,9 @@ class Pipeline:
 
     @classmethod
     def read(cls, place: str | Path | None) -> Self:
-        """A TOML file (or JSON, ``.json``) with a list ``transforms`` of tables: ``transform`` is the name of a class
-        of audiomentations, everything else its arguments, which may be such tables themselves, or lists of them. None:
-        nothing is done. Raises SettingsError where the file can't be read, or names what there is not;
-        MissingExtraError.
+        """Read a TOML or JSON file with a list ``transforms`` of tables: ``transform`` is the name of an
+        audiomentations class, all other keys are its arguments, which may be such tables themselves or lists of them.
+        place: None for no transforms. Raises SettingsError where the file can't be read or used, MissingExtraError.
         """
         if place is None:
             return cls(Path(), [], ())
@@ -67,7 +66,7 @@ class Pipeline:
             raise SettingsError(f"augment.pipeline {place} is nested too deeply; fix it") from error
 
     def check(self, audio: AudioSettings) -> None:
-        """Try each transform on a crop of noise. Raises SettingsError where one fails there."""
+        """Try each transform on a crop of noise. Raises SettingsError where one fails."""
         for table in _tables(self.spec):
             try:
                 _try_transform(table, audio)
@@ -75,9 +74,8 @@ class Pipeline:
                 raise SettingsError(f"augment.pipeline {self.place}: {error}") from error
 
     def apply(self, crop: Samples, rate_hz: int, seed: int) -> Samples:
-        """crop: float32 [channels, samples]. seed: of everything that is drawn. Returns the same shape, and leaves
-        ``crop`` as it is. Raises TrainingError where a transform fails, changes the length, or makes NaN or infinite
-        samples."""
+        """crop: float32 [channels, samples], not modified. seed: of all random draws. Same shape. Raises TrainingError
+        where a transform fails, changes the length, or returns NaN or infinite samples."""
         try:
             return _run_transforms(self.transforms, crop, rate_hz, seed)
         except SettingsError as error:
@@ -86,7 +84,7 @@ class Pipeline:
 
 def _run_transforms(transforms: Sequence[Transform], crop: Samples, rate_hz: int, seed: int) -> Samples:
     heard: Samples = np.array(crop[0] if len(crop) == 1 else crop, order="C")  # [samples] where there is one
-    with _seeded(seed), np.errstate(over="ignore", invalid="ignore"):  # what is not a number is told below
+    with _seeded(seed), np.errstate(over="ignore", invalid="ignore"):  # checked below
         for transform in transforms:
             name, before = type(transform).__name__, heard.shape
             try:
@@ -104,19 +102,19 @@ def _run_transforms(transforms: Sequence[Transform], crop: Samples, rate_hz: int
 
 
 def _try_transform(table: dict[str, Any], audio: AudioSettings) -> None:
-    """Whether it does something to a crop of noise, as it is and, where that is left to chance, for sure."""
+    """Apply a transform to noise a few times, the first time with p = 1. Raises SettingsError where it fails."""
     shape = audio.channels, audio.crop_samples
     crop = np.random.default_rng(0).uniform(-0.5, 0.5, shape).astype(np.float32)
     for seed in range(_TRIALS):
         _run_transforms([_build({**table, "p": 1.0} if seed == 0 else table)], crop, audio.rate_hz, seed)
 
 
-def _tables(told: Any) -> Iterator[dict[str, Any]]:
-    """All tables of transforms, what is inside of others first: it is what fails there."""
-    for inside in told.values() if isinstance(told, dict) else told if isinstance(told, list) else ():
+def _tables(spec: Any) -> Iterator[dict[str, Any]]:
+    """All tables of transforms, nested ones before those around them, so that an error names the innermost."""
+    for inside in spec.values() if isinstance(spec, dict) else spec if isinstance(spec, list) else ():
         yield from _tables(inside)
-    if isinstance(told, dict):
-        yield told
+    if isinstance(spec, dict):
+        yield spec
 
 
 def _build_all(listed: Any) -> list[Any]:
@@ -169,7 +167,7 @@ def _short(value: Any) -> str:
 
 
 def _why(error: Exception) -> str:
-    """What it says; of a bare assertion what was asserted."""
+    """The message of an error, or the failing line where it has none (a bare assertion)."""
     if str(error).strip():
         return first_line(error)[: 2 * _SHOWN]
     frames = traceback.extract_tb(error.__traceback__)
@@ -181,8 +179,7 @@ NO_PIPELINE = Pipeline.read(None)
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """audiomentations draws from the global generators of Python and numpy: here from ``seed``, and they are left as
-    they were."""
+    """Seed the global generators of Python and numpy, which audiomentations draws from, and restore them after."""
     states = random.getstate(), np.random.get_state()
     random.seed(seed)
     np.random.seed(seed)

@@ -8,11 +8,11 @@ from pydantic import Field, model_validator
 from earsight.settings import Settings
 
 STEPS_PER_OCTAVE = 48
-"""Of tempo and pitch, when clips are augmented: so that those that are changed alike can go together."""
+"""Resolution of random tempo and pitch, so that clips with equal changes can be computed together."""
 
 
 def octave_steps(octaves: float) -> int:
-    """The nearest whole number of steps."""
+    """The nearest number of steps."""
     return round(octaves * STEPS_PER_OCTAVE)
 
 
@@ -60,15 +60,15 @@ class MelSettings(Settings):
 
     @property
     def plane_count(self) -> int:
-        """Images that are made of one channel of sound."""
+        """Image planes for each audio channel."""
         return 1 if self.planes == "mel" else 3
 
     def frames(self, samples: int) -> int:
-        """Of the mel spectrogram of so many samples."""
+        """Frames of the mel spectrogram of ``samples`` samples."""
         return 1 + (samples - self.n_fft % 2) // self.hop_length
 
     def with_window(self, factor: float) -> Self:
-        """The same, with windows so many times as long; as many frames."""
+        """A copy with windows ``factor`` times as long and the same number of frames."""
         length = max(8, round(factor * self.win_length))
         n_fft = max(8, round(factor * self.n_fft), length)
         return self.model_copy(update={"win_length": length, "n_fft": n_fft + (n_fft + self.n_fft) % 2})

@@ -21,9 +21,9 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Warp:
-    """How each item of a batch is heard otherwise than it is. hop_length: int64 [batch], samples from one frame to the
-    next; longer than the settings' own, and everything goes by faster. pitch: float64 [batch], what all frequencies
-    are multiplied by. Both at once are a tape that runs faster. frames: of the image, of every item."""
+    """Tempo and pitch changes of the items of a batch. hop_length: int64 [batch], samples between frames; longer than
+    the settings' own means faster. pitch: float64 [batch], factor of all frequencies. Both by the same factor are a
+    change of speed. frames: of every image."""
 
     hop_length: Ints
     pitch: Floats
@@ -31,7 +31,7 @@ class Warp:
 
     @property
     def samples(self) -> Ints:
-        """int64 [batch]: how many are heard of each item."""
+        """int64 [batch]: samples of each item that the frames cover."""
         return self.frames * self.hop_length - 1
 
     def take(self, rows: Ints) -> "Warp":
@@ -69,8 +69,8 @@ def mel_edges_hz(settings: MelSettings, rate_hz: int) -> npt.NDArray[np.float64]
 
 
 def mel_filterbank(settings: MelSettings, rate_hz: int, pitch: float = 1.0) -> npt.NDArray[np.float64]:
-    """Triangular filters, float64 [n_mels, n_fft // 2 + 1]. pitch: what lies at f is taken to lie at pitch · f (Jaitly
-    and Hinton 2013, vocal tract length perturbation)."""
+    """Triangular filters, float64 [n_mels, n_fft // 2 + 1]. pitch: a component at frequency f counts as at pitch · f
+    (Jaitly and Hinton 2013, vocal tract length perturbation)."""
     edges = mel_edges_hz(settings, rate_hz)
     bins_hz = (
         np.linspace(0, rate_hz / 2, settings.n_fft // 2 + 1)
@@ -86,14 +86,14 @@ def mel_filterbank(settings: MelSettings, rate_hz: int, pitch: float = 1.0) -> n
 
 
 def decibels(mel: Tensor, power: int, top_db: float = 80.0) -> Tensor:
-    """For the eye: 20·log10 of the magnitude, cut off ``top_db`` below each image's own maximum. Same shape."""
+    """For display: 20·log10 of the magnitude, clipped ``top_db`` below the maximum of each image. Same shape."""
     decibel = 20 / power * mel.clamp_min(1e-10).log10()
     return torch.maximum(decibel, decibel.amax(dim=(-2, -1), keepdim=True) - top_db)
 
 
 def filter_bands(filters: Tensor) -> list[tuple[Tensor, slice]]:
-    """filters [n_mels, bins] → of each group of mel bins, in order: its filters [n_mels of it, bins of it], and the
-    Fourier bins outside of which these have no weight."""
+    """filters [n_mels, bins] → for each group of neighbouring mel bins, in order: its filters [mel bins, Fourier bins]
+    and the range of Fourier bins where they are not zero."""
     found = []
     for part in filters.tensor_split(min(_BANDS, len(filters))):
         used = torch.nonzero(part.sum(dim=0)).flatten()
@@ -122,11 +122,11 @@ class MelSpectrogram(nn.Module):
         self._bands: dict[float, list[tuple[Tensor, slice]]] = {}
 
     def empty_bins(self) -> int:
-        """How many mel bins lie between two bins of the Fourier transform, and so are always zero."""
+        """Number of mel bins that lie between two Fourier bins, and so are always zero."""
         return int((self.filters.sum(dim=1) == 0).sum())
 
     def forward(self, waveform: Tensor, warp: Warp | None = None) -> Tensor:
-        """warp: of each item, which then begins at sample 0 and needs ``warp.samples``; zeros stand for what lacks."""
+        """warp: of each item, which must begin at sample 0; it is padded with zeros to ``warp.samples``."""
         batch, channels, samples = waveform.shape
         rows = waveform.reshape(batch * channels, samples).float()
         with torch.autocast(waveform.device.type, enabled=False):
@@ -139,8 +139,8 @@ class MelSpectrogram(nn.Module):
         return mel.reshape(batch, channels, *mel.shape[1:])
 
     def _mel_row_by_row(self, rows: Tensor, channels: int, warp: Warp | None) -> Tensor:
-        """float32 [rows, samples] → float32 [rows, n_mels, frames]. For processors: what a row needs stays in the
-        cache, and one hop is as good as another (docs/performance.md)."""
+        """float32 [rows, samples] → float32 [rows, n_mels, frames]. For CPUs: the data of a row stays in the cache, and
+        different hops cost nothing (docs/performance.md)."""
         s, samples = self.settings, rows.shape[1]
         half, window = s.n_fft // 2, self._padded_window()
         ways = [(s.hop_length, 1.0, samples)] * len(rows)
@@ -155,8 +155,8 @@ class MelSpectrogram(nn.Module):
         return torch.stack(mel)
 
     def _mel_grouped(self, rows: Tensor, channels: int, warp: Warp) -> Tensor:
-        """As ``_one_by_one``, for devices that want few and large operations: frames are cut from all rows with one hop
-        at once, and transformed and filtered for all rows together."""
+        """As ``_mel_row_by_row``, for GPUs, which want few large operations: frames are cut from all rows of one hop at
+        once, then transformed and filtered for all rows together."""
         s = self.settings
         half = s.n_fft // 2
         ways = np.repeat(np.stack([warp.hop_length.astype(np.float64), warp.pitch], axis=1), channels, axis=0)
@@ -179,7 +179,7 @@ class MelSpectrogram(nn.Module):
     def _filters(self, pitch: float) -> Tensor:
         if pitch == 1:
             return self.filters
-        with torch.inference_mode(False):  # what is kept serves training too
+        with torch.inference_mode(False):  # what is cached is used in training too
             if pitch not in self._warped:
                 self._warped[pitch] = torch.from_numpy(mel_filterbank(self.settings, self.rate_hz, pitch)).float()
             self._warped[pitch] = self._warped[pitch].to(self.filters.device)
@@ -207,7 +207,7 @@ class MelSpectrogram(nn.Module):
         return self.filters @ self._power(spectrum)
 
     def _power(self, spectrum: Tensor) -> Tensor:
-        """complex64 → float32 of the same shape: its magnitude or its square."""
+        """complex64 → float32 of the same shape: magnitude or squared magnitude."""
         real, imaginary = torch.view_as_real(spectrum).unbind(-1)
         power = torch.addcmul(real.square(), imaginary, imaginary)  # one pass; abs() or sum(-1) take twice the time
         return power if self.settings.power == 2 else power.sqrt()

@@ -1,4 +1,4 @@
-"""Augmentation of waveforms: gain, polarity, rooms, backgrounds, noise. Draw the parameters, then apply them."""
+"""Augmentation of waveforms: gain, polarity, reverberation, backgrounds, noise. Parameters are drawn, then applied."""
 
 from dataclasses import dataclass, fields
 
@@ -11,15 +11,14 @@ from earsight.mel.settings import AugmentSettings
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-_SNR_RANGE_DB = 30.0
-_BROWN = 2.0
+_SNR_RANGE_DB = 30.0  # from the strongest to the weakest noise
+_BROWN = 2.0  # exponent of brown noise
 _SMALLEST = 1e-20
 
 
 @dataclass(frozen=True)
 class Banks:
-    """Impulse responses of rooms, and what may be mixed into a clip: float32 [channels, samples] each, at the network's
-    rate."""
+    """Sounds for augmentation, float32 [channels, samples] each, at the network's rate. rooms: impulse responses."""
 
     rooms: tuple[Tensor, ...] = ()
     backgrounds: tuple[Tensor, ...] = ()
@@ -33,11 +32,10 @@ NO_BANKS = Banks()
 
 @dataclass(frozen=True)
 class WaveParameters:
-    """What was drawn for each item of a batch; [batch] each. samples: so many of its row are heard; what comes after
-    them stays as it is. gain: what the samples are multiplied by, negative where
-    the waveform is turned over. room, background: number of the sound in its bank, −1 for none. place: where a
-    background begins, as a share of its length. noise_exponent: β of noise of power 1/f^β; noise_seed: of its samples,
-    −1 for none. background_snr_db, noise_snr_db: how far the clip's power is above."""
+    """Parameters of each item of a batch, [batch] each. samples: number of samples at the start of the row that are
+    changed. gain: factor, negative to invert the polarity. room, background: index in the bank, −1 for none. place:
+    where a background begins, as a share of its length. noise_exponent: β of noise with power 1/f^β. noise_seed: −1 for
+    none. background_snr_db, noise_snr_db: power of the clip relative to the added sound."""
 
     samples: Ints
     gain: Floats
@@ -57,7 +55,7 @@ class WaveParameters:
 def draw_waves(
     samples: Ints, settings: AugmentSettings, rng: np.random.Generator, banks: Banks = NO_BANKS
 ) -> WaveParameters | None:
-    """samples: [batch], see ``WaveParameters``. None where nothing is on."""
+    """samples: int64 [batch], see ``WaveParameters``. Returns None where no augmentation of waveforms is on."""
     batch = len(samples)
     rooms, backgrounds = len(banks.rooms), len(banks.backgrounds)
     if not (settings.gain_db or settings.polarity or settings.noise_share or rooms or backgrounds):
@@ -86,13 +84,15 @@ def draw_waves(
 
 
 def apply_waves(waveform: Tensor, waves: WaveParameters, banks: Banks = NO_BANKS) -> Tensor:
-    """float32 [batch, channels, samples], same shape: heard in a room, then mixed with a background and with noise,
-    then made louder or quieter. Silence stays silent but for its gain: it has no power to compare noise with."""
+    """float32 [batch, channels, samples], same shape: reverberated, mixed with a background and with noise, then
+    scaled. Silent clips stay silent, since noise is relative to their power."""
     heard = waveform.clone()
-    # Each in its own length: what it hears must not depend on the longest of its batch.
+    # Each item in its own length: it must not depend on the longest one of the batch.
     own = [row[:, :count] for row, count in zip(heard, waves.samples.tolist(), strict=True)]
     noisy = np.flatnonzero((waves.background >= 0) | (waves.noise_seed >= 0))
-    length = {row: _sounding_samples(own[row]) for row in noisy}  # before a room spreads it over the zeros around
+    length = {
+        row: _sounding_samples(own[row]) for row in noisy
+    }  # before reverberation spreads over the zeros around the clip
     for row in np.flatnonzero(waves.room >= 0):
         own[row].copy_(reverberated(own[row], banks.rooms[waves.room[row]]))
     for row in np.flatnonzero(waves.background >= 0):
@@ -105,14 +105,14 @@ def apply_waves(waveform: Tensor, waves: WaveParameters, banks: Banks = NO_BANKS
 
 
 def _sounding_samples(clip: Tensor) -> Tensor:
-    """How many samples there are from the first to the last that is not zero; of a clip [channels, samples]. One that
-    is shorter than its crop has zeros around."""
+    """Number of samples from the first to the last that is not zero, of a clip [channels, samples]: a short clip is
+    padded with zeros."""
     heard = (clip != 0).any(dim=0).to(torch.uint8)
     return len(heard) - heard.argmax() - heard.flip(0).argmax()
 
 
 def scaled_to_snr(added: Tensor, clip: Tensor, sounding: Tensor, snr_db: float) -> Tensor:
-    """``added``, scaled so that its power lies ``snr_db`` below that of a clip of which so many samples sound."""
+    """``added``, scaled to ``snr_db`` below the power of ``clip``, which is averaged over its ``sounding`` samples."""
     power = clip.square().sum() / (sounding * len(clip))
     ratio = power / added.square().mean().clamp_min(_SMALLEST)
     return added * (ratio.sqrt() * 10 ** (-snr_db / 20))
@@ -127,8 +127,8 @@ def coloured_noise(like: Tensor, exponent: float, seed: int) -> Tensor:
 
 
 def reverberated(clip: Tensor, room: Tensor) -> Tensor:
-    """clip [channels, samples] convolved with the room's first channel, which begins with its loudest sample and is
-    cut at the clip's length. Same length and same energy."""
+    """clip [channels, samples] convolved with the first channel of the room's impulse response, from its loudest sample
+    on. Same length and energy."""
     response = room[0, int(room[0].abs().argmax()) :][: clip.shape[1]]
     size = clip.shape[1] + len(response) - 1
     wet = torch.fft.irfft(torch.fft.rfft(clip, size) * torch.fft.rfft(response, size), size)[:, : clip.shape[1]]
@@ -136,7 +136,7 @@ def reverberated(clip: Tensor, room: Tensor) -> Tensor:
 
 
 def _piece(sound: Tensor, place: float, samples: int) -> Tensor:
-    """[channels, samples] of a sound, repeated where it is short."""
+    """``samples`` samples of a sound [channels, any], from ``place`` on, repeated where it is short."""
     times = -(-samples // sound.shape[1]) + 1
     start = int(place * sound.shape[1])
     return sound.repeat(1, times)[:, start : start + samples]

@@ -1,4 +1,4 @@
-"""What a probability is worth: temperature, expected calibration error, and when to answer "unknown"."""
+"""Calibration of probabilities: temperature, expected calibration error, risk and coverage."""
 
 import math
 from collections.abc import Callable
@@ -21,12 +21,12 @@ P = TypeVar("P", bound=AnyPredictions)
 
 def fit_temperature(predictions: AnyPredictions) -> float:
     """The likeliest T in [0.05, 20] for softmax(logits / T) (Guo et al. 2017, "On calibration of modern neural
-    networks"), or, of several labels, sigmoid(logits / T). Above 1: the network was too sure. 1 where no truth is
+    networks"), or sigmoid(logits / T) for several labels. Above 1: the network was overconfident. 1 where no truth is
     known. Fit it on validation clips.
 
-    What is the least: the mean cross entropy, times as many as there are groups (a clip without one is a group of its
-    own), and log(T)² / (2 log(2)²): two speakers, however many clips they spoke, say little of all others, and until
-    more is known T is 1 within a factor of 2 (docs/decisions/0009-temperature.md)."""
+    Minimises n · (mean cross entropy) + log(T)² / (2 log(2)²), n being the number of groups (a clip without one counts
+    as a group): clips of two speakers, however many, say little about all others, so the prior is that T is 1 within a
+    factor of 2 (docs/decisions/0009-temperature.md)."""
     if not predictions.known.any():
         return 1.0
     mean = _binary_loss(predictions) if isinstance(predictions, MultiPredictions) else _loss(predictions)
@@ -36,7 +36,7 @@ def fit_temperature(predictions: AnyPredictions) -> float:
     def loss(log_t: float) -> float:
         return mean(math.exp(-log_t)) + log_t**2 / (2 * math.log(2) ** 2 * observed)
 
-    # The sum of the two may have more than one lowest place: the golden section begins beside the lowest of a grid.
+    # There may be several minima: golden-section search around the lowest point of a grid.
     grid = np.linspace(math.log(_LOWEST), math.log(_HIGHEST), 61)
     best = int(np.argmin([loss(log_t) for log_t in grid]))
     low, high = float(grid[max(0, best - 1)]), float(grid[min(60, best + 1)])
@@ -56,7 +56,7 @@ def fit_temperature(predictions: AnyPredictions) -> float:
 
 
 def _loss(predictions: Predictions) -> Callable[[float], float]:
-    """1/T → the cross entropy."""
+    """1/T → mean cross entropy."""
     known = predictions.known
     logits, truth = _logits(predictions.probabilities[known]), predictions.truth[known]
     of_truth = logits[np.arange(len(truth)), truth]
@@ -70,14 +70,14 @@ def _loss(predictions: Predictions) -> Callable[[float], float]:
 
 
 def _binary_loss(predictions: MultiPredictions) -> Callable[[float], float]:
-    """1/T → the binary cross entropy."""
+    """1/T → mean binary cross entropy."""
     signed = np.where(predictions.truth, 1, -1) * _log_odds(predictions.probabilities)
     return lambda inverse: float(np.logaddexp(0, -signed * inverse).mean())
 
 
 def with_temperature(predictions: P, temperature: float) -> P:
-    """softmax(logits / temperature), or the sigmoid: other probabilities, the same answers. Raises SettingsError unless
-    above 0."""
+    """The predictions with softmax(logits / temperature), or the sigmoid; answers stay the same. Raises SettingsError
+    unless temperature is above 0."""
     if not temperature > 0:
         raise SettingsError(f"a temperature is above 0, got {temperature:g}")
     if isinstance(predictions, MultiPredictions):
@@ -89,7 +89,7 @@ def with_temperature(predictions: P, temperature: float) -> P:
 
 
 def _logits(probabilities: Floats) -> Floats:
-    """Up to a constant in each row, which a softmax does not see."""
+    """Logits up to a constant in each row, which softmax ignores."""
     return np.log(np.maximum(probabilities, _SMALLEST))
 
 
@@ -99,10 +99,10 @@ def _log_odds(probabilities: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class Reliability:
-    """By confidence, in bins of equal width over (0, 1]. confidence, accuracy: mean of each bin, NaN where it is empty.
-    clips: in each. Of several labels a clip: by the probability of each label of each clip, accuracy how often it is
-    there, clips how many such pairs. by_chance: about the error that probabilities would show which are worth what they
-    say, with so few clips."""
+    """Accuracy by confidence, in bins of equal width over (0, 1]. confidence, accuracy: means of each bin, NaN where it
+    is empty. clips: count of each bin. For several labels a clip: pairs of clip and label, by the label's probability;
+    accuracy is how often it is there. by_chance: the error that perfectly calibrated probabilities would show, about,
+    with so few clips."""
 
     confidence: Floats
     accuracy: Floats
@@ -124,7 +124,7 @@ def reliability(predictions: AnyPredictions, bins: int = 15) -> Reliability:
         confidence, right = _confidence_and_correct(predictions)
     place = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
     clips = np.bincount(place, minlength=bins)
-    # The mean of |a normal deviate| is √(2 / π) of its deviation.
+    # The mean absolute value of a normal variable is √(2 / π) standard deviations.
     deviations = np.sqrt(np.bincount(place, confidence * (1 - confidence), minlength=bins))
     by_chance = float(math.sqrt(2 / math.pi) * deviations.sum() / len(confidence))
     with np.errstate(invalid="ignore"):
@@ -138,8 +138,8 @@ def reliability(predictions: AnyPredictions, bins: int = 15) -> Reliability:
 
 @dataclass(frozen=True)
 class RiskCoverage:
-    """If only clips of confidence ≥ threshold are answered: coverage, their share of all; risk, the share of wrong
-    answers among them. All float64 [thresholds], from the highest threshold down, coverage rising to 1."""
+    """Answering only clips of confidence ≥ threshold: coverage is their share, risk the share of wrong answers among
+    them. All float64 [thresholds], from the highest threshold down, with coverage rising to 1."""
 
     threshold: Floats
     coverage: Floats
@@ -147,12 +147,12 @@ class RiskCoverage:
 
     @property
     def area(self) -> float:
-        """Below the curve of risk over coverage: smaller is better (Geifman and El-Yaniv 2017)."""
+        """Area under the curve of risk over coverage; smaller is better (Geifman and El-Yaniv 2017)."""
         widths = np.diff(self.coverage, prepend=0.0)
         return float((self.risk * widths).sum())
 
     def for_risk(self, share: float) -> float | None:
-        """The lowest threshold with at most ``share`` of wrong answers; None where none has."""
+        """The lowest threshold whose risk is at most ``share``; None where there is none."""
         if not 0 <= share < 1:
             raise SettingsError(f"a risk lies between 0 and 1, got {share:g}")
         good = np.flatnonzero(self.risk <= share + 1e-12)
@@ -164,7 +164,7 @@ def risk_coverage(predictions: Predictions) -> RiskCoverage:
     confidence, right = _confidence_and_correct(predictions)
     order = np.argsort(-confidence, kind="stable")
     confidence, wrong = confidence[order], np.cumsum(~right[order])
-    last = np.append(np.diff(confidence) < 0, True)  # clips of one confidence are answered together
+    last = np.append(np.diff(confidence) < 0, True)  # clips of equal confidence are answered together
     answered = np.arange(1, len(confidence) + 1)[last]
     return RiskCoverage(confidence[last], answered / len(confidence), wrong[last] / answered)
 

@@ -1,4 +1,4 @@
-"""Two networks on the same clips: is one better, or would other speakers say otherwise?"""
+"""Two networks on the same clips: is one better, or might it be the choice of speakers?"""
 
 import math
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ class Difference:
 
     @property
     def sure(self) -> bool:
-        """Zero lies outside of the interval."""
+        """Whether zero is outside of the interval."""
         return self.interval is not None and not self.interval.low <= 0 <= self.interval.high
 
 
@@ -65,8 +65,8 @@ class Comparison:
 def compare(a: Sequence[Predictions], b: Sequence[Predictions]) -> Comparison:
     """a, b: predictions of each network, one a seed, whose scores are averaged; for McNemar's test their probabilities.
 
-    Only clips that all have scored are compared, in the groups that any of them names. Raises DataError where there are
-    none, or where label, truth or group differ.
+    Only clips that all have scored are compared, with the groups that any of them names. Raises DataError where there
+    are none, or labels, truth or groups differ.
     """
     common = sorted(set.intersection(*(set(run.paths) for run in (*a, *b))))
     if not common:
@@ -108,7 +108,7 @@ def compare(a: Sequence[Predictions], b: Sequence[Predictions]) -> Comparison:
 
 
 def mcnemar(only_a: int, only_b: int) -> float:
-    """p of the exact two-sided test (binomial with 1/2) that both are as often the only one right."""
+    """p of the exact two-sided test (binomial, 1/2) that both are equally often the only one to be correct."""
     n, fewer = only_a + only_b, min(only_a, only_b)
     if n == 0:
         return 1.0
@@ -131,8 +131,8 @@ def _right(runs: Sequence[Predictions]) -> np.ndarray:
 
 
 def _groups(runs: Sequence[Predictions]) -> tuple[str, ...]:
-    """Of each clip, from whichever run knows it. Where all clips are known to two runs, and only the names of their
-    groups differ, those of the first. Raises DataError where groups differ."""
+    """The group of each clip, from any run that has it; where two runs have the same groups by other names, the names
+    of the first. Raises DataError where groups differ."""
     first = runs[0].groups
     renamed = [run for run in runs if run.groups != first and all(run.groups) and all(first)]
     if all(len(set(zip(first, run.groups, strict=True))) == len(set(first)) == len(set(run.groups)) for run in renamed):

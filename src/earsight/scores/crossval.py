@@ -1,4 +1,4 @@
-"""Scores of all folds and seeds of a cross-validation: each fold, all clips together, every group."""
+"""Scores of a cross-validation: of each fold and seed, of all clips together, and of each group."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from earsight.scores.predictions import A, Predictions, concatenated
 
 @dataclass(frozen=True)
 class FoldScore:
-    """Of the test clips of one fold with one seed."""
+    """The score of the test clips of one fold with one seed."""
 
     fold: str
     seed: int
@@ -24,7 +24,7 @@ class FoldScore:
 
 @dataclass(frozen=True)
 class GroupScore:
-    """accuracy: of a group's clips, the mean over the seeds; where clips have several labels, all of them are right."""
+    """accuracy: share of the group's clips with every label correct, averaged over the seeds."""
 
     group: str
     clips: int
@@ -33,9 +33,9 @@ class GroupScore:
 
 @dataclass(frozen=True)
 class Spread:
-    """mean over the seeds of the score of all clips together; sd: between seeds (n − 1), None for one seed. interval:
-    95 %, from resampled groups; None where they are too few. fold_mean, fold_sd: of the folds' scores, each the mean
-    over its seeds where these score the same clips."""
+    """mean: over seeds, of the score of all clips together. sd: between seeds (n − 1), None for one seed. interval: 95
+    %, from resampled groups; None for too few groups. fold_mean, fold_sd: of the scores of the folds, each averaged
+    over seeds where these have the same folds."""
 
     mean: float
     sd: float | None
@@ -46,8 +46,8 @@ class Spread:
 
 @dataclass(frozen=True)
 class CrossScores:
-    """folds: every fold of every seed. scores: the names of the metrics (NAMES) → Spread. groups: the worst first.
-    every_answer: of all clips with all seeds. runs: the out-of-fold predictions of each seed, sorted by path."""
+    """folds: every fold of every seed. scores: name of a metric (NAMES) → Spread. groups: the worst first.
+    every_answer: metrics of all clips of all seeds. runs: out-of-fold predictions of each seed, sorted by path."""
 
     seeds: tuple[int, ...]
     folds: tuple[FoldScore, ...]
@@ -87,7 +87,7 @@ class CrossScores:
 
 
 def join_folds(parts: Sequence[A]) -> A:
-    """Predictions of several sets of clips as one, sorted by path. Raises DataError where the labels differ."""
+    """Predictions of several folds as one, sorted by path. Raises DataError where the labels differ."""
     whole = concatenated(parts)
     return whole.take(sorted(range(len(whole.paths)), key=whole.paths.__getitem__))
 
@@ -105,7 +105,7 @@ def cross_scores(found: Mapping[tuple[int, str], AnyPredictions]) -> CrossScores
     tested = {key: set(predictions.paths) for key, predictions in found.items()}
     if all(tested[seed, fold] == tested[seeds[0], fold] for seed, fold in found):
         alike = [[(seed, fold) for seed in seeds] for fold in folds]
-    else:  # divided anew for each seed
+    else:  # each seed has its own folds
         alike = [[key] for key in found]
     scores = {}
     for name in whole[0].NAMES:
@@ -129,7 +129,7 @@ def cross_scores(found: Mapping[tuple[int, str], AnyPredictions]) -> CrossScores
 
 
 def group_scores(runs: Sequence[AnyPredictions]) -> tuple[GroupScore, ...]:
-    """Of each group that has a name, the worst first. runs: of the same clips."""
+    """Scores of named groups, the worst first. runs: predictions of the same clips."""
     known = runs[0].known
     right = np.mean([run.right for run in runs], axis=0)
     names, place = np.unique(np.array(runs[0].groups)[known], return_inverse=True)

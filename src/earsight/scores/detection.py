@@ -1,4 +1,4 @@
-"""Events that were found against events that were annotated: by segments of a recording, and event by event."""
+"""Detected events against annotated ones: segment by segment, and event by event."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -33,8 +33,8 @@ class Annotation(NamedTuple):
 
 @dataclass(frozen=True)
 class Tally:
-    """Of one recording, or of many. counts: int64 [3, labels]: of each label what is right, annotated, and found.
-    errors: of segments what is substituted, missed, and made up (Mesaros et al. 2016); zeros of events."""
+    """Counts of one recording or of many. counts: int64 [3, labels]: true positives, annotated, detected. errors:
+    substitutions, deletions, insertions of segments (Mesaros et al. 2016); zeros for events."""
 
     counts: Counts
     errors: tuple[int, int, int] = (0, 0, 0)
@@ -47,11 +47,11 @@ class Tally:
 def tally_segments(
     found: Sequence[Span], annotated: Sequence[Span], labels: Sequence[str], duration_s: float, segment_s: float
 ) -> Tally:
-    """Segment by segment: a label is there where any part of an event of it is.
+    """Segment by segment: a label is active in every segment that an event of it touches.
 
     The measure of Mesaros, Heittola and Virtanen 2016 ("Metrics for polyphonic sound event detection", section 3.1).
-    labels: those of ``found`` and ``annotated``. segment_s: above 0. duration_s: of the recording; the last segment
-    may be shorter, and what is annotated after it counts as well.
+    labels: all of ``found`` and ``annotated``. segment_s: above 0. duration_s: of the recording; the last segment may
+    be shorter, and annotations after the end count as well.
     """
     ends_s = [duration_s, *(one.end_s for one in (*found, *annotated))]
     segments = max(1, int(np.ceil(max(ends_s) / segment_s - _ROUNDING_S)))
@@ -73,10 +73,10 @@ def _active(spans: Sequence[Span], labels: Sequence[str], segments: int, segment
 
 
 def tally_events(found: Sequence[Span], annotated: Sequence[Span], labels: Sequence[str], overlap: float) -> Tally:
-    """Event by event: one that was found is right where it and an annotated one of its label share ``overlap`` of what
-    both cover together (intersection over union), above 0 and up to 1.
+    """Event by event: a detection is correct where its intersection over union with an annotation of its label is at
+    least ``overlap``, which is above 0 and up to 1.
 
-    Each counts once: of all ways to pair them, one with the most pairs is taken, as in task 5 of DCASE 2021.
+    Each event counts once, in a maximum matching, as in task 5 of DCASE 2021.
     """
     place = {label: n for n, label in enumerate(labels)}
     counts = np.zeros((3, len(labels)), dtype=np.int64)
@@ -90,7 +90,7 @@ def tally_events(found: Sequence[Span], annotated: Sequence[Span], labels: Seque
 
 
 def _alike(truth: Sequence[Span], heard: Sequence[Span], overlap: float) -> list[list[int]]:
-    """Of each span of ``truth`` those of ``heard`` that share enough with it."""
+    """For each span of ``truth``, indices of the spans of ``heard`` that overlap enough with it."""
     starts_s, ends_s = (np.array([getattr(one, edge) for one in heard]) for edge in ("start_s", "end_s"))
     near = []
     for one in truth:
@@ -101,8 +101,8 @@ def _alike(truth: Sequence[Span], heard: Sequence[Span], overlap: float) -> list
 
 
 def _most_pairs(near: Sequence[Sequence[int]]) -> int:
-    """near: of each event on one side those on the other that it may be paired with. By augmenting paths, each one
-    looked for breadth first."""
+    """Size of a maximum bipartite matching, by augmenting paths that are searched breadth first. near: for each event
+    on one side, indices of those on the other that it may be matched with."""
     mate: dict[int, int] = {}
     mate_of_other: dict[int, int] = {}
     for root in range(len(near)):
@@ -119,14 +119,14 @@ def _most_pairs(near: Sequence[Sequence[int]]) -> int:
                     waiting.append(mate_of_other[other])
             if free is not None:
                 break
-        while free is not None:  # back to the root, each takes what it came by and leaves what it had
+        while free is not None:  # along the path back to the root, swap matched and unmatched edges
             one = reached_from[free]
             mate_of_other[free], mate[one], free = one, free, mate.get(one)
     return len(mate)
 
 
 class Scores(NamedTuple):
-    """All in [0, 1]; None where there is nothing of which it would be a share. annotated, found: how many."""
+    """precision, recall, f1: in [0, 1]; None where the denominator is 0. annotated, found: numbers of events."""
 
     precision: float | None
     recall: float | None
@@ -149,7 +149,7 @@ class Detection:
 
     @property
     def micro(self) -> Scores:
-        """Micro: of all labels together."""
+        """Scores of all labels pooled."""
         return _scores(self.total.counts.sum(axis=1))
 
     @property
@@ -158,13 +158,13 @@ class Detection:
 
     @property
     def macro_f1(self) -> float | None:
-        """The mean of the labels that were annotated or found."""
+        """Mean F1 of the labels that were annotated or detected."""
         known = [scores.f1 for scores in self.per_label.values() if scores.f1 is not None]
         return float(np.mean(known)) if known else None
 
     @property
     def error_rate(self) -> float | None:
-        """Substituted, missed and made up segments, by annotated ones; it may be above 1. Of segments alone."""
+        """(Substitutions + deletions + insertions) / annotated; may be above 1. Of segments only."""
         annotated = int(self.total.counts[1].sum())
         return sum(self.total.errors) / annotated if annotated else None
 

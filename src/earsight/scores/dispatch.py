@@ -1,4 +1,4 @@
-"""One label a clip, or several: what any of the two does, by the kind of the answers."""
+"""Functions that take predictions of one label a clip or of several, and choose by their type."""
 
 import math
 from pathlib import Path
@@ -24,11 +24,11 @@ def measure(answers: AnyPredictions) -> AnyMetrics:
 
 
 def selection_score(metrics: AnyMetrics) -> tuple[float, float]:
-    """What an epoch is chosen by, UAR or mAP, in [0, 1], and its standard error.
+    """The score that epochs are chosen by, UAR or mAP, in [0, 1], and its standard error.
 
-    The error is that of a mean of shares, each v of n clips with the variance p (1 − p) / n: recalls are such shares,
-    and average precision is near one (Boyd, Eng and Page 2013, "Area under the precision-recall curve", section 2.2).
-    p is (v n + 1) / (n + 2), Laplace's rule of succession: a class whose one clip is right is not sure to be.
+    The error is that of a mean of proportions v of n clips with variance p (1 − p) / n: recalls are proportions, and
+    average precision is close to one (Boyd, Eng and Page 2013, "Area under the precision-recall curve", section 2.2).
+    p is (v n + 1) / (n + 2), Laplace's rule of succession: one correct clip does not make a class certain.
     """
     if isinstance(metrics, MultiMetrics):
         score, shares = metrics.map, [(row.ap, row.support) for row in metrics.per_class]
@@ -40,14 +40,14 @@ def selection_score(metrics: AnyMetrics) -> tuple[float, float]:
 
 
 def read_csv(path: Path) -> AnyPredictions:
-    """What ``write_csv`` of either kind wrote: the header tells which. Raises DataError for any other table."""
+    """Read what ``write_csv`` of either kind wrote; the header tells which. Raises DataError for any other table."""
     header, rows = predictions.read_table(path)
     of_kind = multilabel if tuple(header[:4]) == multilabel.COLUMNS else predictions
     return of_kind.from_table(path, header, rows)
 
 
 def require_single_label(answers: AnyPredictions, what: str, place: Path) -> Predictions:
-    """Raises DataError where clips have several; what: that needs one."""
+    """``answers`` with one label a clip. Raises DataError where clips have several. what: the task that needs one."""
     if isinstance(answers, MultiPredictions):
         raise DataError(f"{what} takes answers of one label a clip, and {place} has several; see mAP in metrics.json")
     return answers

@@ -1,4 +1,4 @@
-"""Answers to overlapping windows → what was heard when: a track of probabilities, and events."""
+"""Answers to overlapping windows → probabilities over time, and events."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ Floats = npt.NDArray[np.float64]
 
 _ROUNDING_S = 1e-6
 _START_AT = 0.3
-"""Means of windows that hear more than one thing are low: docs/deploy.md has how near events come."""
+"""Low, since windows that cover more than one sound pull the mean down: docs/deploy.md has measurements."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ class Rule:
 
 @dataclass(frozen=True)
 class Step:
-    """What is heard from start_s to end_s, by all windows around. probabilities: float64 [classes]. known: in [0, 1],
-    the share of these windows whose sound the network knows."""
+    """The mean answer of all windows over the time from start_s to end_s. probabilities: float64 [classes]. known:
+    share of these windows whose answer is not "unknown"."""
 
     start_s: float
     end_s: float
@@ -63,7 +63,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Event:
-    """probability: its mean from start_s to end_s."""
+    """probability: the mean from start_s to end_s."""
 
     start_s: float
     end_s: float
@@ -72,9 +72,9 @@ class Event:
 
 
 class Track:
-    """Merges the answers of windows that overlap: each step of ``hop_s`` has the mean of the windows over its middle.
+    """Merges answers to overlapping windows: each step of ``hop_s`` has the mean of the windows over its middle.
 
-    Windows come in the order of their starts; a step is given out as soon as no later window can reach it.
+    Windows must come in the order of their starts. A step is yielded as soon as no later window can reach it.
     """
 
     def __init__(self, hop_s: float, start_s: float = 0.0) -> None:
@@ -84,7 +84,7 @@ class Track:
         self._end_s = start_s
 
     def push(self, start_s: float, end_s: float, probabilities: Floats, known: bool) -> Iterator[Step]:
-        """The answer to one window, float64 [classes]."""
+        """Add the answer to a window, float64 [classes]; yields the steps that are complete now."""
         yield from self._before(start_s)
         self._windows.append((start_s, end_s, probabilities, known))
         self._end_s = max(self._end_s, end_s)
@@ -98,7 +98,7 @@ class Track:
         while True:
             start_s = self._start_s + self._count * self._hop_s
             end_s = min(start_s + self._hop_s, self._end_s)
-            # A window may end where the middle of a step is: the last digits of either must not decide.
+            # A window may end exactly at the middle of a step: rounding errors must not decide.
             middle_s = (start_s + end_s) / 2 + _ROUNDING_S
             if end_s - start_s < 4 * _ROUNDING_S or middle_s >= limit_s:
                 return
@@ -111,7 +111,7 @@ class Track:
 
 @dataclass
 class _OpenEvent:
-    """An event that goes on. weighted: sum of seconds × probability; of hours the steps themselves would be much."""
+    """An event that has not ended. weighted: sum of seconds × probability; the steps are not kept, to save memory."""
 
     start_s: float
     end_s: float = 0.0
@@ -125,14 +125,14 @@ class _OpenEvent:
 
 
 class EventFinder:
-    """Steps, one after the other → events, with hysteresis: what begins at one probability goes on down to another.
+    """Steps → events, with hysteresis: an event begins at one probability and lasts down to a lower one.
 
-    With one label a clip, events don't overlap: the likeliest label that reaches ``start_at`` ends the one before.
-    Where half of the windows or more are unknown, there is none.
+    With one label a clip, events don't overlap: the likeliest label that reaches ``start_at`` ends the event before.
+    There is no event where half of the windows or more are unknown.
     """
 
     def __init__(self, labels: Sequence[str], rule: Rule, thresholds: Sequence[float] | None = None) -> None:
-        """thresholds: of each label, where a clip can have several of them at once."""
+        """thresholds: one a label, where several labels can be active at once."""
         self._labels, self._rule, self._several = labels, rule, thresholds is not None
         self._on = rule.starts(labels, thresholds)
         self._off: Floats = 0.7 * self._on if rule.stay_at is None else np.full(len(labels), rule.stay_at)

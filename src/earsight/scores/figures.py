@@ -1,4 +1,4 @@
-"""Numbers → PNG files, on matplotlib's Agg canvas and without its global state."""
+"""Figures as PNG files, by matplotlib without its global state."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -37,7 +37,7 @@ def save_figure(figure: Any, path: Path) -> Path:
 
 
 def short_label(label: str, most: int = _LABEL_LETTERS) -> str:
-    """What fits beside a row; no control characters, which matplotlib would draw or break the line at."""
+    """A label cut to ``most`` letters, without control characters, at which matplotlib would break the line."""
     shown = "".join(letter if letter.isprintable() else "·" for letter in label)
     return shown if len(shown) <= most else shown[: most - 1] + "…"
 
@@ -83,7 +83,7 @@ def draw_image_grid(
 
 
 def _pitch_ticks(mel_hz: npt.NDArray[np.float64]) -> tuple[list[float], list[str]]:
-    """Rows of round frequencies, far enough from each other to be read, and their names."""
+    """Rows of round frequencies that don't overlap as ticks, and their names."""
     ticks = [hz for hz in _PITCH_TICKS_HZ if mel_hz[0] <= hz <= mel_hz[-1]]
     rows = np.interp(ticks, mel_hz, np.arange(len(mel_hz)))
     names = [f"{hz / 1000:g} k" if hz >= 1000 else f"{hz}" for hz in ticks]
@@ -93,7 +93,7 @@ def _pitch_ticks(mel_hz: npt.NDArray[np.float64]) -> tuple[list[float], list[str
 
 @dataclass(frozen=True)
 class Explained:
-    """A mel image and what spoke for an answer in it. decibel, heat: float [mels, frames], heat in [0, 1]. waveform:
+    """A mel image with the evidence for an answer. decibel, heat: float [mels, frames], heat in [0, 1]. waveform:
     float [samples] at rate_hz. hop_s: seconds a frame. mel_hz: centre of each mel bin."""
 
     decibel: npt.NDArray[np.float32]
@@ -105,8 +105,8 @@ class Explained:
 
 
 def draw_explanations(path: Path, found: Sequence[Explained], titles: Sequence[str]) -> Path:
-    """Mel images, dimmed where nothing spoke for the answer, with lines around what spoke most; each with its waveform
-    below, two beside each other. Raises DataError where sizes don't fit each other."""
+    """Mel images, dim where nothing speaks for the answer and with contours around the strongest evidence, above their
+    waveforms; two side by side. Raises DataError where sizes don't match."""
     columns = min(2, len(found))
     rows = -(-len(found) // columns)
     figure = new_figure(9 if columns == 1 else 13, 5.2 * rows if columns == 1 else 4.2 * rows)
@@ -153,7 +153,7 @@ def draw_curve(
     y_name: str,
     marked_epoch: int | None = None,
 ) -> Path:
-    """One line a series over the epochs; a dotted line marks the epoch that was kept."""
+    """Lines over the epochs, one for each series; a dotted line marks the kept epoch."""
     figure = new_figure(6.4, 4)
     axes = figure.subplots()
     lines, names = [], list(series)
@@ -170,14 +170,14 @@ def draw_curve(
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     if lines:
-        # handles and names given apart: a name with a leading underscore would be left out otherwise
+        # explicit handles: labels with a leading underscore would be left out otherwise
         for text in axes.legend(lines, names, frameon=False).get_texts():
             text.set_parse_math(False)
     return save_figure(figure, path)
 
 
 def draw_confusion(path: Path, confusion: npt.NDArray[np.int64], labels: Sequence[str], *, title: str) -> Path:
-    """Truth in rows, answers in columns; the colour is the share of the row, each cell has its count and percent.
+    """Truth in rows, answers in columns, coloured by the share of the row; cells show count and percentage.
 
     confusion: int64 [classes, classes]. Above 20 classes the cells are too small for numbers and stay empty. Raises
     DataError where labels don't fit.
@@ -216,8 +216,8 @@ def draw_confusion(path: Path, confusion: npt.NDArray[np.int64], labels: Sequenc
 def draw_counts(
     path: Path, counts: npt.NDArray[np.int64], labels: Sequence[str], groups: Sequence[str], *, group_name: str
 ) -> Path:
-    """How many clips of each class (rows) each group (columns) has. counts: int64 [classes, groups]. Numbers where
-    there is room for them."""
+    """Numbers of clips by class (rows) and group (columns). counts: int64 [classes, groups]. Cells show numbers where
+    they fit."""
     wide, high = min(16.0, max(4.5, 0.42 * len(groups) + 2)), min(16.0, max(2.2, 0.36 * len(labels) + 1.2))
     figure = new_figure(wide, high)
     axes = figure.subplots()
@@ -239,11 +239,11 @@ def draw_counts(
 
 
 def draw_histogram(path: Path, values: Sequence[float], *, title: str, x_name: str) -> Path:
-    """How often each value occurs, in up to 40 bars."""
+    """A histogram with up to 40 bars."""
     figure = new_figure(6.4, 3.2)
     axes = figure.subplots()
     low, high = min(values, default=0.0), max(values, default=0.0)
-    alike = high - low < 1e-6 * max(1.0, abs(high))  # too narrow to be divided
+    alike = high - low < 1e-6 * max(1.0, abs(high))  # a range too narrow to divide
     span = (low - 0.5, high + 0.5) if alike else (low, high)
     axes.hist(values, bins=min(40, max(5, len(set(values)))), range=span, color=COLOURS[0])
     axes.set_title(title, parse_math=False)
@@ -257,7 +257,7 @@ def draw_histogram(path: Path, values: Sequence[float], *, title: str, x_name: s
 def draw_bars(
     path: Path, values: Sequence[float], names: Sequence[str], *, title: str, x_name: str, marked: float | None = None
 ) -> Path:
-    """One lying bar a name from 0 to 1, the first at the top; a dotted line at ``marked``. Names that would overlap are
+    """Horizontal bars from 0 to 1, the first at the top, with a dotted line at ``marked``. Names that would overlap are
     left out."""
     figure = new_figure(6.4, min(12.0, 0.24 * len(values) + 1.4))
     axes = figure.subplots()
@@ -281,7 +281,7 @@ def draw_bars(
 
 
 def draw_precision_recall(path: Path, predictions: MultiPredictions) -> Path:
-    """Precision over recall of all decisions as one label, and of each label where there are at most seven."""
+    """Precision over recall, pooled over all labels, and of each label where they are few."""
     figure = new_figure(6.4, 4)
     axes = figure.subplots()
     truth, p = predictions.truth, predictions.probabilities
@@ -292,7 +292,7 @@ def draw_precision_recall(path: Path, predictions: MultiPredictions) -> Path:
     for number, (name, has, score) in enumerate(curves):
         recall, precision = Ranking.of(has, score).curve()
         style = {"color": COLOURS[number - 1], "linewidth": 1.2 if number else 2.2}  # all labels in black
-        keep = np.flatnonzero(np.diff(np.floor(recall * _STEPS), append=-1))  # millions of points are no finer picture
+        keep = np.flatnonzero(np.diff(np.floor(recall * _STEPS), append=-1))  # no more points than pixels
         lines += axes.step(np.append(0, recall[keep]), np.append(precision[0], precision[keep]), where="pre", **style)
         names.append(short_label(name))
     axes.set_xlim(0, 1.02)
@@ -308,7 +308,7 @@ def draw_precision_recall(path: Path, predictions: MultiPredictions) -> Path:
 
 
 def draw_search(path: Path, values: Mapping[str, Mapping[int, float]], *, title: str, y_name: str) -> Path:
-    """A point a trial over its number, and the best until then as a line.
+    """The value of each trial by its number, and the best so far as a line.
 
     values: state → number of the trial → value. The line is that of the first state.
     """
@@ -343,7 +343,7 @@ def draw_search(path: Path, values: Mapping[str, Mapping[int, float]], *, title:
 def draw_reliability(
     path: Path, before: Reliability, after: Reliability, *, x_name: str = "confidence", y_name: str = "accuracy"
 ) -> Path:
-    """Accuracy over confidence, a point a bin, its area the clips in it; before and after calibration."""
+    """Accuracy over confidence before and after calibration: a point for each bin, its area by the number of clips."""
     figure = new_figure(6.4, 4)
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="#777777", linestyle=":")
@@ -367,10 +367,10 @@ def draw_reliability(
 
 
 def draw_risk_coverage(path: Path, curve: RiskCoverage) -> Path:
-    """The share of wrong answers over the share of clips that are answered, the most confident first."""
+    """Risk (share of wrong answers) over coverage (share of clips that are answered, the most confident first)."""
     figure = new_figure(6.4, 4)
     axes = figure.subplots()
-    # As the area counts: the risk of a coverage holds from the one before it on.
+    # Steps as in the area: a risk holds from the coverage before it on.
     axes.step([0, *curve.coverage], [curve.risk[0], *curve.risk], where="pre", color=COLOURS[0], linewidth=1.6)
     axes.set_xlim(0, 1.02)
     axes.set_ylim(0, max(0.05, 1.08 * float(curve.risk.max())))

@@ -206,8 +206,8 @@ def _part_numbers(run: AnyPredictions) -> tuple[int, Counts]:
 
 
 def student_quantile(probability: float, degrees: int) -> float:
-    """Of Student's t. Exact for 1 and 2 degrees of freedom, else the expansion of Abramowitz and Stegun 1964, 26.7.5:
-    within 0.5 % of the value for 0.9 to 0.99 and 3 degrees or more."""
+    """Quantile of Student's t. Exact for 1 and 2 degrees of freedom, else the expansion of Abramowitz and Stegun 1964,
+    26.7.5: within 0.5 % for probabilities from 0.9 to 0.99 and 3 degrees or more."""
     p = 2 * probability - 1
     if degrees == 1:
         return math.tan(math.pi * p / 2)

@@ -23,12 +23,13 @@ class ClassMetrics:
     support: int
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON takes it; null for the recall of a class that no clip has."""
+        """For JSON; null for the recall of a class without clips."""
         return {**asdict(self), **({} if self.support else {"recall": None})}
 
 
 class ConfusedPair(NamedTuple):
-    """clips: of a class, truth, that were taken for another, answer; by their numbers. of: clips of the class."""
+    """clips: number of clips of class ``truth`` that were answered with class ``answer``, of ``of`` clips of that
+    class."""
 
     truth: int
     answer: int
@@ -57,14 +58,14 @@ class Metrics:
 
     @property
     def mistakes(self) -> list[ConfusedPair]:
-        """What is taken for what, the most frequent first."""
+        """Pairs of confused classes, the most frequent first."""
         wrong = np.argwhere(self.confusion * (1 - np.eye(len(self.confusion), dtype=np.int64)))
         of = self.confusion.sum(axis=1)
         found = [ConfusedPair(int(t), int(a), int(self.confusion[t, a]), int(of[t])) for t, a in wrong]
         return sorted(found, key=lambda one: (-one.clips, one.truth, one.answer))
 
     def to_dict(self) -> dict[str, Any]:
-        """The same numbers under the same names, as JSON takes them."""
+        """For JSON, under the names of the fields."""
         values = {name: getattr(self, name) for name in ("clips", "accuracy", "uar", "macro_f1", "cross_entropy")}
         per_class = [row.to_dict() for row in self.per_class]
         return {**values, "per_class": per_class, "confusion": self.confusion.tolist()}

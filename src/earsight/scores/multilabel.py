@@ -1,4 +1,4 @@
-"""Several labels a clip, or none: answers and their scores. scikit-learn is the oracle of the tests."""
+"""Several labels a clip, or none: predictions and their scores. scikit-learn is the oracle of the tests."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -46,28 +46,28 @@ class MultiPredictions(BasePredictions):
 
     @property
     def known(self) -> Bools:
-        """bool [clips]: all."""
+        """bool [clips]: all True."""
         return np.ones(len(self.paths), dtype=np.bool_)
 
     @property
     def right(self) -> Bools:
-        """bool [clips]: whether every label was answered rightly."""
+        """bool [clips]: whether every label is correct."""
         return (self.predicted == self.truth).all(axis=1)
 
     def mistakes(self, n: int) -> list[int]:
-        """Up to ``n`` clips with a wrong answer, the surest first."""
+        """Up to ``n`` clips with a wrong answer, the most confident first."""
         sureness = self._wrong_confidence().max(axis=1, initial=0.0)
         wrong = np.flatnonzero(~self.right)
         return [int(i) for i in wrong[np.argsort(-sureness[wrong], kind="stable")][:n]]
 
     def describe(self, row: int) -> AnswerText:
-        """The labels of the truth and of the answer, and how sure the worst wrong answer was."""
+        """Truth and answer as text, and the probability of the most confident wrong decision."""
         sureness = self._wrong_confidence()[row].max(initial=0.0)
         truth, answer = (", ".join(self._names(of[row])) or "none" for of in (self.truth, self.predicted))
         return AnswerText(truth, answer, float(sureness))
 
     def _wrong_confidence(self) -> Floats:
-        """float64 [clips, labels]: the probability of what was answered wrongly; 0 where the answer is right."""
+        """float64 [clips, labels]: probability of each wrong decision; 0 where it is correct."""
         of_answer = np.where(self.predicted, self.probabilities, 1 - self.probabilities)
         return np.where(self.predicted == self.truth, 0.0, of_answer)
 
@@ -86,7 +86,7 @@ class MultiPredictions(BasePredictions):
 
 
 def check_labels(labels: Sequence[str]) -> None:
-    """Raise DataError where tables could not hold several of these."""
+    """Raise DataError for labels that a table could not list, separated by ``;``."""
     if len(set(labels)) != len(labels):
         raise DataError(f"a label is named twice among {', '.join(labels)}; name each once")
     if odd := [label for label in labels if _SEPARATOR in label or not label]:
@@ -94,7 +94,7 @@ def check_labels(labels: Sequence[str]) -> None:
 
 
 def from_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> MultiPredictions:
-    """What ``MultiPredictions.write_csv`` wrote. Raises DataError, naming the row."""
+    """Read what ``MultiPredictions.write_csv`` wrote. Raises DataError that names the row."""
     labels, rows, probabilities = parse_cells(path, header, rows)
     number = {label: n for n, label in enumerate(labels)}
     truth, predicted = np.zeros((2, len(rows), len(labels)), dtype=np.bool_)
@@ -110,8 +110,8 @@ def from_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]])
 
 @dataclass(frozen=True)
 class LabelMetrics:
-    """ap: average precision; precision, recall, f1: of the answers; all in [0, 1], 0 where undefined. support: clips
-    that have the label."""
+    """ap: average precision. precision, recall, f1: at the thresholds. All in [0, 1], 0 where undefined. support: clips
+    with the label."""
 
     label: str
     ap: float
@@ -121,7 +121,7 @@ class LabelMetrics:
     support: int
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON takes it; null for what has no clip with the label to be a share of."""
+        """For JSON; null for ap and recall of a label without clips."""
         return {**asdict(self), **({} if self.support else {"ap": None, "recall": None})}
 
 
@@ -146,7 +146,7 @@ class MultiMetrics:
     per_class: tuple[LabelMetrics, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """The same numbers under the same names, as JSON takes them."""
+        """For JSON, under the names of the fields."""
         names = ("clips", "map", "micro_map", "macro_f1", "micro_f1", "accuracy", "cross_entropy")
         return {**{name: getattr(self, name) for name in names}, "per_class": [row.to_dict() for row in self.per_class]}
 
@@ -182,8 +182,8 @@ def measure_labels(predictions: MultiPredictions) -> MultiMetrics:
 
 @dataclass(frozen=True)
 class Ranking:
-    """Clips of one label from the highest probability down. order: int64 [clips]. last: bool [clips] in that order,
-    the last of those with one probability, which are answered together. truth: bool [clips] in that order."""
+    """Clips in the order of falling probability of one label. order: int64 [clips]. truth: bool [clips], in that order.
+    last: bool [clips], in that order: the last clip of each run of equal probabilities."""
 
     order: npt.NDArray[np.int64]
     last: Bools
@@ -200,10 +200,10 @@ class Ranking:
         return found / max(1, found[-1]), found / answered
 
     def average_precision(self, times: npt.NDArray[np.int64]) -> Floats:
-        """times: int64 [draws, clips], how often each clip was drawn. float64 [draws]; NaN where no clip that was drawn
-        has the label."""
+        """Of resampled clips, float64 [draws]; NaN where no drawn clip has the label. times: int64 [draws, clips], how
+        often each clip was drawn."""
         ends, has = np.flatnonzero(self.last), np.flatnonzero(self.truth)
-        steps, first = np.unique(np.searchsorted(ends, has), return_index=True)  # where there is something to be gained
+        steps, first = np.unique(np.searchsorted(ends, has), return_index=True)  # thresholds at which recall rises
         if not steps.size:
             return np.full(len(times), np.nan)
         ends = ends[steps]
@@ -216,9 +216,10 @@ class Ranking:
 
 
 def average_precision(truth: Bools, score: Floats) -> float:
-    """Σ (R_n − R_{n−1}) P_n over the thresholds, as scikit-learn's average_precision_score; 0 where truth is nowhere.
+    """Σ (R_n − R_{n−1}) P_n over the thresholds, as scikit-learn's average_precision_score; 0 where no clip has the
+    label.
 
-    truth: bool [clips]; score: [clips]. Clips of one score count together.
+    truth: bool [clips]. score: [clips]; clips of equal score share a threshold.
     """
     if not truth.any():
         return 0.0
@@ -227,8 +228,8 @@ def average_precision(truth: Bools, score: Floats) -> float:
 
 
 def fit_thresholds(predictions: MultiPredictions) -> tuple[float, ...]:
-    """For each label the threshold with the highest F1, halfway between the lowest probability that it takes and the
-    next one below; the higher of two with one F1. 0.5 where no clip has the label. Fit it on validation clips."""
+    """The threshold of each label with the highest F1, halfway between the lowest probability above it and the next one
+    below; the higher one for equal F1; 0.5 where no clip has the label. Fit it on validation clips."""
     found = []
     for truth, p in zip(predictions.truth.T, predictions.probabilities.T, strict=True):
         if not truth.any():

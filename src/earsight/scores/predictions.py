@@ -1,4 +1,4 @@
-"""What a network answered for a list of clips, beside the truth."""
+"""The predictions of a network for a list of clips, with the truth."""
 
 import csv
 from abc import ABC, abstractmethod
@@ -20,7 +20,7 @@ _UNEVEN = 1e-3
 
 
 class AnswerText(NamedTuple):
-    """One answer in words. confidence: of what is wrong in it."""
+    """One answer as text. confidence: its probability."""
 
     truth: str
     answer: str
@@ -29,7 +29,8 @@ class AnswerText(NamedTuple):
 
 @dataclass(frozen=True)
 class BasePredictions(ABC):
-    """What answers of one label and of several have in common. ARRAYS: the fields with one row a clip."""
+    """What predictions of one label and of several have in common. ARRAYS: names of the fields with a row for each
+    clip."""
 
     ARRAYS: ClassVar[tuple[str, ...]]
     labels: tuple[str, ...]
@@ -43,7 +44,7 @@ class BasePredictions(ABC):
     @property
     @abstractmethod
     def right(self) -> npt.NDArray[np.bool_]:
-        """bool [clips]: whether the answer is right; False where the truth is unknown."""
+        """bool [clips]: whether the answer is correct; False where the truth is unknown."""
 
     @abstractmethod
     def mistakes(self, n: int) -> list[int]:
@@ -51,11 +52,11 @@ class BasePredictions(ABC):
 
     @abstractmethod
     def describe(self, row: int) -> AnswerText:
-        """One answer, in words."""
+        """The answer of a row as text."""
 
     @abstractmethod
     def write_csv(self, path: Path) -> None:
-        """One row a clip."""
+        """Write a table with one row a clip."""
 
     def take(self, rows: Sequence[int]) -> Self:
         """These clips, in this order."""
@@ -122,7 +123,8 @@ class Predictions(BasePredictions):
         return AnswerText(truth, self.labels[self.predicted[row]], float(self.confidence[row]))
 
     def write_csv(self, path: Path) -> None:
-        """Columns path, group, label, predicted, and prob:NAME for every class; read back exactly by ``read_csv``."""
+        """Columns path, group, label, predicted, and prob:NAME for every class; ``read_csv`` reads back
+        the same values."""
         answers = zip(self.paths, self.groups, self.truth, self.predicted, self.probabilities, strict=True)
         rows = (
             [name, group, "" if truth < 0 else self.labels[truth], self.labels[predicted], *map(repr, row.tolist())]
@@ -132,14 +134,16 @@ class Predictions(BasePredictions):
 
 
 def write_rows(path: Path, header: list[str], rows: Iterable[list[str]]) -> None:
-    """A table that gives back what was written."""
+    """Write a CSV table that reads back as it was written."""
     # surrogateescape: a file name that is not UTF-8 comes back as the same bytes
     with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        file.writelines(f"{csv_line(cells)}\n" for cells in chain([header], rows))  # row by row: they may be gigabytes
+        file.writelines(
+            f"{csv_line(cells)}\n" for cells in chain([header], rows)
+        )  # row by row: a table may have gigabytes
 
 
 def concatenated(parts: Sequence[A]) -> A:
-    """All clips of all parts. Raises DataError where the labels differ, or some have one label a clip and some more."""
+    """The clips of all parts together. Raises DataError where labels or kinds of predictions differ."""
     first = parts[0]
     if any(part.labels != first.labels or type(part) is not type(first) for part in parts):
         raise DataError("the folds have different labels; train them on one data set")
@@ -150,12 +154,12 @@ def concatenated(parts: Sequence[A]) -> A:
 
 
 def read_csv(path: Path) -> Predictions:
-    """What ``Predictions.write_csv`` wrote. Raises DataError for any other table, naming the row."""
+    """Read what ``Predictions.write_csv`` wrote. Raises DataError for any other table; it names the row."""
     return from_table(path, *read_table(path))
 
 
 def from_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> Predictions:
-    """As ``read_csv``, of the cells of ``path``."""
+    """As ``read_csv``, from cells. path: for messages."""
     if not header:
         raise DataError(f"{path} is empty, not a table of predictions; score the clips again")
     if list(header[:4]) != ["path", "group", "label", "predicted"]:
@@ -184,7 +188,7 @@ def from_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]])
 
 
 def read_table(path: Path) -> tuple[list[str], Iterator[list[str]]]:
-    """Header and rows, read one by one. Raises DataError."""
+    """Header, and an iterator over the rows. Raises DataError."""
 
     def lines() -> Iterator[list[str]]:
         try:
@@ -200,8 +204,8 @@ def read_table(path: Path) -> tuple[list[str], Iterator[list[str]]]:
 def parse_cells(
     path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]
 ) -> tuple[tuple[str, ...], list[Sequence[str]], npt.NDArray[np.float64]]:
-    """Labels, the first four cells of each row, and the probabilities, from the fifth on: as numbers at once, which
-    take a tenth of the room of their texts. Raises DataError."""
+    """Labels, the first four cells of each row, and the probabilities in the others, float64 [rows, labels]: converted
+    at once, since strings take ten times the memory. Raises DataError."""
     labels = tuple(name.removeprefix("prob:") for name in header[4:])
     told, numbers = list[Sequence[str]](), array("d")
     for n, row in enumerate(rows):

@@ -1,4 +1,4 @@
-"""All of a run on one page: report.html, a single file that opens offline."""
+"""report.html: a run on one page, in a single file that opens offline."""
 
 import io
 import wave
@@ -20,7 +20,7 @@ from earsight.settings import flatten
 
 @dataclass(frozen=True)
 class FigureEntry:
-    """A PNG file to embed. wide: over the whole width of the page."""
+    """A PNG file to embed. wide: over the full width of the page."""
 
     title: str
     caption: str
@@ -30,7 +30,7 @@ class FigureEntry:
 
 @dataclass(frozen=True)
 class Mistake:
-    """A clip answered wrongly. wav_bytes: what to play, if anything."""
+    """A wrong answer. wav_bytes: a WAV file to play, if there is one."""
 
     path: str
     truth: str
@@ -40,7 +40,7 @@ class Mistake:
 
 
 def worst_mistakes(predictions: BasePredictions, sound_of: Callable[[int], bytes | None]) -> tuple[Mistake, ...]:
-    """The twelve most confident ones. sound_of: row → a WAV file to play, if there is one."""
+    """The twelve most confident wrong answers. sound_of: row → a WAV file to play, if there is one."""
     return tuple(
         Mistake(predictions.paths[row], *predictions.describe(row), wav_bytes=sound_of(row))
         for row in predictions.mistakes(12)
@@ -88,12 +88,12 @@ class Report:
 
 
 def write_report(path: Path, report: Report) -> None:
-    """Fill the page. Everything that comes from the data is escaped."""
+    """Write the page. Everything from the data is escaped."""
     write_page(path, "report.html.j2", report=report, groups=_grouped(report.settings))
 
 
 def _grouped(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """One table a top-level mapping, what is deeper under dotted names; lone values in the table "run"."""
+    """A table for each top-level mapping, flattened to dotted names; other values in the table "run"."""
     groups: dict[str, dict[str, Any]] = {"run": {}}
     for name, value in settings.items():
         if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""A recording's track of probabilities and its events → a PNG file."""
+"""Probabilities over time and events of a recording → a PNG file."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,9 +11,9 @@ from earsight.scores.events import Event, Step
 from earsight.scores.figures import COLOURS, new_figure, save_figure, short_label
 
 _ROWS = 30
-"""Labels that are drawn: the strongest where there are more."""
+"""Most labels that are drawn; of more, the strongest."""
 _COLUMNS = 2000
-"""Steps that are drawn: of longer recordings each column is the highest of several."""
+"""Most steps that are drawn; of longer recordings, each column is the maximum of several."""
 
 
 def draw_timeline(
@@ -25,10 +25,11 @@ def draw_timeline(
     *,
     annotated: Sequence[Annotation] | None = None,
 ) -> Path:
-    """One row a label, darker where it is likelier, with its events as frames; hatched where the model does not know.
-    annotated: what sounds, where that is known, as lines under the frames.
+    """A row for each label, darker where it is likelier, with its events as frames; hatched where the answer is
+    "unknown".
 
-    steps: all of a recording, at least one, as ``events.Track`` makes them.
+    steps: all of a recording, one or more, of ``events.Track``. annotated: annotations, drawn as lines under the
+    frames.
     """
     shares = np.stack([step.probabilities for step in steps])  # [steps, labels]
     edges_s = np.array([step.start_s for step in steps] + [steps[-1].end_s])
@@ -39,7 +40,9 @@ def draw_timeline(
         unknown = np.add.reduceat(unknown, starts) * 2 > np.diff([*starts, len(steps)])
         edges_s = np.append(edges_s[starts], edges_s[-1])
     strength = shares.max(axis=0)
-    strength[np.isin(labels, [one.label for one in annotated or ()])] += 1  # what sounds is shown, found or not
+    strength[np.isin(labels, [one.label for one in annotated or ()])] += (
+        1  # annotated labels are shown, detected or not
+    )
     shown = np.sort(np.argsort(-strength, kind="stable")[:_ROWS])
     figure = new_figure(12, 1.2 + 0.32 * max(3, len(shown)))
     axes = figure.subplots()

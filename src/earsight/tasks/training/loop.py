@@ -76,7 +76,7 @@ def _batches(learner: Learner, store: Store, indices: Sequence[int], epoch: int)
         own = places[fabric.global_rank :: fabric.world_size]
         needed = places
         if fabric.world_size > 1:
-            needed, drawn = drawn.of(own)
+            needed, drawn = drawn.for_items(own)
         first = number - number % recipe.accumulate
         together = order[first : first + recipe.accumulate]  # the batches of this step of the optimizer
         chosen_here, sizes_here = chosen[needed], sizes[needed]
