@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import os
 from types import ModuleType
 
 from earsight.errors import MissingExtraError
@@ -35,6 +36,7 @@ EXTRA_OF = {
 def require(module: str) -> ModuleType:
     """Import ``module`` (dotted name), or raise MissingExtraError that names the extra holding it."""
     package = module.partition(".")[0]
+    _silence(package)
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
@@ -49,5 +51,13 @@ def require(module: str) -> ModuleType:
 def check(*packages: str) -> None:
     """Raise MissingExtraError for the first package that is not installed, without importing any."""
     for package in packages:
+        _silence(package)
         if importlib.util.find_spec(package) is None:
             require(package)
+
+
+def _silence(package: str) -> None:
+    """Its wheels collect usage data (a device id and a queue of events below ~/.cache/Microsoft) unless this is set
+    before the import."""
+    if package == "onnxruntime":
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

@@ -251,6 +251,9 @@ def serve(
     host: str = "127.0.0.1",
     port: WholeNumber = 8000,
     most_mb: float = 200,
+    most_at_once: WholeNumber = 16,
+    allowed_host: Annotated[list[str] | None, Parameter(negative="")] = None,
+    log: Switch = False,
     device: str = "cpu",
     threads: WholeNumber | None = None,
     unknown: bool = True,
@@ -268,6 +271,13 @@ def serve(
         0 takes a free one.
     most_mb
         Largest upload that is accepted, in MB.
+    most_at_once
+        Requests that are handled at once; further ones get 503.
+    allowed_host
+        A host name to answer to, beside IP addresses, localhost and --host; may be repeated. Without it, a server that
+        other machines can reach answers to any.
+    log
+        Write a line of JSON for each request to standard error, without client addresses, file names or answers.
     device
         cpu, cuda, mps: where the network runs.
     threads
@@ -291,6 +301,9 @@ def serve(
             threads=threads,
             unknown=unknown,
             most_mb=most_mb,
+            most_at_once=most_at_once,
+            allowed_hosts=allowed_host or (),
+            log=log,
             ready=ready,
         )
     return 0

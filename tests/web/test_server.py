@@ -28,20 +28,22 @@ import soundfile
 
 from earsight.network.exported import Exported
 from earsight.tasks.predict import predict
-from earsight.web import asked, server
+from earsight.web import api, rows
 from earsight.web.server import _LINES, create_app
 from tests.conftest import tone
 
 Process = subprocess.Popen[str]
 
 
-def begin(*arguments: object, python: str | Path = sys.executable) -> tuple[Process, str]:
+def begin(
+    *arguments: object, python: str | Path = sys.executable, env: dict[str, str] | None = None
+) -> tuple[Process, str]:
     """A server on a free port, and its address."""
     command = [python, "-m", "earsight", "serve", *map(str, arguments), "--port", "0", "--threads", "1"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
     assert process.stdout is not None
     line = process.stdout.readline()
-    assert " at http://127.0.0.1:" in line, process.communicate()
+    assert " at http://" in line, process.communicate()
     return process, line.split(" at ")[1].split(",")[0]
 
 
@@ -178,7 +180,7 @@ def test_who_goes_away_leaves_nothing_behind_and_the_others_are_answered(
     long = tmp_path / "long.flac"
     soundfile.write(long, np.zeros(16000 * 3000), 16000)
     body = long.read_bytes()
-    head = "POST /api/predict{} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n{}\r\n"
+    head = "POST /api/predict{} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n{}\r\n"
     lines = "Accept: application/x-ndjson\r\n"
     for query, length, more in (
         ("?window=0.4&hop=0.1", len(body), ""),
@@ -237,8 +239,8 @@ def ask_app(
 def test_half_of_the_rows_are_not_taken_for_all_where_the_server_ends(home: Path, song: Path) -> None:
     model = Exported.load(home / "model.onnx", 1)
     for accept in ("*/*", "application/x-ndjson"):
-        steps = itertools.count()  # three times while the recording is received
-        app = create_app(model, "m", ending=lambda steps=steps: next(steps) == 6)
+        steps = itertools.count()  # three times while it is received, once before the network
+        app = create_app(model, "m", ending=lambda steps=steps: next(steps) == 7)
         status, body = ask_app(app, "window=0.4&hop=0.1", song.read_bytes(), accept)
         *rows, last = [json.loads(line) for line in body.splitlines()]
         assert (status, len(rows)) == ((503, 0) if accept == "*/*" else (200, 3))
@@ -248,7 +250,7 @@ def test_half_of_the_rows_are_not_taken_for_all_where_the_server_ends(home: Path
 def test_rows_that_nobody_takes_do_not_hold_a_place_for_ever(
     home: Path, song: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asked, "STALLED_S", 0.2)
+    monkeypatch.setattr(api, "STALLED_S", 0.2)
     app = create_app(Exported.load(home / "model.onnx", 1), "m", folder=tmp_path)
     queries = ["window=0.4&hop=0.1"] * 20  # more than may be answered at once
     statuses = [ask_app(app, query, song.read_bytes(), _LINES, taken=3)[0] for query in queries]
@@ -259,7 +261,7 @@ def test_rows_that_nobody_takes_do_not_hold_a_place_for_ever(
 def test_who_sends_a_byte_at_a_time_does_not_hold_a_place_for_ever(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asked, "STALLED_S", 0.3)
+    monkeypatch.setattr(api, "STALLED_S", 0.3)
     app = create_app(Exported.load(home / "model.onnx", 1), "m", folder=tmp_path)
     status, body = ask_app(app, "", b"RIFF", drip_s=0.1)
     assert (status, json.loads(body)) == (408, {"error": "slower than 4 kB a second; send it faster"})
@@ -285,15 +287,16 @@ def test_a_full_disk_is_told_in_one_line(home: Path, song: Path, tmp_path: Path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_too_many_at_once_are_told_to_come_again(home: Path) -> None:
-    process, address = begin(home / "model.onnx")
-    held = [connection(address) for _ in range(16)]
+@pytest.mark.parametrize(("options", "most"), [((), 16), (("--most-at-once", "3"), 3)])
+def test_too_many_at_once_are_told_to_come_again(home: Path, options: tuple[str, ...], most: int) -> None:
+    process, address = begin(home / "model.onnx", *options)
+    held = [connection(address) for _ in range(most)]
     for client in held:
-        client.sendall(b"POST /api/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n1234")
+        client.sendall(b"POST /api/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n1234")
     time.sleep(1)
     status, headers, told = ask(f"{address}/api/predict", b"x")
     assert (status, headers["Retry-After"]) == (503, "1")
-    assert told["error"].startswith("16 recordings are being answered")
+    assert told["error"] == f"as many recordings as may be ({most}) are being answered; try again"
     assert ask(f"{address}/health")[2] == {"status": "ok"}
     for client in held:
         client.close()
@@ -334,7 +337,9 @@ def test_a_server_that_is_told_to_end_leaves_no_recording(
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     process, address = begin(home / "model.onnx")
     with connection(address) as client:
-        client.sendall(b"POST /api/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 90000\r\n\r\n" + bytes(40_000))
+        client.sendall(
+            b"POST /api/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 90000\r\n\r\n" + bytes(40_000)
+        )
         while not list(tmp_path.rglob("earsight-*/earsight-*")):
             time.sleep(0.05)
         process.send_signal(number)
@@ -360,10 +365,10 @@ def test_a_form_and_another_sites_page_are_refused(address: str) -> None:
     for headers in ({"Sec-Fetch-Site": "same-origin", "Origin": "http://proxy.example"}, {"Origin": address}, proxied):
         assert ask(f"{address}/api/predict", b"x", **headers)[0] == 422  # it is no sound
     with connection(address) as client:
-        client.sendall(b"POST /api/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 300000000\r\n\r\n")
+        client.sendall(b"POST /api/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 300000000\r\n\r\n")
         assert client.recv(100).startswith(b"HTTP/1.1 413")  # before a byte of it has come
     with connection(address) as client:
-        client.sendall(b"POST /api/predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        client.sendall(b"POST /api/predict HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
         for _ in range(21):  # of 100,000 bytes, and none of them says that it is the last
             client.sendall(b"186a0\r\n" + bytes(100_000) + b"\r\n")
         answer = b""
@@ -412,6 +417,7 @@ def test_a_run_folder_is_served_too(home: Path, song: Path) -> None:
         (["--host", "my..host"], "--host my..host is not the name of a host"),
         (["--most-mb", "0"], "--most-mb must be above 0"),
         (["--most-mb", "inf"], "--most-mb must be above 0 and finite, got inf"),
+        (["--most-at-once", "0"], "--most-at-once must be from 1 to 1000, got 0"),
         (["--device", "cuda"], "an exported file runs on the CPU here"),
     ],
 )
@@ -464,7 +470,7 @@ def test_what_it_takes_and_answers_is_told_to_machines(home: Path) -> None:
     asked_of = told["paths"]["/api/predict"]["post"]
     (kind,) = asked_of["requestBody"]["content"]
     assert kind == "application/octet-stream"
-    assert set(asked_of["responses"]) == {"200", "400", "403", "408", "413", "422", "500", "503", "507"}
+    assert set(asked_of["responses"]) == {"200", "400", "403", "408", "413", "421", "422", "500", "503", "507"}
     refusals = [asked_of["responses"][code]["content"]["application/json"]["schema"] for code in ("400", "422", "507")]
     assert [list(one["properties"]) for one in refusals] == [["error"]] * 3
 
@@ -472,12 +478,12 @@ def test_what_it_takes_and_answers_is_told_to_machines(home: Path) -> None:
 def test_many_who_ask_for_long_recordings_are_heard_a_few_at_a_time(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "allowed_cores", lambda: 2)
+    monkeypatch.setattr(rows, "allowed_cores", lambda: 2)
     at_work, most, two = [], [], threading.Barrier(2)  # they go on by twos, however slow the machine
 
     sound = io.BytesIO()
     soundfile.write(sound, tone(3000, 0.5), 16000, format="WAV")
-    real = server.answer
+    real = rows.answer
 
     def counted(*arguments: Any, **options: Any) -> Any:
         at_work.append(1)
@@ -487,7 +493,7 @@ def test_many_who_ask_for_long_recordings_are_heard_a_few_at_a_time(
         yield from real(*arguments, **options)
         at_work.pop()
 
-    monkeypatch.setattr(server, "answer", counted)
+    monkeypatch.setattr(rows, "answer", counted)
     app = create_app(Exported.load(home / "model.onnx", 1), "m")
     with ThreadPoolExecutor(8) as pool:
         statuses = list(pool.map(lambda _: ask_app(app, "", sound.getvalue())[0], range(8)))

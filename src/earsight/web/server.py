@@ -1,100 +1,39 @@
 """A model behind HTTP: a page for people, JSON for programs. No torch here; an exported file needs none."""
 
 import asyncio
-import json
 import math
 import os
 import socket
 import tempfile
-import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from earsight import __version__, extras
-from earsight.errors import EarsightError, SettingsError, first_line
-from earsight.network.prediction import Prediction
+from earsight.errors import EarsightError, SettingsError
 from earsight.plain import plain
-from earsight.scores.events import Rule
-from earsight.tasks.answers.event_rows import EventRows
-from earsight.tasks.machine.cores import allowed_cores
 from earsight.tasks.machine.interrupt import closed_on_sigterm
-from earsight.tasks.predict import Row, Sliding, answer, check_model, open_model
-from earsight.tasks.recordings import Recording
-from earsight.web import asked
-from earsight.web.asked import Refused, check_query, is_of_another_site, received, sliding_of
+from earsight.tasks.predict import check_model, open_model
+from earsight.web import api
+from earsight.web.api import Refused, check_query, is_cross_site, receive_body, sliding_of
+from earsight.web.idle import idle_closing_protocol
+from earsight.web.log import RequestLog
+from earsight.web.middleware import HEADERS, HostCheck, SecurityHeaders, allowed_names
+from earsight.web.rows import Rows, SharedModel, lines, make_rows
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
     from starlette.responses import Response
 
-    from earsight.audio.decode import Samples
     from earsight.network.classifier import Classifier
     from earsight.network.exported import Exported
 
-MOST_AT_ONCE = 16
-"""Recordings that are received or answered at once; whoever comes then is told to come again."""
-_LONGEST_S = 600.0  # of a recording that is answered as a whole: 115 MB at 48 kHz
 _MOST_ROWS, _MOST_NUMBERS = 100_000, 2_000_000  # of one answer that is sent as a whole
 _TYPES = {"html": "text/html", "js": "text/javascript", "css": "text/css"}
 _LINES = "application/x-ndjson"
-_HEADERS = {
-    # All is our own: nothing from elsewhere is loaded (as FastAPI's pages of documentation would), no page frames ours.
-    "Content-Security-Policy": (
-        "default-src 'self'; img-src 'self' data:; media-src 'self' blob:; frame-ancestors 'none'; base-uri 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-}
-
-
-class OneAtATime:
-    """A model that several threads may ask: its network answers one of them after the other, with all its threads.
-    whole: held while a recording is heard as a whole; there is one a core."""
-
-    def __init__(self, model: "Classifier | Exported") -> None:
-        self._model, self._lock = model, threading.Lock()
-        self.whole = threading.BoundedSemaphore(allowed_cores())
-        self.audio, self.labels = model.audio, model.labels
-        self.multilabel, self.thresholds = model.multilabel, model.thresholds
-
-    def predictions(self, crops: "Samples") -> Iterator[Prediction]:
-        try:
-            with self._lock:
-                return iter(list(self._model.predictions(crops)))
-        except MemoryError as error:
-            raise Refused(503, "not enough memory for this recording now; ask again, or for shorter ones") from error
-        except Exception as error:  # of torch or onnxruntime, which have kinds of their own
-            raise Refused(500, f"the model failed: {first_line(error)[:200]}") from error
-
-
-class Rows:
-    """The rows of one recording, which lies in a file of its own: made one after the other in other threads, until the
-    client or the server goes away. Close it."""
-
-    def __init__(self, place: Path, rows: Iterator[dict[str, Any]], gone: Callable[[], Any]) -> None:
-        self._place, self._rows, self._gone = place, rows, gone
-
-    async def step(self) -> dict[str, Any] | None:
-        """The next row; None after the last. Raises Refused where the server is ending, or nobody takes it."""
-        from starlette.concurrency import run_in_threadpool
-
-        if await self._gone():
-            raise Refused(503, asked.ENDING)
-        return await run_in_threadpool(next, self._rows, None)
-
-    async def close(self) -> None:
-        import anyio
-
-        with anyio.CancelScope(shield=True):  # also where the request was cancelled
-            await anyio.to_thread.run_sync(self._close)
-
-    def _close(self) -> None:
-        self._rows.close()  # type: ignore[attr-defined]
-        self._place.unlink(missing_ok=True)
 
 
 def create_app(
@@ -103,19 +42,24 @@ def create_app(
     *,
     unknown: bool = True,
     most_bytes: int = 200_000_000,
+    most_at_once: int = 16,
     folder: Path | None = None,
+    names: Collection[str] | None = None,
     ready: Callable[[], None] | None = None,
     ending: Callable[[], bool] = lambda: False,
 ) -> "FastAPI":
-    """An ASGI application. name: of the model, for people. unknown: see ``predict``. most_bytes: of one recording.
-    folder: where recordings lie until they are answered; None: the system's for temporary files. ready: is called when
-    it begins. ending: whether the server is about to end, and requests should too.
+    """An ASGI application.
 
-    GET / is the page, GET /api/model tells what the model knows, POST /api/predict answers the recording that is the
-    body of the request, and GET /health says that it is there. Errors are {"error": "one line"}. Raises
-    MissingExtraError.
+    name: of the model, for people. unknown: see ``predict``. most_bytes: the largest recording. most_at_once: requests
+    that are handled at once; further ones get 503. folder: where recordings lie until they are answered; None: the
+    system's for temporary files. names: the host names that are answered (``allowed_names``); None: all. ready: called
+    when the application starts. ending: whether the server is stopping, so that open requests should end.
+
+    GET / is the page, GET /api/model describes the model, POST /api/predict answers the recording in the body, GET
+    /health is for probes. Errors are {"error": "one line"}. Raises MissingExtraError.
     """
     extras.check("fastapi")
+    import anyio
     import fastapi
     from fastapi.exceptions import RequestValidationError
     from fastapi.responses import JSONResponse, StreamingResponse
@@ -124,6 +68,8 @@ def create_app(
 
     @asynccontextmanager
     async def life(_: Any) -> AsyncIterator[None]:
+        threads = anyio.to_thread.current_default_thread_limiter()
+        threads.total_tokens = max(threads.total_tokens, 2 * most_at_once)  # each request may hold one while it waits
         if ready is not None:
             ready()
         yield
@@ -137,7 +83,7 @@ def create_app(
         redirect_slashes=False,
         lifespan=life,
     )
-    shared: Any = OneAtATime(model)
+    shared: Any = SharedModel(model, ending)
     busy: set[object] = set()
 
     def refusal(status: int, message: str, headers: Any = None) -> JSONResponse:
@@ -152,7 +98,7 @@ def create_app(
 
         async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
             async def taken(message: Any) -> None:
-                await asyncio.wait_for(send(message), asked.STALLED_S)
+                await asyncio.wait_for(send(message), api.STALLED_S)
 
             try:
                 await super().__call__(scope, receive, taken)
@@ -171,8 +117,8 @@ def create_app(
 
     @app.exception_handler(Exception)
     async def failed(request: fastapi.Request, error: Exception) -> JSONResponse:
-        """A mistake of ours: the server's log has it. This answer does not pass through ``_WithHeaders``."""
-        return refusal(500, "the server failed; its log says why", _HEADERS)
+        """A mistake of ours: the server's log has it. This answer does not pass through ``SecurityHeaders``."""
+        return refusal(500, "the server failed; its log says why", HEADERS)
 
     @app.exception_handler(RequestValidationError)
     async def malformed(request: fastapi.Request, error: Exception) -> JSONResponse:
@@ -208,7 +154,7 @@ def create_app(
             "earsight": __version__,
         }
 
-    @app.post("/api/predict", response_model=None, responses=asked.ANSWERS, openapi_extra=asked.BODY)
+    @app.post("/api/predict", response_model=None, responses=api.ANSWERS, openapi_extra=api.BODY)
     async def predict(
         request: fastapi.Request,
         name: Annotated[str, fastapi.Query(min_length=1, max_length=300)] = "recording",
@@ -221,12 +167,12 @@ def create_app(
         come one a line, while they are found."""
         check_query(request)
         sliding = sliding_of(window, hop, events, model)
-        if is_of_another_site(request):
+        if is_cross_site(request):
             raise Refused(
                 403, "asked by a page of another site; open the page of this server (a proxy must hand on Host)"
             )
-        if len(busy) >= MOST_AT_ONCE:
-            raise Refused(503, f"{MOST_AT_ONCE} recordings are being answered; try again")
+        if len(busy) >= most_at_once:
+            raise Refused(503, f"as many recordings as may be ({most_at_once}) are being answered; try again")
         busy.add(request)
         found: Rows | None = None
         streamed = False
@@ -240,14 +186,14 @@ def create_app(
                 await found.close()
 
         try:
-            place = await received(request, most_bytes, folder, ending)
-            found = Rows(place, _rows(shared, place, plain(name), unknown, sliding, events), gone)
+            place = await receive_body(request, most_bytes, folder, ending)
+            found = Rows(place, partial(make_rows, shared, place, plain(name), unknown, sliding, events), gone)
             first = await found.step() or {}
             if first.get("error"):  # nothing of it could be heard
                 raise Refused(422, first["error"])
             if _LINES in request.headers.get("accept", ""):
                 streamed = True
-                return Streamed(_lines(first, found), done)
+                return Streamed(lines(first, found), done)
             rows = [first]
             most = min(_MOST_ROWS, _MOST_NUMBERS // len(model.labels))
             while (row := await found.step()) is not None:
@@ -271,60 +217,10 @@ def create_app(
 
     for address, file in (("/", "index.html"), *((f"/{one}", one) for one in ("page.js", "recorder.js", "style.css"))):
         app.api_route(address, methods=["GET", "HEAD"], include_in_schema=False)(served(file))
-    app.add_middleware(_WithHeaders)
+    if names is not None:
+        app.add_middleware(HostCheck, names=names)
+    app.add_middleware(SecurityHeaders)
     return app
-
-
-class _WithHeaders:
-    """ASGI: every answer has them."""
-
-    def __init__(self, app: Any) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        async def sending(message: Any) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *((k.encode(), v.encode()) for k, v in _HEADERS.items())]
-            await send(message)
-
-        await self._app(scope, receive, sending)
-
-
-async def _lines(first: dict[str, Any], found: Rows) -> AsyncIterator[str]:
-    row: dict[str, Any] | None = first
-    while row is not None:
-        yield json.dumps(row, ensure_ascii=False) + "\n"
-        try:
-            row = await found.step()
-        except Refused as error:  # the status has been sent
-            yield json.dumps({"error": str(error)}) + "\n"
-            return
-
-
-def _rows(
-    model: Any, place: Path, name: str, unknown: bool, sliding: Sliding | None, events: bool
-) -> Iterator[dict[str, Any]]:
-    """What is told of the recording at ``place``, which goes by ``name``."""
-    found = None
-    if sliding is not None and events:
-        found = EventRows.of(model, sliding.hop_s, Rule())
-    recordings = [Recording(str(place))]
-    rows = answer(model, recordings, unknown=unknown, sliding=sliding, longest_s=_LONGEST_S)
-    if sliding is None:
-        with model.whole:  # ten minutes of sound are megabytes, and those of all who ask at once would be gigabytes
-            rows = iter(list(rows))
-    for row in rows:
-        for event in found.push(row) if found else ():
-            if not isinstance(event, Row):
-                yield {"event": True, **event.to_dict(), "path": name}
-        yield _told(row, place, name)
-
-
-def _told(row: Row, place: Path, name: str) -> dict[str, Any]:
-    def named(text: str | None) -> str | None:
-        return None if text is None else plain(text.replace(str(place), name))
-
-    return replace(row, path=name, error=named(row.error), truncated=named(row.truncated)).to_dict()
 
 
 def serve(
@@ -336,12 +232,17 @@ def serve(
     threads: int | None = None,
     unknown: bool = True,
     most_mb: float = 200,
+    most_at_once: int = 16,
+    allowed_hosts: Sequence[str] = (),
+    log: bool = False,
     ready: Callable[[str], None] = lambda address: None,
 ) -> None:
-    """Serve a model until Ctrl-C; SIGTERM ends the process when recordings are removed. port: 0 takes a free one.
-    ready: is told the address once it can be asked. Raises EarsightError."""
+    """Serve a model until Ctrl-C or SIGTERM. port: 0 takes a free one. log: see ``RequestLog``. ready: called with the
+    address once the server answers. Raises EarsightError."""
     if not 0 < most_mb * 1e6 < math.inf:
         raise SettingsError(f"--most-mb must be above 0 and finite, got {most_mb:g}")
+    if not 1 <= most_at_once <= 1000:
+        raise SettingsError(f"--most-at-once must be from 1 to 1000, got {most_at_once}")
     if not 0 <= port <= 65535:
         raise SettingsError(f"--port must be from 0 to 65535, got {port}")
     extras.check("fastapi", "uvicorn")
@@ -352,18 +253,28 @@ def serve(
         tempfile.TemporaryDirectory(prefix="earsight-") as folder,
     ):
         shown = f"[{host}]" if ":" in host else host
-        address = f"http://{shown}:{listening.getsockname()[1]}"
-        app = create_app(
+        bound, port = listening.getsockname()[:2]
+        names = allowed_names(host, bound, allowed_hosts)
+        address = f"http://{shown}:{port}"
+        app: Any = create_app(
             open_model(run, device, threads),
             Path(run).name,
             unknown=unknown,
             most_bytes=round(most_mb * 1e6),
+            most_at_once=most_at_once,
             folder=Path(folder),
+            names=names,
             ready=lambda: ready(address),
             ending=lambda: server.should_exit,
         )
         uvicorn = extras.require("uvicorn")
-        server: Any = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5))
+        config = uvicorn.Config(
+            RequestLog(app) if log else app,
+            http=idle_closing_protocol(),
+            log_level="warning",
+            timeout_graceful_shutdown=5,
+        )
+        server: Any = uvicorn.Server(config)
         server.run(sockets=[listening])
 
 

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 STALLED_S = 30.0
 """Without a byte of a recording, or with a row that nobody takes."""
-_LOOKED_UP_S = 0.5
+LOOKED_UP_S = 0.5
+"""How often it is looked whether the client or the server goes away."""
 _LEAST_BYTES_A_S = 4000  # after the first half minute, on average: who sends less keeps others out
 ENDING = "the server is ending; ask again when it is back"
 _QUERY = ("name", "window", "hop", "events")
@@ -42,6 +43,7 @@ _REFUSALS = {
     403: "Asked by a page of another site.",
     408: "No byte came for half a minute.",
     413: "Too large, or too many rows at once.",
+    421: "Asked by a name that is not the server's.",
     422: "Nothing that can be heard.",
     500: "The model failed.",
     503: "Too many at once, not enough memory, or the server is ending.",
@@ -93,7 +95,7 @@ def check_query(request: "Request") -> None:
             raise SettingsError(f"{name} stands twice; give it once")
 
 
-def is_of_another_site(request: "Request") -> bool:
+def is_cross_site(request: "Request") -> bool:
     """Browsers say so by a header; to an address that is neither https nor of the same machine by the page's origin
     alone, which is that of this server, or of the proxy before it."""
     told, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
@@ -112,7 +114,7 @@ def sliding_of(window: float | None, hop: float | None, events: bool, model: Any
     return Sliding.every(window, hop).of(model.audio)
 
 
-async def received(request: "Request", most_bytes: int, folder: Path | None, ending: Callable[[], bool]) -> Path:
+async def receive_body(request: "Request", most_bytes: int, folder: Path | None, ending: Callable[[], bool]) -> Path:
     """The body, in a file. ending: whether the server is about to end. Raises EarsightError, and ClientDisconnect."""
     too_large = Refused(413, f"more than {most_bytes / 1e6:g} MB, which is the most here; send a part of it")
     if request.headers.get("content-type", "").lower().startswith("multipart/"):
@@ -149,10 +151,10 @@ async def _next(parts: AsyncIterator[bytes], ending: Callable[[], bool]) -> byte
     """None after the last."""
     coming = asyncio.ensure_future(anext(parts, None))
     try:
-        for _ in range(math.ceil(STALLED_S / _LOOKED_UP_S)):
+        for _ in range(math.ceil(STALLED_S / LOOKED_UP_S)):
             if ending():
                 raise Refused(503, ENDING)
-            if (await asyncio.wait([coming], timeout=min(STALLED_S, _LOOKED_UP_S)))[0]:
+            if (await asyncio.wait([coming], timeout=min(STALLED_S, LOOKED_UP_S)))[0]:
                 return coming.result()
         raise Refused(408, f"no byte came for {STALLED_S:g} s")
     finally:
