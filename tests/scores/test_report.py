@@ -20,6 +20,7 @@ from earsight.scores.metrics import measure
 from earsight.scores.predictions import Predictions
 from earsight.scores.report import FigureEntry, LeftOut, Mistake, Report, wav_bytes, write_report
 from earsight.scores.timeline import draw_timeline
+from tests.pages import faults, needs_chromium
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ def test_page_says_the_numbers_and_embeds_the_rest(tmp_path: Path, report: Repor
     assert "&lt;b&gt;&amp;&#34;" in page
     assert "<i>.wav" not in page
     assert "Scored on strangers." in page
-    assert 'bad.wav</td><td class="long">no sound' in page
+    assert 'bad.wav</bdi></td><td class="long">no sound' in page
     assert 'n_mels</th><td class="long">64' in page
     png = re.search(r"data:image/png;base64,([^\"]+)", page)
     assert png is not None
@@ -76,9 +77,11 @@ def test_of_many_classes_and_files_the_worst_are_shown_and_the_rest_can_be_opene
     write_report(tmp_path / "r.html", dataclasses.replace(report, metrics=measure(scored), failures=left_out))
     page = " ".join((tmp_path / "r.html").read_text(encoding="utf-8").split())
     hardest, rest = page.split("The 30 hardest of 40 classes:")[1].split("<details><summary>all 40</summary>")
-    assert re.findall(r"<td>(bird\d\d)</td>", hardest)[:3] == ["bird07", "bird08", "bird00"]
+    assert re.findall(r"<bdi>(bird\d\d)</bdi></th>", hardest)[:3] == ["bird07", "bird08", "bird00"]
     assert hardest.count("<meter") == 30
-    assert '<td>bird07</td><td>bird08</td><td class="n">2</td><td class="n">2</td>' in rest
+    row = re.search("<bdi>bird07</bdi></td>(.*?)</tr>", rest)
+    assert row is not None
+    assert re.sub("<.*?>", " ", row[1]).split() == ["bird08", "2", "2"]
     assert page.split("<summary>3 more</summary>")[1].count('<td class="long">empty</td>') == 3
 
 
@@ -90,12 +93,44 @@ def test_intervals_and_speakers_stand_in_the_page(tmp_path: Path, report: Report
     )
     write_report(tmp_path / "r.html", told)
     page = " ".join((tmp_path / "r.html").read_text(encoding="utf-8").split())
-    assert "95 %: 0.410 to 0.820" in page
-    assert page.count("95 %:") == 1
-    assert "differs between the 2 speakers and 5 clips without a speaker of the test: they say how" in page
-    assert "None of them is of" not in page
-    rows = re.findall(r'<tr><td>([^<]+)</td><td class="n">(\d+)</td><td class="n">(0\.\d{3})</td><td><meter', page)
+    assert "95 % interval: 0.410 to 0.820" in page
+    assert page.count("95 % interval:") == 1
+    assert "differs between the 2 speakers and 5 clips without a speaker of the test: they show how" in page
+    assert "None of them is labelled" not in page
+    rows = re.findall(
+        r'<bdi>([^<]+)</bdi></th><td class="n">(\d+)</td><td class="n">(0\.\d{3})</td><td class="bar"><meter', page
+    )
     assert rows == [("07", "60", "0.500"), ("&lt;3&gt;", "30", "0.750")]
+
+
+@needs_chromium
+def test_everyone_can_read_the_page(tmp_path: Path, report: Report) -> None:
+    """With long names, names from right to left, many classes and much that went wrong."""
+    labels = tuple(f"{'a name of many words ' * (n % 3)}شاحنة ({n})" for n in range(34))
+    truth = np.repeat(np.arange(34), 2)
+    scored = Predictions(labels, tuple(map(str, truth)), truth, np.eye(34)[(truth * 5) % 34], ("",) * 68)
+    long = "folder_without_a_space" * 6
+    changed = dataclasses.replace(
+        report,
+        title=long,
+        metrics=measure(scored),
+        caveat="speaker-dependent",
+        synthetic=True,
+        intervals={"accuracy": Interval(0.41, 0.82)},
+        groups=(GroupScore(long, 60, 0.5),),
+        figures=tuple(dataclasses.replace(report.figures[0], wide=wide) for wide in (False, True)),
+        mistakes=(dataclasses.replace(report.mistakes[0], path=f"{long}.wav", truth=labels[2]),) * 2,
+        failures=(LeftOut(f"{long}.wav", "no sound"),) * 33,
+    )
+    write_report(tmp_path / "r.html", changed)
+    assert faults(tmp_path / "r.html") == []
+
+
+def test_what_is_seen_in_a_figure_is_told(tmp_path: Path, report: Report) -> None:
+    figure = dataclasses.replace(report.figures[0], alt='2 of 3 <b> & "so"')
+    write_report(tmp_path / "r.html", dataclasses.replace(report, figures=(figure, report.figures[0])))
+    told = re.findall('alt="([^"]*)"', (tmp_path / "r.html").read_text(encoding="utf-8"))
+    assert told == ["2 of 3 &lt;b&gt; &amp; &#34;so&#34;", "C"]
 
 
 def test_what_spoke_for_the_mistakes_stands_below_them(tmp_path: Path, report: Report) -> None:
@@ -112,7 +147,7 @@ def test_banners(tmp_path: Path, report: Report) -> None:
     page = (tmp_path / "r.html").read_text(encoding="utf-8")
     assert "This is the training score" in page
     assert "Synthetic voices" in page
-    assert "every scored clip was answered rightly" in page
+    assert "every scored clip was answered correctly" in page
 
 
 def test_wav_holds_the_samples() -> None:
@@ -207,7 +242,7 @@ def test_settings_lose_nothing(tmp_path: Path, report: Report) -> None:
     changed = dataclasses.replace(report, settings=settings, failures=(LeftOut("caf\udce9.wav", "no sound"),))
     write_report(tmp_path / "r.html", changed)
     page = (tmp_path / "r.html").read_text(encoding="utf-8")
-    rows = re.findall(r'<th>([\w.]+)</th><td class="long">(\w+)</td>', page)
+    rows = re.findall(r'<th scope="row">([\w.]+)</th><td class="long">(\w+)</td>', page)
     assert {("seed", "7"), ("place", "here"), ("hop.samples", "512")} <= set(rows)
     assert "1 file is in no score" in page
     assert r"caf\udce9.wav" in page

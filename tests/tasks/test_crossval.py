@@ -25,6 +25,7 @@ from earsight.tasks import train as training
 from earsight.tasks.compare import compare
 from earsight.tasks.crossval import CrossResult, _Fold, _take_gpu, _train, crossval
 from earsight.tasks.machine.devices import Machine
+from tests.pages import CHROMIUM, faults
 
 QUICK = {
     "epochs": 1,
@@ -75,7 +76,8 @@ def test_every_clip_is_scored_once_by_strangers(whole: tuple[Path, CrossResult])
     page = (result.out / "report.html").read_text()
     assert page.count("<audio") == len(run.mistakes(12))
     sure = [told[name]["low95"] for name in ("accuracy", "uar", "macro_f1") if told[name]["low95"] is not None]
-    assert page.count("95 %:") == len(sure)
+    assert page.count("95 % interval:") == len(sure)
+    assert not CHROMIUM or faults(result.out / "report.html") == []
 
 
 def test_the_same_clips_by_a_relative_path_are_compared_and_heard(

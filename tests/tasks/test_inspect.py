@@ -17,6 +17,7 @@ from earsight.tasks.inspect import inspect
 from earsight.tasks.inspect_page import write_inspection
 from earsight.terminal import inspection_lines
 from tests.conftest import tone
+from tests.pages import faults, needs_chromium
 
 
 @pytest.fixture
@@ -133,6 +134,12 @@ def test_the_page_is_one_file_with_pictures_and_escapes_names(troubled: Path, tm
     assert "<b>plain.wav" not in page
     assert "http://" not in page
     assert "https://" not in page
+
+
+@needs_chromium
+def test_everyone_can_read_the_page(troubled: Path, tmp_path: Path) -> None:
+    (troubled / "dog" / "plain.wav").rename(troubled / "dog" / f"{'long' * 50}.wav")
+    assert faults(write_inspection(tmp_path / "page.html", inspect(troubled))) == []
 
 
 def test_one_class_alone_can_be_inspected(troubled: Path) -> None:

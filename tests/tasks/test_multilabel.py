@@ -148,7 +148,7 @@ def test_the_report_has_every_label_and_its_threshold(run: Path) -> None:
     for text in ("mAP (mean average precision)", "Label by label", "Precision and recall", "Most confident mistakes"):
         assert text in page
     for label, threshold in thresholds.items():
-        assert f"<tr><td>{label}</td>" in page
+        assert f"<bdi>{label}</bdi></th>" in page
         assert f'<td class="n">{threshold:.3f}</td>' in page
     assert "Confusion" not in page
 

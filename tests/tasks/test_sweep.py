@@ -22,6 +22,7 @@ from earsight.tasks.sweeping.study import Study
 from earsight.tasks.sweeping.sweep_report import to_toml
 from earsight.tasks.train import train
 from earsight.tasks.training import loop
+from tests.pages import faults, needs_chromium
 
 QUICK = {
     "epochs": 2,
@@ -85,6 +86,11 @@ def test_a_sweep_keeps_its_trials_its_best_recipe_and_a_page(whole: tuple[Path, 
     assert f"{result.best.value:.3f}" in page
     assert page.count("data:image/png;base64") == 1
     assert "the 6 test clips were left alone" in page
+
+
+@needs_chromium
+def test_everyone_can_read_the_page(whole: tuple[Path, SweepResult]) -> None:
+    assert faults(whole[1].out / "report.html") == []
 
 
 def test_the_best_recipe_trains_what_its_trial_trained(whole: tuple[Path, SweepResult], tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ _DPI = 120
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
 _DASHES = ("-", "--", "-.")
 CLASSES_WITH_NUMBERS = 20
+CLASSES_BESIDE = 10
+"""A confusion matrix of more takes the whole width of a page: its numbers were too small to be read."""
 _LABEL_LETTERS = 28
 _STEPS = 4000  # of a curve: several to a pixel
 _BARS_APART = 200  # more bars than this are one area
@@ -185,7 +187,7 @@ def draw_confusion(path: Path, confusion: npt.NDArray[np.int64], labels: Sequenc
     if confusion.shape != (len(labels), len(labels)):
         raise DataError(f"a confusion matrix of shape {confusion.shape} for {len(labels)} labels")
     roomy = len(labels) <= CLASSES_WITH_NUMBERS
-    size_in = max(4.5, 0.72 * len(labels) + 1.8) if roomy else min(16.0, 0.24 * len(labels) + 4)
+    size_in = max(4.5, 0.5 * len(labels) + 1.8) if roomy else min(16.0, 0.24 * len(labels) + 4)
     figure = new_figure(size_in + 0.4, size_in)
     axes = figure.subplots()
     shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
@@ -195,7 +197,7 @@ def draw_confusion(path: Path, confusion: npt.NDArray[np.int64], labels: Sequenc
     labels = [short_label(label) for label in labels]
     places = range(len(labels))
     every = -(-len(labels) // 64)  # more names than this overlap
-    names = {"parse_math": False, "fontsize": 10 if roomy else 8}
+    names = {"parse_math": False, "fontsize": 11 if roomy else 8}
     axes.set_xticks(
         places[::every], labels[::every], rotation=45 if roomy else 90, ha="right" if roomy else "center", **names
     )
@@ -209,7 +211,7 @@ def draw_confusion(path: Path, confusion: npt.NDArray[np.int64], labels: Sequenc
                 if confusion[row, column]:
                     colour = "white" if shares[row, column] > 0.55 else "#222222"
                     text = f"{confusion[row, column]}\n{100 * shares[row, column]:.0f} %"
-                    axes.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
+                    axes.text(column, row, text, ha="center", va="center", fontsize=8.5, color=colour)
     return save_figure(figure, path)
 
 
@@ -221,18 +223,18 @@ def draw_counts(
     wide, high = min(16.0, max(4.5, 0.42 * len(groups) + 2)), min(16.0, max(2.2, 0.36 * len(labels) + 1.2))
     figure = new_figure(wide, high)
     axes = figure.subplots()
-    shown = axes.imshow(counts, cmap="Blues", vmin=0, vmax=max(1.5, 1.6 * counts.max()), aspect="auto")
+    shown = axes.imshow(counts, cmap="Blues", vmin=0, vmax=max(1.5, 2.2 * counts.max()), aspect="auto")
     every_row, every_column = -(-len(labels) // 48), -(-len(groups) // 40)
     labels, groups = [short_label(label) for label in labels], [short_label(group) for group in groups]
     rows, columns = range(len(labels)), range(len(groups))
-    axes.set_yticks(rows[::every_row], labels[::every_row], parse_math=False, fontsize=9)
+    axes.set_yticks(rows[::every_row], labels[::every_row], parse_math=False, fontsize=10)
     turn = 90 if max(map(len, groups), default=0) > 3 else 0
-    axes.set_xticks(columns[::every_column], groups[::every_column], parse_math=False, fontsize=8, rotation=turn)
+    axes.set_xticks(columns[::every_column], groups[::every_column], parse_math=False, fontsize=9, rotation=turn)
     axes.set_xlabel(group_name, parse_math=False)
     if len(groups) <= 40 and len(labels) <= 48:
         for row in rows:
             for column in columns:
-                axes.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=7, color="#222222")
+                axes.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=9, color="#222222")
     else:
         figure.colorbar(shown, label="clips")
     return save_figure(figure, path)
@@ -373,7 +375,8 @@ def draw_risk_coverage(path: Path, curve: RiskCoverage) -> Path:
     # Steps as in the area: a risk holds from the coverage before it on.
     axes.step([0, *curve.coverage], [curve.risk[0], *curve.risk], where="pre", color=COLOURS[0], linewidth=1.6)
     axes.set_xlim(0, 1.02)
-    axes.set_ylim(0, max(0.05, 1.08 * float(curve.risk.max())))
+    top = max(0.05, 1.08 * float(curve.risk.max()))
+    axes.set_ylim(-0.02 * top, top)  # a line at 0 does not lie on the axis
     axes.set_xlabel("coverage: share of the clips that are answered")
     axes.set_ylabel("risk: share of wrong answers")
     axes.set_title(f"Risk and coverage, area {curve.area:.3f}")

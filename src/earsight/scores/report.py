@@ -20,12 +20,13 @@ from earsight.settings import flatten
 
 @dataclass(frozen=True)
 class FigureEntry:
-    """A PNG file to embed. wide: over the full width of the page."""
+    """A PNG file to embed. wide: over the whole width of the page. alt: what is to be seen in it, in words."""
 
     title: str
     caption: str
     path: Path
     wide: bool = False
+    alt: str = ""
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,14 @@ from earsight.network.description import METRICS_NAME, PREDICTIONS_NAME, REPORT_
 from earsight.scores.calibration import reliability, with_temperature
 from earsight.scores.crossval import CrossScores, cross_scores
 from earsight.scores.dispatch import AnyPredictions, read_csv
-from earsight.scores.figures import CLASSES_WITH_NUMBERS, draw_bars, draw_confusion
+from earsight.scores.figures import CLASSES_BESIDE, draw_bars, draw_confusion
 from earsight.scores.metrics import Metrics
 from earsight.scores.page import write_page
 from earsight.scores.predictions import concatenated
 from earsight.scores.report import FigureEntry, Mistake, wav_bytes, worst_mistakes
 from earsight.settings import flatten
 from earsight.tasks.training.plan import Plan
-from earsight.tasks.training.run_figures import draw_calibration, draw_label_bars
+from earsight.tasks.training.run_figures import bars_alt, confusion_alt, draw_calibration, draw_label_bars
 
 
 @dataclass(frozen=True)
@@ -115,21 +115,27 @@ def _draw(folder: Path, scores: CrossScores, group_name: str, caveat: str) -> li
     if isinstance(every, Metrics):
         title, labels = f"Confusion, all folds{beside}", [row.label for row in every.per_class]
         confusion = draw_confusion(folder / "confusion.png", every.confusion, labels, title=title)
-        caption, wide = f"Truth in rows, answers in columns; all folds{beside}.", len(labels) > CLASSES_WITH_NUMBERS
-        entries = [FigureEntry("Confusion matrix", caption, confusion, wide=wide)]
+        caption, wide = f"Truth in rows, answers in columns; all folds{beside}.", len(labels) > CLASSES_BESIDE
+        entries = [FigureEntry("Confusion matrix", caption, confusion, wide=wide, alt=confusion_alt(every))]
     else:
         entries = [draw_label_bars(folder / "labels.png", every, f"all folds{beside}")]
     if scores.groups:
+        values, names = [one.accuracy for one in scores.groups], [one.group for one in scores.groups]
+        title = f"Accuracy of each {group_name}{beside}"
         drawn = draw_bars(
             folder / "groups.png",
-            [one.accuracy for one in scores.groups],
-            [one.group for one in scores.groups],
-            title=f"Accuracy of each {group_name}{beside}",
+            values,
+            names,
+            title=title,
             x_name="share of clips with every label right" if every.several else "accuracy",
             marked=every.accuracy,
         )
         caption = f"From the hardest {group_name} to the easiest; the dotted line is the accuracy of all clips."
-        entries.append(FigureEntry(f"{group_name.capitalize()} by {group_name}", caption, drawn))
+        entries.append(
+            FigureEntry(
+                f"{group_name.capitalize()} by {group_name}", caption, drawn, alt=bars_alt(title, names, values)
+            )
+        )
     return entries
 
 

@@ -1,6 +1,7 @@
 """An inspection → one HTML page with pictures."""
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,7 @@ def write_inspection(path: Path, inspection: Inspection) -> Path:
             Path(work) / "page.html",
             "data.html.j2",
             title=dataset.place.resolve().name,
-            subtitle=known.get("title", f"read as: {dataset.source}"),
+            subtitle=f"Read as: {known.get('title', dataset.source)}",
             synthetic=dataset.synthetic,
             warnings=warnings,
             numbers=(
@@ -49,13 +50,16 @@ def write_inspection(path: Path, inspection: Inspection) -> Path:
                 (len(values["groups"]) or "none", f"{dataset.group_name}s known"),
             ),
             facts=(
-                ("files", dataset.files),
-                ("in all", f"{duration['sum'] / 60:.1f} min"),
-                ("duration", f"{duration['min']:.2f} to {duration['max']:.2f} s, median {duration['median']:.2f} s"),
-                ("folds", _counts(values["folds"]) or "none"),
-                ("sample rates", _counts(values["rates_hz"], " Hz")),
-                ("channels", _counts(values["channels"])),
-                *((name, text) for name, text in known.items() if name != "title"),
+                ("Files", dataset.files),
+                ("Total duration", f"{duration['sum'] / 60:.1f} min"),
+                (
+                    "Clip duration",
+                    f"{duration['min']:.2f} to {duration['max']:.2f} s, median {duration['median']:.2f} s",
+                ),
+                ("Folds", _counts(values["folds"]) or "none"),
+                ("Sample rates", _counts(values["rates_hz"], " Hz")),
+                ("Channels", _counts(values["channels"])),
+                *((name.capitalize(), text) for name, text in known.items() if name != "title"),
             ),
             figures=_figures(Path(work), inspection),
             lists=(
@@ -90,6 +94,11 @@ def _sets(sets: list[list[object]]) -> list[list[object]]:
     return _rows([[" = ".join(map(str, members))] for members in named])
 
 
+def _span(values: Sequence[float] | np.ndarray, form: str) -> str:
+    middle = "" if form == "d" else f", median {np.median(values):{form}}"
+    return f"{min(values):{form}} to {max(values):{form}}{middle}"
+
+
 def _figures(work: Path, inspection: Inspection) -> list[FigureEntry]:
     dataset = inspection.dataset
     figures = []
@@ -105,16 +114,25 @@ def _figures(work: Path, inspection: Inspection) -> list[FigureEntry]:
                 if place:
                     counts[[row[label] for label in clip.labels], column[place]] += 1
             what = dataset.group_name if name == "group" else "fold"
+            seen = f"Clips of each class in each {what}: {_span(counts.ravel(), 'd')}."
             drawn = draw_counts(work / f"{name}.png", counts, dataset.labels, places, group_name=what)
-            figures.append(FigureEntry(f"Class by {what}", "Clips of each.", drawn, wide=len(places) > 12))
+            figures.append(FigureEntry(f"Class by {what}", "Clips of each.", drawn, len(places) > 8, seen))
     if inspection.facts:
         seconds = [facts.duration_s for facts in inspection.facts]
         levels = [facts.rms_dbfs for facts in inspection.facts if not facts.silent]
         durations = draw_histogram(work / "durations.png", seconds, title="Durations", x_name="seconds")
-        figures.append(FigureEntry("Durations", "Of the clips as they are stored.", durations))
+        figures.append(
+            FigureEntry(
+                "Durations", "Of the clips as they are stored.", durations, alt=f"Durations: {_span(seconds, '.2f')} s."
+            )
+        )
         if levels:
             drawn = draw_histogram(work / "levels.png", levels, title="Loudness", x_name="RMS level (dB full scale)")
-            figures.append(FigureEntry("Loudness", "Level of the mean square over each whole clip.", drawn))
+            figures.append(
+                FigureEntry(
+                    "Loudness", "RMS level over each whole clip.", drawn, alt=f"Loudness: {_span(levels, '.1f')} dB."
+                )
+            )
         figures += _mel_images(work, inspection)
     return figures
 
@@ -150,4 +168,8 @@ def _mel_images(work: Path, inspection: Inspection) -> list[FigureEntry]:
     hz = mel_edges_hz(mel, audio.rate_hz)[1:-1]
     hop_s = mel.hop_length / audio.rate_hz
     drawn = draw_image_grid(work / "mel.png", np.stack(images), titles, hop_s=hop_s, mel_hz=hz)
-    return [FigureEntry("One mel image a class", "The clip of median length.", drawn, wide=True)]
+    return [
+        FigureEntry(
+            "One mel image a class", "The clip of median length.", drawn, True, f"Mel images of {', '.join(titles)}."
+        )
+    ]

@@ -113,7 +113,8 @@ def _draw(result: SweepResult) -> list[FigureEntry]:
         folder / "search.png", values, title="Search", y_name=f"validation {result.measure} of the kept epoch"
     )
     told = "Each trial's value; a pruned one's is that of the first split when it was ended."
-    entries = [FigureEntry("Search", told, history)]
+    seen = f"Validation {result.measure} of each trial; every value is in the table of trials."
+    entries = [FigureEntry("Search", told, history, alt=seen)]
     if result.importance:
         shares = draw_bars(
             folder / "importance.png",
@@ -123,5 +124,9 @@ def _draw(result: SweepResult) -> list[FigureEntry]:
             x_name="share, in sum 1",
         )
         told = "What tells the better complete trials from the others (PED-ANOVA); rough where trials are few."
-        entries.append(FigureEntry("Importance of the settings", told, shares))
+        entries.append(
+            FigureEntry(
+                "Importance of the settings", told, shares, alt="Bars; the table of the search space has the numbers."
+            )
+        )
     return entries

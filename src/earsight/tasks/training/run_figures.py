@@ -1,6 +1,7 @@
 """The pictures of a run."""
 
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from earsight.network.classifier import Classifier
 from earsight.scores.calibration import Reliability, risk_coverage
 from earsight.scores.dispatch import AnyMetrics, AnyPredictions
 from earsight.scores.figures import (
-    CLASSES_WITH_NUMBERS,
+    CLASSES_BESIDE,
     draw_bars,
     draw_confusion,
     draw_curve,
@@ -23,11 +24,16 @@ from earsight.scores.figures import (
     draw_reliability,
     draw_risk_coverage,
 )
+from earsight.scores.metrics import Metrics
 from earsight.scores.multilabel import MultiMetrics, MultiPredictions
 from earsight.scores.report import FigureEntry
 from earsight.tasks.explain import explain_waveform
 from earsight.tasks.training.decoded import DecodedData
 from earsight.tasks.training.history import TrainingProgress
+
+_IMAGES = (
+    "Eight training clips as mel images, each with its label: time from left to right, low frequencies at the bottom"
+)
 
 
 def draw_run(
@@ -75,18 +81,53 @@ def draw_run(
         labels = [row.label for row in test.per_class]
         drawn = draw_confusion(folder / "confusion.png", test.confusion, labels, title=f"Confusion, {which}")
         caption = f"Truth in rows, answers in columns; {which}."
-        first = FigureEntry("Confusion matrix", caption, drawn, wide=len(labels) > CLASSES_WITH_NUMBERS)
-        told = "Share of clips answered rightly."
+        first = FigureEntry("Confusion matrix", caption, drawn, len(labels) > CLASSES_BESIDE, confusion_alt(test))
+        told = "Share of clips answered correctly."
     entries = [
         first,
-        FigureEntry("Loss", "Training clips are augmented, so their loss may lie above.", loss),
-        FigureEntry("Accuracy", f"{told} {_why_kept(done, test, held_out)}", accuracy),
+        FigureEntry(
+            "Loss", "Training clips are augmented, so their loss may be higher.", loss, alt=_curve_alt("Loss", losses)
+        ),
+        FigureEntry(
+            "Accuracy",
+            f"{told} {_why_kept(done, test, held_out)}",
+            accuracy,
+            alt=_curve_alt("Accuracy", accuracies),
+        ),
     ]
     if (folder / "images.png").is_file():
         entries.append(
-            FigureEntry("What the network sees", "Training clips as mel images.", folder / "images.png", wide=True)
+            FigureEntry(
+                "What the network sees", "Training clips as mel images.", folder / "images.png", wide=True, alt=_IMAGES
+            )
         )
     return tuple(entries)
+
+
+def confusion_alt(metrics: Metrics) -> str:
+    """How many clips are right, and what is most often taken for what."""
+    label = [row.label for row in metrics.per_class]
+    worst = [
+        f"{label[one.truth]} taken for {label[one.answer]}: {one.clips} of {one.of}" for one in metrics.mistakes[:3]
+    ]
+    right = f"Confusion matrix: {int(metrics.confusion.trace())} of {metrics.clips} clips on the diagonal"
+    return f"{right}. Most frequent mistakes: {'; '.join(worst)}." if worst else f"{right}."
+
+
+def bars_alt(title: str, names: Sequence[str], values: Sequence[float]) -> str:
+    """The first, and the last bar."""
+    return f"{title}: from {names[0]} {values[0]:.3f} to {names[-1]} {values[-1]:.3f}." if names else f"{title}: none."
+
+
+def _curve_alt(name: str, series: Mapping[str, Sequence[float]]) -> str:
+    """Where each line begins and ends."""
+    known = {one: [value for value in values if math.isfinite(value)] for one, values in series.items()}
+    lines = [f"{one} from {values[0]:.3f} to {values[-1]:.3f}" for one, values in known.items() if values]
+    return f"{name} over the epochs: {', '.join(lines)}."
+
+
+def _calibration_alt(before: Reliability, after: Reliability) -> str:
+    return f"Calibration: error {before.error:.3f} before and {after.error:.3f} after the temperature."
 
 
 def _why_kept(done: TrainingProgress, test: AnyMetrics, held_out: bool) -> str:
@@ -108,7 +149,10 @@ def draw_label_bars(path: Path, metrics: MultiMetrics, which: str) -> FigureEntr
     title = f"Average precision, {which}"
     drawn = draw_bars(path, values, names, title=title, x_name="average precision", marked=metrics.map)
     return FigureEntry(
-        "Label by label", f"From the hardest to the easiest; the dotted line is the mAP; {which}.", drawn
+        "Label by label",
+        f"From the hardest to the easiest; the dotted line is the mAP; {which}.",
+        drawn,
+        alt=bars_alt(title, names, values),
     )
 
 
@@ -118,7 +162,9 @@ def draw_calibration(
     if isinstance(predictions, MultiPredictions):
         return _draw_label_calibration(folder, predictions, before, after)
     drawn = draw_reliability(folder / "reliability.png", before, after)
-    curve = draw_risk_coverage(folder / "risk-coverage.png", risk_coverage(predictions))
+    risks = risk_coverage(predictions)
+    curve = draw_risk_coverage(folder / "risk-coverage.png", risks)
+    half = float(risks.risk[min(int((risks.coverage < 0.5).sum()), len(risks.risk) - 1)])
     return (
         FigureEntry(
             "Calibration",
@@ -126,11 +172,13 @@ def draw_calibration(
             "validation clips. On the dotted line a probability is worth what it says. The larger a point, the more "
             "clips it stands for; one of a few clips says little.",
             drawn,
+            alt=_calibration_alt(before, after),
         ),
         FigureEntry(
             "Risk and coverage",
             "If only the more confident clips are answered: the share of wrong answers among them.",
             curve,
+            alt=f"Wrong answers: {half:.1%} among the more confident half of the clips, {risks.risk[-1]:.1%} of all.",
         ),
     )
 
@@ -144,13 +192,19 @@ def _draw_label_calibration(
         folder / "reliability.png", before, after, x_name="probability of a label", y_name="how often it is there"
     )
     return (
-        FigureEntry("Precision and recall", "At every threshold, from the highest at the left.", curve),
+        FigureEntry(
+            "Precision and recall",
+            "At every threshold, from the highest at the left.",
+            curve,
+            alt="Curves of precision over recall; the table of labels has the average precision of each.",
+        ),
         FigureEntry(
             "Calibration",
             "How often a label is there that was given each probability, over all labels of all clips, before and "
             "after the temperature that was fitted on the validation clips. On the dotted line a probability is worth "
             "what it says.",
             drawn,
+            alt=_calibration_alt(before, after),
         ),
     )
 
@@ -165,10 +219,11 @@ def draw_mistakes(
     found = [explain_waveform(classifier, decoded.store.waveform(decoded.parts["test"][row])) for row in rows]
     titles = [f"{one}; truth: {predictions.describe(row)[0]}" for row, one in zip(rows, found, strict=True)]
     return FigureEntry(
-        "What spoke for the first of them",
+        "What the first of these answers rest on",
         "The mel image of the middle of each clip, bright where it spoke for the answer.",
         draw_explanations(path, found, titles),
         wide=True,
+        alt="; ".join(titles),
     )
 
 

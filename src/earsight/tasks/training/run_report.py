@@ -43,7 +43,7 @@ def write_run_report(
             caveat=split.caveat,
             training_score=split.training_score,
             synthetic=plan.dataset.synthetic,
-            created=facts["created"],
+            created=facts["created"][:16].replace("T", " "),
             metrics=scored.test,
             extra_metrics={"validation (before the refit)" if again else "validation": valid} if valid else {},
             facts=_summary(plan, decoded, done, again, scored, facts),
@@ -74,6 +74,7 @@ def _summary(
     store, parts = decoded.store, decoded.parts
     groups = {clip.group for clip in store.clips} - {""}
     total_s = sum(row.seconds for row in (*done.history, *(again.history if again else ())))
+    took = f"{total_s / 60:.1f} min" if total_s >= 60 else f"{total_s:.0f} s"
     return (
         ("Clips", f"{len(store.clips)} from {plan.dataset.files} files, {store.duration_s / 60:.1f} min"),
         ("Train / valid / test", " / ".join(str(len(parts[part])) for part in ("train", "valid", "test"))),
@@ -89,7 +90,7 @@ def _summary(
             else "not calibrated: nothing was held out to do it on",
         ),
         ("Unknown", _unknown(scored.unknown)),
-        ("Training time", f"{total_s / 60:.1f} min, {done.history[-1].clips_per_s:.0f} clips/s"),
+        ("Training time", f"{took}, {done.history[-1].clips_per_s:.0f} clips/s"),
         ("Silent clips", str(store.silent)),
         ("Data fingerprint", facts["data"]["fingerprint"]),
     )
@@ -107,5 +108,5 @@ def _unknown(numbers: dict[str, Any]) -> str:
     if not numbers:
         return "only silence: nothing was held out to fit more on"
     test = numbers["test"]
-    wrong = "" if test.get("risk") is None else f", {test['risk']:.1%} of these wrongly"
-    return f"{test['coverage']:.1%} of the scored clips are known enough to be answered{wrong}"
+    wrong = "" if test.get("risk") is None else f", {100 * test['risk']:.1f} % of these wrongly"
+    return f"{100 * test['coverage']:.1f} % of the scored clips are answered, not called unknown{wrong}"

@@ -13,7 +13,9 @@ const clock = (s) => {
 };
 /** Where it is another text: what is read aloud must not be read again. */
 const put = (id, text) => { if ($(id).textContent !== text) $(id).textContent = text; };
-const say = (text) => put("status", text);
+const say = (text) => put("status", text); // what a screen reader says, too
+const busy = (text) => put("busy", text); // what it need not say
+const FAILED = "no answer";
 const GONE = "the server does not answer; is it still running?";
 
 function element(kind, text, ...inside) {
@@ -51,7 +53,7 @@ async function wholeOrLong(blob, name) {
     return await whole(blob, name);
   } catch (reason) {
     if (!reason.message.startsWith("longer than")) throw reason;
-    return { label: "heard by windows", probabilities: {}, long: true };
+    return { label: "listening …", probabilities: {}, long: true };
   }
 }
 
@@ -102,16 +104,21 @@ async function take(files) {
   choice = null;
   await known;
   if (!model) return;
+  const all = [...files].map((file) => ({ name: file.name, rows: [], events: [], url: URL.createObjectURL(file) }));
+  [...all].reverse().forEach(list); // the first at the top
+  say("");
   for (const [n, file] of [...files].entries()) {
-    const one = { name: file.name, rows: [], events: [], url: URL.createObjectURL(file) };
-    list(one);
-    if (!live) say(`${files.length > 1 ? `${n + 1} of ${files.length}: ` : ""}${file.name} …`);
+    const one = all[n];
+    const at = files.length > 1 ? `${n + 1} of ${files.length}: ` : "";
+    one.entry.lastChild.textContent = "…";
+    busy(`${at}answering ${file.name} …`);
     try {
       let blob = file;
       try {
         one.row = await wholeOrLong(blob, file.name);
       } catch (reason) {
         if (!reason.message.startsWith("not readable as sound")) throw reason;
+        busy(`${at}decoding ${file.name} in the browser …`);
         blob = await decoded(file).catch(() => { throw reason; });
         one.row = await wholeOrLong(blob, file.name);
       }
@@ -125,15 +132,17 @@ async function take(files) {
     } catch (reason) {
       one.error = one.row ? `not heard to its end: ${reason.message}` : reason.message;
     }
+    one.done = true;
     told(one);
+    put("aloud", `${file.name}: ${one.row ? heard(one) : `${FAILED}, ${one.error}`}`);
   }
-  if (!live) say("");
+  busy("");
 }
 
 /** In the list, and shown. */
 function told(one) {
   const cut = one.row && (one.row.truncated ?? one.error);
-  one.entry.lastChild.textContent = one.row ? `${heard(one)}${cut ? " · cut off" : ""}` : "could not be heard";
+  one.entry.lastChild.textContent = one.row ? `${heard(one)}${cut ? " · cut off" : ""}` : FAILED;
   one.entry.lastChild.className = one.row && !cut ? "" : "wrong";
   if (!live && (choice === null || choice === one)) show(one);
 }
@@ -148,6 +157,7 @@ function said(row) {
 /** In a word or two. Of a recording that is too long to be heard as a whole: what most of its windows say, or the three
  * commonest of their answers. */
 function heard(one) {
+  if (one.row.long && !one.rows.length && one.error) return FAILED;
   if (!one.row.long || !one.rows.length) return said(one.row);
   const counts = new Map();
   one.rows.forEach((row) => counts.set(said(row), (counts.get(said(row)) ?? 0) + 1));
@@ -161,9 +171,8 @@ function bars(probabilities) {
   while ($("bars").children.length > order.length) $("bars").lastChild.remove();
   order.forEach(([label, share], n) => {
     const bar = $("bars").children[n]
-      ?? $("bars").appendChild(Object.assign(element("div", undefined, element("span"), element("i", undefined, element("b")), element("span")), { className: "bar" }));
+      ?? $("bars").appendChild(Object.assign(element("li", undefined, element("span"), element("i", undefined, element("b")), element("span")), { className: "bar" }));
     bar.children[0].textContent = label;
-    bar.children[0].title = label;
     bar.children[1].firstChild.style.width = `${100 * share}%`;
     bar.children[2].textContent = percent(share);
   });
@@ -173,7 +182,7 @@ function answer(row, error) {
   put("label", row.long ? heard(shownOne) : said(row));
   $("label").classList.toggle("unknown", Boolean(row.unknown));
   $("bars").classList.toggle("unknown", Boolean(row.unknown));
-  const notes = row.unknown ? [`like none of what the model knows; nearest: ${row.likeliest}`] : [];
+  const notes = row.unknown ? [`unlike anything the model knows; closest: ${row.likeliest}`] : [];
   if (row.truncated ?? error) notes.push(row.truncated ?? error);
   $("note").textContent = notes.join("; ");
   bars(row.probabilities);
@@ -184,13 +193,13 @@ function show(one) {
   shownOne = one;
   one.entry?.setAttribute("aria-current", "true");
   $("answer").hidden = false;
-  $("who").textContent = one.name;
+  $("who").replaceChildren(element("bdi", one.name));
   $("player").hidden = !one.url;
   if (one.url) $("player").src = one.url;
   if (one.row) {
     answer(one.row, one.error);
   } else {
-    put("label", one.error ? "could not be heard" : "…");
+    put("label", one.error ? FAILED : "…");
     $("label").classList.add("unknown");
     $("note").textContent = one.error ?? "";
     $("bars").replaceChildren();
@@ -207,12 +216,12 @@ function later() {
 
 /** A row a label, a column a window, redder where it is likelier. */
 function timeline() {
-  const { rows, events } = shownOne;
+  const { name, rows, events, row, done } = shownOne;
   const endS = rows.at(-1)?.end_s ?? 0;
   $("time").hidden = endS < 1.5 * model.crop_s; // of a short recording all is said above
   if ($("time").hidden) return;
-  const what = shownOne.row?.long ? clock(endS) : "in its middle; below, all of it";
-  $("who").textContent = `${shownOne.name}, ${what}`;
+  const what = row?.long ? `${clock(endS)}${done ? "" : " so far"}` : "its middle is answered here, all of it below";
+  $("who").replaceChildren(element("bdi", name), ` · ${what}`);
   $("until").textContent = clock(endS);
   const labels = Object.keys(rows[0].probabilities);
   const canvas = $("heat"), wide = Math.min(rows.length, 4000);
@@ -233,8 +242,9 @@ function timeline() {
   canvas.title = labels.join(", ") + " from the top";
   canvas.setAttribute("aria-label", `What was heard when, of ${labels.length} labels; the events below say it in words`);
   $("events").replaceChildren(...events.slice(0, 500).map((event) => {
-    const chip = element("button", `${event.label} ${clock(event.start_s)}–${clock(event.end_s)}`);
+    const chip = element("button", undefined, element("bdi", event.label), ` ${clock(event.start_s)}–${clock(event.end_s)}`);
     chip.type = "button";
+    chip.title = "Play from here";
     chip.onclick = () => seek(event.start_s);
     return element("li", undefined, chip);
   }));
@@ -247,8 +257,9 @@ function seek(s) {
   $("player").play().catch(() => {});
 }
 
+/** At the top of the list. */
 function list(one) {
-  one.entry = element("button", undefined, element("span", one.name), element("span", "…"));
+  one.entry = element("button", undefined, element("span", one.name), element("span", "waiting"));
   one.entry.type = "button";
   one.entry.onclick = () => { stopLive(); choice = one; show(one); };
   $("list").prepend(element("li", undefined, one.entry));
@@ -259,7 +270,7 @@ function list(one) {
 
 async function startLive() {
   if (!navigator.mediaDevices) {
-    say("a browser gives the microphone to https:// and to this machine (127.0.0.1) only");
+    say("browsers give the microphone only to pages over https:// or from this machine (127.0.0.1)");
     return;
   }
   let stream, context, node;
@@ -270,8 +281,8 @@ async function startLive() {
     },
   };
   live = mine;
-  $("live").setAttribute("aria-pressed", "true");
-  $("live").textContent = "Stop";
+  $("live").classList.add("on");
+  $("live").textContent = "Stop microphone";
   try {
     stream = await navigator.mediaDevices.getUserMedia({
       audio: { channelCount: 1, echoCancellation: false, noiseSuppression: false, autoGainControl: false },
@@ -282,7 +293,8 @@ async function startLive() {
   } catch (reason) {
     mine.stop();
     if (live === mine) stopLive();
-    say(`no microphone: ${reason.message}`);
+    const how = reason.name === "NotAllowedError" ? "; allow it in the browser's settings for this site" : "";
+    say(`no microphone: ${reason.message}${how}`);
     return;
   }
   if (live !== mine) { // stopped while the browser was asking
@@ -304,6 +316,7 @@ async function startLive() {
         const row = await whole(wav(heard.slice(-Math.min(count, heard.length)), context.sampleRate), "microphone");
         if (live !== mine) break; // what is shown since is another's
         answer(row);
+        put("aloud", said(row));
         say("");
       } catch (reason) {
         if (live !== mine) break;
@@ -320,8 +333,8 @@ function stopLive() {
   if (!live) return;
   live.stop();
   live = null;
-  $("live").setAttribute("aria-pressed", "false");
-  $("live").textContent = "Listen";
+  $("live").classList.remove("on");
+  $("live").textContent = "Use microphone";
   say("");
 }
 
@@ -340,6 +353,7 @@ $("field").onclick = (event) => {
   const box = $("field").getBoundingClientRect();
   seek(lengthS() * (event.clientX - box.left) / box.width);
 };
+$("player").onerror = () => { $("player").hidden = true; }; // nothing that this browser can play
 $("player").ontimeupdate = () => { $("head").style.left = `${100 * $("player").currentTime / lengthS()}%`; };
 $("curl").textContent = `curl --data-binary @a.wav ${location.origin}/api/predict`;
 
