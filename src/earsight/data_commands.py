@@ -72,7 +72,7 @@ def inspect(
     json_: Json = False,
 ) -> int:
     """Count what is in a data set, and find silent, clipped, short, truncated, unreadable, identical and contradicting
-    files.
+    files, and those that are mostly a constant offset or have a silent channel.
 
     Parameters
     ----------

@@ -29,6 +29,21 @@ WholeNumber = Annotated[int, Parameter(converter=whole_number)]
 Switch = Annotated[bool, Parameter(negative="")]
 """On where it is given; there is no --no-…"""
 Json = Annotated[bool, Parameter(name="--json", negative="")]
+Thresholds = Annotated[list[str] | None, Parameter(name="--threshold", negative="")]
+
+
+def parse_thresholds(texts: Sequence[str] | None) -> dict[str, float]:
+    """LABEL=P → label → P. Raises SettingsError."""
+    found = {}
+    for text in texts or ():
+        label, _, number = text.rpartition("=")
+        try:
+            found[label] = float(number)
+        except ValueError:
+            label = ""
+        if not label:
+            raise SettingsError(f"--threshold is LABEL=PROBABILITY, such as anomaly=0.2, got {text!r}")
+    return found
 
 
 @Parameter(name="*")
@@ -61,15 +76,17 @@ class EventFlags:
     """The probability below which it ends; otherwise 0.7 of --start-at."""
     shortest: float = 0.0
     """Seconds; shorter events are left out."""
+    background: Annotated[list[str] | None, Parameter(negative="")] = None
+    """A label that is no event, such as normal: it ends other events and is left out itself; may be repeated."""
 
     def rule(self) -> "Rule | None":
         """None where no events are asked for. Raises SettingsError."""
         from earsight.scores.events import Rule
 
         if self.events:
-            return Rule(self.start_at, self.stay_at, self.shortest)
-        if self.start_at is not None or self.stay_at is not None or self.shortest:
-            raise SettingsError("--start-at, --stay-at and --shortest are for events; pass --events too")
+            return Rule(self.start_at, self.stay_at, self.shortest, tuple(self.background or ()))
+        if self.start_at is not None or self.stay_at is not None or self.shortest or self.background:
+            raise SettingsError("--start-at, --stay-at, --shortest and --background are for events; pass --events too")
         return None
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from earsight.errors import SettingsError
-from earsight.flags import EventFlags, Json, Switch, WholeNumber
+from earsight.flags import EventFlags, Json, Switch, Thresholds, WholeNumber, parse_thresholds
 from earsight.plain import plain, pluralise
 from earsight.terminal import answer_line, json_line, note_unfinished, show, show_bars
 
@@ -39,6 +39,7 @@ def predict(
     device: str = "cpu",
     threads: WholeNumber | None = None,
     unknown: bool = True,
+    threshold: Thresholds = None,
     json_: Json = False,
 ) -> int:
     """Classify recordings, whole or window by window: a table on a terminal, JSON Lines when piped, or a file.
@@ -68,6 +69,9 @@ def predict(
     unknown
         Say "unknown" of silence and of sounds unlike what the network was trained on; --no-unknown always names the
         likeliest class.
+    threshold
+        LABEL=P: answer LABEL wherever its probability is at least P, and nowhere else; may be repeated. The report of
+        a run of two classes lists thresholds by their false alarms.
     json_
         JSON Lines on a terminal too, and in --out, whatever it is called: short for --format jsonl.
     """
@@ -91,6 +95,7 @@ def predict(
         hop_s=event_flags.hop,
         rule=rule,
         timelines=timelines,
+        thresholds=parse_thresholds(threshold),
     )
     if out is None:
         return _print(job, format_, max(len(path) for path in paths), overwrite=overwrite)
@@ -133,6 +138,7 @@ def listen(
     device: str = "cpu",
     threads: WholeNumber | None = None,
     unknown: bool = True,
+    threshold: Thresholds = None,
     json_: Json = False,
 ) -> int:
     """Answer what the microphone hears while it sounds: bars on a terminal, JSON Lines when piped. Ctrl-C ends it.
@@ -159,6 +165,9 @@ def listen(
         Threads of the CPU; otherwise the cores that are free.
     unknown
         Say "unknown" of silence and of sounds unlike what the network was trained on.
+    threshold
+        LABEL=P: answer LABEL wherever its probability is at least P, and nowhere else; may be repeated. The report of
+        a run of two classes lists thresholds by their false alarms.
     json_
         JSON Lines on a terminal too.
     """
@@ -171,7 +180,9 @@ def listen(
     from earsight.tasks import listen as task
 
     note_unfinished(run)
+    thresholds = parse_thresholds(threshold)
     ear = task.open_ear(run, device=device, threads=threads, unknown=unknown, window_s=window, hop_s=hop)
+    ear.model.set_answer_thresholds(thresholds)
     if seconds is not None and seconds < ear.window_s:
         raise SettingsError(
             f"--seconds {seconds:g} is less than a window of {ear.window_s:g} s; pass more, or a shorter --window"
@@ -257,6 +268,7 @@ def serve(
     device: str = "cpu",
     threads: WholeNumber | None = None,
     unknown: bool = True,
+    threshold: Thresholds = None,
 ) -> int:
     """Serve a model: a page where recordings are dropped and the microphone is heard, and JSON for programs. Ctrl-C
     ends it.
@@ -284,6 +296,9 @@ def serve(
         Threads of the CPU; otherwise the cores that are free.
     unknown
         Say "unknown" of silence and of sounds unlike what the network was trained on.
+    threshold
+        LABEL=P: answer LABEL wherever its probability is at least P, and nowhere else; may be repeated. The report of
+        a run of two classes lists thresholds by their false alarms.
     """
     from earsight.web.server import serve as task
 
@@ -300,6 +315,7 @@ def serve(
             device=device,
             threads=threads,
             unknown=unknown,
+            thresholds=parse_thresholds(threshold),
             most_mb=most_mb,
             most_at_once=most_at_once,
             allowed_hosts=allowed_host or (),

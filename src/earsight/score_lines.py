@@ -25,6 +25,8 @@ def metrics_lines(metrics: AnyMetrics, sentence: str, caveat: str, *, table: boo
     label."""
     yield plain_full(sentence)
     yield f"{_numbers(metrics)}({metrics.clips} clips{f', {caveat}' if caveat else ''})"
+    if metrics.several is False and metrics.rarer is not None:
+        yield from _rarer_lines(metrics, metrics.rarer, caveat)
     if absent := [plain(row.label, 24) for row in metrics.per_class if not row.support]:
         of = f"{len(metrics.per_class) - len(absent)} of {len(metrics.per_class)}"
         what, more = "labels" if metrics.several else "classes", " …" if len(absent) > _LISTED else ""
@@ -36,9 +38,10 @@ def metrics_lines(metrics: AnyMetrics, sentence: str, caveat: str, *, table: boo
         return
     labels = [plain(row.label, 24) for row in metrics.per_class]
     wide = max(len(label) for label in labels)
-    yield f"\n{'':{wide}}  precision  recall     F1  support"
+    yield f"\n{'':{wide}}  precision  recall     F1    AUC     AP  support"
     for label, row in zip(labels, metrics.per_class, strict=True):
-        yield f"{label:{wide}}  {row.precision:9.3f} {_share(row.recall, row.support, 7)} {row.f1:6.3f} {row.support:8}"
+        of_answers = f"{row.precision:9.3f} {_share(row.recall, row.support, 7)} {row.f1:6.3f}"
+        yield f"{label:{wide}}  {of_answers} {_or_dash(row.auc):>6} {_or_dash(row.ap):>6} {row.support:8}"
     if len(labels) > _MATRIX:
         yield from _mistake_lines(metrics, labels, wide)
         return
@@ -46,6 +49,20 @@ def metrics_lines(metrics: AnyMetrics, sentence: str, caveat: str, *, table: boo
     yield f"{'':{wide + 4}}" + "".join(f"{number:6}" for number in range(1, len(labels) + 1))
     for number, (label, counts) in enumerate(zip(labels, metrics.confusion, strict=True), 1):
         yield f"{number:3} {label:{wide}}" + "".join(f"{int(count) or '·':>6}" for count in counts)
+
+
+def _rarer_lines(metrics: Metrics, rarer: int, caveat: str) -> Iterator[str]:
+    """Of two classes how the rarer one is found, which accuracy hides where it is rare."""
+    row, other = metrics.per_class[rarer], metrics.per_class[1 - rarer]
+    label, beside = plain(row.label, 24), f", {caveat}" if caveat else ""
+    found, taken = metrics.confusion[rarer, rarer], metrics.confusion[1 - rarer, rarer]
+    yield (
+        f"{label}: ROC-AUC {row.auc:.3f}   average precision {row.ap:.3f} (by chance {row.support / metrics.clips:.3f})"
+        f"   {found} of {row.support} found, {taken} of {pluralise(other.support, 'other')} taken for it{beside}"
+    )
+    if metrics.mostly:
+        always = other.support / metrics.clips
+        yield f"note: to say {plain(other.label, 24)!r} of every clip would have an accuracy of {always:.3f}"
 
 
 def _mistake_lines(metrics: Metrics, labels: Sequence[str], wide: int) -> Iterator[str]:
@@ -88,7 +105,9 @@ def detection_lines(found: EventEvaluation) -> Iterator[str]:
     for way, one in ways:
         every, interval = one.micro, one.f1_interval
         parts = f"F1 {_or_dash(every.f1)}   precision {_or_dash(every.precision)}   recall {_or_dash(every.recall)}"
-        rate = f"   error rate {_or_dash(one.error_rate)}" if one is segments else ""
+        rate = f"   false an hour {found.false_an_hour:.3g}"
+        if one is segments:
+            rate = f"   error rate {_or_dash(one.error_rate)}"
         sure = f"   F1 95 %: {interval.low:.3f} to {interval.high:.3f}" if interval else ""
         yield f"{way:<{wide}}   {parts}   macro-F1 {_or_dash(one.macro_f1)}{rate}{sure}"
     rows = list(zip(segments.labels, segments.per_label.values(), events.per_label.values(), strict=True))
@@ -127,14 +146,19 @@ def cross_lines(scores: CrossScores, sentence: str, caveat: str, group_name: str
             f"easiest: {plain(best.group, 32)}, {best.accuracy:.3f}"
         )
     yield plain_full(sentence)
-    groups = scores.counted_groups(group_name)
-    for key, name in scores.every_answer.NAMES.items():
+    groups, every = scores.counted_groups(group_name), scores.every_answer
+    for key, name in every.NAMES.items():
         spread = scores.scores[key]
         between = "" if spread.sd is None else f"  ± {spread.sd:.3f} between seeds"
         interval = f"no interval: {groups} are too few, or all are answered alike"
         if spread.interval:
             interval = f"95 % by {groups}: {spread.interval.low:.3f} to {spread.interval.high:.3f}"
         yield f"{name:<8} {spread.mean:.3f}{between}   {interval}{f', {caveat}' if caveat else ''}"
+    if every.several is False and every.rarer is not None:
+        yield from _rarer_lines(every, every.rarer, caveat)
+        for key, name in (("auc", "ROC-AUC"), ("ap", "average precision")):
+            if key in scores.ranking:
+                yield f"{name}, 95 % by {groups}: {scores.ranking[key].low:.3f} to {scores.ranking[key].high:.3f}"
 
 
 def comparison_lines(found: Comparison) -> Iterator[str]:

@@ -56,7 +56,8 @@ def answer_line(row: Row | EventRow, width: int) -> str:
     if row.probabilities is None:
         return f"{name}  failed: {plain(row.error)}"
     ranked = sorted(row.probabilities.items(), key=lambda item: -item[1])
-    over = ranked[:1] if row.labels is None else [item for item in ranked if item[0] in row.labels]
+    said = [row.label] if row.labels is None else row.labels
+    over = [item for item in ranked if item[0] in said]
     first = "  ".join(f"{plain(label, 24):<12} {p:.2f}" for label, p in over) or "none"
     if row.unknown:
         first, over = f"{'unknown':<17}", []
@@ -139,6 +140,8 @@ def inspection_lines(inspection: Inspection, about: Mapping[str, str]) -> Iterat
     yield ""
     yield from _listed("silent", values["silent"])
     yield from _listed("clipped", values["clipped"])
+    yield from _listed("mostly a constant offset", values["offset"])
+    yield from _listed("with a silent channel", values["silent_channels"])
     yield from _listed(f"shorter than {inspection.short_s:g} s", values["short"])
     yield from _listed("identical audio", [" = ".join(names) for names in values["identical"]], "set")
     contradicting = [_contradiction(clips) for clips in values["contradicting"]]

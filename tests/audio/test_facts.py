@@ -6,7 +6,7 @@ import pytest
 import soundfile
 
 from earsight.audio.decode import BLOCK_SAMPLES, decode
-from earsight.audio.sound_stats import measure_sound, sample_digest
+from earsight.audio.sound_stats import SoundStats, measure_sound, sample_digest
 from earsight.errors import DecodeError, TruncatedError
 from tests.conftest import tone
 
@@ -43,6 +43,23 @@ def test_clipping_is_a_run_at_full_scale_and_not_one_sample(tmp_path: Path) -> N
         assert measure_sound(write(tmp_path / "run.wav", run)).clipped
         run[first + 1] = 0.1
         assert not measure_sound(write(tmp_path / "run.wav", run)).clipped
+
+
+def test_an_offset_and_a_silent_channel_are_told(tmp_path: Path) -> None:
+    def examine_of(samples: np.ndarray) -> SoundStats:
+        return measure_sound(write(tmp_path / "a.wav", samples, "FLOAT"))
+
+    sound = tone(440, 5.0, gain=0.1)  # longer than one block, its energy 0.1² / 2
+    facts = examine_of(np.stack([sound, sound + 0.1, 0 * sound], axis=1))
+    assert facts.offset == pytest.approx(2 / 3, abs=1e-3)
+    assert (facts.silent_channels, facts.silent) == (1, False)
+    assert facts.peak == pytest.approx(0.2, abs=1e-3)
+    plain = examine_of(np.stack([sound, sound], axis=1))
+    assert plain.offset == pytest.approx(0, abs=1e-6)
+    assert plain.silent_channels == 0
+    nothing = examine_of(np.zeros((160, 2)))
+    assert (nothing.offset, nothing.silent_channels, nothing.silent) == (0.0, 2, True)
+    assert examine_of(np.full(160, 0.3)).offset == pytest.approx(1)
 
 
 def test_the_same_sound_in_any_container_has_one_digest(tmp_path: Path) -> None:

@@ -31,6 +31,16 @@ def test_labels_of_one_name_are_told() -> None:
     )
 
 
+def test_labels_that_look_the_same_are_told_by_what_they_are_made_of() -> None:
+    (told,) = dataset_warnings(
+        dataset(*(span(label, n, n + 1) for n, label in enumerate(("Störung", "Sto\u0308rung", "ok", "OK"))))
+    )
+    assert told.startswith(
+        "labels that differ in case, blanks or the encoding of a letter alone are classes of their own:"
+    )
+    assert told.endswith(r"'OK' and 'ok'; 'Sto\u0308rung' and 'St\xf6rung'")
+
+
 @pytest.mark.parametrize(
     ("second", "found"),
     [

@@ -35,13 +35,18 @@ def test_folds_together_seeds_and_groups() -> None:
         ("s3", 1, 1.0),
     ]
     assert accuracy.interval is not None
-    lines = list(cross_lines(scores, "", "", "group"))[-3:]
+    *lines, rarer = list(cross_lines(scores, "", "", "group"))[-4:]
     assert all("95 % by 3 groups: 0." in line for line in lines)
+    assert rarer.startswith(
+        "a: ROC-AUC 0.750   average precision 0.688 (by chance 0.500)   3 of 4 found, 1 of 4 others"
+    )
     two = {key: one.take([n for n, group in enumerate(one.groups) if group != "s3"]) for key, one in found.items()}
-    lines = list(cross_lines(cross_scores(two), "", "", "group"))[-3:]
-    assert all("no interval: 2 groups are too few, or all are answered alike" in line for line in lines)
+    lines = list(cross_lines(cross_scores(two), "", "", "group"))
+    assert sum("no interval: 2 groups are too few, or all are answered alike" in line for line in lines) == 3
     assert scores.every_answer.confusion.tolist() == [[3, 1], [1, 3]]
     told = scores.to_dict()
+    assert told["ranking95"] == {}
+    assert [(one["group"], one["auc"]) for one in told["groups"]] == [("s2", None), ("s1", None), ("s3", None)]
     assert told["accuracy"]["mean"] == 0.75
     assert [(one["fold"], one["seed"], one["accuracy"]) for one in told["folds"]] == [
         ("f:0", 0, 0.5),
@@ -94,3 +99,22 @@ def test_clips_without_a_group_or_a_truth_are_in_no_groups_score() -> None:
     one = predictions(["a", "b", "c", "d", "e"], [0, 1, -1, 0, 1], [0, 0, 0, 1, 1], ["s1", "s1", "s1", "", ""])
     two = predictions(["a", "b", "c", "d", "e"], [0, 1, -1, 0, 1], [0, 1, 1, 0, 0], ["s1", "s1", "s1", "", ""])
     assert [(found.group, found.clips, found.accuracy) for found in group_scores([one, two])] == [("s1", 2, 0.75)]
+
+
+def test_two_classes_are_ranked_in_each_group_and_together() -> None:
+    groups = [f"m{n // 4}" for n in range(24)]
+    truth = [n % 4 == 0 for n in range(24)]
+    rng = np.random.default_rng(0)
+    fault = np.round(rng.random(24) * 0.7 + 0.3 * np.array(truth), 3)
+    names = tuple(f"{n:02}" for n in range(24))
+    whole = Predictions(
+        ("ok", "fault"), names, np.array(truth, dtype=int), np.stack([1 - fault, fault], 1), tuple(groups)
+    )
+    scores = cross_scores({(0, "f:0"): whole.take(range(12)), (0, "f:1"): whole.take(range(12, 24))})
+    expected = {f"m{n}": oracle.roc_auc_score(truth[4 * n : 4 * n + 4], fault[4 * n : 4 * n + 4]) for n in range(6)}
+    assert {one.group: one.auc for one in scores.groups} == pytest.approx(expected)
+    auc = oracle.roc_auc_score(truth, fault)
+    assert scores.ranking["auc"].low < auc < scores.ranking["auc"].high
+    lines = list(cross_lines(scores, "", "", "machine"))
+    assert any(line.startswith(f"fault: ROC-AUC {auc:.3f}") for line in lines)
+    assert any(line.startswith("average precision, 95 % by 6 machines: 0.") for line in lines)

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import scipy.stats
+import sklearn.metrics
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,11 +13,13 @@ from earsight.scores.intervals import (
     counted_groups,
     group_tallies,
     jackknife,
+    ranking_intervals,
     rates,
     student_quantile,
 )
 from earsight.scores.metrics import measure
 from earsight.scores.predictions import Predictions
+from earsight.scores.ranking import Ranking
 
 
 def predictions(truth: np.ndarray, answers: np.ndarray, groups: list[str], classes: int = 4) -> Predictions:
@@ -193,3 +196,41 @@ def test_the_interval_covers_the_truth_as_often_as_it_says(speakers: int, spread
         interval = jackknife([predictions(truth, answers, groups)]).interval("accuracy")
         covered += interval is not None and interval.low <= expected <= interval.high
     assert 0.93 <= covered / 500 <= 0.97
+
+
+def machines(rng: np.random.Generator, faulty: int, apart: float = 1.0) -> Predictions:
+    """12 machines of 20 clips; two faults in each of the first ``faulty``."""
+    truth = np.array([int(m < faulty and n < 2) for m in range(12) for n in range(20)])
+    p = 1 / (1 + np.exp(-(rng.standard_normal(240) + apart * truth - 2)))
+    groups = tuple(f"m{n // 20}" for n in range(240))
+    return Predictions(("normal", "fault"), tuple(map(str, range(240))), truth, np.stack([1 - p, p], axis=1), groups)
+
+
+def test_how_classes_are_ranked_has_an_interval_where_three_groups_have_both() -> None:
+    run = machines(np.random.default_rng(1), faulty=3)
+    found, row = ranking_intervals(run, 1), measure(run).per_class[1]
+    assert set(found) == {"auc", "ap"}
+    assert found["auc"].low < row.auc < found["auc"].high
+    assert found["ap"].low < row.ap < found["ap"].high
+    others = run.take([n for n, group in enumerate(run.groups) if group != "m1"])
+    whole, left_out = (sklearn.metrics.roc_auc_score(one.truth, one.probabilities[:, 1]) for one in (run, others))
+    parts = [run.take([n for n, group in enumerate(run.groups) if group != f"m{m}"]) for m in range(12)]
+    aucs = [sklearn.metrics.roc_auc_score(one.truth, one.probabilities[:, 1]) for one in parts]
+    assert aucs[1] == left_out
+    assert found["auc"] == pytest.approx(Jackknife(12, {"": whole}, {"": np.array(aucs)}).interval(""), abs=1e-12)
+    assert ranking_intervals(machines(np.random.default_rng(1), faulty=2), 1) == {}  # 12 machines, and faults of two
+    assert (
+        ranking_intervals(machines(np.random.default_rng(1), faulty=12, apart=99), 1) == {}
+    )  # whoever is left out, it is 1
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_auc_of_drawn_clips_is_that_of_the_clips_repeated(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    truth, score = rng.random(30) < 0.3, rng.integers(0, 6, 30) / 6  # with ties
+    times = rng.integers(0, 3, (5, 30))
+    expected = [sklearn.metrics.roc_auc_score(np.repeat(truth, n), np.repeat(score, n)) for n in times]
+    assert Ranking.of(truth, score).auc(times) == pytest.approx(expected, abs=1e-12)
+    fpr, tpr, _ = sklearn.metrics.roc_curve(truth, score, drop_intermediate=False)
+    assert Ranking.of(truth, score).alarms() == pytest.approx(fpr[1:])
+    assert Ranking.of(truth, score).curve()[0] == pytest.approx(tpr[1:])

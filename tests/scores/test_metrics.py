@@ -41,6 +41,42 @@ def test_agrees_with_scikit_learn(seed: int, clips: int, classes: int) -> None:
     table = oracle.precision_recall_fscore_support(truth, answer, labels=np.arange(classes), zero_division=0)
     for row, p, r, f, s in zip(ours.per_class, *table, strict=True):
         assert (row.precision, row.recall, row.f1, row.support) == pytest.approx((p, r, f, s), abs=1e-9)
+    for n, row in enumerate(ours.per_class):
+        has, score = truth == n, probabilities[:, n]
+        both = has.any() and not has.all()
+        assert row.auc == (pytest.approx(oracle.roc_auc_score(has, score), abs=1e-9) if both else None)
+        assert row.ap == (pytest.approx(oracle.average_precision_score(has, score), abs=1e-9) if has.any() else None)
+    if clips > 1 and len(set(truth)) == classes:
+        # scikit-learn takes two classes as one
+        expected = oracle.roc_auc_score(truth, probabilities if classes > 2 else probabilities[:, 1], multi_class="ovr")
+        assert ours.auc == pytest.approx(expected, abs=1e-9)
+
+
+def test_of_two_classes_the_rarer_one_stands_beside_the_accuracy() -> None:
+    fault = np.array([0.9, 0.6, 0.6, 0.2, *np.full(36, 0.1)])
+    truth = np.array([0, 0, 1, 0, *np.full(36, 1)])
+    found = measure(predictions(truth, np.stack([fault, 1 - fault], axis=1)))
+    assert found.rarer == 0
+    # of 3 × 37 pairs: a tie, and one fault below one of the others
+    assert (found.auc, found.per_class[0].auc) == (pytest.approx(109.5 / 111), pytest.approx(109.5 / 111))
+    assert found.per_class[0].ap == pytest.approx((1 + 2 / 3 + 3 / 4) / 3)
+    assert list(metrics_lines(found, "Scored.", "in part"))[2:] == [
+        "c0: ROC-AUC 0.986   average precision 0.806 (by chance 0.075)   2 of 3 found, 1 of 37 others taken for it"
+        ", in part",
+        "note: to say 'c1' of every clip would have an accuracy of 0.925",
+    ]
+    table = [line.split() for line in metrics_lines(found, "", "", table=True)]
+    assert ["c0", "0.667", "0.667", "0.667", "0.986", "0.806", "3"] in table
+
+
+def test_where_classes_are_as_many_or_more_than_two_nothing_is_rare() -> None:
+    even = measure(predictions(np.array([0, 1]), np.eye(2)))
+    assert (even.rarer, even.mostly) == (0, False)
+    assert len(list(metrics_lines(even, "", ""))) == 3
+    assert measure(predictions(np.array([0, 0]), np.eye(2))).rarer is None
+    three = measure(predictions(np.array([0, 1, 1, 1, 1, 1, 1, 1, 1, 2]), np.eye(3)[[0] * 10]))
+    assert (three.rarer, three.mostly) == (None, True)
+    assert len(list(metrics_lines(three, "", ""))) == 2
 
 
 def test_by_hand() -> None:
@@ -57,6 +93,8 @@ def test_by_hand() -> None:
         "recall": 2 / 3,
         "f1": 2 / 3,
         "support": 3,
+        "auc": pytest.approx(2 / 3),
+        "ap": pytest.approx((1 + 1 + 3 / 4) / 3),
     }
 
 

@@ -21,12 +21,11 @@ from earsight.scores.dispatch import measure, read_csv
 from earsight.scores.intervals import jackknife_labels
 from earsight.scores.multilabel import (
     MultiPredictions,
-    Ranking,
-    average_precision,
     check_labels,
     fit_thresholds,
 )
 from earsight.scores.predictions import concatenated
+from earsight.scores.ranking import Ranking, average_precision
 
 
 def drawn(seed: int, clips: int, labels: int, steps: int, share: float = 0.4) -> MultiPredictions:

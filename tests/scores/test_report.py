@@ -9,10 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from earsight.errors import DataError
+from earsight.scores.alarms import AlarmThreshold, Tally
 from earsight.scores.crossval import GroupScore
+from earsight.scores.curves import curves_of, draw_false_alarms, draw_precision_recall
 from earsight.scores.events import Event, Step
 from earsight.scores.figures import draw_confusion, draw_curve, draw_histogram, draw_image_grid
 from earsight.scores.intervals import Interval
@@ -50,7 +53,14 @@ def report(tmp_path: Path) -> Report:
 def test_page_says_the_numbers_and_embeds_the_rest(tmp_path: Path, report: Report) -> None:
     write_report(tmp_path / "r.html", report)
     page = (tmp_path / "r.html").read_text(encoding="utf-8")
-    assert re.findall(r"<b>(\d\.\d{3})</b>(\w+)", page) == [("0.667", "accuracy"), ("0.750", "UAR"), ("0.667", "macro")]
+    assert re.findall(r"<b>(\d\.\d{3})</b>(\w+)", page) == [
+        ("0.667", "accuracy"),
+        ("0.750", "UAR"),
+        ("0.667", "macro"),
+        ("0.500", "ROC"),
+        ("0.500", "average"),
+    ]
+    assert "<b>calm</b>: 1 of 1 found; 1 of 2 others taken for it." in page
     assert "&lt;b&gt;&amp;&#34;" in page
     assert "<i>.wav" not in page
     assert "Scored on strangers." in page
@@ -131,6 +141,66 @@ def test_what_is_seen_in_a_figure_is_told(tmp_path: Path, report: Report) -> Non
     write_report(tmp_path / "r.html", dataclasses.replace(report, figures=(figure, report.figures[0])))
     told = re.findall('alt="([^"]*)"', (tmp_path / "r.html").read_text(encoding="utf-8"))
     assert told == ["2 of 3 &lt;b&gt; &amp; &#34;so&#34;", "C"]
+
+
+def test_how_a_rare_class_is_found_stands_in_the_page(tmp_path: Path, report: Report) -> None:
+    fault = np.array([0.9, 0.3, *np.full(38, 0.1)])
+    truth = np.array([1, 1, *np.zeros(38, dtype=int)])
+    answers = Predictions(
+        ("ok", "fault"), tuple(map(str, range(40))), truth, np.stack([1 - fault, fault], 1), ("",) * 40
+    )
+    alarm = AlarmThreshold("fault", 0.05, 0.2, Tally(3, 4, 1, 20), Tally(2, 2, 1, 38))
+    told = dataclasses.replace(
+        report,
+        metrics=measure(answers),
+        intervals={"auc": Interval(0.9, 0.99)},
+        groups=(GroupScore("m1", 20, 0.95, 1.0), GroupScore("m2", 20, 1.0)),
+        alarms=(alarm,),
+    )
+    write_report(tmp_path / "r.html", told)
+    page = " ".join(re.sub(r"<[^>]*>", " ", (tmp_path / "r.html").read_text(encoding="utf-8")).split())
+    assert "1.000 ROC-AUC 95 %: 0.900 to 0.990; by chance 0.5 1.000 average precision of fault by chance 0.050" in page
+    found = (
+        "fault : 1 of 2 found; 0 of 38 others taken for it. To say “ok” of every clip would have an accuracy of 0.950."
+    )
+    assert found in page
+    assert "5 % 0.2 3 of 4 1 of 20 2 of 2 1.000 1 of 38 2.6 %" in page
+    assert "m1 20 0.950 1.000 m2 20 1.000 –" in page
+
+
+def test_a_curve_is_that_of_the_rarer_class_and_shows_where_the_answers_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    truth, fault = np.array([0, 0, 1, 1, 1, 1, 1]), np.array([0.9, 0.4, 0.6, 0.2, 0.1, 0.1, 0.1])
+    answers = Predictions(("fault", "ok"), tuple("abcdefg"), truth, np.stack([fault, 1 - fault], axis=1), ("",) * 7)
+    curves = curves_of(answers)
+    assert [(one.name, one.recall, one.precision, one.alarms) for one in curves] == [("fault", 0.5, 0.5, 0.2)]
+    seen: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, path: seen.append(figure))
+    draw_precision_recall(tmp_path / "p.png", curves)
+    draw_false_alarms(tmp_path / "f.png", curves)
+    precisions, alarms = (figure.axes[0].lines for figure in seen)
+    assert precisions[0].get_xydata().tolist()[:4] == [[0, 1], [0.5, 1], [0.5, 0.5], [1, 2 / 3]]
+    assert precisions[1].get_xydata().tolist() == [[0.5, 0.5]]
+    assert precisions[2].get_ydata() == pytest.approx([2 / 7, 2 / 7])  # by chance
+    assert alarms[0].get_xydata().tolist()[:4] == [[0, 0], [0, 0.5], [0.2, 0.5], [0.2, 1]]
+    assert alarms[1].get_xydata().tolist() == [[0.2, 0.5]]
+    assert [one.get_text() for one in seen[1].axes[0].get_legend().get_texts()] == [
+        "fault",
+        "as it is answered",
+        "by chance",
+    ]
+
+
+def test_of_more_classes_each_has_a_curve_and_of_one_alone_there_is_none(tmp_path: Path) -> None:
+    three = Predictions(tuple("abcd"), tuple("uvw"), np.array([0, 1, 2]), np.eye(4)[[0, 1, 1]], ("",) * 3)
+    assert [one.name for one in curves_of(three)] == ["a", "b", "c"]
+    draw_false_alarms(tmp_path / "f.png", curves_of(three))
+    assert Image.open(tmp_path / "f.png").size[0] > 500
+    alone = Predictions(("a", "b"), tuple("uv"), np.array([0, 0]), np.eye(2)[[0, 1]], ("",) * 2)
+    assert curves_of(alone) == []
+    many = Predictions(tuple("abcdefgh"), tuple("uvw"), np.array([0, 1, 2]), np.eye(8)[[0, 1, 1]], ("",) * 3)
+    assert curves_of(many) == []
 
 
 def test_what_spoke_for_the_mistakes_stands_below_them(tmp_path: Path, report: Report) -> None:

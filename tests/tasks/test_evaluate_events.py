@@ -36,7 +36,7 @@ def test_what_is_annotated_is_found(home: Path, field: Path, tmp_path: Path) -> 
     assert done.by_segment.micro.annotated == 8
     assert done.by_segment.micro.recall == 1.0
     assert done.by_event.per_label == {"high": Scores(1.0, 1.0, 1.0, 1, 1), "low": Scores(1.0, 1.0, 1.0, 2, 2)}
-    assert (done.recordings, done.by_event.f1_interval()) == (1, None)
+    assert (done.recordings, done.by_event.f1_interval) == (1, None)
     assert done.duration_s == pytest.approx(7.13, abs=1e-3)
     assert done.other_starts[0.3] == (done.by_segment.micro.f1, 1.0)
     assert done.sentence == (
@@ -67,6 +67,24 @@ def test_what_is_found_where_nothing_is_annotated_is_made_up(home: Path, field: 
     assert with_it.duration_s == pytest.approx(alone.duration_s + 3, abs=1e-3)
     assert with_it.by_event.per_label["low"] == Scores(2 / 3, 1.0, 0.8, 2, 3)
     assert with_it.by_segment.micro.found == alone.by_segment.micro.found + 3
+
+
+def test_a_background_label_ends_others_and_is_itself_no_event(home: Path, field: Path, tmp_path: Path) -> None:
+    (field / "song.txt").write_text("2\t5\thigh\n")  # the fault alone, as who listens for faults annotates
+    loud, quiet = (evaluate_events(home / "run", field, **WINDOWS, rule=Rule(background=of)) for of in ((), ("low",)))
+    assert loud.by_event.micro == Scores(1 / 3, 1.0, 0.5, 1, 3)
+    assert quiet.by_event.micro == Scores(1.0, 1.0, 1.0, 1, 1)
+    assert quiet.by_event.per_label["high"] == loud.by_event.per_label["high"]
+    assert quiet.other_starts[0.3][1] == 1.0
+    assert (loud.false_an_hour, quiet.false_an_hour) == (pytest.approx(2 * 3600 / 7.13, abs=0.2), 0.0)
+    assert loud.to_dict()["by_event"]["false_an_hour"] == loud.false_an_hour
+    (field / "song.txt").write_text(SONG)  # annotated too, it is neither missed nor found
+    assert evaluate_events(home / "run", field, **WINDOWS, rule=Rule(background=("low",))).by_event.micro.annotated == 1
+    asked = ["--window", "0.4", "--hop", "0.1", "--events", "--background", "low", "--json"]
+    said = called("predict", home / "model.onnx", field / "song.wav", *asked).stdout.splitlines()
+    assert [json.loads(line)["label"] for line in said] == ["high"]
+    with pytest.raises(SettingsError, match="--background Low: the model does not know it; its labels: high, low"):
+        evaluate_events(home / "run", field, **WINDOWS, rule=Rule(background=("Low",)))
 
 
 def test_labels_that_the_model_does_not_know_are_told_and_not_looked_for(home: Path, field: Path) -> None:

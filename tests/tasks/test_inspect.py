@@ -63,6 +63,18 @@ def test_every_kind_of_trouble_is_found_by_name(troubled: Path) -> None:
     assert inspect(troubled, short_s=0.1).short == []
 
 
+def test_a_constant_offset_and_a_dead_microphone_are_found(troubled: Path) -> None:
+    sound = tone(300, 1.0, gain=0.1)
+    soundfile.write(troubled / "dog" / "sensor.wav", sound + 0.5, 16000)
+    soundfile.write(troubled / "dog" / "dead.wav", np.stack([sound, 0 * sound], axis=1), 16000)
+    done = inspect(troubled)
+    assert [clip.path.name for clip in done.offset] == ["sensor.wav"]
+    assert [clip.path.name for clip in done.silent_channels] == ["dead.wav"]
+    lines = list(inspection_lines(done, {}))
+    assert lines[lines.index("mostly a constant offset: 1 file") + 1] == f"  {troubled / 'dog/sensor.wav'}"
+    assert lines[lines.index("with a silent channel: 1 file") + 1] == f"  {troubled / 'dog/dead.wav'}"
+
+
 def test_text_names_what_was_found(troubled: Path) -> None:
     lines = list(inspection_lines(inspect(troubled), {}))
     assert lines[1] == "8 clips from 8 files (1 of them can't be used) · 2 classes · no groups known"

@@ -33,6 +33,7 @@ from earsight.tasks.answers.journal import Journal
 from earsight.tasks.answers.predict_file import Job, predict_to, unique_stems
 from earsight.tasks.predict import Row, Sliding, predict
 from earsight.tasks.recordings import Recording, list_recordings
+from earsight.terminal import answer_line
 from tests.conftest import called, learned, tone, write_tones
 from tests.tasks.test_train import recipe
 
@@ -641,6 +642,10 @@ def test_bad_recordings_are_rows_and_lose_no_other(home: Path, tmp_path: Path) -
         (["--out", "."], "is a folder; give the name of a file"),
         (["--threads", "-1"], "threads"),
         (["--threads", "1000"], "--threads 1000 would wait for each other"),
+        (["--threshold", "high"], "--threshold is LABEL=PROBABILITY, such as anomaly=0.2, got 'high'"),
+        (["--threshold", "=0.2"], "--threshold is LABEL=PROBABILITY"),
+        (["--threshold", "odd=0.2"], "a threshold for 'odd', which the model does not know; its labels: high, low"),
+        (["--threshold", "high=0.2", "--window", "0.4", "--events"], "--threshold is for answers"),
         (["--windw", "2"], "no option '--windw', and no recording of this name; did you mean --window?"),
         (["--qqq"], "earsight predict --help lists the options"),
         (["--window", "0.4", "--timelines", __file__], "is a file; name a folder"),
@@ -653,6 +658,30 @@ def test_what_makes_no_sense_is_refused_in_one_line(
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert words in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_label_is_answered_from_its_threshold_by_run_and_file(home: Path, tmp_path: Path) -> None:
+    plain = list(predict(home / "model.onnx", home / "tones", unknown=False))
+    least = sorted(row.probabilities["high"] for row in plain if row.probabilities)[2]  # of ten low tones the third
+    assert [row.label for row in plain].count("high") < len(plain) - 2
+    for model in (home / "run", home / "model.onnx"):
+        asked = ["--no-unknown", "--threshold", f"high={(1 + 1e-3) * least}"]
+        rows = [json.loads(line) for line in earsight(model, home / "tones", *asked).stdout.splitlines()]
+        assert [row["label"] for row in rows].count("low") == 3
+        for row in rows:
+            assert (row["label"] == "high") is (row["probabilities"]["high"] >= (1 + 1e-3) * least)
+    shown = answer_line(Row("a.wav", "high", {"high": 0.2, "low": 0.8}, likeliest="high"), 5)
+    assert " ".join(shown.split()) == "a.wav high 0.20 (low 0.80)"
+
+
+def test_other_thresholds_are_other_work(home: Path, song: Path, tmp_path: Path) -> None:
+    one, other = (Job.of(home / "model.onnx", [song], window_s=0.4, thresholds=of) for of in ({"high": 0.2}, {}))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("earsight.tasks.answers.predict_file.answer", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            predict_to(one, tmp_path / "x.jsonl")
+    with pytest.raises(DataError, match="thresholds differ"):
+        predict_to(other, tmp_path / "x.jsonl", resume=True)
 
 
 def test_several_crops_of_a_clip_make_no_difference_to_a_window(tmp_path: Path, song: Path) -> None:

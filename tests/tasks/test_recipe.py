@@ -62,6 +62,10 @@ def test_file_fills_up_from_the_default_and_changes_go_over_it(tmp_path: Path) -
         ("[mel]\nscale = 'bark'\n", r"setting mel\.scale: input should be 'slaney' or 'htk', got 'bark'"),
         ("[mel]\nwin_length = 2048\n", "win_length 2048 is longer than n_fft 1024; raise n_fft"),
         ("epochs = nan\n", "setting epochs"),
+        (
+            "[mel]\nf_max_hz = 40000.0\n",
+            r"above half the sample rate \(8000 Hz\); lower it, pass none, or raise audio\.rate_hz",
+        ),
         ("[mel]\nf_max_hz = 1.0\n", r"1 Hz apart, less than 4 Fourier steps of 15\.625 Hz: .*widen them"),
         ("epochs = \n", "can't read the recipe"),
     ],

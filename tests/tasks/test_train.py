@@ -85,6 +85,8 @@ def test_two_tones_are_told_apart_and_the_run_folder_is_whole(run: Path) -> None
         "figures/confusion.png",
         "figures/reliability.png",
         "figures/risk-coverage.png",
+        "figures/precision-recall.png",
+        "figures/false-alarms.png",
     }
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["test"]["accuracy"] == 1.0

@@ -315,6 +315,15 @@ def test_many_channels_in_a_small_file_take_the_memory_of_one(address: str) -> N
     assert (status, told["error"][:25]) == (422, "longer than 10 minutes, o")
 
 
+def test_a_label_is_answered_from_its_threshold(home: Path) -> None:
+    process, address = begin(home / "model.onnx", "--no-unknown", "--threshold", "high=0")
+    low = next((home / "tones" / "low").glob("*.wav"))
+    told = ask(f"{address}/api/predict", low.read_bytes())[2]
+    assert told["label"] == "high"
+    assert told["probabilities"]["low"] > 0.5
+    assert end(process) == (0, "")
+
+
 def test_many_ask_at_once_and_nothing_is_left_behind(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

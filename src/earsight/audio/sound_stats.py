@@ -49,7 +49,8 @@ def sample_digest(samples: Samples) -> str:
 @dataclass(frozen=True)
 class SoundStats:
     """peak: largest |sample|; full scale is 1. rms_dbfs: root mean square over all channels, in dB relative to full
-    scale; −inf for silence. clipped: three or more samples in a row are at full scale. digest: see ``SampleDigest``."""
+    scale; −inf for silence. clipped: three or more samples in a row are at full scale. digest: see ``SampleDigest``.
+    offset: the largest share, of all channels, of a channel's energy that is its mean. silent_channels: how many."""
 
     duration_s: float
     rate_hz: int
@@ -58,6 +59,8 @@ class SoundStats:
     rms_dbfs: float
     clipped: bool
     digest: str
+    offset: float = 0.0
+    silent_channels: int = 0
 
     @property
     def silent(self) -> bool:
@@ -66,22 +69,35 @@ class SoundStats:
 
 def measure_sound(path: Path, start_s: float = 0.0, end_s: float | None = None) -> SoundStats:
     """Read a recording, or a span of it, once, in blocks. Raises DecodeError as ``decode`` does."""
-    digest, count, peak, squares, clipped = SampleDigest(), 0, 0.0, 0.0, False
+    digest, count, clipped = SampleDigest(), 0, False
+    peaks = sums = squares = np.zeros(1)  # [channels]
     rate_hz, edge = 1, np.zeros((1, 0), dtype=np.float32)
     for sound in read_blocks(path, start_s, end_s):
         block, rate_hz = sound.samples, sound.rate_hz
         digest.add(block)
         level = np.abs(block)
-        peak = max(peak, float(level.max(initial=0.0)))
-        squares += float(np.square(block, dtype=np.float64).sum())
+        peaks = np.maximum(peaks, level.max(axis=1, initial=0.0))
+        sums = sums + block.sum(axis=1, dtype=np.float64)
+        squares = squares + np.square(block, dtype=np.float64).sum(axis=1)
         edge = np.concatenate([edge, level], axis=1) if count else level
         clipped = clipped or _is_clipped(edge)
         edge = edge[:, -_CLIPPED_RUN_SAMPLES + 1 :]
         count += block.shape[1]
-    channels = len(edge)
-    mean_square = squares / (count * channels)
+    channels, mean_square = len(edge), float(squares.sum()) / (count * len(edge))
     rms_dbfs = 10 * math.log10(mean_square) if mean_square > 0 else -math.inf
-    return SoundStats(count / rate_hz, rate_hz, channels, peak, rms_dbfs, clipped, digest.hexdigest())
+    heard = peaks >= SILENT_PEAK
+    offset = float((sums[heard] ** 2 / (count * squares[heard])).max(initial=0.0))
+    return SoundStats(
+        duration_s=count / rate_hz,
+        rate_hz=rate_hz,
+        channels=channels,
+        peak=float(peaks.max()),
+        rms_dbfs=rms_dbfs,
+        clipped=clipped,
+        digest=digest.hexdigest(),
+        offset=offset,
+        silent_channels=int((~heard).sum()),
+    )
 
 
 def _is_clipped(level: Samples) -> bool:

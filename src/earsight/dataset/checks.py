@@ -1,6 +1,8 @@
 """What is allowed in a data set but hardly meant: labels that differ by case alone, contradicting spans."""
 
+import unicodedata
 from collections import defaultdict
+from collections.abc import Sequence
 
 from earsight.dataset.clip import Clip, DataSet
 from earsight.plain import pluralise
@@ -21,14 +23,29 @@ def _empty_class_folders(dataset: DataSet) -> str:
 
 
 def _similar_labels(dataset: DataSet) -> str:
-    """Labels that differ by case or blanks alone."""
+    """Labels that differ only by case, blanks, or how their letters are composed."""
     found: defaultdict[str, list[str]] = defaultdict(list)
     for label in dataset.labels:
-        found[" ".join(label.split()).casefold()].append(label)
-    alike = [" and ".join(map(repr, labels)) for labels in found.values() if len(labels) > 1]
+        found[_as_read(label)].append(label)
+    alike = [labels for labels in found.values() if len(labels) > 1]
     if not alike:
         return ""
-    return f"labels that differ in case or blanks alone are classes of their own: {'; '.join(alike[:_SHOWN])}"
+    shown = (" and ".join(_told_apart(label, labels) for label in labels) for labels in alike[:_SHOWN])
+    how = "case, blanks or the encoding of a letter" if any(map(_looks_the_same, alike)) else "case or blanks"
+    return f"labels that differ in {how} alone are classes of their own: {'; '.join(shown)}"
+
+
+def _as_read(label: str) -> str:
+    return " ".join(unicodedata.normalize("NFC", label).split()).casefold()
+
+
+def _looks_the_same(labels: Sequence[str]) -> bool:
+    return len({unicodedata.normalize("NFC", label) for label in labels}) < len(labels)
+
+
+def _told_apart(label: str, labels: Sequence[str]) -> str:
+    """In quotes; by code points where another looks the same."""
+    return ascii(label) if _looks_the_same(labels) else repr(label)
 
 
 def _conflicting_spans(dataset: DataSet) -> str:

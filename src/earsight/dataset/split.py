@@ -172,7 +172,8 @@ def _actors(numbers: set[int]) -> set[str]:
 def _build_split(clips: Sequence[Clip], parts: Parts, kind: str, group_name: str, note: str) -> Split:
     if missing := _labels(clips) - _labels(clips[i] for i in parts[0]):
         raise SplitError(
-            f"{kind} leaves no training clip of: {', '.join(sorted(missing))}; pass --split random, or record more"
+            f"{kind} leaves no training clip of: {', '.join(sorted(missing))}{_only_in(clips, missing, group_name)}; "
+            f"leave its clips out, record it of more {group_name}s, or train with --split random"
         )
     train, valid, test = (tuple(sorted(part)) for part in parts)
     heard, chosen, scored = ({clips[i].group for i in part} - {""} for part in (train, valid, test))
@@ -194,6 +195,15 @@ def _build_split(clips: Sequence[Clip], parts: Parts, kind: str, group_name: str
         sentence += f" {caveat.capitalize()}: {len(shared)} of {len(scored)} {group_name}s in the test were heard in "
         sentence += "training."
     return Split(train, valid, test, kind, f"{sentence} Split: {kind}.", caveat, False, grouped and not shared)
+
+
+def _only_in(clips: Sequence[Clip], labels: set[str], group_name: str) -> str:
+    """The group that holds all clips of the first of these labels, in words; "" where there are several."""
+    label = min(labels)
+    groups = {clip.group for clip in clips if label in clip.labels}
+    return (
+        f" (all clips of {label} are of {group_name} {groups.pop()})" if len(groups) == 1 and "" not in groups else ""
+    )
 
 
 def _labels(clips: Iterable[Clip]) -> set[str]:

@@ -3,7 +3,7 @@
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import islice
 from numbers import Real
 from typing import Any, Self, cast
@@ -61,7 +61,8 @@ def to_probabilities(
 
 @dataclass(frozen=True)
 class Prediction:
-    """label: the likeliest class. probabilities: class → [0, 1], in the order of the network, summing to 1.
+    """label: the likeliest class, unless ``Predictor.set_answer_thresholds`` asks for another. probabilities: class →
+    [0, 1], in the order of the network, summing to 1.
 
     labels: where clips can have several, those at or above their thresholds, the likeliest first, perhaps none; then
     the probabilities don't sum to 1. None for a network that answers with one label. familiarity: similarity to the
@@ -73,6 +74,19 @@ class Prediction:
     labels: tuple[str, ...] | None = None
     familiarity: float = 1.0
     unknown: bool = False
+
+    def with_answer_thresholds(self, thresholds: Mapping[str, float]) -> Self:
+        """thresholds: class → the probability from which it is the answer. If several are reached, the class whose
+        probability exceeds its threshold by the largest factor; if none, the likeliest class without a threshold."""
+        reached = [label for label, least in thresholds.items() if self.probabilities[label] >= least]
+        if reached:
+            # thresholds may be 0, and probabilities as small as 1e-30
+            said = max(reached, key=lambda label: self.probabilities[label] / max(thresholds[label], 1e-300))
+        else:
+            said = max(
+                (label for label in self.probabilities if label not in thresholds), key=self.probabilities.__getitem__
+            )
+        return replace(self, label=said)
 
     @property
     def probability(self) -> float:
@@ -121,6 +135,25 @@ class Predictor(ABC):
     audio: AudioSettings
     unknown: UnknownLimits
     thresholds: tuple[float, ...] | None
+    _answer_thresholds: Mapping[str, float] = {}
+
+    def set_answer_thresholds(self, thresholds: Mapping[str, float]) -> None:
+        """From now on, answer a class of ``thresholds`` wherever its probability reaches its threshold, likeliest or
+        not, and nowhere else; {}: answer the likeliest class again. "unknown" stays so. Raises SettingsError."""
+        if thresholds and self.thresholds is not None:
+            raise SettingsError("the model answers any number of labels, and has a threshold for each (model.json)")
+        if strange := sorted(set(thresholds) - set(self.labels)):
+            raise SettingsError(
+                f"a threshold for {strange[0]!r}, which the model does not know; its labels: {', '.join(self.labels)}"
+            )
+        for label, least in thresholds.items():
+            if not 0 <= least <= 1:
+                raise SettingsError(f"the threshold of {label!r} must be from 0 to 1, got {least:g}")
+        if len(thresholds) == len(self.labels):
+            raise SettingsError(
+                "every class has a threshold, so that none is left where no threshold is reached; leave one out"
+            )
+        self._answer_thresholds = dict(thresholds)
 
     @abstractmethod
     def answers(self, crops: Samples) -> Answers:
@@ -146,7 +179,10 @@ class Predictor(ABC):
 
     def predictions(self, crops: Samples) -> Iterator[Prediction]:
         """As ``probabilities``, one Prediction a clip."""
-        yield from self.answers(crops).predictions(self.labels, self.unknown, self.thresholds)
+        found = self.answers(crops).predictions(self.labels, self.unknown, self.thresholds)
+        yield from (
+            (one.with_answer_thresholds(self._answer_thresholds) for one in found) if self._answer_thresholds else found
+        )
 
 
 def _predict_batches(

@@ -1,16 +1,25 @@
 """Scores of a cross-validation: of each fold and seed, of all clips together, and of each group."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from earsight.errors import DataError
 from earsight.scores.dispatch import AnyMetrics, AnyPredictions, measure
-from earsight.scores.intervals import Interval, Jackknife, counted_groups, jackknife, jackknife_labels
+from earsight.scores.intervals import (
+    Interval,
+    Jackknife,
+    counted_groups,
+    jackknife,
+    jackknife_labels,
+    ranking_intervals,
+)
 from earsight.scores.multilabel import MultiPredictions
 from earsight.scores.predictions import A, Predictions, concatenated
+from earsight.scores.ranking import roc_auc
 
 
 @dataclass(frozen=True)
@@ -24,11 +33,13 @@ class FoldScore:
 
 @dataclass(frozen=True)
 class GroupScore:
-    """accuracy: share of the group's clips with every label correct, averaged over the seeds."""
+    """accuracy: share of the group's clips with every label correct, averaged over the seeds. auc: area under the ROC
+    curve, likewise, of two classes that both occur in the group; None otherwise."""
 
     group: str
     clips: int
     accuracy: float
+    auc: float | None = None
 
 
 @dataclass(frozen=True)
@@ -47,7 +58,8 @@ class Spread:
 @dataclass(frozen=True)
 class CrossScores:
     """folds: every fold of every seed. scores: name of a metric (NAMES) → Spread. groups: the worst first.
-    every_answer: metrics of all clips of all seeds. runs: out-of-fold predictions of each seed, sorted by path."""
+    every_answer: metrics of all clips of all seeds. runs: out-of-fold predictions of each seed, sorted by path.
+    ranking: of two classes, the 95 % intervals of auc and ap of the rarer one, over the answers of all seeds."""
 
     seeds: tuple[int, ...]
     folds: tuple[FoldScore, ...]
@@ -55,6 +67,7 @@ class CrossScores:
     groups: tuple[GroupScore, ...]
     every_answer: AnyMetrics
     runs: tuple[AnyPredictions, ...]
+    ranking: dict[str, Interval] = field(default_factory=dict)
 
     def counted_groups(self, group_name: str) -> str:
         """What the intervals are of, in words."""
@@ -81,7 +94,8 @@ class CrossScores:
                 | {name: getattr(one.metrics, name) for name in self.scores}
                 for one in self.folds
             ],
-            "groups": [{"group": one.group, "clips": one.clips, "accuracy": one.accuracy} for one in self.groups],
+            "groups": [asdict(one) for one in self.groups],
+            "ranking95": {name: list(one) for name, one in self.ranking.items()},
             "all_seeds": self.every_answer.to_dict(),
         }
 
@@ -107,6 +121,7 @@ def cross_scores(found: Mapping[tuple[int, str], AnyPredictions]) -> CrossScores
         alike = [[(seed, fold) for seed in seeds] for fold in folds]
     else:  # each seed has its own folds
         alike = [[key] for key in found]
+    every = concatenated(runs)
     scores = {}
     for name in whole[0].NAMES:
         of_seeds = [getattr(one, name) for one in whole]
@@ -123,8 +138,9 @@ def cross_scores(found: Mapping[tuple[int, str], AnyPredictions]) -> CrossScores
         folds=tuple(FoldScore(fold, seed, scored[seed, fold]) for seed in seeds for fold in folds),
         scores=scores,
         groups=group_scores(runs),
-        every_answer=measure(concatenated(runs)),
+        every_answer=measure(every),
         runs=tuple(runs),
+        ranking=rarer_class_intervals(every),
     )
 
 
@@ -135,11 +151,25 @@ def group_scores(runs: Sequence[AnyPredictions]) -> tuple[GroupScore, ...]:
     names, place = np.unique(np.array(runs[0].groups)[known], return_inverse=True)
     clips, shares = np.bincount(place), np.bincount(place, right[known])
     groups = [
-        GroupScore(str(name), int(count), float(share / count))
-        for name, count, share in zip(names, clips, shares, strict=True)
+        GroupScore(str(name), int(count), float(share / count), _auc(runs, np.flatnonzero(known)[place == number]))
+        for number, (name, count, share) in enumerate(zip(names, clips, shares, strict=True))
         if name
     ]
     return tuple(sorted(groups, key=lambda one: (one.accuracy, one.group)))
+
+
+def _auc(runs: Sequence[AnyPredictions], rows: npt.NDArray[np.int64]) -> float | None:
+    """Of two classes, the mean over the runs."""
+    single = [run for run in runs if isinstance(run, Predictions) and len(run.labels) == 2]
+    found = [roc_auc(run.truth[rows] == 0, run.probabilities[rows, 0]) for run in single]
+    values = [one for one in found if one is not None]
+    return float(np.mean(values)) if values else None
+
+
+def rarer_class_intervals(answers: AnyPredictions) -> dict[str, Interval]:
+    """95 % intervals of auc and ap of the rarer of two classes; empty where there is none."""
+    rarer = measure(answers).rarer if isinstance(answers, Predictions) else None
+    return ranking_intervals(answers, rarer) if isinstance(answers, Predictions) and rarer is not None else {}
 
 
 def jackknife_scores(runs: Sequence[AnyPredictions]) -> Jackknife:

@@ -19,11 +19,13 @@ _START_AT = 0.3
 class Rule:
     """When an event begins and ends. start_at: the probability at which it begins; None: 0.3, or, where a clip can have
     several labels, the threshold of the label. stay_at: the probability below which it ends; None: 0.7 of the first.
-    shortest_s: shorter events are left out. Raises SettingsError."""
+    shortest_s: shorter events are left out. background: labels that are no events, such as "normal": they end
+    other events and are left out. Raises SettingsError."""
 
     start_at: float | None = None
     stay_at: float | None = None
     shortest_s: float = 0.0
+    background: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, value in (("--start-at", self.start_at), ("--stay-at", self.stay_at)):
@@ -36,7 +38,11 @@ class Rule:
 
     def starts(self, labels: Sequence[str], thresholds: Sequence[float] | None) -> Floats:
         """float64 [classes]: the probability at which events of each label begin. Raises SettingsError where one is
-        below that at which they end."""
+        below that at which they end, or a background label is not one of these."""
+        if strange := [label for label in self.background if label not in labels]:
+            raise SettingsError(
+                f"--background {strange[0]}: the model does not know it; its labels: {', '.join(labels)}"
+            )
         if self.start_at is not None:
             return np.full(len(labels), self.start_at)
         found = np.full(len(labels), _START_AT) if thresholds is None else np.asarray(thresholds, dtype=np.float64)
@@ -162,6 +168,8 @@ class EventFinder:
 
     def _end(self, place: int) -> Iterator[Event]:
         found = self._open.pop(place)
+        if self._labels[place] in self._rule.background:
+            return
         event = Event(found.start_s, found.end_s, self._labels[place], found.weighted / found.seconds)
         if event.end_s - event.start_s >= self._rule.shortest_s - 1e-9:
             yield event

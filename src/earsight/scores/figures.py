@@ -12,7 +12,6 @@ import numpy.typing as npt
 from earsight.errors import DataError
 from earsight.extras import require
 from earsight.scores.calibration import Reliability, RiskCoverage
-from earsight.scores.multilabel import MultiPredictions, Ranking
 
 _DPI = 120
 # Okabe & Ito without yellow: told apart by colour-blind readers
@@ -22,7 +21,6 @@ CLASSES_WITH_NUMBERS = 20
 CLASSES_BESIDE = 10
 """A confusion matrix of more takes the whole width of a page: its numbers were too small to be read."""
 _LABEL_LETTERS = 28
-_STEPS = 4000  # of a curve: several to a pixel
 _BARS_APART = 200  # more bars than this are one area
 _TITLE_LETTERS = 34  # what fits over one image of the grid
 _PITCH_TICKS_HZ = (10, 20, 50, 100, 250, 500, 1000, 2000, 4000, 8000, 16000)
@@ -279,33 +277,6 @@ def draw_bars(
     axes.set_xlabel(x_name)
     axes.grid(axis="x", alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
-    return save_figure(figure, path)
-
-
-def draw_precision_recall(path: Path, predictions: MultiPredictions) -> Path:
-    """Precision over recall, pooled over all labels, and of each label where they are few."""
-    figure = new_figure(6.4, 4)
-    axes = figure.subplots()
-    truth, p = predictions.truth, predictions.probabilities
-    curves = [("all labels", truth.ravel(), p.ravel())]
-    if len(predictions.labels) < len(COLOURS):
-        curves += [(label, truth[:, n], p[:, n]) for n, label in enumerate(predictions.labels) if truth[:, n].any()]
-    lines, names = [], []
-    for number, (name, has, score) in enumerate(curves):
-        recall, precision = Ranking.of(has, score).curve()
-        style = {"color": COLOURS[number - 1], "linewidth": 1.2 if number else 2.2}  # all labels in black
-        keep = np.flatnonzero(np.diff(np.floor(recall * _STEPS), append=-1))  # no more points than pixels
-        lines += axes.step(np.append(0, recall[keep]), np.append(precision[0], precision[keep]), where="pre", **style)
-        names.append(short_label(name))
-    axes.set_xlim(0, 1.02)
-    axes.set_ylim(0, 1.04)
-    axes.set_xlabel("recall: share of the labels that are found")
-    axes.set_ylabel("precision: share of the answers that are right")
-    axes.set_title("Precision and recall")
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
-    for text in axes.legend(lines, names, frameon=False, loc="lower left").get_texts():
-        text.set_parse_math(False)
     return save_figure(figure, path)
 
 

@@ -2,7 +2,7 @@
 are alike. Why the jackknife: docs/decisions/0013-intervals.md."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import NamedTuple
@@ -13,8 +13,9 @@ import numpy.typing as npt
 from earsight.errors import DataError
 from earsight.plain import pluralise
 from earsight.scores.dispatch import AnyPredictions
-from earsight.scores.multilabel import MultiMetrics, MultiPredictions, Ranking
+from earsight.scores.multilabel import MultiMetrics, MultiPredictions
 from earsight.scores.predictions import Predictions
+from earsight.scores.ranking import Ranking
 
 Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
@@ -154,10 +155,16 @@ def jackknife_labels(runs: Sequence[MultiPredictions], *, level: float = 0.95) -
     ]
 
     def scores(kept: Counts) -> dict[str, Floats]:
-        """kept: 0 or 1 [ways, clips] → [ways]"""
         scored = [_label_rates(run, ranking, kept) for run, ranking in zip(runs, rankings, strict=True)]
         return {name: np.mean([one[name] for one in scored], axis=0) for name in MultiMetrics.NAMES}
 
+    return _leave_out(groups, place, scores, level)
+
+
+def _leave_out(
+    groups: int, place: Counts, scores: Callable[[Counts], dict[str, Floats]], level: float = 0.95
+) -> Jackknife:
+    """groups, place: of ``_part_numbers``. scores: 0 or 1 [ways, clips], whether each clip counts → name → [ways]."""
     whole, parts = scores(np.ones((1, len(place)), dtype=np.int64)), np.arange(place.max() + 1)
     left_out = [
         scores((place != parts[start : start + _AT_ONCE, None]).astype(np.int64))
@@ -183,6 +190,22 @@ def _label_rates(run: MultiPredictions, rankings: Sequence[Ranking], times: Coun
         "macro_f1": (2 * right / np.maximum(either, 1)).sum(axis=1) / np.maximum(named.sum(axis=1), 1),
         "micro_f1": 2 * right.sum(axis=1) / np.maximum(either.sum(axis=1), 1),
     }
+
+
+def ranking_intervals(run: Predictions, number: int) -> dict[str, Interval]:
+    """auc and ap of class ``number`` against the others, 95 %. Empty where fewer than ``FEWEST_GROUPS`` have the class,
+    or others: hundreds of clips say little where the faults are those of two machines."""
+    groups, place = _part_numbers(run)
+    has = run.truth[run.known] == number
+    if min(len(np.unique(place[of])) for of in (has, ~has)) < FEWEST_GROUPS:
+        return {}
+    ranking = Ranking.of(has, run.probabilities[run.known, number])
+
+    def scores(kept: Counts) -> dict[str, Floats]:
+        return {"auc": ranking.auc(kept), "ap": ranking.average_precision(kept)}
+
+    found = _leave_out(groups, place, scores)
+    return {name: one for name in found.scores if (one := found.interval(name))}
 
 
 def counted_groups(run: AnyPredictions, group_name: str) -> str:

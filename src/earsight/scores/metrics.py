@@ -8,19 +8,25 @@ import numpy.typing as npt
 
 from earsight.errors import DataError
 from earsight.scores.predictions import Predictions
+from earsight.scores.ranking import average_precision, roc_auc
 
 Counts = npt.NDArray[np.int64]
+_MOSTLY = 0.8
 
 
 @dataclass(frozen=True)
 class ClassMetrics:
-    """precision, recall, f1 in [0, 1], 0 where undefined. support: clips of the class."""
+    """precision, recall, f1 in [0, 1], 0 where undefined. support: clips of the class. auc, ap: of its probability, the
+    area under the ROC curve and the average precision against all other classes; None where it has no clip, and auc
+    where no other has one."""
 
     label: str
     precision: float
     recall: float
     f1: float
     support: int
+    auc: float | None = None
+    ap: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON; null for the recall of a class without clips."""
@@ -43,7 +49,8 @@ class Metrics:
 
     uar (unweighted average recall): the mean recall over the classes that occur in the truth, as scikit-learn's
     balanced_accuracy_score. macro_f1: the mean F1 over the classes that occur in truth or answers, as its
-    f1_score(average="macro").
+    f1_score(average="macro"). auc: the mean of the classes' own, as roc_auc_score(multi_class="ovr"); None where none
+    has one.
     """
 
     NAMES: ClassVar[dict[str, str]] = {"accuracy": "accuracy", "uar": "UAR", "macro_f1": "macro-F1"}
@@ -55,6 +62,18 @@ class Metrics:
     cross_entropy: float
     per_class: tuple[ClassMetrics, ...]
     confusion: Counts
+    auc: float | None = None
+
+    @property
+    def rarer(self) -> int | None:
+        """The number of the class with fewer clips (the first, if equal), of two that both occur; None otherwise."""
+        support = [row.support for row in self.per_class]
+        return support.index(min(support)) if len(support) == 2 and all(support) else None
+
+    @property
+    def mostly(self) -> bool:
+        """Whether one class is so frequent that accuracy is high by itself."""
+        return max(row.support for row in self.per_class) >= _MOSTLY * self.clips
 
     @property
     def mistakes(self) -> list[ConfusedPair]:
@@ -66,7 +85,9 @@ class Metrics:
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON, under the names of the fields."""
-        values = {name: getattr(self, name) for name in ("clips", "accuracy", "uar", "macro_f1", "cross_entropy")}
+        values = {
+            name: getattr(self, name) for name in ("clips", "accuracy", "uar", "macro_f1", "auc", "cross_entropy")
+        }
         per_class = [row.to_dict() for row in self.per_class]
         return {**values, "per_class": per_class, "confusion": self.confusion.tolist()}
 
@@ -99,7 +120,9 @@ def measure(predictions: Predictions) -> Metrics:
     recall = right / np.maximum(support, 1)
     precision = right / np.maximum(answers, 1)
     f1 = 2 * right / np.maximum(support + answers, 1)
-    of_truth = predictions.probabilities[known, truth]
+    of_truth, given = predictions.probabilities[known, truth], predictions.probabilities[known]
+    aucs, aps = _ranked(truth, given)
+    there = [auc for auc in aucs if auc is not None]
     return Metrics(
         clips=int(known.sum()),
         accuracy=float(right.sum() / known.sum()),
@@ -107,8 +130,21 @@ def measure(predictions: Predictions) -> Metrics:
         macro_f1=float(f1[support + answers > 0].mean()),
         cross_entropy=float(-np.log(np.clip(of_truth, np.finfo(np.float64).eps, 1)).mean()),
         per_class=tuple(
-            ClassMetrics(label, float(p), float(r), float(f), int(s))
-            for label, p, r, f, s in zip(predictions.labels, precision, recall, f1, support, strict=True)
+            ClassMetrics(label, float(p), float(r), float(f), int(s), auc, ap)
+            for label, p, r, f, s, auc, ap in zip(
+                predictions.labels, precision, recall, f1, support, aucs, aps, strict=True
+            )
         ),
         confusion=confusion,
+        auc=float(np.mean(there)) if there else None,
     )
+
+
+def _ranked(truth: Counts, probabilities: npt.NDArray[np.float64]) -> tuple[list[float | None], list[float | None]]:
+    """The area under the ROC curve and the average precision of each class against all others."""
+    aucs, aps = list[float | None](), list[float | None]()
+    for number, p in enumerate(probabilities.T):
+        has = truth == number
+        aucs.append(roc_auc(has, p))
+        aps.append(average_precision(has, p) if has.any() else None)
+    return aucs, aps

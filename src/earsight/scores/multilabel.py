@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from earsight.errors import DataError
 from earsight.scores.predictions import AnswerText, BasePredictions, parse_cells, write_rows
+from earsight.scores.ranking import Ranking, average_precision
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -178,53 +179,6 @@ def measure_labels(predictions: MultiPredictions) -> MultiMetrics:
             for n, label in enumerate(predictions.labels)
         ),
     )
-
-
-@dataclass(frozen=True)
-class Ranking:
-    """Clips in the order of falling probability of one label. order: int64 [clips]. truth: bool [clips], in that order.
-    last: bool [clips], in that order: the last clip of each run of equal probabilities."""
-
-    order: npt.NDArray[np.int64]
-    last: Bools
-    truth: Bools
-
-    @classmethod
-    def of(cls, truth: Bools, score: Floats) -> "Ranking":
-        order = np.argsort(-score, kind="stable")
-        return cls(order, np.append(np.diff(score[order]) != 0, True), truth[order])
-
-    def curve(self) -> tuple[Floats, Floats]:
-        """Recall and precision at each threshold, from the highest down; recall is 0 where no clip has the label."""
-        found, answered = np.cumsum(self.truth)[self.last], np.flatnonzero(self.last) + 1
-        return found / max(1, found[-1]), found / answered
-
-    def average_precision(self, times: npt.NDArray[np.int64]) -> Floats:
-        """Of resampled clips, float64 [draws]; NaN where no drawn clip has the label. times: int64 [draws, clips], how
-        often each clip was drawn."""
-        ends, has = np.flatnonzero(self.last), np.flatnonzero(self.truth)
-        steps, first = np.unique(np.searchsorted(ends, has), return_index=True)  # thresholds at which recall rises
-        if not steps.size:
-            return np.full(len(times), np.nan)
-        ends = ends[steps]
-        drawn = times.T[self.order[: ends[-1] + 1]]  # [clips, draws]: whole rows are moved and added
-        gained = np.add.reduceat(drawn[has], first, axis=0)
-        answered = np.cumsum(np.add.reduceat(drawn, np.append(0, ends[:-1] + 1), axis=0), axis=0)
-        found = np.cumsum(gained, axis=0)
-        with np.errstate(invalid="ignore"):
-            return (gained * (found / np.maximum(answered, 1))).sum(axis=0) / found[-1]
-
-
-def average_precision(truth: Bools, score: Floats) -> float:
-    """Σ (R_n − R_{n−1}) P_n over the thresholds, as scikit-learn's average_precision_score; 0 where no clip has the
-    label.
-
-    truth: bool [clips]. score: [clips]; clips of equal score share a threshold.
-    """
-    if not truth.any():
-        return 0.0
-    recall, precision = Ranking.of(truth, score).curve()
-    return float((np.diff(recall, prepend=0.0) * precision).sum())
 
 
 def fit_thresholds(predictions: MultiPredictions) -> tuple[float, ...]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from earsight.errors import DataError
+from earsight.scores.alarms import AlarmThreshold
 from earsight.scores.crossval import GroupScore
 from earsight.scores.dispatch import AnyMetrics
 from earsight.scores.intervals import Interval
@@ -63,7 +64,8 @@ class Report:
     further scores by name, such as validation. thresholds: label → from where on it is answered, where clips can have
     several. facts: names and values for the summary. explained: what spoke for the first mistakes. settings: nested
     settings of the run. intervals: name of a score → its 95 % interval. groups: the score of each, the worst
-    first. interval_groups: what the intervals are of, in words."""
+    first. interval_groups: what the intervals are of, in words. alarms: thresholds by how many false alarms they may
+    give."""
 
     title: str
     subtitle: str
@@ -86,6 +88,7 @@ class Report:
     groups: tuple[GroupScore, ...] = ()
     group_name: str = "group"
     interval_groups: str = ""
+    alarms: tuple[AlarmThreshold, ...] = ()
 
 
 def write_report(path: Path, report: Report) -> None:

@@ -56,6 +56,12 @@ class EventEvaluation(ScoreContext):
     duration_s: float
     measure: Measure
 
+    @property
+    def false_an_hour(self) -> float:
+        """Wrongly found events per hour of recording."""
+        right, _, found = self.by_event.total.counts.sum(axis=1)
+        return float(found - right) * 3600 / self.duration_s
+
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         by_segment = {**self.by_segment.to_dict(), "error_rate": self.by_segment.error_rate}
@@ -63,7 +69,11 @@ class EventEvaluation(ScoreContext):
             "recordings": self.recordings,
             "duration_s": self.duration_s,
             "by_segment": {"segment_s": self.measure.segment_s, **by_segment},
-            "by_event": {"overlap": self.measure.overlap, **self.by_event.to_dict()},
+            "by_event": {
+                "overlap": self.measure.overlap,
+                "false_an_hour": self.false_an_hour,
+                **self.by_event.to_dict(),
+            },
             "starts_at": dict(zip(self.by_segment.labels, self.starts_at, strict=True)),
             "other_starts": [
                 {"start_at": start_at, "f1_by_segment": segment, "f1_by_event": event}
@@ -103,7 +113,7 @@ def evaluate_events(
     pictures = [] if timelines is None else [timelines / f"{name}.png" for name in unique_stems(recordings)]
     check_pictures(pictures, overwrite=overwrite)
     asked = _EventTally(model.labels, measure)
-    rules = {at: Rule(at, rule.stay_at and min(rule.stay_at, at), rule.shortest_s) for at in _OTHER_STARTS}
+    rules = {at: replace(rule, start_at=at, stay_at=rule.stay_at and min(rule.stay_at, at)) for at in _OTHER_STARTS}
     others = {at: _EventTally(model.labels, measure) for at in _OTHER_STARTS}
     failures, duration_s = list(to_score.context.failures), 0.0
     with torch_threads(to_score.cores), Progress(shown=options.progress) as bar:
@@ -114,7 +124,8 @@ def evaluate_events(
             else:
                 clips = recordings[Path(heard.path)]
                 until_s = heard.steps[-1].end_s
-                annotated = [one for clip in clips for one in _annotations(clip, until_s)]
+                told = (one for clip in clips for one in _annotations(clip, until_s))
+                annotated = [one for one in told if one.label not in rule.background]
                 group = clips[0].group or str(heard.path)
                 asked.add(group, heard.events, annotated, until_s)
                 for at, one in others.items():

@@ -20,6 +20,7 @@ from earsight.tasks.machine.cores import allowed_cores, check_threads
 from earsight.tasks.progress import Progress
 
 SHORT_S = 0.5
+_MOSTLY = 0.5
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,17 @@ class Inspection:
     @property
     def clipped(self) -> list[Clip]:
         return [clip for clip, facts in self._pairs() if facts.clipped]
+
+    @property
+    def offset(self) -> list[Clip]:
+        """Clips of which a channel has more than half of its energy in a constant offset, as from a DC-coupled sensor:
+        trimming, peak and familiarity are those of the offset."""
+        return [clip for clip, facts in self._pairs() if facts.offset > _MOSTLY]
+
+    @property
+    def silent_channels(self) -> list[Clip]:
+        """Clips with a silent channel beside one that is not."""
+        return [clip for clip, facts in self._pairs() if facts.silent_channels and not facts.silent]
 
     @property
     def short(self) -> list[Clip]:
@@ -96,6 +108,8 @@ class Inspection:
             "rms_dbfs": summary_stats([facts.rms_dbfs for facts in self.facts if not facts.silent]),
             "silent": _names(self.silent),
             "clipped": _names(self.clipped),
+            "offset": _names(self.offset),
+            "silent_channels": _names(self.silent_channels),
             "short_s": self.short_s,
             "short": _names(self.short),
             "identical": [_names(clips) for clips in self.identical],

@@ -67,6 +67,8 @@ def write_inspection(path: Path, inspection: Inspection) -> Path:
                 ("Identical recordings", _sets(identical)),
                 ("Silent", _rows(values["silent"])),
                 ("Clipped", _rows(values["clipped"])),
+                ("Mostly a constant offset", _rows(values["offset"])),
+                ("With a silent channel", _rows(values["silent_channels"])),
                 (f"Shorter than {inspection.short_s:g} s", _rows(values["short"])),
                 ("Truncated", _rows([[f.path, f.reason] for f in inspection.truncated])),
                 ("Left out", _rows([[f.path, f.reason] for f in inspection.failures])),

@@ -61,7 +61,8 @@ class Recipe(Settings):
         nyquist_hz, top_hz = self.audio.rate_hz / 2, self.mel.f_max_hz
         if top_hz is not None and top_hz > nyquist_hz:
             raise ValueError(
-                f"mel.f_max_hz {top_hz:g} is above half the sample rate ({nyquist_hz:g} Hz); lower it, or pass none"
+                f"mel.f_max_hz {top_hz:g} is above half the sample rate ({nyquist_hz:g} Hz); lower it, pass none, or "
+                "raise audio.rate_hz"
             )
         if self.mel.f_min_hz >= nyquist_hz:
             raise ValueError(f"mel.f_min_hz {self.mel.f_min_hz:g} is not below {nyquist_hz:g} Hz; lower it")

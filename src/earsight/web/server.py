@@ -5,7 +5,7 @@ import math
 import os
 import socket
 import tempfile
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.resources import files
@@ -231,14 +231,15 @@ def serve(
     device: str = "cpu",
     threads: int | None = None,
     unknown: bool = True,
+    thresholds: Mapping[str, float] | None = None,
     most_mb: float = 200,
     most_at_once: int = 16,
     allowed_hosts: Sequence[str] = (),
     log: bool = False,
     ready: Callable[[str], None] = lambda address: None,
 ) -> None:
-    """Serve a model until Ctrl-C or SIGTERM. port: 0 takes a free one. log: see ``RequestLog``. ready: called with the
-    address once the server answers. Raises EarsightError."""
+    """Serve a model until Ctrl-C or SIGTERM. port: 0 takes a free one. log: see ``RequestLog``. thresholds: of
+    ``Predictor.set_answer_thresholds``. ready: called with the address once it answers. Raises EarsightError."""
     if not 0 < most_mb * 1e6 < math.inf:
         raise SettingsError(f"--most-mb must be above 0 and finite, got {most_mb:g}")
     if not 1 <= most_at_once <= 1000:
@@ -256,8 +257,10 @@ def serve(
         bound, port = listening.getsockname()[:2]
         names = allowed_names(host, bound, allowed_hosts)
         address = f"http://{shown}:{port}"
+        model = open_model(run, device, threads)
+        model.set_answer_thresholds(thresholds or {})
         app: Any = create_app(
-            open_model(run, device, threads),
+            model,
             Path(run).name,
             unknown=unknown,
             most_bytes=round(most_mb * 1e6),

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from earsight.audio.settings import AudioSettings
 from earsight.dataset.clip import Clip
 from earsight.dataset.leaks import Policy
 from earsight.dataset.sources import read_dataset
@@ -15,7 +16,14 @@ from earsight.errors import DataError
 from earsight.tasks.clips_table import read_clips
 from earsight.tasks.progress import Progress
 from earsight.tasks.recipe import Recipe
-from earsight.tasks.training.decoded import REFIT_SENTENCE, DecodedData, decode_parts, fingerprint, write_clips
+from earsight.tasks.training.decoded import (
+    REFIT_SENTENCE,
+    DecodedData,
+    decode_parts,
+    fingerprint,
+    unscored,
+    write_clips,
+)
 from earsight.tasks.training.plan import batches_per_epoch, plan_training
 
 
@@ -120,3 +128,12 @@ def test_a_fingerprint_is_of_sounds_labels_and_groups_alone() -> None:
 def test_the_steps_of_an_epoch_are_its_batches() -> None:
     cases = ((24, 7), (24, 8), (24, 24), (24, 32), (25, 24), (1, 8))
     assert [batches_per_epoch(clips, batch) for clips, batch in cases] == [4, 3, 1, 1, 2, 1]
+
+
+def test_that_most_of_long_clips_is_not_scored_is_said() -> None:
+    audio = AudioSettings(crop_s=3.0)
+    told = unscored(np.array([10.0, 10.0, 2.0]), audio)
+    assert told.startswith("\nnote: 3 s of each clip are scored, and half of the clips have 10.0 s of sound or more; ")
+    assert told.endswith("--audio.score-crops 4 scores all of that")
+    assert unscored(np.array([10.0, 10.0, 2.0]), AudioSettings(crop_s=3.0, score_crops=2)) == ""
+    assert unscored(np.array([5.0, 6.0, 60.0]), audio) == ""

@@ -26,7 +26,8 @@ from earsight.tasks.ensemble import ensemble
 from earsight.tasks.export import export
 from earsight.tasks.predict import predict
 from earsight.tasks.train import train
-from earsight.tasks.training.unknown import fit_unknown, rejection_stats, spread_over_classes
+from earsight.tasks.training.run_report import _unknown
+from earsight.tasks.training.unknown import fit_unknown, rejection_stats, spread_over_classes, unknown_by_class
 from tests.conftest import write_tones
 from tests.tasks.test_train import recipe
 
@@ -111,6 +112,16 @@ def test_silence_is_unknown_whatever_the_limits() -> None:
     assert edge.predictions(("a", "b"), UnknownLimits(), (0.6, 0.4))[0].labels == ("a", "b")
 
 
+def test_the_report_tells_of_which_class_most_is_unknown() -> None:
+    few = Predictions(("ok", "fault"), tuple("abcde"), np.array([0, 0, 0, 1, 1]), np.eye(2)[[0, 0, 0, 1, 1]], ("",) * 5)
+    near, limits = np.array([0.9, 0.9, 0.4, 0.4, 0.3]), UnknownLimits(0.5, 0.0)
+    found = unknown_by_class(limits, near, few)
+    assert found == {"ok": {"unknown": 1, "clips": 3}, "fault": {"unknown": 2, "clips": 2}}
+    numbers = {"test": {**rejection_stats(limits, near, few), "classes": found}}
+    assert _unknown(numbers).endswith("0.0 % of these wrongly; unknown are 2 of 2 fault, 1 of 3 ok")
+    assert _unknown({"test": rejection_stats(limits, near, few)}).endswith("of these wrongly")  # of a run before this
+
+
 def test_a_model_keeps_its_limits_and_says_unknown(trained: Path) -> None:
     classifier = es.Classifier.load(trained / "run")
     numbers = json.loads((trained / "run" / "metrics.json").read_text())["unknown"]
@@ -119,6 +130,7 @@ def test_a_model_keeps_its_limits_and_says_unknown(trained: Path) -> None:
     assert 0 < classifier.unknown.least_familiarity < 1
     rows = list(csv.DictReader((trained / "run" / "clips.csv").open()))
     valid = [classifier.predict(row["path"]) for row in rows if row["part"] == "valid"]
+    assert {of["clips"] for of in numbers["test"]["classes"].values()} == {2}
     known = np.mean([not one.unknown for one in valid])
     assert known >= 0.75
     assert known == numbers["valid"]["coverage"]

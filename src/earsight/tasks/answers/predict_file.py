@@ -1,7 +1,7 @@
 """predict with all that belongs to it: windows, events, timelines, and a file that a stopped run goes on with."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +33,7 @@ _MOST_LOOKED_UP = 10_000
 @dataclass(frozen=True)
 class Job:
     """What is asked for, checked, with the model loaded. sources: what was named. rule: of events; None: rows are
-    answers. timelines: a folder for one picture a recording."""
+    answers. timelines: a folder for one picture a recording. thresholds: of labels that are answered by one."""
 
     run: Path
     model: "Classifier | Exported"
@@ -43,6 +43,7 @@ class Job:
     sliding: Sliding | None
     rule: Rule | None
     timelines: Path | None
+    thresholds: Mapping[str, float]
 
     @classmethod
     def of(
@@ -57,8 +58,11 @@ class Job:
         hop_s: float | None = None,
         rule: Rule | None = None,
         timelines: Path | None = None,
+        thresholds: Mapping[str, float] | None = None,
     ) -> "Job":
-        """Arguments as those of ``predict``. Raises EarsightError."""
+        """Arguments as for ``predict``. thresholds: of ``Predictor.set_answer_thresholds``. Raises EarsightError."""
+        if thresholds and (rule is not None or timelines is not None):
+            raise SettingsError("--threshold is for answers; events have a probability where they begin: --start-at")
         if window_s is None and hop_s is not None:
             raise SettingsError(f"--hop {hop_s:g} is for windows; pass --window too")
         if window_s is None and (rule is not None or timelines is not None):
@@ -66,11 +70,14 @@ class Job:
         if timelines is not None:
             check_timelines(timelines)
         ready = prepare(run, sources, device, threads, window_s, hop_s)
+        ready.model.set_answer_thresholds(thresholds or {})
         set_torch_threads(ready.threads)
         if rule is not None:
             rule.starts(ready.model.labels, ready.model.thresholds)
         named, recordings = tuple(map(str, sources)), tuple(ready.recordings)
-        return cls(ready.place, ready.model, named, recordings, unknown, ready.sliding, rule, timelines)
+        return cls(
+            ready.place, ready.model, named, recordings, unknown, ready.sliding, rule, timelines, thresholds or {}
+        )
 
     @property
     def facts(self) -> FormatContext:
@@ -279,8 +286,9 @@ def _journal_head(job: Job) -> dict[str, Any]:
         "model": _model_digest(job.run),
         "recordings": names.hexdigest(),
         "windows": None if sliding is None else [sliding.window_s, sliding.hop_s],
-        "events": None if rule is None else [rule.start_at, rule.stay_at, rule.shortest_s],
+        "events": None if rule is None else [rule.start_at, rule.stay_at, rule.shortest_s, *rule.background],
         "unknown": job.unknown,
+        **({"thresholds": dict(job.thresholds)} if job.thresholds else {}),
     }
 
 

@@ -1,5 +1,6 @@
 """A plan → its clips decoded, checked for copies, and divided; and the table of them in the run folder."""
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -7,8 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
+import numpy as np
+import numpy.typing as npt
 import xxhash
 
+from earsight.audio.settings import AudioSettings
 from earsight.dataset.clip import PARTS, Failure
 from earsight.dataset.leaks import find_copies, resolve_leaks
 from earsight.dataset.split import Split
@@ -81,8 +85,22 @@ def decode_parts(plan: Plan, cores: int, shown: Progress) -> DecodedData:
         + (f"; {store.silent} silent" if store.silent else "")
         + (f"; now {_sizes(parts)}" if store.failures or dropped else "")
         + ("" if split.sentence == plan.split.sentence else f"\n{split.sentence}")
+        + unscored(store.lengths / audio.rate_hz, audio)
     )
     return DecodedData(store, split, parts, failures, leaking)
+
+
+def unscored(lengths_s: npt.NDArray[np.float64], audio: AudioSettings) -> str:
+    """A note where half of the clips are more than twice as long as what is scored of each. lengths_s: of all clips."""
+    heard_s = audio.score_crops * audio.crop_s
+    middle_s = float(np.median(lengths_s))
+    if middle_s <= 2 * heard_s:
+        return ""
+    crops = min(100, math.ceil(middle_s / audio.crop_s))
+    return (
+        f"\nnote: {heard_s:g} s of each clip are scored, and half of the clips have {middle_s:.1f} s of sound or more; "
+        f"--audio.score-crops {crops} scores all of that"
+    )
 
 
 def _sizes(parts: Mapping[str, Sequence[int]]) -> str:

@@ -11,18 +11,20 @@ from earsight.files import write_json
 from earsight.network.checkpoint import save_fitted
 from earsight.network.classifier import Classifier
 from earsight.network.description import METRICS_NAME, PREDICTIONS_NAME, REFIT_KEY
+from earsight.scores.alarms import AlarmThreshold, alarm_thresholds
 from earsight.scores.calibration import Reliability, fit_temperature, reliability, with_temperature
-from earsight.scores.crossval import GroupScore, group_scores, jackknife_scores
+from earsight.scores.crossval import GroupScore, group_scores, jackknife_scores, rarer_class_intervals
 from earsight.scores.dispatch import AnyMetrics, AnyPredictions, measure
 from earsight.scores.intervals import Interval
 from earsight.scores.multilabel import MultiPredictions, fit_thresholds
+from earsight.scores.predictions import Predictions
 from earsight.tasks.progress import Progress
 from earsight.tasks.training.decoded import DecodedData
 from earsight.tasks.training.history import TrainingProgress
 from earsight.tasks.training.plan import Plan
 from earsight.tasks.training.refit import FOLDER_NAME, first_network_folder, promote_refit
 from earsight.tasks.training.scoring import score
-from earsight.tasks.training.unknown import familiarity, fit_directions, fit_unknown, rejection_stats
+from earsight.tasks.training.unknown import familiarity, fit_directions, fit_unknown, rejection_stats, unknown_by_class
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,8 @@ class ScoredRun:
     """A finished run. classifier: its network, with all that was fitted. predictions: of its test clips. test, valid:
     their metrics; valid: None where nothing was held out. before, after: reliability without and with the temperature.
     unknown: what ``unknown`` is told by, and what comes of it on the validation and the test clips. intervals: 95 %, of
-    test scores that differ from group to group. groups: the test score of each, the worst first."""
+    test scores that differ from group to group. groups: the test score of each, the worst first. alarms: of two
+    classes, thresholds of the rarer one."""
 
     classifier: Classifier
     predictions: AnyPredictions
@@ -41,6 +44,7 @@ class ScoredRun:
     unknown: dict[str, Any]
     intervals: dict[str, Interval]
     groups: tuple[GroupScore, ...]
+    alarms: tuple[AlarmThreshold, ...]
 
     @property
     def thresholds(self) -> dict[str, float]:
@@ -63,10 +67,13 @@ def finish(
     test clip once; write metrics.json and predictions.csv. refitted: the run has a second network, which takes what was
     fitted over from the first one."""
     run, store, tested = plan.run, decoded.store, decoded.parts["test"]
-    classifier, valid, unknown = _fitted(plan, decoded, refitted, device, shown)
+    classifier, answers, unknown = _fitted(plan, decoded, refitted, device, shown)
     predictions = score(classifier, store, tested)
     if unknown:
-        unknown["test"] = rejection_stats(classifier.unknown, familiarity(classifier, store, tested), predictions)
+        near = familiarity(classifier, store, tested)
+        unknown["test"] = rejection_stats(classifier.unknown, near, predictions)
+        if isinstance(predictions, Predictions):
+            unknown["test"]["classes"] = unknown_by_class(classifier.unknown, near, predictions)
     plain = with_temperature(predictions, 1 / classifier.temperature)  # what the network said before
     groups, test = group_scores([predictions]), measure(predictions)
     held_out = not decoded.split.training_score
@@ -74,12 +81,13 @@ def finish(
         classifier=classifier,
         predictions=predictions,
         test=test,
-        valid=valid,
+        valid=measure(answers) if answers else None,
         before=reliability(plain),
         after=reliability(predictions),
         unknown=unknown,
         intervals=_intervals(predictions, test) if held_out and len(groups) > 1 else {},
         groups=groups,
+        alarms=_alarms(answers, predictions),
     )
     names = tuple(store.clips[i].full_name for i in tested)
     replace(predictions, paths=names).write_csv(run / PREDICTIONS_NAME)
@@ -90,8 +98,8 @@ def finish(
 
 def _fitted(
     plan: Plan, decoded: DecodedData, refitted: bool, device: torch.device, shown: Progress
-) -> tuple[Classifier, AnyMetrics | None, dict[str, Any]]:
-    """The run's network with its temperature, thresholds and limits of unknown, which are written, its score on the
+) -> tuple[Classifier, AnyPredictions | None, dict[str, Any]]:
+    """The run's network with its temperature, thresholds and limits of unknown, which are written, its answers to the
     validation clips, and what ``unknown`` does there."""
     run, store, split = plan.run, decoded.store, decoded.split
     classifier = Classifier.load(first_network_folder(run) if refitted else run, str(device))
@@ -119,7 +127,7 @@ def _fitted(
         classifier = _second_network(run, classifier, decoded)
     else:
         save_fitted(classifier, run)
-    return classifier, measure(answers), unknown
+    return classifier, answers, unknown
 
 
 def _second_network(run: Path, chosen: Classifier, decoded: DecodedData) -> Classifier:
@@ -135,7 +143,13 @@ def _second_network(run: Path, chosen: Classifier, decoded: DecodedData) -> Clas
 def _intervals(predictions: AnyPredictions, test: AnyMetrics) -> dict[str, Interval]:
     left_out = jackknife_scores([predictions])
     found = {name: left_out.interval(name) for name in test.NAMES}
-    return {name: one for name, one in found.items() if one}
+    return {name: one for name, one in found.items() if one} | rarer_class_intervals(predictions)
+
+
+def _alarms(valid: AnyPredictions | None, test: AnyPredictions) -> tuple[AlarmThreshold, ...]:
+    if not isinstance(valid, Predictions) or not isinstance(test, Predictions):
+        return ()
+    return alarm_thresholds(valid, test)
 
 
 def _numbers(
@@ -149,6 +163,7 @@ def _numbers(
         "unknown": scored.unknown,
         "mean_of_epochs": done.mean_of_epochs,
         "refit": facts.get(REFIT_KEY),
+        "alarm_thresholds": [one.to_dict() for one in scored.alarms],
     }
     return {
         "train" if split.training_score else "test": {**caveat, **scored.test.to_dict()},

@@ -12,6 +12,7 @@ from earsight.dataset.split import Split
 from earsight.mel.spectrogram import decibels, mel_edges_hz
 from earsight.network.classifier import Classifier
 from earsight.scores.calibration import Reliability, risk_coverage
+from earsight.scores.curves import curves_of, draw_false_alarms, draw_precision_recall
 from earsight.scores.dispatch import AnyMetrics, AnyPredictions
 from earsight.scores.figures import (
     CLASSES_BESIDE,
@@ -20,7 +21,6 @@ from earsight.scores.figures import (
     draw_curve,
     draw_explanations,
     draw_image_grid,
-    draw_precision_recall,
     draw_reliability,
     draw_risk_coverage,
 )
@@ -180,6 +180,27 @@ def draw_calibration(
             curve,
             alt=f"Wrong answers: {half:.1%} among the more confident half of the clips, {risks.risk[-1]:.1%} of all.",
         ),
+        *draw_ranked(folder, predictions),
+    )
+
+
+def draw_ranked(folder: Path, predictions: AnyPredictions) -> tuple[FigureEntry, ...]:
+    """What other thresholds would find; nothing where all scored clips are of one class, or classes are too many."""
+    curves = curves_of(predictions)
+    if not curves:
+        return ()
+    each = "of each class against all others" if len(curves) > 1 else f"of {curves[0].name}"
+    return (
+        FigureEntry(
+            "Precision and recall",
+            f"At every threshold on the probability {each}, from the highest at the left.",
+            draw_precision_recall(folder / "precision-recall.png", curves),
+        ),
+        FigureEntry(
+            "Recall and false alarms",
+            f"The ROC curve {each}. The axis is logarithmic, so that it can be read where false alarms are few.",
+            draw_false_alarms(folder / "false-alarms.png", curves),
+        ),
     )
 
 
@@ -187,7 +208,7 @@ def _draw_label_calibration(
     folder: Path, predictions: MultiPredictions, before: Reliability, after: Reliability
 ) -> tuple[FigureEntry, ...]:
     """Precision over recall, and what a probability is worth."""
-    curve = draw_precision_recall(folder / "precision-recall.png", predictions)
+    curve = draw_precision_recall(folder / "precision-recall.png", curves_of(predictions))
     drawn = draw_reliability(
         folder / "reliability.png", before, after, x_name="probability of a label", y_name="how often it is there"
     )

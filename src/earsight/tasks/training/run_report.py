@@ -14,6 +14,8 @@ from earsight.tasks.training.history import TrainingProgress
 from earsight.tasks.training.plan import Plan
 from earsight.tasks.training.run_figures import draw_calibration, draw_mistakes, draw_run
 
+_CLASSES = 5
+
 
 def write_run_report(
     plan: Plan,
@@ -55,6 +57,7 @@ def write_run_report(
             versions=facts["versions"],
             thresholds=scored.thresholds,
             intervals=scored.intervals,
+            alarms=scored.alarms,
             groups=scored.groups if len(scored.groups) > 1 else (),
             group_name=plan.dataset.group_name,
             interval_groups=counted_groups(predictions, plan.dataset.group_name),
@@ -109,4 +112,13 @@ def _unknown(numbers: dict[str, Any]) -> str:
         return "only silence: nothing was held out to fit more on"
     test = numbers["test"]
     wrong = "" if test.get("risk") is None else f", {100 * test['risk']:.1f} % of these wrongly"
-    return f"{100 * test['coverage']:.1f} % of the scored clips are answered, not called unknown{wrong}"
+    answered = f"{100 * test['coverage']:.1f} % of the scored clips are answered, not called unknown"
+    return f"{answered}{wrong}{_unknown_of(test)}"
+
+
+def _unknown_of(test: Mapping[str, Any]) -> str:
+    """The classes with the largest shares of unknown clips."""
+    shares = {label: (of["unknown"] / of["clips"], of) for label, of in test.get("classes", {}).items()}
+    most = sorted((label for label in shares if shares[label][0]), key=lambda label: (-shares[label][0], label))
+    told = [f"{shares[label][1]['unknown']} of {shares[label][1]['clips']} {label}" for label in most[:_CLASSES]]
+    return f"; unknown are {', '.join(told)}{' …' if len(most) > _CLASSES else ''}" if told else ""

@@ -64,9 +64,24 @@ def fit_unknown(familiar: Floats, answers: AnyPredictions, settings: UnknownSett
 
 def rejection_stats(unknown: UnknownLimits, familiar: Floats, answers: AnyPredictions) -> dict[str, Any]:
     """coverage: share of the clips that are answered. risk: share of wrong answers among these, of one label a clip."""
-    known = familiar >= unknown.least_familiarity
+    known = _known(unknown, familiar, answers)
     if isinstance(answers, Predictions):
-        known &= answers.confidence >= unknown.least_confidence
         right = (answers.predicted == answers.truth)[known & (answers.truth >= 0)]
         return {"coverage": float(known.mean()), "risk": float(1 - right.mean()) if right.size else None}
     return {"coverage": float(known.mean())}
+
+
+def unknown_by_class(unknown: UnknownLimits, familiar: Floats, answers: Predictions) -> dict[str, dict[str, int]]:
+    """Per class, how many clips are answered "unknown": new kinds of faults are, more often than normal sounds."""
+    known = _known(unknown, familiar, answers)
+    found = {label: answers.truth == number for number, label in enumerate(answers.labels)}
+    return {
+        label: {"unknown": int((has & ~known).sum()), "clips": int(has.sum())}
+        for label, has in found.items()
+        if has.any()
+    }
+
+
+def _known(unknown: UnknownLimits, familiar: Floats, answers: AnyPredictions) -> npt.NDArray[np.bool_]:
+    known = familiar >= unknown.least_familiarity
+    return known & (answers.confidence >= unknown.least_confidence) if isinstance(answers, Predictions) else known
