@@ -16,10 +16,11 @@ import earsight as es
 from earsight.errors import DataError, MissingExtraError, SettingsError, TrainingError
 from earsight.files import locked_folder
 from earsight.tasks.machine.devices import Machine
-from earsight.tasks.sweep import SweepResult, sweep
+from earsight.tasks.sweep import sweep
 from earsight.tasks.sweeping.space import to_space
 from earsight.tasks.sweeping.study import Study
 from earsight.tasks.sweeping.sweep_report import to_toml
+from earsight.tasks.sweeping.trials import SweepResult
 from earsight.tasks.train import train
 from earsight.tasks.training import loop
 from tests.pages import faults, needs_chromium

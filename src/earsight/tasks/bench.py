@@ -1,4 +1,4 @@
-"""bench: how near a training epoch comes to the network alone, on this machine."""
+"""bench: the time of a training epoch relative to the network alone, on this machine."""
 
 import resource
 import statistics
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
     from earsight.tasks.training.loop import Step
 
 _CPU = Machine(accelerator="cpu")
-_REST_S = 0.1  # threads of the last way (OpenBLAS's) spin for a while, in the way of the next
+_REST_S = 0.1  # threads of the last way (OpenBLAS) spin for a while and would slow down the next
 
 
 @dataclass(frozen=True)
 class Bench:
-    """Clips a second of each round. network: forward, backward and optimizer on ready images, the ceiling. epoch: our
-    whole epoch, from the second one on, of the same clips in the same batches. stages: seconds of one epoch spent in
-    each. peak_memory_mb: of this process (and of the GPU, where one is used)."""
+    """network: clips/s of each round of forward, backward and optimizer on ready images, the upper limit. epoch:
+    clips/s of each round of a whole epoch of the same clips in the same batches. stages: seconds of an epoch in each
+    stage. peak_memory_mb: of the GPU where one is used, else of this process."""
 
     model: str
     device: str
@@ -56,12 +56,12 @@ class Bench:
 
     @property
     def ratios(self) -> list[float]:
-        """Of each round: 1 is an epoch that costs what the network costs."""
+        """Of each round; 1 for an epoch as fast as the network alone."""
         return ratios(self.epoch, self.network)
 
     @property
     def ratio(self) -> float:
-        """The median of the rounds: what was measured side by side has the same noise of the machine."""
+        """The median over rounds, since both values of a round have the same machine noise."""
         return statistics.median(self.ratios)
 
     def to_dict(self) -> dict[str, Any]:
@@ -71,7 +71,7 @@ class Bench:
 def bench(
     recipe: Recipe, *, clips: int = 128, rounds: int = 5, machine: Machine = _CPU, progress: bool = False
 ) -> Bench:
-    """Measure, interleaved, on clips of noise (what is in them costs nothing). The network's weights are drawn."""
+    """Measure on clips of noise with random weights; neither matters for speed."""
     extras.check("torch", "timm", "lightning_fabric", "safetensors")
     check_model_name(recipe.network.model)
     before = read_load()
@@ -104,7 +104,7 @@ def bench(
 
 @dataclass
 class Subject:
-    """A network that is measured. store: its clips. ready: (images, targets) of each batch, on the device."""
+    """A network to measure. store: its clips. ready: (images, targets) of each batch, on the device."""
 
     learner: "Learner"
     store: Store
@@ -164,8 +164,8 @@ def against_network(
 ) -> dict[str, list[float]]:
     """Seconds of each round of the network alone ("network"), of our epoch ("epoch"), and of the others.
 
-    On a CPU step by step in turns: shared cores are a tenth faster or slower from one second to the next, which two
-    steps side by side hardly see. On a GPU one after the other, since the next batches are prepared during a step.
+    On a CPU, steps of both alternate: the speed of shared cores changes by a tenth from second to second, which hardly
+    affects neighbouring steps. On a GPU, one runs after the other, since batches are prepared during the steps before.
     """
     device, others = subject.device.type, others or {}
     if device != "cpu":
@@ -183,7 +183,7 @@ def against_network(
 
 
 def in_turns(one: Iterator[object], other: Iterator[object]) -> tuple[float, float]:
-    """Seconds that each takes to its end, step by step in turns, to and fro."""
+    """Total seconds of each, with alternating steps and alternating order."""
     ended = object()
     spent, going, turn = [0.0, 0.0], {0: one, 1: other}, 0
     while going:
@@ -200,8 +200,7 @@ def in_turns(one: Iterator[object], other: Iterator[object]) -> tuple[float, flo
 def interleaved(
     ways: Mapping[str, Callable[[], object]], rounds: int, device: str, advance: Callable[[int], object] | None = None
 ) -> dict[str, list[float]]:
-    """Seconds of each way in each round, one after the other, to and fro; a round before them warms up and is not
-    counted."""
+    """Seconds of each way in each round, in alternating order, after a warm-up round that is not counted."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(rounds + 1):
         for name, way in list(ways.items())[:: -1 if number % 2 else 1]:
@@ -215,7 +214,7 @@ def interleaved(
 
 
 def ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
-    """Of two ways, round by round."""
+    """``above / below``, round by round."""
     return [one / other for one, other in zip(above, below, strict=True)]
 
 
@@ -241,7 +240,7 @@ def write_noise(folder: Path, recipe: Recipe, clips: int) -> Store:
 
 
 def peak_memory_mb(device: "torch.device") -> float:
-    """Most that was in use until now: of the GPU, or of this process."""
+    """Peak memory until now, of the GPU or of this process."""
     import torch
 
     if device.type == "cuda":
@@ -250,7 +249,7 @@ def peak_memory_mb(device: "torch.device") -> float:
 
 
 def timed(way: Callable[[], object], device: str) -> float:
-    """Seconds, with all that the device still has to do."""
+    """Seconds until the device has finished."""
     import torch
 
     began = time.perf_counter()
@@ -261,7 +260,7 @@ def timed(way: Callable[[], object], device: str) -> float:
 
 
 def stage_seconds(subject: Subject) -> dict[str, float]:
-    """Seconds of one epoch, stage by stage."""
+    """Seconds of one epoch in each stage."""
     import numpy as np
     import torch
 

@@ -1,4 +1,4 @@
-"""clips.csv: the table of the clips that a run was trained, validated and tested on; written, and read again."""
+"""clips.csv, the table of the clips that a run was trained, validated and tested on: written and read."""
 
 import csv
 import io
@@ -16,7 +16,7 @@ COLUMNS = ("part", "path", "label", "group", "fold", "start", "end")
 
 @dataclass(frozen=True)
 class RunClip:
-    """One row of a run's table of clips. part: train, valid, test, or all."""
+    """A row of clips.csv. part: train, valid, test, or all where the run was scored on its training clips."""
 
     part: str
     clip: Clip
@@ -30,9 +30,9 @@ def parts_csv(
     whole: bool,
     digests: Sequence[str] | None = None,
 ) -> str:
-    """A table of clips that earsight reads as data. parts: name → indices; whole: they are no parts, train has all of
-    them. digests: of the samples of each clip. The tags become columns; where the clips came from such a table, its
-    part and digest give way to these."""
+    """A table of clips that earsight reads as data, with tags as columns. parts: name → indices. whole: there are no
+    parts, "train" has all clips. digests: of the samples of each clip. Columns part and digest of an earlier such table
+    are replaced."""
     rows = (
         (["all" if whole else part], clips[i], [] if digests is None else [digests[i]])
         for part in (PARTS[:1] if whole else PARTS)
@@ -42,7 +42,7 @@ def parts_csv(
 
 
 def clips_csv(clips: Sequence[Clip]) -> str:
-    """A table of clips that earsight reads as data; the tags become columns."""
+    """A table of clips that earsight reads as data, with tags as columns."""
     return _csv(clips, (), (([], clip, []) for clip in clips), ())
 
 
@@ -52,8 +52,7 @@ def _csv(
     rows: Iterable[tuple[list[str], Clip, list[str]]],
     after: Sequence[str],
 ) -> str:
-    """before, after: columns beside what each clip tells of itself, whose cells each of ``rows`` has beside its
-    clip."""
+    """before, after: additional columns, whose cells are before and after the clip in each of ``rows``."""
     columns = [*before, *COLUMNS[1:], *after]
     tags = [tag for tag in dict.fromkeys(tag for clip in clips for tag in clip.tags) if tag not in columns]
     lines = [csv_line([*columns, *tags])]
@@ -66,13 +65,13 @@ def _csv(
 
 
 def split_labels(clip: Clip) -> Clip:
-    """A recorded clip with its labels taken apart."""
+    """A clip of ``read_clips`` with its ``;``-separated labels as separate ones."""
     return clip.with_labels(label for label in clip.label.split(";") if label)
 
 
 def read_clips(run: Path) -> list[RunClip]:
-    """The clips that a run was trained, validated and tested on; none where the model was moved without them. Several
-    labels stand in one text, with ``;`` between them. Raises ModelError where the table is damaged."""
+    """The clips that a run was trained, validated and tested on; [] where there is no table. Several labels are one
+    string with ``;`` between them (``split_labels``). Raises ModelError where the table is damaged."""
     path = run / CLIPS_NAME
     if not path.is_file():
         return []

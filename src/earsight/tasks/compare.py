@@ -29,7 +29,7 @@ def compare(a: str | Path, b: str | Path) -> Comparison:
 
 
 def _caveat(place: Path) -> str:
-    """What the run or cross-validation says beside its own scores; "" of a table."""
+    """The caveat of a run or cross-validation; "" for a table."""
     numbers = read_metrics(place, "give the tables of predictions")
     try:
         whole = numbers if "caveat" in numbers else numbers.get("train") or numbers.get("test") or {}
@@ -39,7 +39,7 @@ def _caveat(place: Path) -> str:
 
 
 def _read(place: Path) -> list[Predictions]:
-    """One table, or one a seed."""
+    """The predictions, one table for each seed."""
     if place.is_file():
         return [require_single_label(read_csv(place), "compare", place)]
     tables = sorted(place.glob("predictions-seed*.csv")) or sorted(place.glob(PREDICTIONS_NAME))

@@ -1,4 +1,4 @@
-"""What a run has heard, against the clips that it, or what starts from it, is to be scored on."""
+"""Clips to be scored against those that a run, or a run that it started from, was trained on."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,13 +19,14 @@ _UNKNOWN = "; whether the network heard their speakers or recordings is not know
 
 
 def _same_people(dataset: DataSet, described: dict[str, Any]) -> bool:
-    """Whether a speaker or recording of training may be here; synthetic voices are nobody's."""
+    """Whether the speakers or recordings of training may be in the data set; synthetic voices are nobody's."""
     data = described.get("data", {})
     return bool(data.get("synthetic")) == dataset.synthetic and same_groups(str(data.get("source")), dataset.source)
 
 
 def _same_groups(dataset: DataSet, described: dict[str, Any]) -> bool:
-    """Whether groups of one name are one group in training and here. A table's column group may be of anything."""
+    """Whether equal group names mean equal groups in training and in the data set. A table's column ``group`` may hold
+    any kind of group."""
     was = described.get("data", {})
     alike = was.get("group_name") == dataset.group_name
     if was.get("source") == dataset.source == "table":
@@ -36,29 +37,29 @@ def _same_groups(dataset: DataSet, described: dict[str, Any]) -> bool:
 def overlap_note(
     recorded: list[RunClip], dataset: DataSet, described: dict[str, Any], groups: set[str], *, some_left_out: bool
 ) -> str:
-    """What is to be said of whether somebody who is scored was heard in training, when nobody was found. Nothing where
-    all is known: both are known data sets, of other people or with all their groups. groups: that are scored."""
+    """A note on speaker overlap where none was found, for the end of a sentence; "" where overlap is impossible or all
+    groups are known. groups: those that are scored."""
     heard = [row.clip for row in recorded if row.part != "test"]
     grouped = all(clip.group for clip in (*heard, *dataset.clips))
     if {str(described.get("data", {}).get("source")), dataset.source} <= known_sources().keys():
         known = not _same_people(dataset, described) or (grouped and _same_groups(dataset, described))
         return "" if known else _UNKNOWN
-    if heard and grouped and _same_groups(dataset, described):  # a table may call the same people otherwise
+    if heard and grouped and _same_groups(dataset, described):  # a table may name the same people otherwise
         which = f"{'other ' if some_left_out else ''}{dataset.group_name}"
         return f"; none of its {pluralise(len(groups), which)} has the name of one that was heard"
     return _UNKNOWN
 
 
 def _comparable_clips(clips: Sequence[Clip], dataset: DataSet, described: dict[str, Any]) -> list[Clip]:
-    """Clips as a run's own table has them; without their groups where these are not those of the run: speaker 03 of
-    another data set is another person."""
+    """Clips with absolute paths, as in clips.csv, and without groups where the names mean others than in the run:
+    speaker 03 of another data set is another person."""
     known = _same_groups(dataset, described)
     return [clip if known else clip._replace(group="") for clip in (clip.absolute() for clip in clips)]
 
 
 def _namesakes(heard: list[Clip], clips: list[Clip]) -> str:
-    """A warning where files here have the names, and not the places, of files that were heard, and only spans of the
-    one or the other were: in another span a copy is not found."""
+    """A warning about files that share a name but not a folder with training files, where clips are spans: copies with
+    other spans can't be found by digest."""
     there = {clip.path for clip in heard}
     names = {clip.path.name: clip.is_span for clip in sorted(heard, key=lambda clip: clip.is_span)}
     foreign = [clip for clip in clips if clip.path.name in names and clip.path not in there]
@@ -79,7 +80,8 @@ def exclude_heard(
     described: dict[str, Any],
     policy: Policy,
 ) -> tuple[tuple[int, ...], str, str, tuple[Failure, ...]]:
-    """Which clips to score, caveat, warning, and the clips left out."""
+    """Indices of the clips to score, caveat, warning, and the clips left out. digests: index of a clip → digest of its
+    samples. Raises DataError by ``policy``."""
     heard = [row for row in recorded if row.part != "test"]
     warning = "" if recorded else f"the run has no {CLIPS_NAME}: whether these clips were trained on is unknown"
     data = described.get("data", {})
@@ -103,9 +105,9 @@ def exclude_heard(
 def exclude_heard_by_weights(
     dataset: DataSet, drawn: Split, weights: str | None, policy: Policy
 ) -> tuple[Split, list[Failure]]:
-    """The split without the test clips that the weights, a file of a run, have heard, or of whose groups they have
-    heard others: training and validation clips of that run. They are leaks like others. A file that lies in no run
-    folder tells nothing, and a run that started from another tells of its own clips alone. Raises DataError."""
+    """The split without test clips that are leaks from the training of ``weights``, a file in a run folder: clips, or
+    groups, that this run was trained or validated on. Nothing is known of a file elsewhere, nor of a run that this run
+    started from. Raises DataError by ``policy``."""
     run = Path(weights or "").parent
     if weights is None or drawn.training_score or not (run / SETTINGS_NAME).is_file():
         return drawn, []

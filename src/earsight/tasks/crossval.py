@@ -1,4 +1,4 @@
-"""crossval: every fold and seed trained, each clip scored once by a network that never heard its speaker."""
+"""crossval: train every fold and seed, so that each clip is scored by a network that never heard its speaker."""
 
 import json
 import multiprocessing
@@ -46,8 +46,8 @@ _MOST = 1000
 
 @dataclass(frozen=True)
 class CrossResult:
-    """out: the folder. scores: None where it was stopped, or a fold failed. sentence, caveat, group_name: how it was
-    split, for a reader. failures: fold → why it could not be trained."""
+    """out: the folder. scores: None where it was interrupted or a fold failed. sentence, caveat, group_name: how it was
+    split, for a reader. failures: fold → why its training failed."""
 
     out: Path
     scores: "CrossScores | None"
@@ -75,7 +75,7 @@ class _Fold:
         return self.seed, self.name, self.plan.run
 
     def with_threads(self, threads: int) -> Self:
-        """Where no number was asked for."""
+        """A copy with so many threads, unless a number was asked for."""
         return replace(self, machine=replace(self.machine, threads=self.machine.threads or threads))
 
 
@@ -99,9 +99,9 @@ def crossval(
 ) -> CrossResult:
     """Train every fold with every seed, each in a run folder of its own below ``out``, and score all clips together.
 
-    folds: see ``expand_folds``. seeds: how many, from the recipe's own on. resume: go on with ``out``; what is finished
-    is not trained again. jobs: so many folds at once, on a GPU each where there are GPUs. The rest: see ``train``. A
-    fold that can't be trained does not end the others. Raises EarsightError.
+    folds: see ``expand_folds``. seeds: their number, from the recipe's seed on. resume: continue ``out``; finished
+    folds are not trained again. jobs: folds trained at once, each on a GPU of its own where there are GPUs. Other
+    arguments: see ``train``. A fold that fails does not stop the others. Raises EarsightError.
     """
     for flag, number in (("--seeds", seeds), ("--jobs", jobs)):
         if not 1 <= number <= _MOST:
@@ -137,7 +137,7 @@ def crossval(
         _check_seeds(place, work)
         from earsight.tasks.crossval_report import read_runs
 
-        read_runs([fold.place for fold in work if fold.done])  # now, and not after hours
+        read_runs([fold.place for fold in work if fold.done])  # damage is reported now, not after hours of training
     for fold in work:
         if not fold.done:
             check_run(fold.plan.run, fold.plan.resume)
@@ -163,7 +163,7 @@ def crossval(
 
 
 def _manifest(recipe: Recipe, folds: Sequence[_Fold], leaks: Policy, machine: Machine) -> dict[str, Any]:
-    """What makes a cross-validation the same one, for JSON. The seed of the recipe is the first one. folds: of it."""
+    """What identifies a cross-validation, for JSON. folds: those of the first seed."""
     dataset = folds[0].plan.dataset
     return {
         "format": 1,
@@ -179,7 +179,7 @@ def _manifest(recipe: Recipe, folds: Sequence[_Fold], leaks: Policy, machine: Ma
 
 
 def _check_seeds(place: Path, work: Sequence[_Fold]) -> None:
-    """Raise SettingsError where the folder has more seeds than are asked for: its page would lose them."""
+    """Raise SettingsError where the folder has more seeds than are asked for: they would be missing from the report."""
     asked = {fold.seed for fold in work}
     found = {int(seed) for run in place.glob("seed*-fold*") if (seed := run.name[4:].partition("-")[0]).isdecimal()}
     if more := sorted(found - asked):
@@ -190,7 +190,7 @@ def _check_seeds(place: Path, work: Sequence[_Fold]) -> None:
 
 
 def _train(work: list[_Fold], jobs: int, progress: bool) -> Iterator[tuple[_Fold, str]]:
-    """Train what is not finished; yields what failed, and why. Raises KeyboardInterrupt where it was stopped."""
+    """Train unfinished folds; yields those that failed, with the reason. Raises KeyboardInterrupt on Ctrl-C."""
     left = [fold for fold in work if not fold.done]
     with Progress(shown=progress) as shown:
         shown.say(
@@ -216,8 +216,8 @@ def _train(work: list[_Fold], jobs: int, progress: bool) -> Iterator[tuple[_Fold
 
 
 def _run_in_parallel(pool: Executor, left: list[_Fold], jobs: int) -> Iterator[tuple[_Fold, str]]:
-    """Each fold when it ends, and why it failed. The pool gets no more than it can begin: the rest it would train after
-    a Ctrl-C too."""
+    """Each fold when it ends, with the reason where it failed. Only running folds are submitted, since the pool would
+    train waiting ones even after Ctrl-C."""
     waiting, running = iter(left), dict[Future[str], _Fold]()
     while True:
         for fold in islice(waiting, jobs - len(running)):
@@ -248,7 +248,7 @@ def _score_text(fold: _Fold) -> str:
 
 
 def _take_gpu(numbers: Any) -> None:
-    """Of a process: a GPU of its own."""
+    """Give the worker process a GPU of its own."""
     number = numbers.get()
     import torch
 
@@ -259,12 +259,12 @@ def _take_gpu(numbers: Any) -> None:
 
 
 def _train_one(fold: _Fold, progress: bool = False) -> str:
-    """Why it failed; "" where it did not."""
+    """Why the training failed; "" where it did not."""
     from earsight.tasks.train import run_plan
 
     try:
         result = run_plan(fold.plan, fold.machine, progress=progress)
-    except (EarsightError, RuntimeError, MemoryError) as error:  # torch says with a RuntimeError that memory ended
+    except (EarsightError, RuntimeError, MemoryError) as error:  # torch raises RuntimeError when out of memory
         return " ".join(str(error).split())[:300] or "out of memory"
     if result.interrupted:
         raise KeyboardInterrupt
@@ -272,7 +272,7 @@ def _train_one(fold: _Fold, progress: bool = False) -> str:
 
 
 def _sentence_and_caveat(work: list[_Fold], folds: str, divided: "Sequence[Split | Finished]") -> tuple[str, str]:
-    """Sentence and caveat. divided: of each training, as it was planned, or as it was carried out."""
+    """Sentence and caveat of the report. divided: splits of all trainings, as planned or as carried out."""
     first = work[0].plan
     seeds = len({fold.seed for fold in work})
     name, groups = first.dataset.group_name, len(first.dataset.groups)

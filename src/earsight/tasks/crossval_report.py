@@ -24,8 +24,8 @@ from earsight.tasks.training.run_figures import bars_alt, confusion_alt, draw_ca
 
 @dataclass(frozen=True)
 class Finished:
-    """What a training left in its folder. data: the fingerprint of what it heard. caveat, speaker_independent: of the
-    split as it was carried out, copies that were heard looked for."""
+    """What a training left in its folder. data: fingerprint of the recordings. caveat, speaker_independent: of the
+    split as carried out, after the search for copies."""
 
     predictions: AnyPredictions
     temperature: float
@@ -36,8 +36,8 @@ class Finished:
 
 
 def read_runs(places: Sequence[tuple[int, str, Path]]) -> dict[tuple[int, str], Finished]:
-    """places: (seed, fold, run folder) of those that are finished → (seed, fold) → what they left. Raises DataError
-    where a run lacks something, or heard other recordings than the first."""
+    """(seed, fold) → result. places: (seed, fold, run folder) of finished trainings. Raises DataError where a run is
+    incomplete, or was trained on other recordings than the first."""
     found = {(seed, fold): _read(run, fold, seed) for seed, fold, run in places}
     heard = [(run, found[seed, fold].data) for seed, fold, run in places]
     for run, data in heard[1:]:
@@ -54,7 +54,8 @@ def read_runs(places: Sequence[tuple[int, str, Path]]) -> dict[tuple[int, str], 
 def write_results(
     out: Path, found: Mapping[tuple[int, str], Finished], plan: Plan, sentence: str, caveat: str
 ) -> CrossScores:
-    """found: of every fold with every seed. plan: of one of them. Raises DataError where they don't fit together."""
+    """Write metrics.json, predictions, figures and report. found: of every fold and seed. plan: of one of them. Raises
+    DataError where they don't fit together."""
     scores = cross_scores({which: one.predictions for which, one in found.items()})
     every = concatenated([one.predictions for one in found.values()])
     plain = [with_temperature(one.predictions, 1 / one.temperature) for one in found.values()]
@@ -140,7 +141,7 @@ def _draw(folder: Path, scores: CrossScores, group_name: str, caveat: str) -> li
 
 
 def _mistakes(run: AnyPredictions, plan: Plan) -> tuple[Mistake, ...]:
-    """Of the first seed, to listen to where their files can still be read."""
+    """Mistakes of the first seed, with sound where the file can still be read."""
     clip_of = {clip.full_name: clip for clip in plan.dataset.clips}
 
     def sound_of(row: int) -> bytes | None:
@@ -149,7 +150,7 @@ def _mistakes(run: AnyPredictions, plan: Plan) -> tuple[Mistake, ...]:
             return None
         try:
             heard = load_waveform(clip.path, audio, clip.start_s or 0.0, clip.end_s)
-        except DecodeError:  # it was readable when it was scored; the row stands without its sound
+        except DecodeError:  # readable when it was scored; the row is shown without sound
             return None
         return wav_bytes(middle_crop(heard, audio)[0], audio.rate_hz)
 

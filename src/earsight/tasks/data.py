@@ -1,4 +1,4 @@
-"""data: list what is known, get it, show how it would be split, and what is kept of it."""
+"""data: download known data sets, preview splits, add background clips, and show or clear the cache."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -27,8 +27,8 @@ P = TypeVar("P", bound=str | Path | DataSet)
 def get(name: str, *, progress: bool = False) -> Path:
     """Download a known data set from its official address, check it, unpack it into the cache; returns its folder.
 
-    What is there already is not fetched again; what was cut is resumed. An archive that nobody published a checksum of,
-    and that does not unpack, is set aside. Raises DataError, and SettingsError where no source has this name.
+    Nothing is downloaded twice, and a broken transfer is resumed. An archive without a published checksum that does not
+    unpack is renamed. Raises DataError, and SettingsError where no source has this name.
     """
     source, folder = known_source(name), downloaded_folder(name)
     if folder.is_dir():
@@ -53,7 +53,7 @@ def get(name: str, *, progress: bool = False) -> Path:
 
 
 def _is_local_failure(error: DataError) -> bool:
-    """Whether an archive that did not unpack may be good."""
+    """Whether unpacking failed for a reason of this machine, so that the archive may be good."""
     return isinstance(error.__cause__, OSError | NotImplementedError) or isinstance(error, DiskFullError)
 
 
@@ -66,26 +66,26 @@ def ensure_downloaded(place: P, *, progress: bool = False) -> P:
 
 @dataclass(frozen=True)
 class SplitPreview:
-    """dataset, its split, and the leaks that names, groups and spans betray (in words)."""
+    """A data set with its split. leaks: those by names, groups and spans, in words."""
 
     dataset: DataSet
     split: Split
     leaks: tuple[str, ...]
 
     def to_csv(self) -> str:
-        """A table with the column part, which ``earsight train TABLE --split column:part`` carries out. Raises
-        DataError where a text would read back as another one."""
+        """A table with a column part, for ``earsight train TABLE --split column:part``. Raises DataError for text that
+        would read back differently."""
         _check_round_trip(self.dataset.clips)
         split = self.split
         return parts_csv(self.dataset.clips, {part: getattr(split, part) for part in PARTS}, whole=split.training_score)
 
     @property
     def try_split(self) -> str:
-        """The ``--split`` with which the table can be trained on; "" where it can't."""
+        """Arguments for ``--split`` to train on the table; "" where that is refused."""
         if self.leaks:
             return ""
         if self.split.caveat and not self.split.training_score:
-            return "column:part --leaks allow"  # what a random split shares was asked for once, and must be again
+            return "column:part --leaks allow"  # shared groups must be allowed again
         return "none" if self.split.training_score else "column:part"
 
 
@@ -105,7 +105,7 @@ def _check_round_trip(clips: Sequence[Clip]) -> None:
 
 
 def _round_trip_problem(text: str, what: str) -> str:
-    """Why a table would give back another text; "" where it would not."""
+    """Why text would read back differently from a table; "" where it would not."""
     if what != "path" and text != text.strip():
         return "it begins or ends with a blank"
     if what == "label" and ";" in text:
@@ -137,21 +137,21 @@ def preview_split(
 
 @dataclass(frozen=True)
 class WithBackground:
-    """dataset: as it was read. clips: these, and those of background, which are so many."""
+    """dataset: as read. clips: its clips and background clips. background: number of the latter."""
 
     dataset: DataSet
     clips: tuple[Clip, ...]
     background: int
 
     def to_csv(self) -> str:
-        """A table to train on. Raises DataError where a text would read back as another one."""
+        """A table to train on. Raises DataError for text that would read back differently."""
         _check_round_trip(self.clips)
         return clips_csv(self.clips)
 
 
 def add_background(place: str | Path, *, source: str | None = None, group_pattern: str | None = None) -> WithBackground:
-    """The spans of ``place``, and clips without a label between them (``dataset.background``). Raises DataError where
-    no recording has room for one."""
+    """The labelled spans of ``place`` with background clips between them (``dataset.background``). Raises DataError
+    where there is room for none."""
     dataset = read_dataset(ensure_downloaded(place), source=source, group_pattern=group_pattern, fewest_classes=1)
     found = background(dataset.clips, header_length_s, dataset.empty)
     if not found:
@@ -164,9 +164,9 @@ def add_background(place: str | Path, *, source: str | None = None, group_patter
 
 
 def check_output(path: Path, place: Path, *, overwrite: bool, clips: Sequence[Clip] = ()) -> None:
-    """Raise SettingsError where no file can be written to ``path``, or one would be lost: before the work.
+    """Raise SettingsError where ``path`` can't or must not be written, before the work begins.
 
-    overwrite: a file that is there may be replaced, unless it may be of the data: ``place`` itself or below it, a file
+    overwrite: an existing file may be replaced, unless it may belong to the data: ``place`` or a file below it, a file
     of ``clips``, a recording or an archive.
     """
     try:
@@ -201,8 +201,7 @@ def _belongs_to_data(path: Path, place: Path, clips: Sequence[Clip]) -> bool:
 
 @dataclass(frozen=True)
 class CacheEntry:
-    """One kind of what the cache holds. place: where. folders: below it or itself, that may be cleared. fetched: from a
-    server, which would have to send it again."""
+    """A part of the cache. place: its folder. folders: those of it that may be cleared. fetched: it was downloaded."""
 
     what: str
     place: Path
@@ -214,7 +213,7 @@ class CacheEntry:
         return sum(map(folder_bytes, self.folders))
 
     def clear(self) -> None:
-        """Raises DataError where something stays."""
+        """Remove the folders. Raises DataError where something can't be removed."""
         for folder in self.folders:
             remove_folder(folder)
             if folder.exists():
@@ -222,7 +221,7 @@ class CacheEntry:
 
 
 def cache_entries() -> tuple[CacheEntry, ...]:
-    """Of data sets those that earsight can get again; what was put there by hand is left alone."""
+    """The parts of the cache; of data sets only those that can be downloaded again, not those put there by hand."""
     home = cache_folder()
     known = tuple(downloaded_folder(name) for name, source in known_sources().items() if source.downloads)
     return (

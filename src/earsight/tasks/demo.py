@@ -1,4 +1,4 @@
-"""demo: the whole way on the embedded synthetic corpus."""
+"""demo: corpus, training, score and predictions on synthetic voices."""
 
 import shutil
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ def demo(out: str | Path = "runs/demo", *, seed: int = 0, progress: bool = False
         raise SettingsError(f"{out} holds something else than an earlier demo; name another --out")
     recipe = Recipe.named("demo", {"seed": seed})
     check_recipe(recipe)
-    for folder in (run, corpus):  # the corpus, which says that it is a demo's, to the last
+    for folder in (run, corpus):  # the corpus last, since it marks the folder as a demo's
         if folder.exists():
             shutil.rmtree(folder)
     with Progress(shown=progress) as shown:
@@ -54,7 +54,7 @@ def demo(out: str | Path = "runs/demo", *, seed: int = 0, progress: bool = False
 
 
 def _is_replaceable(out: Path) -> bool:
-    """Whether nothing is there, or a corpus of synthetic voices and what was trained on it."""
+    """Whether ``out`` does not exist, or holds only an earlier demo."""
     if not out.exists():
         return True
     known = {"corpus": (MARKER_NAME,), "run": (SETTINGS_NAME, CLIPS_NAME)}

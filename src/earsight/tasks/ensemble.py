@@ -1,4 +1,4 @@
-"""ensemble: several runs → one model that averages their answers, scored on the clips that none of them was taught."""
+"""ensemble: several runs → one model that averages their answers, scored on clips that none was trained on."""
 
 import time
 from collections import defaultdict
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EnsembleResult:
-    """metrics: of the test clips; None where every clip was heard by a member, or chose its epoch, or where they could
-    not be scored: sentence says why. caveat: what belongs beside them, of all members."""
+    """metrics: of the test clips; None where a member was trained or validated on each of them, or they could not be
+    scored: sentence says why. caveat: that of all members."""
 
     out: Path
     members: int
@@ -37,11 +37,11 @@ class EnsembleResult:
 def ensemble(
     runs: str | Path | Sequence[str | Path], out: str | Path, *, device: str = "cpu", threads: int | None = None
 ) -> EnsembleResult:
-    """Save one model of the networks of many runs: of the seeds of one split, or of the folds of a data set.
+    """Save one model of the networks of many runs: seeds of one split, or folds of a data set.
 
-    runs: run folders; the folder of a cross-validation stands for all its runs.
-    out: a run folder, new or empty. Its test clips are those that are test clips of every run: all of them for seeds of
-    one split, none for the folds of a cross-validation. Raises EarsightError.
+    runs: run folders; the folder of a cross-validation stands for all its runs. out: a run folder, new or empty. Its
+    test clips are those that every run tested: all for seeds of one split, none for the folds of a cross-validation.
+    Raises EarsightError.
     """
     extras.check("torch", "timm", "safetensors")
     check_device_name(device)
@@ -63,7 +63,7 @@ def ensemble(
     splits = [one.get("split", {}) for one in of_members]
     kinds = {str(one.get("kind", "")) for one in splits}
     caveat = merge_caveats(str(one.get("caveat", "")) for one in splits)
-    # Each member's own test clips are by speakers whom it never heard, and those of the whole are among them.
+    # The test clips of the ensemble are test clips of each member, by speakers that no member heard.
     independent = all(one.get("speaker_independent") is True for one in splits)
     sentence = (
         f"{len(members)} networks whose answers are averaged; {_overlap_text(len(tested), test, independent, caveat)}."
@@ -96,7 +96,7 @@ def ensemble(
         return EnsembleResult(place, len(members), None, sentence, caveat)
     try:
         found = evaluate(place, device=device, threads=threads)
-    except DataError as error:  # of its test recordings: the model is whole, and others may score it
+    except DataError as error:  # test recordings can't be read: the model is complete, and may be scored on others
         return EnsembleResult(place, len(members), None, f"{sentence[:-1]}; not scored: {error}", caveat)
     found.predictions.write_csv(place / PREDICTIONS_NAME)
     beside = {"caveat": caveat} if caveat else {}
@@ -115,7 +115,7 @@ def _overlap_text(clips: int, test: int, independent: bool, caveat: str) -> str:
 
 
 def _members(runs: Sequence[str | Path]) -> list[Path]:
-    """A cross-validation stands for all its runs. Raises SettingsError."""
+    """All run folders; a cross-validation is expanded. Raises SettingsError."""
     found: list[Path] = []
     for run in map(Path, runs):
         folds = (run / MANIFEST_NAME).is_file()
@@ -126,8 +126,8 @@ def _members(runs: Sequence[str | Path]) -> list[Path]:
 
 
 def _common_clips(recorded: Sequence[Sequence[RunClip]]) -> tuple[RunClip, ...]:
-    """Every clip of every run, once: test where it is that in all runs; train where it is that in one. Raises DataError
-    where a run scored what it was trained on."""
+    """Each clip of the runs once: test where it is in all runs, else train where it is in any. Raises DataError where a
+    run was scored on its training clips."""
     rows_of: dict[Any, list[RunClip]] = defaultdict(list)
     for row in (row for rows in recorded for row in rows):
         if row.part == "all":
@@ -136,6 +136,6 @@ def _common_clips(recorded: Sequence[Sequence[RunClip]]) -> tuple[RunClip, ...]:
     found = []
     for rows in rows_of.values():
         heard = [row for row in rows if row.part != "test"]
-        if heard or len(rows) == len(recorded):  # otherwise some runs left it out: nothing is known of it
+        if heard or len(rows) == len(recorded):  # else some runs don't have the clip: nothing is known of it
             found.append(min(heard or rows, key=lambda row: (row.part != "train", not row.clip.group)))
     return tuple(found)

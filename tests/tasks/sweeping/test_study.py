@@ -6,7 +6,8 @@ import pytest
 
 from earsight.errors import SettingsError
 from earsight.tasks.sweeping.space import to_space
-from earsight.tasks.sweeping.study import Pruned, Study, Trial
+from earsight.tasks.sweeping.study import Pruned, Study
+from earsight.tasks.sweeping.trials import Trial
 
 SPACE = to_space(
     {

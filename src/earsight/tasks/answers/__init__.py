@@ -1,1 +1,1 @@
-"""What becomes of the answers of ``predict``: events, and files that a stopped run goes on with."""
+"""The output of ``predict``: rows, events, and files that a stopped run can resume."""

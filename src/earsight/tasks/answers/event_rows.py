@@ -1,4 +1,4 @@
-"""Answers to windows → events, recording by recording."""
+"""Answers to windows → events, one recording after the other."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EventRow:
-    """label was heard in the recording at ``path`` from start_s to end_s, with this mean probability."""
+    """An event in the recording at ``path``. probability: the mean from start_s to end_s."""
 
     path: str | Path
     start_s: float
@@ -38,7 +38,7 @@ class EventRow:
 
 @dataclass(frozen=True)
 class RecordingEvents:
-    """All of one recording: the track of probabilities and the events in it."""
+    """Probabilities over time and events of a whole recording."""
 
     path: str | Path
     steps: tuple[Step, ...]
@@ -46,8 +46,8 @@ class RecordingEvents:
 
 
 class EventRows:
-    """Rows of windows, one after the other → events. keep: set ``finished``, steps and events of the recording that
-    ended last; otherwise memory does not grow with a recording."""
+    """Rows of windows, in order → events. keep: set ``finished`` to the steps and events of the recording that ended
+    last; without it, memory does not grow with the length of a recording."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class EventRows:
 
     @classmethod
     def of(cls, model: "Classifier | Exported", hop_s: float, rule: Rule, *, keep: bool = False) -> Self:
-        """Of the answers of this model to windows, one every ``hop_s``."""
+        """For answers of this model to windows that start every ``hop_s``."""
         return cls(model.labels, hop_s, rule, model.thresholds, keep=keep)
 
     def _begin(self, start_s: float) -> None:
@@ -75,7 +75,7 @@ class EventRows:
         self._events: list[Event] = []
 
     def push(self, row: Row) -> Iterator[EventRow | Row]:
-        """Events that are over; a row that says what could not be read is handed on after them."""
+        """The events that end with this row; a row with an error is yielded after them."""
         if self._fresh:
             self._begin(row.start_s or 0.0)
             self._fresh = False

@@ -1,4 +1,4 @@
-"""A file beside the one that is being made, from which work that was stopped goes on."""
+"""A file beside the output, from which stopped work is resumed."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -15,16 +15,16 @@ _FORMAT = 1
 
 
 class Journal:
-    """Rows of items that are worked through in one order. It is JSON Lines: a head that says what is being done, rows,
-    and after the rows of each item how many items are done. A kill at any moment leaves it so that each item counts as
-    done with all its rows, or not at all.
+    """Rows of items that are processed in a fixed order, as JSON Lines: a head that identifies the work, then the rows
+    of each item, followed by the number of items that are done. If the process is killed, each item counts as done with
+    all its rows or not at all.
 
-    Use as a context manager. done: items that need not be done again.
+    Use as a context manager. done: number of items that need not be done again.
     """
 
     def __init__(self, path: Path, head: Mapping[str, Any], *, resume: bool) -> None:
-        """head: what must be the same for work that goes on. Raises DataError where it is not, SettingsError where
-        there is a journal and ``resume`` was not asked for."""
+        """head: what identifies the work. Raises DataError where an existing journal has another head, SettingsError
+        where there is a journal and not ``resume``."""
         self._path, self.done = path, 0
         first = json_line({"earsight journal": _FORMAT, **head}).encode() + b"\n"
         there = path.exists()
@@ -42,8 +42,8 @@ class Journal:
             self._open = stack.pop_all()
 
     def _kept(self, first: bytes) -> int:
-        """How many bytes are of items that are done; 0 where not even the first line is whole. Raises DataError where
-        the file is of something else."""
+        """Bytes up to the end of the last item that is done; 0 where even the first line is incomplete. Raises
+        DataError where the head is another."""
         with self._path.open("rb") as file:
             head = file.readline()
             if first.startswith(head) and head != first:  # empty, or cut off in its first line
@@ -77,13 +77,13 @@ class Journal:
         self._file.write(json_line({"row": row}).encode() + b"\n")
 
     def finish_item(self) -> None:
-        """What was written belongs to an item that is done now."""
+        """The rows written since the last call are those of an item that is done."""
         self.done += 1
         self._file.write(json_line({"done": self.done}).encode() + b"\n")
         self._file.flush()
 
     def rows(self) -> Iterator[Cells]:
-        """All, from the first."""
+        """All rows from the first."""
         self._file.flush()
         with self._path.open("rb") as file:
             for line in file:

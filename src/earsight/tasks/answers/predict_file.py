@@ -1,4 +1,4 @@
-"""predict with all that belongs to it: windows, events, timelines, and a file that a stopped run goes on with."""
+"""predict into files: rows or events in any format, timelines, and resuming a stopped run."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from earsight.network.classifier import Classifier
 
 _MOST_LOOKED_UP = 10_000
-"""Recordings whose lengths are looked up beforehand, for the progress bar."""
+"""Most recordings whose durations are looked up first, for the progress bar."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Job:
         return FormatContext(self.model.labels, low_hz, high_hz, self.rule is not None)
 
     def answers(self, skip: int = 0) -> Iterator[tuple[Row, list[Row | EventRow]]]:
-        """Each answer, and the rows that are to be written then; skip: so many recordings."""
+        """Each answer, and the rows to write after it. skip: number of recordings that are done."""
         events = None
         if self.sliding is not None and (self.rule is not None or self.timelines is not None):
             keep = self.timelines is not None
@@ -93,13 +93,13 @@ class Job:
         pictures = iter(self.pictures()[skip:])
         for row in answer(self.model, self.recordings[skip:], unknown=self.unknown, sliding=self.sliding):
             heard: list[Row | EventRow] = [] if events is None else list(events.push(row))
-            # Before its rows are handed on: a run that is stopped between the two draws it again when it is resumed.
+            # Before its rows are yielded: a run that is stopped in between draws it again when it is resumed.
             if row.last and self.timelines is not None and events is not None and events.finished is not None:
                 self._draw(events.finished, next(pictures))
             yield row, [row] if self.rule is None else heard
 
     def pictures(self) -> list[Path]:
-        """Where the timeline of each recording goes; nothing where none is asked for."""
+        """The file of the timeline of each recording; [] without timelines."""
         if self.timelines is None:
             return []
         return [
@@ -116,8 +116,9 @@ class Job:
 
 @dataclass(frozen=True)
 class PredictFileResult:
-    """places: the files. recordings: all; resumed: of them those that were done before. failures: what could not be
-    read, or not to its end, one text each. unheard_s: of recordings answered now of which much was not heard."""
+    """places: the files. recordings: number of all; resumed: of those that were done before. failures: one message for
+    each recording that could not be read, or not to its end. unheard_s: seconds that were not heard, of each recording
+    answered now of which much was not."""
 
     places: tuple[Path, ...]
     rows: int
@@ -136,9 +137,9 @@ def predict_to(
     overwrite: bool = False,
     progress: bool = False,
 ) -> PredictFileResult:
-    """Write the rows of a job to a file, or to a folder where a format holds one recording a file.
+    """Write the rows of a job to a file, or to a folder for a format with one recording a file.
 
-    Until it is whole, what is done lies in OUT.part; resume: go on with it. Raises EarsightError, OSError.
+    Until it is complete, rows are kept in OUT.part, from which ``resume`` continues. Raises EarsightError, OSError.
     """
     wanted = check_out(job, out, format_name, resume=resume, overwrite=overwrite)
     _check_not_read(job, out)
@@ -180,15 +181,15 @@ def check_timelines(folder: Path) -> None:
 
 
 def check_pictures(pictures: Iterable[Path], *, overwrite: bool) -> None:
-    """Raises SettingsError where one is there."""
+    """Raises SettingsError where one exists."""
     for picture in pictures:
         if picture.exists() and not overwrite:
             raise SettingsError(f"{picture} exists; pass --overwrite, or another --timelines")
 
 
 def partial_path(out: Path) -> Path:
-    """Where that lies which is done, until ``out`` is whole."""
-    whole = out if out.name else out.absolute()  # of "." too
+    """The journal beside ``out``, as long as ``out`` is not complete."""
+    whole = out if out.name else out.absolute()  # also for "."
     return whole.parent / f"{whole.name}.part"
 
 
@@ -220,8 +221,7 @@ def check_out(
 
 
 def _check_not_read(job: Job, out: Path) -> None:
-    """Raises SettingsError where what is to be replaced is the model, or a recording or table that is to be
-    answered."""
+    """Raises SettingsError where ``out`` would replace the model, a recording, or a table of recordings."""
     if not out.is_file():
         return
     read = dict.fromkeys(job.sources, "a table of what is to be answered")
@@ -236,7 +236,7 @@ def _check_not_read(job: Job, out: Path) -> None:
 
 
 class _Counted:
-    """The same rows, once. rows: how many there were; failures: what went wrong in them."""
+    """Iterates over rows once. rows: their number so far; failures: their error messages."""
 
     def __init__(self, rows: Iterator[Cells]) -> None:
         self._rows, self.rows, self.failures = rows, 0, list[str]()
@@ -264,7 +264,7 @@ def _write(rows: Iterable[Cells], out: Path, wanted: Format, job: Job) -> list[P
 
 
 def unique_stems(paths: Iterable[str | Path]) -> list[str]:
-    """For what belongs to each recording, a file name without its ending that no other has."""
+    """A unique file name without suffix for each recording."""
     names: dict[str, None] = {}
     numbers: defaultdict[str, int] = defaultdict(int)
     for path in paths:
@@ -300,7 +300,7 @@ def _model_digest(run: Path) -> str:
 
 
 def _lengths_s(job: Job) -> list[float]:
-    """Of each recording, by its header; nothing where windows are not asked for, or where it would take long."""
+    """Durations by the headers; [] without windows, or where looking them up would take long."""
     if job.sliding is None or len(job.recordings) > _MOST_LOOKED_UP or any(one.remote for one in job.recordings):
         return []
     return [_length_s(recording) for recording in job.recordings]
@@ -314,7 +314,7 @@ def _length_s(recording: Recording) -> float:
 
 
 def _band_hz(model: "Classifier | Exported") -> tuple[float, float]:
-    """The lowest and the highest frequency that it hears."""
+    """The frequency range of the mel bins."""
     mel = model.about.get("mel", {}) if isinstance(model, Exported) else model.mel.model_dump()
     nyquist_hz = model.audio.rate_hz / 2
     return float(mel.get("f_min_hz", 0.0)), float(mel.get("f_max_hz") or nyquist_hz)

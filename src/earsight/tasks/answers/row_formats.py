@@ -1,4 +1,4 @@
-"""Answers and events → text and tables that other programs read."""
+"""Rows of answers or events → text and tables for other programs."""
 
 import io
 import json
@@ -19,8 +19,8 @@ _PARQUET_ROWS = 4096
 
 @dataclass(frozen=True)
 class FormatContext:
-    """What a format may want to know. labels: of the model. low_hz, high_hz: what it hears. events: whether rows are
-    events, which have one probability."""
+    """What formats need besides the rows. labels: of the model. low_hz, high_hz: its frequency range. events: rows are
+    events, which have one probability each."""
 
     labels: tuple[str, ...]
     low_hz: float
@@ -30,8 +30,8 @@ class FormatContext:
 
 @dataclass(frozen=True)
 class Format:
-    """name: for --format. suffix: of its files. lines: rows → lines of text; None for a table in binary. events: it can
-    only hold events. alone: a file of it holds one recording."""
+    """name: for --format. suffix: of its files. lines: rows → lines of text; None for a binary format. events: for
+    events only. alone: one recording a file."""
 
     name: str
     suffix: str
@@ -45,7 +45,7 @@ def _json_lines(rows: Iterable[Cells], facts: FormatContext) -> Iterator[str]:
 
 
 def json_line(value: Any) -> str:
-    """A file name that is not UTF-8 is written with escapes, which JSON can carry."""
+    """``value`` as JSON; with escapes where it holds a file name that is not UTF-8."""
     text = json.dumps(value, ensure_ascii=False)
     try:
         text.encode()
@@ -69,7 +69,7 @@ def _flat_names(facts: FormatContext) -> Iterator[str]:
 
 
 def _flat(row: Cells, facts: FormatContext) -> dict[str, Any]:
-    """label: several have ``;`` between them. error: also what is missing of a truncated recording."""
+    """A row as columns. label: several are joined by ``;``. error: also of a truncated recording."""
     shares = row.get("probabilities") or {}
     several = row.get("labels")
     label = row.get("label") if several is None else ";".join(several)
@@ -93,8 +93,8 @@ def _audacity(rows: Iterable[Cells], facts: FormatContext) -> Iterator[str]:
 
 
 def _rttm(rows: Iterable[Cells], facts: FormatContext) -> Iterator[str]:
-    """Rich Transcription Time Marked, as NIST defined it: ten fields without spaces inside. A recording is told by its
-    name without folder and ending; by the whole path where another is called so."""
+    """Rich Transcription Time Marked, as NIST defined it: ten fields without spaces inside. A recording goes by
+    its name without folder and suffix, or by its path where two have one name."""
     path_of: dict[str, str] = {}
     for row in _events(rows):
         name, label = ("_".join(text.split()) or "_" for text in (Path(row["path"]).stem, row["label"]))
@@ -123,7 +123,7 @@ def _raven(rows: Iterable[Cells], facts: FormatContext) -> Iterator[str]:
 
 
 def _events(rows: Iterable[Cells]) -> Iterator[Cells]:
-    """Without those that say what could not be read, for which these formats have no place."""
+    """Rows without errors, for which these formats have no column."""
     return (row for row in rows if "error" not in row)
 
 
@@ -145,7 +145,7 @@ FORMATS = {
 
 
 def find_format(name: str | None, out: Path | None) -> Format:
-    """By its name, else by the ending of ``out``, else JSON Lines. Raises SettingsError."""
+    """The format by its name, else by the suffix of ``out``, else JSON Lines. Raises SettingsError."""
     if name is not None:
         return FORMATS[name]
     if out is None or out.is_dir():
@@ -157,7 +157,7 @@ def find_format(name: str | None, out: Path | None) -> Format:
 
 
 def write_rows(path: Path, rows: Iterable[Cells], wanted: Format, facts: FormatContext) -> None:
-    """Whole or not at all, and never all in memory. Raises OSError."""
+    """Write atomically and row by row. Raises OSError."""
     with open_atomic(path) as file:
         if wanted.lines is None:
             _write_parquet(file, rows, facts)
@@ -184,5 +184,5 @@ def _write_parquet(file: io.BufferedWriter, rows: Iterable[Cells], facts: Format
 
 
 def _as_utf8(cell: Any) -> Any:
-    """A file name that is not UTF-8, in an error too, is written with escapes."""
+    """Text with escapes in place of bytes that are not UTF-8, as file names may have them."""
     return cell.encode(errors="backslashreplace").decode() if isinstance(cell, str) else cell
