@@ -1,4 +1,4 @@
-"""evaluate --events: a run folder and annotated recordings → how well events are found in them."""
+"""evaluate --events: a run folder and annotated recordings → scores of event detection."""
 
 import math
 from collections import defaultdict
@@ -29,8 +29,8 @@ _OTHER_STARTS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 @dataclass(frozen=True)
 class Measure:
-    """How events are compared: in segments of ``segment_s`` seconds, and, as a whole, by how much of what both cover
-    together the found and the annotated one share. Raises SettingsError."""
+    """How detected events are compared with annotated ones: in segments of ``segment_s`` seconds, and as events with an
+    intersection over union of at least ``overlap``. Raises SettingsError."""
 
     segment_s: float = 1.0
     overlap: float = 0.5
@@ -44,9 +44,8 @@ class Measure:
 
 @dataclass(frozen=True)
 class EventEvaluation(ScoreContext):
-    """by_segment, by_event: how near what was found comes to what was annotated. other_starts: start_at → the F1 by
-    segment and by event that it would give. starts_at: where events of each label begin. recordings, duration_s: what
-    was scored. measure: how."""
+    """other_starts: start_at → F1 by segment and by event with that start_at. starts_at: the probability at which
+    events of each label begin. recordings, duration_s: what was scored."""
 
     by_segment: Detection
     by_event: Detection
@@ -94,8 +93,8 @@ def evaluate_events(
     overwrite: bool = False,
     options: ScoringOptions | None = None,
 ) -> EventEvaluation:
-    """Find events in whole recordings, as ``predict`` with windows does, and compare them with the annotated ones: the
-    spans of ``data``, or of the run's own test clips. Where nothing is annotated, nothing is taken to sound.
+    """Detect events in whole recordings, as ``predict`` with windows does, and compare them with annotated ones: the
+    spans of ``data``, or the run's own test clips. Time without annotation counts as time without events.
 
     window_s, hop_s, rule: see ``predict`` and ``Rule``. timelines: a folder for one picture a recording; overwrite:
     those that are there already. options: as for ``evaluate``; leaks "drop" leaves out recordings of which any part was
@@ -154,7 +153,7 @@ def evaluate_events(
 
 
 class _EventTally:
-    """What one rule finds, against what is annotated; a recording after the other."""
+    """Counts for one rule over recordings, by group."""
 
     def __init__(self, labels: tuple[str, ...], measure: Measure) -> None:
         self._labels, self._measure = labels, measure
@@ -179,10 +178,10 @@ class _EventTally:
 
 
 def _recordings(to_score: ScoringSet) -> dict[Path, list[Clip]]:
-    """Recordings with their clips. One of which some clip can't be read, or was left out since it was heard in
-    training, is left out as a whole. Raises DataError where none is left."""
+    """Recordings with their clips. A recording is left out as a whole where a clip of it can't be read, or was dropped
+    since training heard it. Raises DataError where none is left."""
     left_out = (*to_score.context.dropped, *to_score.context.failures)
-    paths = {failure.path.resolve() for failure in left_out}  # of what was dropped they are absolute
+    paths = {failure.path.resolve() for failure in left_out}  # those of dropped clips are absolute
     found: defaultdict[Path, list[Clip]] = defaultdict(list)
     for clip in (to_score.store.clips[index] for index in to_score.indices):
         if clip.path.resolve() not in paths:
@@ -195,7 +194,8 @@ def _recordings(to_score: ScoringSet) -> dict[Path, list[Clip]]:
 def _find_events(
     model: "Classifier", recordings: Iterable[Path], sliding: Sliding, rule: Rule
 ) -> Iterator["RecordingEvents | Failure"]:
-    """Each recording; the reason where it, or the rest of it, can't be read: what was not heard is not missed."""
+    """The events of each recording, or the reason why it, or its rest, can't be read: such a recording is not
+    scored."""
     rows = EventRows.of(model, sliding.hop_s, rule, keep=True)
     for row in answer(model, [Recording(str(path)) for path in recordings], sliding=sliding):
         for _ in rows.push(row):
@@ -206,6 +206,6 @@ def _find_events(
 
 
 def _annotations(clip: Clip, until_s: float) -> Iterator[Annotation]:
-    """until_s: how long the recording is."""
+    """One annotation for each label of a clip. until_s: the end of the recording."""
     for label in clip.labels:
         yield Annotation(clip.start_s or 0.0, until_s if clip.end_s is None else clip.end_s, label)

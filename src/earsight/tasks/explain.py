@@ -1,4 +1,4 @@
-"""explain: a run and a recording → which part of its mel image spoke for the answer."""
+"""explain: a run and a recording → the part of its mel image that speaks for the answer."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Explanation(Explained):
-    """Of the middle crop of a recording. label: what is explained. probability: of it, in that crop. unknown: the model
-    would not name it, whatever is likeliest. truncated: what is missing of a recording that was cut off."""
+    """An explanation of the middle crop of a recording. label: the class that is explained. probability: of that class.
+    unknown: the answer would be "unknown". truncated: what is missing of a recording that was cut off."""
 
     label: str
     probability: float
@@ -37,8 +37,8 @@ class Explanation(Explained):
 
     @property
     def strongest(self) -> tuple[float, float]:
-        """Seconds and hertz of the middle of what spoke most: of the hottest tenth of the image, or of what spoke at
-        all where that is less. The middle of the image where nothing did."""
+        """Time in seconds and frequency in Hz of the centre of the hottest tenth of the image, or of all of it that is
+        above zero where that is less; the centre of the image where nothing is."""
         hot = (self.heat >= np.quantile(self.heat, 0.9)) & (self.heat > 0)
         mels, frames = np.nonzero(hot if hot.any() else self.heat == 0)
         return float(frames.mean() * self.hop_s), float(
@@ -55,9 +55,9 @@ def explain(
     device: str = "cpu",
     overwrite: bool = False,
 ) -> Explanation:
-    """Draw over the mel image what spoke for the answer, or for another ``label``, and write it to ``out``, a PNG.
+    """Draw the evidence for the answer, or for ``label``, over the mel image, and write it to ``out``, a PNG file.
 
-    run: a run folder, a model of the hub by its name (user/name), or one that is loaded. Raises EarsightError.
+    run: a run folder, a model of the hub by its name (user/name), or a loaded model. Raises EarsightError.
     """
     check_device_name(device)
     place = Path(out)
@@ -81,7 +81,7 @@ def explain(
 
 
 def explain_waveform(classifier: "Classifier", waveform: Samples, label: str | None = None) -> Explanation:
-    """waveform: float32 [channels, samples], as ``load_waveform`` makes it. label: otherwise the answer."""
+    """waveform: float32 [channels, samples], of ``load_waveform``. label: the class to explain; None: the answer."""
     import torch
 
     from earsight.mel.spectrogram import decibels, mel_edges_hz

@@ -1,4 +1,4 @@
-"""export: a run folder → one file that answers the same without torch, checked on real clips before it is written."""
+"""export: a run folder → one file that gives the same answers without torch, verified on clips before it is written."""
 
 import json
 import tempfile
@@ -32,16 +32,16 @@ Quantisation = Literal["none", "int8", "fp16"]
 LARGEST_DIFFERENCE = 1e-3
 _CHECKED, _CALIBRATED, _VALIDATED = 16, 128, 400
 _KEPT_WHOLE = 3
-"""Convolutions at the network's beginning that int8 leaves in 32 bits: what they lose, all others hear. A third to a
-half of the error of the logits comes from them (docs/deploy.md)."""
+"""Number of convolutions at the network's input that int8 leaves in 32 bits: a third to a half of the error of the
+logits would come from them (docs/deploy.md)."""
 
 
 @dataclass(frozen=True)
 class ExportResult:
-    """clips: that were compared; real: whether they are recordings of the run. difference: the largest between the
-    logits of file and run, before quantising. accuracy: of run and file on validation clips, for a file of fewer bits;
-    None otherwise. validated: how many; heard: whether the network was trained on them, too. calibrated: of 8 bits,
-    whether on recordings of the run, not on noise; None otherwise."""
+    """clips: number that was compared. real: they are recordings of the run, not noise. difference: the largest between
+    logits of file and run, before quantisation. accuracy: of run and quantised file on validation clips, else None.
+    validated: number of these. heard: the network was trained on these too. calibrated: for int8, whether on recordings
+    of the run rather than noise, else None."""
 
     path: Path
     bytes: int
@@ -64,11 +64,11 @@ def export(
 ) -> ExportResult:
     """Write the network of a run, with mel front end, labels, temperature and settings, as one file.
 
-    run: a run folder, or a model of the hub by its name (user/name). out: its name; otherwise that of the run. to: an
-    ONNX file, or a program of torch.export. quantize: weights and sums of 8 bits, calibrated on training clips, or
-    weights of 16 bits. The file is compared with the run on clips of its test part (on noise where they are gone): it
-    is not written where a logit differs by ``LARGEST_DIFFERENCE`` or more; of fewer bits the accuracy is measured
-    instead, where the run's validation clips are there. Raises EarsightError.
+    run: a run folder, or a model of the hub by its name (user/name). out: the file; None: named after the run. to: an
+    ONNX file, or a program of torch.export. quantize: int8: weights and activations of 8 bits, calibrated on training
+    clips; fp16: weights of 16 bits. The file is compared with the run on test clips (noise where they are gone) and not
+    written where a logit differs by ``LARGEST_DIFFERENCE`` or more. Of a quantised file the accuracy on validation
+    clips is measured, where these are there. Raises EarsightError.
     """
     ending = ".onnx" if to == "onnx" else ".pt2"
     beside = Path(Path(run).name) if is_hub_name(run) else Path(run)
@@ -90,7 +90,7 @@ def export(
     test, real = _example_sounds(classifier, recorded, "test", _CHECKED)
     portable = Portable.of(classifier)
     described = read_description(run)
-    # The file goes where the run does not: it tells no folder of this machine.
+    # The file may be published: no folders of this machine in it.
     about = {**Redactor.of(run, described).description(described), "format": FORMAT, "quantize": quantize}
     with tempfile.TemporaryDirectory(dir=place.parent, prefix=".export-") as folder:
         made = Path(folder) / f"model{ending}"
@@ -125,8 +125,8 @@ Answer = Callable[[Samples], np.ndarray]
 def _example_sounds(
     classifier: "Classifier", recorded: Sequence[RunClip], part: str, most: int
 ) -> tuple[list[Samples], bool]:
-    """Waveforms of the run's clips, spread over the part, at the rate of the file; noise and tones where there are
-    none."""
+    """Waveforms of up to ``most`` clips, spread over the part, at the network's rate, and True; noise and tones, and
+    False, where the clips are gone."""
     sounds = [sound for sound, _ in _labelled_sounds(classifier, recorded, part, most)]
     if sounds:
         return sounds, True
@@ -142,7 +142,7 @@ def _example_sounds(
 def _labelled_sounds(
     classifier: "Classifier", recorded: Sequence[RunClip], part: str, most: int
 ) -> list[tuple[Samples, npt.NDArray[np.bool_]]]:
-    """Waveforms and their labels, [classes], 1 for each. Clips that are gone or can't be read are passed over."""
+    """Waveforms and labels, bool [classes]. Clips that are gone or can't be read are skipped."""
     clips = [row.clip for row in recorded if row.part in {part, "all"}]
     clips = [split_labels(clip) for clip in clips] if classifier.multilabel else clips
     known = set(classifier.labels)
@@ -208,7 +208,7 @@ def _write_program(portable: "Portable", path: Path, about: dict[str, Any]) -> A
     except Exception as error:  # as above
         raise ModelError(f"this network can't be exported by torch.export: {_root_line(error)}") from error
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of views among the weights, which are saved whole
+        warnings.simplefilter("ignore", UserWarning)  # about views among the weights, which are saved in full
         torch.export.save(program, path, extra_files={"earsight.json": json.dumps(about, ensure_ascii=False)})
     module = torch.export.load(path).module()
 
@@ -222,7 +222,7 @@ def _write_program(portable: "Portable", path: Path, about: dict[str, Any]) -> A
 
 
 def _difference(answer: Answer, portable: "Portable", sounds: Sequence[Samples]) -> float:
-    """The largest between the logits of the file and of the run's own path. Infinite where an answer differs."""
+    """The largest difference between logits of the file and of the run; infinite where an answer differs."""
     largest = 0.0
     for sound in sounds:
         theirs, ours = answer(sound), portable.reference(sound)
@@ -233,9 +233,9 @@ def _difference(answer: Answer, portable: "Portable", sounds: Sequence[Samples])
 
 
 def _int8(whole: Path, smaller: Path, sounds: Sequence[Samples]) -> None:
-    """Static, of the network alone: the mel image spans too many powers of ten for 8 bits, and its first convolutions
-    stay in 32; so does familiarity, a small product that limits are fitted to. Clip and Relu too: what they cut off
-    would otherwise be part of the range that the 8 bits before them are spread over."""
+    """Static quantisation of the network. The mel image stays in 32 bits, since it spans too many powers of ten; so do
+    the first convolutions, and familiarity, which is cheap and has fitted limits. Clip and Relu are quantised, or the
+    range of the tensors before them would include what they cut off."""
     import onnx
     from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -269,7 +269,7 @@ def _int8(whole: Path, smaller: Path, sounds: Sequence[Samples]) -> None:
 
 
 def _fp16(whole: Path, smaller: Path, sounds: Sequence[Samples]) -> None:
-    """Weights of the network, each widened again before it is used: half the size, the same speed."""
+    """Store the network's weights in 16 bits, cast to 32 bits before use: half the size, the same speed."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
@@ -293,21 +293,21 @@ _FEWER_BITS: dict[str, Callable[[Path, Path, Sequence[Samples]], None]] = {"int8
 
 
 def _front_end_nodes(model: Any) -> list[str]:
-    """Names of the nodes that make the image: what the first node with a weight of the network needs."""
+    """Names of the nodes that compute the image: ancestors of the first node that uses a weight of the network."""
     weights = {tensor.name for tensor in model.graph.initializer if tensor.name.startswith("network.")}
     first = next(node for node in model.graph.node if weights & set(node.input))
     return _ancestors(model, [name for name in first.input if name not in weights])
 
 
 def _familiarity_nodes(model: Any) -> list[str]:
-    """Names of the nodes that only familiarity needs."""
+    """Names of the nodes that are used for familiarity alone."""
     outputs = [output.name for output in model.graph.output]
     others = set(_ancestors(model, [name for name in outputs if name != "familiarity"]))
     return [name for name in _ancestors(model, ["familiarity"]) if name not in others]
 
 
 def _ancestors(model: Any, left: list[str]) -> list[str]:
-    """Names of the nodes that these values come from."""
+    """Names of all nodes that the values ``left`` depend on."""
     made_by = {name: node for node in model.graph.node for name in node.output}
     found: list[str] = []
     left = list(left)
@@ -322,7 +322,7 @@ def _ancestors(model: Any, left: list[str]) -> list[str]:
 def _accuracies(
     classifier: "Classifier", one: Answer, other: Answer, valid: Sequence[tuple[Samples, npt.NDArray[np.bool_]]]
 ) -> tuple[float, float] | None:
-    """The share of clips that each answers rightly; where they have several labels, with every label right."""
+    """The share of clips with every label correct, of both."""
     if not valid:
         return None
 
@@ -337,7 +337,7 @@ def _accuracies(
 
 
 def _root_line(error: BaseException) -> str:
-    """Of what was wrong at first: the exporters wrap it into advice for their own users."""
+    """The first line of the root cause, which exporters wrap into advice of their own."""
     while error.__cause__ is not None:
         error = error.__cause__
     return first_line(error)[:200]

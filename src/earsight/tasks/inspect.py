@@ -1,4 +1,4 @@
-"""inspect: a data set → what is in it, and what is wrong with it. Reads every recording once, in blocks."""
+"""inspect: a data set → what is in it and what is wrong with it. Reads each recording once, in blocks."""
 
 import math
 import statistics
@@ -25,8 +25,8 @@ _MOSTLY = 0.5
 
 @dataclass(frozen=True)
 class Inspection:
-    """dataset: as it was read. clips: those that training could use, facts: of each of them. failures: the others,
-    and what the source left out. short_s: what counts as short."""
+    """dataset: as read. clips: those that training could use. facts: their statistics. failures: other clips, and what
+    the source left out. short_s: shorter clips are listed."""
 
     dataset: DataSet
     clips: tuple[Clip, ...]
@@ -59,7 +59,7 @@ class Inspection:
 
     @property
     def identical(self) -> list[list[Clip]]:
-        """Sets of clips with identical samples, silent ones left aside."""
+        """Sets of clips with identical samples, except silence."""
         found: defaultdict[str, list[Clip]] = defaultdict(list)
         for clip, facts in self._pairs():
             if not facts.silent:
@@ -68,12 +68,12 @@ class Inspection:
 
     @property
     def contradicting(self) -> list[list[Clip]]:
-        """Those of ``identical`` whose labels differ."""
+        """Sets of ``identical`` whose labels differ."""
         return [clips for clips in self.identical if len({frozenset(clip.labels) for clip in clips}) > 1]
 
     @property
     def truncated(self) -> list[Failure]:
-        """Those of ``failures`` that were cut off."""
+        """Failures of recordings that were cut off."""
         return [failure for failure in self.failures if failure.reason.startswith("truncated: ")]
 
     def counts(self) -> dict[str, int]:
@@ -85,7 +85,7 @@ class Inspection:
         return list(zip(self.clips, self.facts, strict=True))
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything, as JSON takes it. Times in seconds; levels in dB against full scale, null for silence."""
+        """For JSON. Times in seconds; levels in dB relative to full scale, null for silence."""
         dataset = self.dataset
         groups = Counter(clip.group for clip in dataset.clips if clip.group)
         folds = Counter(clip.fold for clip in dataset.clips if clip.fold)
@@ -134,8 +134,8 @@ def inspect(
 ) -> Inspection:
     """Read a data set as training would, and every recording of it once. Raises DataError where there is none.
 
-    place, source, group_pattern: see ``read_dataset``. short_s: shorter clips are listed. threads: that decode. Raises
-    SettingsError where short_s is no length.
+    place, source, group_pattern: see ``read_dataset``. short_s: shorter clips are listed. threads: for decoding. Raises
+    SettingsError for a negative or infinite short_s.
     """
     if not (math.isfinite(short_s) and short_s >= 0):
         raise SettingsError(f"--short-s must be a number of seconds, 0 or more, got {short_s:g}")
@@ -170,7 +170,7 @@ def inspect(
 
 
 def summary_stats(values: Sequence[float]) -> dict[str, float] | None:
-    """min, median, mean, max and sum; None of no value."""
+    """min, median, mean, max and sum; None without values."""
     if not values:
         return None
     found = {"min": min(values), "median": statistics.median(values), "mean": statistics.fmean(values)}
@@ -190,7 +190,7 @@ def _reasons(failures: Sequence[Failure]) -> list[dict[str, str]]:
 
 
 def source_facts(name: str) -> dict[str, str]:
-    """Title, licence, citation, page and official protocol of a known source; empty for others."""
+    """Title, licence, citation, page and official protocol of a known source; {} for others."""
     source = known_sources().get(name)
     if source is None:
         return {}

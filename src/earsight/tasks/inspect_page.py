@@ -1,4 +1,4 @@
-"""An inspection → one HTML page with pictures."""
+"""An inspection → one HTML page with figures."""
 
 import tempfile
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ _MOST_COLUMNS = 120
 
 
 def write_inspection(path: Path, inspection: Inspection) -> Path:
-    """Counts, pictures, and every suspicious file. Needs matplotlib and jinja2; the mel images also torch."""
+    """Write counts, figures and lists of suspicious files. Needs matplotlib and jinja2; mel images also need torch."""
     dataset, values = inspection.dataset, inspection.to_dict()
     known = source_facts(dataset.source)
     duration = values["duration_s"] or {"sum": 0.0, "min": 0.0, "median": 0.0, "max": 0.0}
@@ -83,7 +83,7 @@ def _counts(found: dict[str, int], unit: str = "") -> str:
 
 
 def _rows(entries: list[object]) -> list[list[object]]:
-    """Cells; the rest of a long list only counted."""
+    """Table rows; the end of a long list is only counted."""
     rows = [entry if isinstance(entry, list) else [entry] for entry in entries[:_MOST_LISTED]]
     more = len(entries) - len(rows)
     return [*rows, [f"… and {more} more"]] if more else rows
@@ -140,7 +140,7 @@ def _figures(work: Path, inspection: Inspection) -> list[FigureEntry]:
 
 
 def _mel_images(work: Path, inspection: Inspection) -> list[FigureEntry]:
-    """The median-long clip of each class, as the default recipe hears it."""
+    """The mel image of the clip of median length of each class, with the default recipe."""
     try:
         check("torch")
     except MissingExtraError:

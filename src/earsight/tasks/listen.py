@@ -1,4 +1,4 @@
-"""listen: what a microphone hears, or a file played in its place, answered window by window while it sounds."""
+"""listen: a microphone, or a file in its place, answered window by window in real time."""
 
 import queue
 import time
@@ -21,19 +21,18 @@ if TYPE_CHECKING:
 MICROPHONE = "microphone"
 _HOP_S = 0.5
 _WAITING_S = 5.0
-"""Of sound that may wait for the network; what comes beyond that is left out."""
+"""Seconds of sound that are buffered while the network is busy; beyond that, sound is dropped."""
 
 
 class Ear:
-    """A model that answers windows of sound as they come, of window_s seconds. Use ``hear`` once."""
+    """A model that answers windows of ``window_s`` seconds as sound arrives. ``hear`` can be used once."""
 
     def __init__(self, model: "Classifier | Exported", sliding: Sliding, *, unknown: bool = True) -> None:
         self.model, self._sliding, self._unknown = model, sliding, unknown
         self.window_s = sliding.window_s
 
     def hear(self, blocks: Iterator[Sound], path: str | Path) -> Iterator[Row]:
-        """One row a window, as ``predict`` with windows gives them. path: what the rows are said to be of. Raises
-        DecodeError."""
+        """One row a window, as ``predict`` with windows gives them. path: the path of the rows. Raises DecodeError."""
         audio = self.model.audio
         for window in cut_windows(blocks, audio, self._sliding.window_s, self._sliding.hop_s):
             yield from answer_pieces(self.model, [Piece.of_window(path, window, audio)], self._unknown)
@@ -48,22 +47,22 @@ def open_ear(
     window_s: float | None = None,
     hop_s: float | None = None,
 ) -> Ear:
-    """window_s: otherwise all that the network hears at once. hop_s: otherwise half a second, or the window where that
-    is shorter. Raises EarsightError."""
+    """run, device, threads, unknown: as for ``predict``. window_s: None: the network's crop. hop_s: None: half a
+    second, or the window where that is shorter. Raises EarsightError."""
     check_model(run, device, threads)
 
     def sliding(window_s: float) -> Sliding:
         return Sliding(window_s, min(_HOP_S, window_s) if hop_s is None else hop_s)
 
     if window_s is not None:
-        sliding(window_s)  # what makes no sense is refused before the model is loaded
+        sliding(window_s)  # refuses wrong values before the model is loaded
     model = open_model(run, device, threads)
     asked = sliding(model.audio.crop_s if window_s is None else window_s).of(model.audio)
     return Ear(model, asked, unknown=unknown)
 
 
 def play_file(path: Path, *, fast: bool = False, clock: Callable[[], float] = time.monotonic) -> Iterator[Sound]:
-    """A recording in pieces of a tenth of a second, each when a microphone would have it; fast: at once."""
+    """A recording in blocks of 0.1 s, at the time when a microphone would deliver them; fast: without waiting."""
     began = clock()
     heard_s = 0.0
     for block in read_blocks(path):
@@ -77,12 +76,12 @@ def play_file(path: Path, *, fast: bool = False, clock: Callable[[], float] = ti
 
 
 def microphone(rate_hz: int, name: str | None, missed: Callable[[float], None]) -> Iterator[Sound]:
-    """Sound in one channel as it comes, without end. name: a part of its name, or its number; None: the system's own.
-    missed: told the seconds of sound that nobody had time for. Raises MissingExtraError, SettingsError, DataError."""
+    """Mono sound from a microphone, without end. name: part of its name, or its number; None: the system's default.
+    missed: called with the seconds of each dropped block. Raises MissingExtraError, SettingsError, DataError."""
     sounddevice: Any
     try:
         sounddevice = extras.require("sounddevice")
-    except OSError as error:  # the library below it is the system's
+    except OSError as error:  # PortAudio, a system library, is missing
         raise DataError(f"can't use a microphone ({error}); install PortAudio, or pass --from FILE") from error
     waiting: queue.Queue[np.ndarray] = queue.Queue(maxsize=max(1, round(10 * _WAITING_S)))
 

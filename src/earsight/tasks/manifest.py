@@ -1,4 +1,4 @@
-"""A folder of many trainings: what makes it the same work, kept in a file of its own, so that only that goes on."""
+"""The manifest of a folder of many trainings, which identifies the work, so that only the same work is resumed."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -15,8 +15,8 @@ from earsight.tasks.recipe import fill_missing_settings
 
 
 def check_resumable(file: Path, manifest: Mapping[str, Any], what: str, *, resume: bool) -> bool:
-    """Whether the work that ``manifest`` tells was begun before in the folder of ``file``. what: that folder holds, in
-    words. Raises SettingsError where it holds something else."""
+    """Whether the folder of ``file`` has this work begun already. what: the kind of work, for messages. Raises
+    SettingsError where the folder holds something else."""
     place = file.parent
     if place.exists() and not place.is_dir():
         raise SettingsError(f"--out {place} is a file; name a folder")
@@ -48,6 +48,6 @@ def write_manifest(file: Path, manifest: Mapping[str, Any]) -> None:
 
 
 def split_digest(splits: Iterable[Split]) -> str:
-    """Of which clips are trained, chosen and tested on."""
+    """A digest of the clips in train, valid and test of all splits."""
     numbers = [(one.train, one.valid, one.test) for one in splits]
     return xxhash.xxh3_64_hexdigest(json.dumps(numbers).encode())

@@ -1,4 +1,4 @@
-"""metrics.json: what a run or a cross-validation scored, read again."""
+"""Read metrics.json of a run or a cross-validation."""
 
 from pathlib import Path
 from typing import Any
@@ -9,8 +9,8 @@ from earsight.network.description import METRICS_NAME
 
 
 def read_metrics(place: Path, otherwise: str) -> dict[str, Any]:
-    """{} where there is none: a run was stopped before it had any. otherwise: what may be done in place of restoring a
-    damaged one. Raises ModelError."""
+    """The metrics; {} where there are none yet. otherwise: what to do instead of restoring a damaged file, for
+    messages. Raises ModelError."""
     path = place / METRICS_NAME
     if not path.is_file():
         return {}

@@ -1,4 +1,4 @@
-"""predict: a run folder, or an exported file without torch, and recordings → what is heard, whole or by windows."""
+"""predict: a model and recordings → answers, one for each recording or for each window."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -31,18 +31,19 @@ if TYPE_CHECKING:
 _BATCH = 16
 _SHORTEST_HOP_S = 0.001
 LONGEST_S = 3600.0
-"""Of a recording that is read as a whole: an hour at 48 kHz takes 700 MB, in one channel."""
+"""The longest recording that is read as a whole: an hour at 48 kHz takes 700 MB, in one channel."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """The answer to one recording, or to one window of it. label and probabilities are None where error says why it
-    could not be read; label is "unknown" where the model does not know (``Prediction.unknown``).
+    """The answer to a recording, or to a window of it. label and probabilities are None where it could not be read, and
+    error says why; label is "unknown" where the model does not know (``Prediction.unknown``).
 
     labels: where clips can have several, those at or above their thresholds, the likeliest first; None for a network
-    that answers with one label. likeliest: the class that would have been said. start_s, end_s: of a window or a span;
-    None for a recording as a whole. truncated: what is missing of a recording that was cut off or damaged, and answered
-    as far as it goes. unheard_s: seconds of the recording that no crop of it reached. last: of its recording.
+    that answers with one label. likeliest: the class with the highest probability. start_s, end_s: of a window or a
+    span; None for a whole recording. truncated: what is missing of a recording that was cut off or damaged, and
+    answered as far as it goes. unheard_s: seconds of the recording that are in none of its crops. last: this is the
+    last row of its recording.
     """
 
     path: str | Path
@@ -63,16 +64,16 @@ class Row:
 
     @property
     def failed(self) -> bool:
-        """Whether it, or the rest of it, could not be read."""
+        """Whether the recording could not be read, or not to its end."""
         return self.error is not None or self.truncated is not None
 
     def much_unheard(self, audio: AudioSettings) -> bool:
-        """Whether more than the network hears at once was not heard."""
+        """Whether more than a crop of the recording was not heard."""
         return self.unheard_s > audio.crop_s
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON: ``label``, or ``labels`` where clips can have several; null where it could not be read. What would
-        have been said of what is unknown stands under ``likeliest``."""
+        """For JSON: ``label``, or ``labels`` where clips can have several; null where it could not be read.
+        ``likeliest`` is there for an unknown recording only."""
         span = {} if self.start_s is None else {"start_s": round(self.start_s, 6)}
         span |= {} if self.end_s is None else {"end_s": round(self.end_s, 6)}
         answer: dict[str, Any] = {"label": self.label}
@@ -103,11 +104,11 @@ class Sliding:
 
     @classmethod
     def every(cls, window_s: float, hop_s: float | None) -> "Sliding":
-        """hop_s: None is a third of the window."""
+        """hop_s: None: a third of the window."""
         return cls(window_s, hop_s if hop_s is not None else min(window_s, max(_SHORTEST_HOP_S, window_s / 3)))
 
     def of(self, audio: AudioSettings) -> "Sliding":
-        """In whole samples of what the network hears. Raises SettingsError where a window is longer than that."""
+        """Rounded to whole samples at the network's rate. Raises SettingsError where a window is longer than a crop."""
         if self.window_s > audio.crop_s:
             raise SettingsError(
                 f"--window {self.window_s:g} is longer than the {audio.crop_s:g} s that the network hears; "
@@ -251,8 +252,8 @@ def answer(
     sliding: Sliding | None = None,
     longest_s: float = LONGEST_S,
 ) -> Iterator[Row]:
-    """Rows of all recordings, in order. sliding: ``Sliding.of`` the model; None: each recording as a whole, of
-    ``longest_s`` at most."""
+    """Rows of all recordings, in order. sliding: of ``Sliding.of``; None: each recording as a whole, of at most
+    ``longest_s``."""
     pieces = (piece for recording in recordings for piece in _pieces(recording, model.audio, sliding, longest_s))
     ready = prefetch(pieces, 2 * _BATCH)
     while part := list(islice(ready, _BATCH)):
@@ -260,7 +261,7 @@ def answer(
 
 
 def answer_pieces(model: "Classifier | Exported", part: Sequence["Piece"], unknown: bool) -> Iterator[Row]:
-    """One row each, in order; the network hears all of them at once."""
+    """A row for each piece, in order. All pieces are one batch of the network."""
     crops = [piece.crops for piece in part if piece.crops is not None]
     answers = iter(model.predictions(np.concatenate(crops))) if crops else iter(())
     for piece in part:
@@ -269,8 +270,8 @@ def answer_pieces(model: "Classifier | Exported", part: Sequence["Piece"], unkno
 
 @dataclass(frozen=True)
 class Piece:
-    """What is answered by one row: a recording, a window of it, or the end of one that can't be read further. crops:
-    float32 [score_crops, channels, crop_samples]; None where error says what is wrong."""
+    """The input of one row: a recording, a window, or the point beyond which a recording can't be read. crops: float32
+    [score_crops, channels, crop_samples]; None with an error."""
 
     path: str | Path
     crops: Samples | None
@@ -282,7 +283,7 @@ class Piece:
 
     @classmethod
     def of_window(cls, path: str | Path, window: Window, audio: AudioSettings) -> "Piece":
-        # Several crops of what is no longer than a crop are the same crop.
+        # All score_crops crops of a window are the same: it is no longer than a crop.
         crops = np.repeat(window.samples[None], audio.score_crops, axis=0)
         return cls(path, crops, window.start_s, window.end_s, last=False)
 
@@ -307,7 +308,7 @@ class Piece:
 
 
 def _pieces(recording: Recording, audio: AudioSettings, sliding: Sliding | None, longest_s: float) -> Iterator[Piece]:
-    """At least one; the last of them says so."""
+    """The pieces of a recording, one or more; the final one has ``last`` set."""
     try:
         with recording.opened() as source:
             if sliding is None:

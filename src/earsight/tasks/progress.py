@@ -1,4 +1,4 @@
-"""What a long task shows: a bar on a terminal, plain lines elsewhere, nothing where it is not wanted."""
+"""Progress of long tasks: a bar on a terminal, lines elsewhere, nothing where it is not shown."""
 
 from __future__ import annotations
 
@@ -26,11 +26,12 @@ if TYPE_CHECKING:
 
 
 _LINE_S = 60.0
-"""Where there is no bar, how often a line says how far it is."""
+"""Seconds between lines, where there is no bar."""
 
 
 class Progress:
-    """Use as a context manager. shown: False keeps quiet. All goes to standard error: results own standard output."""
+    """Use as a context manager. shown: False prints nothing. Prints to standard error, since standard output has
+    results. warnings: all that ``warn`` was called with."""
 
     def __init__(self, *, shown: bool = True) -> None:
         self.warnings: list[str] = []
@@ -65,7 +66,7 @@ class Progress:
         self._console.print("\n".join(map(plain_full, line.split("\n"))), markup=False, soft_wrap=True)
 
     def warn(self, text: str) -> None:
-        """As ``say``, and kept for who can't see it."""
+        """As ``say``, and kept in ``warnings``."""
         self.warnings.append(text)
         self.say(f"warning: {text}")
 

@@ -1,4 +1,4 @@
-"""push: a run folder → a model on the Hugging Face hub, with a card of its own numbers."""
+"""push: a run folder → a model on the Hugging Face hub, with a model card."""
 
 import json
 import shutil
@@ -24,8 +24,8 @@ _ENCODING: dict[str, str] = {"encoding": "utf-8", "errors": "surrogateescape"}
 
 @dataclass(frozen=True)
 class PushResult:
-    """place: the address of the model on the hub, or the folder that was written in its stead. names: of its files.
-    bytes: of all of them."""
+    """place: address of the model on the hub, or the folder that was written instead. names: of its files. bytes: their
+    total size."""
 
     place: str
     names: tuple[str, ...]
@@ -41,14 +41,14 @@ def push(
     onnx: str | Path | None = None,
     out: str | Path | None = None,
 ) -> PushResult:
-    """Put a run on the hub as ``name`` (user/model): weights, model.json, metrics.json, report.html and a card. What is
-    there already becomes an earlier commit of the same model.
+    """Upload a run as ``name`` (user/model): weights, model.json, metrics.json, report.html and a card, as a new
+    commit.
 
-    Recordings, predictions, the table of clips and the state for --resume stay here, and no file names a folder of the
-    user's (``sharing.redaction``). private: for a model that is new there: only its owner sees it. licence: of the
-    weights, as the hub spells it (cc-by-4.0); None: that of the data, where it is known. onnx: a file of ``export`` of
-    this run, to lie beside. out: a folder, new or empty, that is written in place of anything being sent. Raises
-    SettingsError, ModelError, MissingExtraError.
+    Recordings, predictions, the table of clips and the state for --resume are not uploaded, and no file names a folder
+    of the user (``sharing.redaction``). private: a new model is visible to its owner only. licence: of the weights, by
+    the hub's identifier (cc-by-4.0); None: that of the data, where it is known. onnx: an exported file of this run to
+    add. out: a folder, new or empty, to write instead of uploading. Raises SettingsError, ModelError,
+    MissingExtraError.
     """
     check_hub_name(name)
     run = Path(run)
@@ -68,11 +68,11 @@ def push(
 
 
 def _write(run: Path, place: Path, name: str, licence: str | None, onnx: str | Path | None) -> tuple[str, ...]:
-    """All that is published; the names of the files."""
+    """Write all files that are published; returns their names."""
     from earsight.network.classifier import Classifier
 
     described = read_description(run)
-    Classifier.load(run)  # a damaged one is refused here, not by whoever fetches it
+    Classifier.load(run)  # refuse a damaged model here, not where it is downloaded
     folders = Redactor.of(run, described)
     public = folders.description(described)
     numbers = folders.metrics(read_metrics(run, "remove it to push without scores"))
@@ -96,7 +96,7 @@ def _write(run: Path, place: Path, name: str, licence: str | None, onnx: str | P
 
 
 def _exported(path: Path, described: dict[str, Any]) -> bytes:
-    """An exported file of the same run."""
+    """The content of an exported file. Raises ModelError where it is not of this run."""
     onnx = extras.require("onnx")
     if not path.is_file():
         raise SettingsError(f"no such file: --onnx {path}; give one of earsight export")
@@ -119,7 +119,7 @@ def _json(values: Any) -> str:
 
 
 def _send(folder: Path, names: Sequence[str], name: str, *, private: bool) -> str:
-    """One commit; the address of the model."""
+    """Upload the files in one commit; returns the address of the model."""
     import earsight
 
     hub = extras.require("huggingface_hub")

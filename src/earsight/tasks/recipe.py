@@ -52,7 +52,7 @@ class Recipe(Settings):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        """What two groups of settings say of each other."""
+        """Check settings against those of other groups."""
         if self.refit and self.average_best > 1:
             raise ValueError(
                 f"refit trains on the validation clips that average_best {self.average_best} chooses epochs by; set "
@@ -82,7 +82,7 @@ class Recipe(Settings):
         return self
 
     def caution(self) -> str:
-        """What is allowed and hardly meant; "" where nothing is."""
+        """A warning about settings that are allowed but hardly meant; "" without one."""
         nyquist_hz, top_hz = self.audio.rate_hz / 2, self.mel.f_max_hz
         if top_hz is None or top_hz >= nyquist_hz / 2:
             return ""
@@ -90,7 +90,7 @@ class Recipe(Settings):
 
     @classmethod
     def named(cls, name: str | Path = "default", changes: Mapping[str, Any] | None = None) -> Self:
-        """A recipe that comes with earsight, or a TOML file, with ``changes`` (nested as the recipe is) over it.
+        """A recipe that comes with earsight, or a TOML file, with ``changes`` (nested as the recipe is) applied.
 
         A file may hold a part of the settings only: the default recipe fills the rest. Raises SettingsError.
         """
@@ -109,22 +109,22 @@ class Recipe(Settings):
     def checked(cls, values: Mapping[str, Any]) -> Self:
         """``model_validate`` with our own error: each wrong setting, what was got, the nearest known name."""
         try:
-            # strict: TOML has types of its own, and what comes from the command line has been converted
+            # strict: values are typed already, by TOML or by the command line
             return cls.model_validate(values, strict=True)
         except ValidationError as error:
             raise SettingsError(validation_message(cls, error)) from error
 
 
 def fill_missing_settings(values: dict[str, Any]) -> dict[str, Any]:
-    """A recipe as an older version kept it, and the settings that it did not know, as they were without them."""
+    """A recipe of an older version, with the defaults of settings that it did not have."""
     try:
         return Recipe.model_validate(values).model_dump()
-    except ValidationError:  # another difference, which is told
+    except ValidationError:  # an incompatible recipe: the caller reports the difference
         return values
 
 
 def recipe_names() -> tuple[str, ...]:
-    """The recipes that come with earsight."""
+    """Names of the recipes that come with earsight."""
     folder = importlib.resources.files("earsight.recipes")
     return tuple(sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml")))
 
@@ -147,7 +147,7 @@ def _read(name: str | Path) -> dict[str, Any]:
 
 
 def _nested(settings: BaseModel) -> dict[str, Any]:
-    """Nested values, also those that ``model_copy`` took unchecked."""
+    """Settings as nested dicts, also with values that ``model_copy`` did not validate."""
     return {name: _nested(one) if isinstance(one, BaseModel) else one for name, one in vars(settings).items()}
 
 

@@ -1,4 +1,4 @@
-"""What a user names → the recordings to be answered: files, folders, patterns, tables, addresses, standard input."""
+"""Files, folders, patterns, tables, addresses and standard input → recordings to answer."""
 
 import glob
 import math
@@ -19,8 +19,8 @@ from earsight.errors import DataError, DecodeError, first_line
 
 STANDARD_INPUT = "-"
 _SCHEMES = frozenset({"http", "https", "s3", "gs", "gcs", "az", "abfs", "abfss"})
-"""What an address in a table may begin with: a table comes from others, and fsspec would open anything (chains with
-``::``, files, references whose templates it runs)."""
+"""Schemes of addresses that are allowed in tables: these may be untrusted, and fsspec opens anything (chains with
+``::``, local files, references whose templates it evaluates)."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Recording:
 
     @property
     def path(self) -> str | Path:
-        """As rows show it: what is no path stays as it was written."""
+        """The path as rows show it; an address or "-" stays a string."""
         return self.name if self.remote or self.name == STANDARD_INPUT else Path(self.name)
 
     @property
@@ -43,12 +43,12 @@ class Recording:
 
     @property
     def span(self) -> tuple[float | None, float | None]:
-        """Start and end, where it is not the whole."""
+        """(start, end) of a span; (None, None) for a whole recording."""
         return (None, None) if self.end_s is None and not self.start_s else (self.start_s, self.end_s)
 
     @contextmanager
     def opened(self) -> Iterator[str | bytes | IO[bytes]]:
-        """What can be decoded. Raises DecodeError."""
+        """A source for the decoder. Raises DecodeError."""
         if self.name == STANDARD_INPUT:
             yield sys.stdin.buffer.read()
         elif self.remote:
@@ -65,10 +65,10 @@ class Recording:
 def list_recordings(sources: str | Path | Iterable[str | Path]) -> list[Recording]:
     """One source, or several: files as given; folders walked for sound files in sorted order; patterns with ``*``,
     ``?`` or ``[`` where no file is called so; the rows of tables with a column path and, perhaps, start and end in
-    seconds; addresses that fsspec knows (``s3://…``, ``https://…``); "-": one recording from standard input. What is
-    named twice is answered once.
+    seconds; addresses that fsspec knows (``s3://…``, ``https://…``); "-": one recording from standard input. Duplicates
+    are removed.
 
-    A file that is not there is listed: it becomes a row that says so. Raises DataError where nothing is there.
+    A file that does not exist is listed, and fails when it is read. Raises DataError where nothing is found.
     """
     found: dict[Any, Recording] = {}
     alone = isinstance(sources, str | Path | bytes | bytearray | memoryview) or hasattr(sources, "read")
@@ -80,7 +80,7 @@ def list_recordings(sources: str | Path | Iterable[str | Path]) -> list[Recordin
         )
     for source in map(str, sources):
         for one in _expand(source, alone=len(sources) == 1):
-            # ./a.wav is a.wav; where .. leads through a link only the system knows
+            # ./a.wav is a.wav; but .. may lead through a symbolic link
             plain = one.remote or one.name == STANDARD_INPUT or ".." in Path(one.name).parts
             name = one.name if plain else os.path.abspath(one.name)  # noqa: PTH100 — Path.resolve follows links
             found.setdefault((name, one.start_s, one.end_s), one)
@@ -101,7 +101,9 @@ def _expand(source: str, alone: bool) -> Iterator[Recording]:
         listing = walk(path)
         if not listing.names and alone:
             raise DataError(f"no recordings in {source}; looked for {suffix_list()}")
-        unread = [str(failure.path) for failure in listing.left_out]  # they and an empty folder are rows that fail
+        unread = [
+            str(failure.path) for failure in listing.left_out
+        ]  # unreadable files and an empty folder become rows that fail
         names = [*(str(listing.path(name)) for name in listing.names), *unread] or [source]
         yield from map(Recording, names)
     elif is_table(source) and path.is_file():
@@ -118,7 +120,7 @@ def _expand(source: str, alone: bool) -> Iterator[Recording]:
 
 
 def _expand_remote(address: str) -> Iterator[Recording]:
-    """A file, or, where it is a pattern or ends with a slash, the recordings that it stands for."""
+    """The recording at an address, or all that match it where it is a pattern or ends with a slash."""
     extras.check("fsspec")
     if not (glob.has_magic(address) or address.endswith("/")):
         yield Recording(address)
@@ -136,7 +138,7 @@ def _expand_remote(address: str) -> Iterator[Recording]:
 
 
 def _reason(error: BaseException, address: str) -> str:
-    """What fsspec says; where that is the address alone, what it met before."""
+    """The message of fsspec's error, or of its cause where the message is just the address."""
     while first_line(error) == address and error.__cause__ is not None:
         error = error.__cause__
     return first_line(error)
@@ -157,7 +159,9 @@ def _table_recordings(table: Path) -> Iterator[Recording]:
         end_s = _seconds(cells, columns.get("end"), table, line)
         if end_s is not None and end_s <= start_s:
             raise DataError(f"{table}, line {line}: a span from {start_s:g} to {end_s:g} s; end must be after start")
-        if "\\" in name and not (table.parent / name).exists():  # as Windows writes it; elsewhere a name may have it
+        if (
+            "\\" in name and not (table.parent / name).exists()
+        ):  # a Windows path; elsewhere a file name may contain a backslash
             name = name.replace("\\", "/")
         if "://" in name and ("::" in name or name.partition("://")[0].lower() not in _SCHEMES):
             raise DataError(

@@ -1,4 +1,4 @@
-"""How many cores this process may use, less those that others keep busy."""
+"""The number of cores that are free for this process."""
 
 import math
 import os
@@ -14,8 +14,8 @@ _FEW = 8  # threads that do no harm on any machine
 
 
 def check_threads(threads: int | None) -> int | None:
-    """Raises SettingsError where ``threads`` is below 1, or so many that they would wait for each other; None stands
-    for a number chosen later."""
+    """``threads`` unchanged. Raises SettingsError where it is below 1, or above ``max_threads``. None stands for a
+    number that is chosen later."""
     if threads is not None and threads < 1:
         raise SettingsError(f"--threads must be 1 or more, got {threads}; leave it out to use the cores that are free")
     if threads is not None and threads > max_threads():
@@ -27,12 +27,12 @@ def check_threads(threads: int | None) -> int | None:
 
 
 def max_threads() -> int:
-    """More would wait for each other."""
+    """The most threads that make sense: more would only wait for each other."""
     return max(_FEW, allowed_cores())
 
 
 def allowed_cores() -> int:
-    """Cores by affinity and by the control group's quota (a container's share). At least 1."""
+    """Cores by CPU affinity and by the cgroup quota (of a container). At least 1."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
@@ -45,7 +45,8 @@ def allowed_cores() -> int:
 
 @dataclass(frozen=True)
 class LoadSample:
-    """Seconds of processor time at one moment: of all programs, and of this process."""
+    """CPU seconds until a moment: busy_s of all processes, own_s of this one. wall_s: the moment, of a monotonic
+    clock."""
 
     wall_s: float
     busy_s: float
@@ -53,7 +54,7 @@ class LoadSample:
 
 
 def read_load() -> LoadSample | None:
-    """A reading, or None where the system has no /proc/stat."""
+    """A sample of the load, or None where the system has no /proc/stat."""
     try:
         fields = [int(f) for f in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
     except (OSError, ValueError):
@@ -64,7 +65,7 @@ def read_load() -> LoadSample | None:
 
 
 def free_cores(since: LoadSample | None) -> int:
-    """Allowed cores less those that other programs kept busy on average from ``since`` until now. At least 1."""
+    """Allowed cores minus those that other processes kept busy on average since ``since``. At least 1."""
     allowed = allowed_cores()
     now = read_load()
     if since is None or now is None or now.wall_s - since.wall_s < 0.5:
@@ -83,7 +84,7 @@ def set_torch_threads(threads: int | None) -> None:
 
 @contextmanager
 def torch_threads(threads: int | None = None) -> Iterator[None]:
-    """torch has so many threads on the CPU (None: as many as it has), and afterwards as many as before."""
+    """Set torch's number of CPU threads inside (None: leave it), and restore it after."""
     import torch
 
     before = torch.get_num_threads()

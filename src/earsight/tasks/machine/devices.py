@@ -1,4 +1,4 @@
-"""Where torch computes: what was asked for, checked against what is there."""
+"""Devices and precision for training, checked against what is there."""
 
 import logging
 import os
@@ -31,7 +31,7 @@ class Machine:
     compiled: bool = False
 
     def check(self) -> None:
-        """Raises SettingsError where it asks for what there is not."""
+        """Raises SettingsError for anything that this machine can't do."""
         check_threads(self.threads)
         for name, value, known in (
             ("accelerator", self.accelerator, get_args(Accelerator)),
@@ -75,7 +75,7 @@ class Machine:
             _check_compiler("cuda" if on_gpus else "cpu")
 
     def caution(self) -> str | None:
-        """What is allowed and hardly meant."""
+        """A warning about a setting that is allowed but hardly meant; None without one."""
         import torch
 
         on_cpu = self.accelerator == "cpu" or not (torch.cuda.is_available() or torch.backends.mps.is_available())
@@ -88,14 +88,14 @@ class Machine:
 
     @property
     def processes(self) -> int:
-        """That train together."""
+        """Number of processes that train together."""
         return self.devices * self.nodes
 
     def fabric(self) -> "Fabric":
-        """Not launched yet."""
+        """A Fabric that is not launched yet."""
         from lightning_fabric import Fabric
 
-        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # its notes repeat what was asked for
+        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # its messages repeat the arguments
         return Fabric(
             accelerator=self.accelerator,
             devices=self.devices,
@@ -105,7 +105,7 @@ class Machine:
 
 
 def all_reduce_sum(fabric: "Fabric", values: "Tensor") -> "Tensor":
-    """The sum over all processes, on the fabric's device; ``values`` stay as they are."""
+    """The sum over all processes, on the fabric's device; ``values`` is not changed."""
     own = values.detach().clone().to(fabric.device)
     total: Any = fabric.all_reduce(own, reduce_op="sum") if fabric.world_size > 1 else own
     return total
@@ -119,12 +119,13 @@ def any_process(fabric: "Fabric", own: bool) -> bool:
 
 
 def is_main_process() -> bool:
-    """Whether this process speaks for all that train together, as far as the environment tells."""
+    """Whether this is the main process of a training, by environment variables."""
     return not any(int(os.environ.get(name) or 0) for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
 
 
 def _check_compiler(device: str) -> None:
-    """A compiler may be missing, or the headers of Python: only trying tells."""
+    """Raises SettingsError where torch.compile fails: a compiler or Python's headers may be missing, and only trying
+    tells."""
     import torch
 
     def small(x: torch.Tensor) -> torch.Tensor:

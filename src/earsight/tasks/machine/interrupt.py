@@ -1,4 +1,4 @@
-"""Ctrl-C between two steps, and not in the middle of one; SIGTERM so that what is open is closed."""
+"""Signals: Ctrl-C deferred to the end of a step, and clean-up on SIGTERM."""
 
 import signal
 import threading
@@ -9,11 +9,12 @@ from types import FrameType
 
 @contextmanager
 def deferred_interrupt() -> Iterator[Callable[[], bool]]:
-    """Inside, the first Ctrl-C is only noted: ask what is yielded where the work may end. A second one raises
-    KeyboardInterrupt at once, and so does the end of the block where one was noted and nothing else was raised.
+    """Inside, the first Ctrl-C only sets a flag; call what is yielded, where work may end, to ask for it. A second
+    Ctrl-C raises KeyboardInterrupt at once, and so does the end of the block after a first one, unless it ends by an
+    exception.
 
-    Python raises KeyboardInterrupt wherever it happens to be, also in a finaliser or a callback from C, where it is
-    printed and forgotten. In a thread other than the main one signals can't be handled, and nothing changes.
+    By default Python raises KeyboardInterrupt anywhere, also in a finaliser or a callback from C, where it is printed
+    and lost. Has no effect outside of the main thread, where signals can't be handled.
     """
     asked = False
 
@@ -31,15 +32,15 @@ def deferred_interrupt() -> Iterator[Callable[[], bool]]:
         yield lambda: asked
     finally:
         signal.signal(signal.SIGINT, before)
-    if asked:  # after the last time that anybody looked
+    if asked:  # it came after the last check
         raise KeyboardInterrupt
 
 
 @contextmanager
 def closed_on_sigterm() -> Iterator[None]:
-    """Where SIGTERM comes inside, or SIGHUP, as of a terminal that is closed, what was opened inside is closed before
-    the process ends by it; by itself it ends Python at once, and temporary folders stay. In a thread other than the
-    main one nothing changes."""
+    """On SIGTERM, or SIGHUP of a closed terminal, context managers inside are exited before the process ends by the
+    signal. By default these signals end Python at once, and temporary folders stay. Has no effect outside of the main
+    thread."""
     came: list[int] = []
 
     def leave(number: int, frame: FrameType | None) -> None:
@@ -50,7 +51,7 @@ def closed_on_sigterm() -> Iterator[None]:
         yield
         return
     numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    # One that is ignored, as nohup has it, stays so.
+    # A signal that is ignored (nohup) stays ignored.
     before = {number: was for number in numbers if (was := signal.getsignal(number)) is not signal.SIG_IGN}
     for number in before:
         signal.signal(number, leave)

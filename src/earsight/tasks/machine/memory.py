@@ -1,4 +1,4 @@
-"""What the system's allocator does with memory that torch gives back."""
+"""How the system's allocator treats memory that torch frees."""
 
 import ctypes
 import platform
@@ -7,11 +7,11 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of malloc.h
 
 
 def keep_freed_memory() -> bool:
-    """Let this process keep what it frees, to use it again. Whether it could be told so: only glibc can.
+    """Let this process keep freed memory for reuse. Returns whether that could be set, which only glibc allows.
 
-    By default glibc gives every block above 32 MB back to the system at once and asks for it anew, and the system fills
-    it with zeros, page by page: at batch 32 that is half a million page faults a step, and a third of the time of
-    training on a CPU (docs/performance.md). At its peak a training takes about a tenth more memory for it.
+    By default glibc returns every block above 32 MB to the system at once and requests it again, and the system zeroes
+    it page by page: at batch 32 that is half a million page faults a step, and a third of the time of training on a CPU
+    (docs/performance.md). Peak memory grows by about a tenth.
     """
     if platform.libc_ver()[0] != "glibc":
         return False

@@ -1,1 +1,1 @@
-"""What others may read of a model: its card, and its files without the user's folders."""
+"""Publishing a model: its card, and its files without the user's folders."""

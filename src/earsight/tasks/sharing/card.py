@@ -1,4 +1,4 @@
-"""The model card of a run: README.md of the hub, written from the run's own numbers."""
+"""The model card of a run (README.md on the hub), from the run's own files."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,9 +21,9 @@ _FEW = 20
 
 @dataclass(frozen=True)
 class Card:
-    """What a card is written from. name: user/model. described: model.json; numbers: metrics.json, {} where the run has
-    none; both as they are published. licence: of the weights, as the hub spells it, None where the user named none.
-    onnx: the name of the exported file, "" where there is none."""
+    """The content of a card. name: user/model. described: model.json. numbers: metrics.json, {} for none; both as
+    published. licence: of the weights, by the hub's identifier; None for that of the data. onnx: name of the exported
+    file; "" for none."""
 
     name: str
     described: Mapping[str, Any]
@@ -45,12 +45,12 @@ class Card:
 
     @property
     def scored(self) -> Mapping[str, Any]:
-        """The score that counts; {} where there is none."""
+        """The test scores, or those on training clips where the run has only these; {} for none."""
         return self.numbers.get("train" if self.training_score else "test", {})
 
     @property
     def source(self) -> Source | None:
-        """The public data set that it was trained on."""
+        """The known data set that it was trained on; None for other data."""
         return None if self.data.get("synthetic") else known_sources().get(str(self.data.get("source")))
 
     @property
@@ -59,7 +59,7 @@ class Card:
 
     @property
     def names(self) -> dict[str, str]:
-        """Of the scores."""
+        """Key in the metrics → name of the score."""
         kind = MultiMetrics if self.described.get("task") == "multilabel" else Metrics
         return {key: name for key, name in kind.NAMES.items() if key in self.scored}
 
@@ -154,7 +154,7 @@ class Card:
 
 
 def cell(text: object) -> str:
-    """What comes from the data, as Markdown shows it in a line or a table."""
+    """Text from the data, escaped for a Markdown line or table."""
     shown = plain(text)
     for mark in "\\`*[<|":
         shown = shown.replace(mark, f"&#{ord(mark)};")
@@ -162,7 +162,7 @@ def cell(text: object) -> str:
 
 
 def hub_licence(licence: str) -> str | None:
-    """As the hub spells it: cc-by-4.0; None of one that it has no name for."""
+    """The hub's identifier of a licence (cc-by-4.0); None where it has none."""
     if licence.startswith("CC "):
         return "-".join(licence.lower().split())
     return {"ODbL 1.0": "odbl"}.get(licence)
@@ -175,7 +175,7 @@ def _title(source: Source | None, data: Mapping[str, Any]) -> str:
 
 
 def _settings(described: Mapping[str, Any]) -> Sequence[tuple[str, Any]]:
-    """What the sound goes through, and how long it was trained."""
+    """Settings of the front end and the training, for the table of the card."""
     recipe = described.get("recipe", {})
     groups = {name: described[name] for name in ("audio", "mel", "network")}
     trained = {"recipe": described.get("recipe_name")} | {

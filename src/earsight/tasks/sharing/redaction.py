@@ -1,4 +1,4 @@
-"""What a run's files tell of the user's folders, taken out: JSON and pages that others may read."""
+"""Remove the user's folders from the files of a run, before they are published."""
 
 import html
 import re
@@ -10,11 +10,11 @@ from typing import Any, Self
 from earsight.tasks.clips_table import read_clips
 
 _PATHS = frozenset({"weights", "background", "reverb", "pipeline", "recipe_name"})
-"""Settings that may name a file or folder of the user's: the last part of it stays."""
+"""Keys of settings that may hold a path of the user; only its last part is kept."""
 _KEPT = frozenset({"label", "labels"})
-"""Names from the data, which answers are told by: they stay, whatever they look like."""
+"""Keys of names that answers consist of; they are never changed."""
 _GROUPS = frozenset({"group", "trained_groups", "validated_groups"})
-"""Likewise, unless a group is the recording that clips were cut from, by its path: that loses the known folders."""
+"""Keys of group names, which are changed only where a group is the path of a recording."""
 _AUDIO = re.compile(r"<audio [^>]*></audio>")
 _CELL = re.compile(r'(<td class="long">)(.*?)(</td>)', re.DOTALL)
 _TEXT = re.compile(r"(?<=>)[^<>]+(?=<)")
@@ -22,7 +22,7 @@ _TEXT = re.compile(r"(?<=>)[^<>]+(?=<)")
 
 @dataclass(frozen=True)
 class Redactor:
-    """The folders that a run names, the longest first: what lies below one is told from there on."""
+    """Removes the folders ``known``, the longest first, from texts; paths below one become relative to it."""
 
     known: tuple[str, ...]
 
@@ -35,11 +35,12 @@ class Redactor:
         named = [row.clip.path for row in read_clips(run)]
         named += [Path(str(failure[0])) for failure in data.get("failures", [])]
         folders |= {path.parent for path in named if not path.is_relative_to(place)}
-        # A folder of one letter, such as / or ., stands for none: it would be found everywhere.
+        # Not / or .: these would be found everywhere.
         return cls(tuple(sorted((str(one) for one in folders if len(str(one)) > 1), key=len, reverse=True)))
 
     def redact(self, text: str) -> str:
-        """A text in which none of the folders is named: of a path below one the rest, of itself the last part."""
+        """Text without the known folders: a path below one becomes relative, the folder itself becomes its last
+        part."""
         for folder in self.known:
             begin = "" if Path(folder).is_absolute() else r"(?<![\w./\\-])"
             text = re.sub(begin + re.escape(folder) + r"[/\\]", "", text)
@@ -48,7 +49,8 @@ class Redactor:
         return text
 
     def path(self, text: str) -> str:
-        """As ``without``, of what may be a path as a whole: of one that leads elsewhere the last part."""
+        """As ``redact``, for text that may be a path: of a path outside of the known folders only the last part is
+        kept."""
         text = self.redact(text)
         elsewhere = text.startswith(("..", "~")) or any(
             kind(text).is_absolute() for kind in (PurePosixPath, PureWindowsPath)
@@ -56,21 +58,21 @@ class Redactor:
         return last_part(text) if elsewhere else text
 
     def description(self, described: Mapping[str, Any]) -> dict[str, Any]:
-        """model.json for others. What answers are made of stays as it is."""
+        """model.json to publish; labels are not changed."""
         found: dict[str, Any] = self._redact_value(described)
         if isinstance(data := found.get("data"), dict):
             data["place"] = last_part(str(described["data"].get("place", "")))
         return found
 
     def metrics(self, numbers: Mapping[str, Any]) -> dict[str, Any]:
-        """metrics.json for others. members: of an ensemble, the names of its runs."""
+        """metrics.json to publish. The members of an ensemble are reduced to the names of their folders."""
         found: dict[str, Any] = self._redact_value(numbers)
         if "members" in found:
             found["members"] = [last_part(str(member)) for member in numbers["members"]]
         return found
 
     def page(self, text: str) -> str:
-        """report.html for others: it plays no recording, and names no folder of the user's."""
+        """report.html to publish: without sound, and without folders of the user."""
 
         def shown(cell: re.Match[str]) -> str:
             before, inside, after = cell.groups()
@@ -89,12 +91,12 @@ class Redactor:
             return [self._redact_value(inside, key) for inside in value]
         if not isinstance(value, str) or key in _KEPT:
             return value
-        if key in _GROUPS:  # a name from the data, unless it is the recording that clips were cut from
+        if key in _GROUPS:  # a name, unless it is the path of a recording
             absolute = any(kind(value).is_absolute() for kind in (PurePosixPath, PureWindowsPath))
             return self.redact(value) if absolute else value
         return last_part(value) if key in _PATHS else self.path(value)
 
 
 def last_part(path: str) -> str:
-    """Of a path of any system."""
+    """The last part of a path of any operating system."""
     return next((part for part in reversed(re.split(r"[/\\]", path)) if part), "")
