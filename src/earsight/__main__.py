@@ -4,7 +4,7 @@ import sys
 
 
 def main() -> None:
-    """As ``command_line.main``. Ctrl-C is answered from here on, while the program is still being loaded."""
+    """``command_line.main``, with Ctrl-C handled while it is still being imported."""
     try:
         from earsight.command_line import main
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""The command line: parse, call one task, print, set the exit code."""
+"""The command line: parse arguments, call a task, print results, set the exit code."""
 
 import io
 import os
@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> None:
         if getattr(sys, name) is None:  # closed by the shell
             setattr(sys, name, open(os.devnull, "w"))  # noqa: PTH123, SIM115 — for as long as the program runs
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a name that the terminal can't show must not end the program
+        if isinstance(stream, io.TextIOWrapper):  # a name that the terminal can't encode must not end the program
             stream.reconfigure(errors="backslashreplace")
     if "" in (sys.argv[1:] if arguments is None else arguments):
         _refuse("an argument is empty (an unset variable of the shell?); give it a value, or leave it out")
@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> None:
             print_error=False,
             result_action="return_value",
         )
-        sys.stdout.flush()  # a full disk is met here, and not on the way out
+        sys.stdout.flush()  # a full disk is an error here, not at exit
     except EarsightError as error:
         _refuse(str(error))
     except cyclopts.CycloptsError as error:
@@ -62,7 +62,7 @@ def main(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:  # the reader of our output went away, as `head` does
         _silence()
         sys.exit(0)
-    except SystemExit as end:  # rich, which prints the help, ends the program itself where its reader went away
+    except SystemExit as end:  # rich, which prints the help, exits itself on a broken pipe
         sys.exit(0 if isinstance(end.__context__, BrokenPipeError) else end.code)
     except OSError as error:
         _refuse(_in_words(error))
@@ -77,7 +77,7 @@ def _refuse(message: str) -> None:
 
 
 def _silence() -> None:
-    """Where nobody takes standard output, the interpreter must not complain of it again on its way out."""
+    """Redirect a broken standard output, about which the interpreter would complain at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -153,7 +153,7 @@ def train(
     result = run_plan(plan, machine_flags.machine(devices, nodes), progress=True)
     if result.interrupted:
         return 130
-    if result.test is None:  # another process of the same run speaks
+    if result.test is None:  # the main process of the run prints
         return 0
     show(*metrics_lines(result.test, result.split.sentence, result.split.caveat))
     print(f"report: {result.run / 'report.html'}")

@@ -1,8 +1,8 @@
-"""The errors that earsight raises: one small tree, each message says what is wrong, what was got, what to do."""
+"""The errors that earsight raises. Each message says what is wrong, what was got and what to do."""
 
 
 class EarsightError(Exception):
-    """Everything that earsight raises on purpose. The command line prints it in one line and exits with 2."""
+    """Base of all errors that earsight raises on purpose. The command line prints it in one line and exits with 2."""
 
 
 class SettingsError(EarsightError):
@@ -42,5 +42,5 @@ class MissingExtraError(EarsightError, ImportError):
 
 
 def first_line(error: BaseException) -> str:
-    """Of what an error says, or its kind: to be told in one line of ours."""
+    """The first line of an error's message, or the name of its type where it has none."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

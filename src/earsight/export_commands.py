@@ -1,4 +1,4 @@
-"""The commands that look into a model or take it elsewhere: explain, export, push."""
+"""The commands that explain or publish a model: explain, export, push."""
 
 import sys
 from pathlib import Path

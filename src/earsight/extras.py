@@ -1,4 +1,4 @@
-"""The one door to optional packages: imports them when asked, and names the extra to install where they are missing."""
+"""Import optional packages, with an error that names the extra to install where they are missing."""
 
 import importlib
 import importlib.util

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and folders measured and removed. Free of torch."""
+"""Atomic writes, locks, and sizes and removal of folders. Free of torch."""
 
 import csv
 import io
@@ -14,9 +14,9 @@ from earsight.errors import SettingsError
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
-    """Write a file so that a reader, or the next start after a crash, finds the old or the new, never half of it.
+    """Write a file atomically: after a crash, and for any reader, it has either its old or its new content.
 
-    Raises OSError with the name of the file, and leaves nothing beside it.
+    Raises OSError with the name of the file, and leaves no temporary file behind.
     """
     # surrogateescape: a file name that is not UTF-8 is written as the bytes that it is
     with open_atomic(path) as file:
@@ -25,7 +25,7 @@ def write_atomic(path: Path, content: bytes | str) -> None:
 
 @contextmanager
 def open_atomic(path: Path) -> Iterator[io.BufferedWriter]:
-    """As ``write_atomic``, for what is written piece by piece; where the block ends by an error, the old file stays."""
+    """As ``write_atomic``, for writing in pieces. The old file stays where the block raises."""
     work = temporary_path(path)
     try:
         with work.open("wb") as file:
@@ -34,7 +34,7 @@ def open_atomic(path: Path) -> Iterator[io.BufferedWriter]:
                 file.flush()
                 os.fsync(file.fileno())
         work.replace(path)
-    except OSError as error:  # of a full disk it does not know the file
+    except OSError as error:  # without a file name where the disk is full
         if error.errno is None:
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
@@ -49,19 +49,19 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """What ``write_json`` wrote. Raises OSError, and ValueError or RecursionError where it is damaged."""
+    """Read what ``write_json`` wrote. Raises OSError, and ValueError or RecursionError where it is damaged."""
     return json.loads(path.read_text(encoding="utf-8", errors="surrogateescape"))
 
 
 def csv_line(cells: Iterable[object]) -> str:
-    """A row of a table from which a reader gets the same cells, without the newline after it."""
+    """A CSV row, without its newline, that reads back as the same cells."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\r\n").writerow(cells)  # it quotes what may end a line, and this alone tells it
+    csv.writer(text, lineterminator="\r\n").writerow(cells)  # with \r\n, cells with either character are quoted
     return text.getvalue().removesuffix("\r\n")
 
 
 def check_output_path(place: Path, *, overwrite: bool, folder: bool = False) -> None:
-    """Raise SettingsError where a command may not write the file ``place``, or the folder."""
+    """Raise SettingsError where a command must not write to the file ``place``. folder: ``place`` may be a folder."""
     if place.is_dir() and not folder:
         raise SettingsError(f"{place} is a folder; name a file")
     if place.exists() and not overwrite:
@@ -72,8 +72,8 @@ def check_output_path(place: Path, *, overwrite: bool, folder: bool = False) -> 
 
 @contextmanager
 def locked(opened: int | IO[bytes], refusal: str) -> Iterator[None]:
-    """Hold an open file or folder, so that no other process holds it. Raises SettingsError with ``refusal`` where one
-    does. A system or file system without locks is not asked."""
+    """Lock an open file or folder for this process. Raises SettingsError with the message ``refusal`` where another
+    process has the lock. Does nothing on systems and file systems without locks."""
     try:
         import fcntl
     except ImportError:  # Windows
@@ -94,8 +94,8 @@ def locked(opened: int | IO[bytes], refusal: str) -> Iterator[None]:
 
 @contextmanager
 def locked_folder(folder: Path, refusal: str) -> Iterator[None]:
-    """As ``locked``, for a folder that is there."""
-    if os.name != "posix":  # elsewhere a folder can't be opened
+    """As ``locked``, for an existing folder."""
+    if os.name != "posix":  # only there a folder can be opened
         yield
         return
     opened = os.open(folder, os.O_RDONLY)
@@ -107,20 +107,20 @@ def locked_folder(folder: Path, refusal: str) -> Iterator[None]:
 
 
 def temporary_path(path: Path) -> Path:
-    """What ``write_atomic`` writes before it has its name."""
+    """The file that ``write_atomic`` writes to before it is renamed."""
     return path.with_name(f".{path.name}.{os.getpid()}.part")
 
 
 def leftover_files(folder: Path, *, below: bool = False) -> list[Path]:
-    """What a process that was killed left half written in ``folder``; below: and in the folders in it."""
+    """Temporary files that killed processes left in ``folder``; below: and in its subfolders."""
     return [path for path in folder.glob("**/.*.part" if below else ".*.part") if path.is_file()]
 
 
 def folder_bytes(root: Path) -> int:
-    """Of all files below ``root``; 0 where it is not there."""
+    """Total size of the files below ``root``; 0 where it does not exist."""
     return sum(path.stat().st_size for path in root.rglob("*") if path.is_file()) if root.is_dir() else 0
 
 
 def remove_folder(root: Path) -> None:
-    """What can't be removed stays, and so does a folder around it."""
+    """Remove a folder as far as possible, without errors."""
     shutil.rmtree(root, ignore_errors=True)

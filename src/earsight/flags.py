@@ -1,4 +1,4 @@
-"""What the flags of all commands have in common: whole numbers, switches, and a help whose lines are broken once."""
+"""Types of flags, groups of flags that commands share, and the help formatter."""
 
 import textwrap
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def whole_number(_type: Any, tokens: Sequence[Token]) -> int:
-    """Of one flag. cyclopts would round 1.5. Raises ValueError."""
+    """Parse an integer flag; cyclopts would round 1.5. Raises ValueError."""
     text = tokens[0].value
     try:
         return int(text)
@@ -27,7 +27,7 @@ def whole_number(_type: Any, tokens: Sequence[Token]) -> int:
 
 WholeNumber = Annotated[int, Parameter(converter=whole_number)]
 Switch = Annotated[bool, Parameter(negative="")]
-"""On where it is given; there is no --no-…"""
+"""A flag without a --no-… form."""
 Json = Annotated[bool, Parameter(name="--json", negative="")]
 Thresholds = Annotated[list[str] | None, Parameter(name="--threshold", negative="")]
 
@@ -61,7 +61,7 @@ class DataFlags:
 @Parameter(name="*")
 @dataclass(frozen=True)
 class EventFlags:
-    """Windows, and the events that are put together from them."""
+    """Windows, and events that are made from them."""
 
     window: float | None = None
     """Answer windows of so many seconds, at most what the network hears at once, in place of each recording as a whole;
@@ -80,7 +80,7 @@ class EventFlags:
     """A label that is no event, such as normal: it ends other events and is left out itself; may be repeated."""
 
     def rule(self) -> "Rule | None":
-        """None where no events are asked for. Raises SettingsError."""
+        """The rule by the flags; None without --events. Raises SettingsError."""
         from earsight.scores.events import Rule
 
         if self.events:
@@ -91,7 +91,7 @@ class EventFlags:
 
 
 class WrappedHelp(PlainFormatter):
-    """cyclopts' plain help keeps the line breaks of a docstring beside those of the terminal."""
+    """Plain help that rewraps docstrings: cyclopts would keep their line breaks."""
 
     def _print_plain(self, console: "Console", text: str) -> None:
         if text.startswith(self.indent):  # a flag, or a command, and what it does

@@ -1,17 +1,17 @@
-"""A text from outside → what a terminal may be shown."""
+"""Untrusted text → text that is safe to print on a terminal."""
 
 import sys
 
 
 def plain(text: object, most: int = 1000) -> str:
-    """One line of at most ``most`` letters: what would steer the terminal is shown by its number, and a byte of a file
-    name that is not UTF-8 as that byte."""
+    """One line of at most ``most`` characters, with escapes for control characters and for bytes of file names that are
+    not UTF-8."""
     shown = "".join(letter if letter.isprintable() else f"\\x{_number(letter):02x}" for letter in str(text))
     return shown if len(shown) <= most else shown[: most - 1] + "…"
 
 
 def plain_full(text: object) -> str:
-    """As ``plain``, however long: a sentence may name files."""
+    """As ``plain``, of any length."""
     return plain(text, sys.maxsize)
 
 
@@ -20,5 +20,5 @@ def _number(letter: str) -> int:
 
 
 def pluralise(number: int, what: str) -> str:
-    """1 clip, 2 clips."""
+    """A number with its noun: 1 clip, 2 clips."""
     return f"{number} {what}{'' if number == 1 else 's'}"

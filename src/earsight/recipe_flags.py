@@ -1,4 +1,4 @@
-"""What the commands that train have in common: flags of the recipe, of the data and of the machine."""
+"""Flags that all training commands share: of recipe, data and machine."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from earsight.tasks.recipe import Recipe
 Leaks = Literal["refuse", "drop", "allow"]
 RECIPE_GROUP = cyclopts.Group("Recipe settings (each replaces one value of the recipe)", sort_key=9)
 Settings = Annotated[Recipe | None, Parameter(name="*", group=RECIPE_GROUP)]
-"""Every value of a recipe as a flag; None: none was given."""
+"""All settings of a recipe as flags; None where none was given."""
 
 
 @Parameter(name="*")
@@ -34,12 +34,12 @@ class RecipeFlags:
     """Channels of the image: short for --network.in-chans."""
 
     def chosen(self, settings: Recipe | None) -> Recipe:
-        """settings: those values that were given by their own names. Raises SettingsError."""
+        """The recipe by all flags. settings: those given by their full names. Raises SettingsError."""
         return Recipe.named(self.recipe, self.given(settings))
 
     def given(self, settings: Recipe | None) -> dict[str, Any]:
-        """Those values of the recipe that were given as flags, nested. Raises SettingsError where one was given twice,
-        and otherwise."""
+        """All settings that were given as flags, nested. Raises SettingsError where one was given twice with different
+        values."""
         changes = _set_values(settings)
         shorts = {
             "model": self.model,
@@ -89,7 +89,7 @@ class MachineFlags:
 
 
 def _set_values(model: BaseModel | None) -> dict[str, Any]:
-    """Only what was given on the command line, nested."""
+    """Settings that were given on the command line, nested."""
     if model is None:
         return {}
     values: dict[str, Any] = {}

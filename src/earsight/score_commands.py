@@ -1,4 +1,4 @@
-"""The commands that score runs, and put them together: evaluate, crossval, compare, ensemble."""
+"""The commands that score or combine runs: evaluate, crossval, compare, ensemble."""
 
 import shlex
 import sys

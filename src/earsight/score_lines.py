@@ -1,4 +1,4 @@
-"""Scores → lines of text for a terminal."""
+"""Scores as lines of text for a terminal."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _MISTAKES = 30
 
 
 def metrics_lines(metrics: AnyMetrics, sentence: str, caveat: str, *, table: bool = False) -> Iterator[str]:
-    """The sentence and the three numbers; with ``table`` also each class, and the confusion matrix where a clip has one
-    label."""
+    """The sentence and the main scores; with ``table`` also those of each class, and the confusion matrix for one label
+    a clip."""
     yield plain_full(sentence)
     yield f"{_numbers(metrics)}({metrics.clips} clips{f', {caveat}' if caveat else ''})"
     if metrics.several is False and metrics.rarer is not None:
@@ -66,7 +66,7 @@ def _rarer_lines(metrics: Metrics, rarer: int, caveat: str) -> Iterator[str]:
 
 
 def _mistake_lines(metrics: Metrics, labels: Sequence[str], wide: int) -> Iterator[str]:
-    """What is taken for what most often; a matrix of so many classes is wider than any terminal."""
+    """The most frequent confusions: a matrix of many classes would be wider than a terminal."""
     found = metrics.mistakes
     yield f"\nmost frequent mistakes ({len(found)} dispatch; --json has the whole matrix)" if found else "\nno mistakes"
     for one in found[:_MISTAKES]:
@@ -74,7 +74,7 @@ def _mistake_lines(metrics: Metrics, labels: Sequence[str], wide: int) -> Iterat
 
 
 def _share(value: float, support: int, wide: int) -> str:
-    """A dash where no clip has the label: there is nothing of which it would be a share."""
+    """A dash where no clip has the label."""
     return f"{value:{wide}.3f}" if support else f"{'–':>{wide}}"
 
 
@@ -94,7 +94,7 @@ def _label_lines(metrics: MultiMetrics) -> Iterator[str]:
 
 
 def detection_lines(found: EventEvaluation) -> Iterator[str]:
-    """The sentence, both measures with their intervals, a row a label, and what other thresholds would give."""
+    """The sentence, both measures with intervals, a row for each label, and scores at other thresholds."""
     segments, events, measure = found.by_segment, found.by_event, found.measure
     yield plain_full(found.sentence)
     caveat = f", {found.caveat}" if found.caveat else ""
@@ -134,7 +134,7 @@ def _or_dash(value: float | None) -> str:
 
 
 def cross_lines(scores: CrossScores, sentence: str, caveat: str, group_name: str) -> Iterator[str]:
-    """Folds, seeds, the hardest and easiest group, and the numbers of all clips with their intervals."""
+    """Scores of folds and seeds, the hardest and the easiest group, and scores of all clips with intervals."""
     width = max(len(plain(one.fold, 32)) for one in scores.folds)
     for one in scores.folds:
         yield (f"{plain(one.fold, 32):<{width}}  seed {one.seed}  {_numbers(one.metrics)}({one.metrics.clips} clips)")
@@ -162,7 +162,7 @@ def cross_lines(scores: CrossScores, sentence: str, caveat: str, group_name: str
 
 
 def comparison_lines(found: Comparison) -> Iterator[str]:
-    """Scores, classes, and what would have to be so for them to be the same."""
+    """Scores and recalls of both, their differences with intervals, McNemar's test, and a verdict."""
     sure = found.scores["accuracy"]
     few = sure.interval is None
     what = "group" if found.named else "single clip" if found.groups == found.clips else "groups and single clip"
@@ -179,7 +179,7 @@ def comparison_lines(found: Comparison) -> Iterator[str]:
     rows += [(f"recall {plain(label, 24)}", one) for label, one in found.recall.items()]
     for n, (name, one) in enumerate(rows):
         interval = f"   {one.interval.low:+.3f} to {one.interval.high:+.3f}" if one.interval else ""
-        star = "  *" if one.sure and n < len(found.scores) else ""  # of many classes some would have it by chance
+        star = "  *" if one.sure and n < len(found.scores) else ""  # not for classes: of many, some differ by chance
         yield f"{name:<16}{one.a:7.3f}{one.b:7.3f}{one.difference:+8.3f}{interval}{star}"
     sure_of = "" if found.groups == found.clips else " if clips were independent, which those of one group are not"
     p = f"p = {found.p:.3g}{sure_of}"

@@ -1,4 +1,4 @@
-"""The base of all settings: frozen, checked, no unknown key."""
+"""The base of all settings: frozen and validated, without unknown keys."""
 
 import difflib
 from collections.abc import Mapping
@@ -12,9 +12,9 @@ from earsight.errors import SettingsError
 
 
 class Settings(BaseModel):
-    """A group of settings. Unknown keys and values out of range are refused.
+    """A group of settings. Unknown keys and values out of range are errors.
 
-    The word "none" stands for None where a setting takes it: TOML and the command line have no other word for it.
+    The string "none" means None where a setting allows it, since TOML and the command line have no null.
     """
 
     model_config = ConfigDict(
@@ -26,17 +26,18 @@ class Settings(BaseModel):
     )
 
     def __init__(self, /, **values: Any) -> None:
-        """Raises SettingsError: each wrong setting, what was got, the nearest known name."""
+        """Raises SettingsError that names each wrong setting, its value, and for an unknown one the nearest known
+        name."""
         try:
             super().__init__(**values)
         except ValidationError as error:
             raise SettingsError(validation_message(type(self), error)) from None
 
-    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]  # or model_validate would call it
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]  # else model_validate would call it
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:
-        """``--help`` tells what values a setting takes."""
+        """Add the range of values to each description, for ``--help``."""
         for field in cls.model_fields.values():
             field.description = " ".join(f"{field.description or ''} {_range(field)}".split())
 
@@ -50,7 +51,7 @@ class Settings(BaseModel):
 
 
 def _range(field: FieldInfo) -> str:
-    """A sentence; "" where any value will do."""
+    """The range of a setting as a sentence; "" without limits."""
     limits = {
         name: getattr(rule, name) for rule in field.metadata for name in ("gt", "ge", "lt", "le") if hasattr(rule, name)
     }
@@ -62,7 +63,7 @@ def _range(field: FieldInfo) -> str:
 
 
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings under dotted names."""
+    """Nested settings as a flat dict with dotted names."""
     found: dict[str, Any] = {}
     for name, value in settings.items():
         found |= flatten(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
@@ -70,7 +71,7 @@ def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def differences(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[str]:
-    """In words, each setting of ``now`` that was another in ``then``; both nested."""
+    """Settings of ``now`` whose value differs in ``then``, in words. Both nested."""
     before = flatten(then)
     return [
         f"{name} was {before.get(name)}, is {value}"
@@ -89,7 +90,7 @@ _EXPECTED = {
 
 
 def validation_message(model: type[BaseModel], error: ValidationError) -> str:
-    """All that is wrong, in one line: the setting, what was got, the nearest known name."""
+    """All validation errors in one line; see ``Settings.__init__``."""
     return "; ".join(_explain(model, dict(one)) for one in error.errors())
 
 

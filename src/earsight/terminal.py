@@ -1,4 +1,4 @@
-"""Results → lines of text for a terminal."""
+"""Results as lines of text for a terminal."""
 
 from __future__ import annotations
 
@@ -31,20 +31,19 @@ _BARS = 20
 
 
 def note_unfinished(*runs: str | Path) -> None:
-    """On standard error, of runs that are used though their training has not ended."""
+    """Note on standard error which of the runs have not finished training."""
     from earsight.tasks.training.plan import unfinished_note
 
     show(*(f"note: {plain(said)}" for said in map(unfinished_note, runs) if said), to=sys.stderr)
 
 
 def show(*lines: str, to: TextIO | None = None) -> None:
-    """Print; to: otherwise standard output."""
+    """Print lines. to: None: standard output."""
     (to or sys.stdout).writelines(f"{line}\n" for line in lines)
 
 
 def answer_line(row: Row | EventRow, width: int) -> str:
-    """One recording, or one window of it: its label, or all those over their thresholds, and what else comes near; or
-    an event."""
+    """A row as a line: the label, or all labels above their thresholds, and the next likely ones; or an event."""
     from earsight.tasks.answers.event_rows import EventRow
 
     name = plain(row.path)
@@ -68,7 +67,7 @@ def answer_line(row: Row | EventRow, width: int) -> str:
 
 
 def show_bars(rows: Iterable[Row]) -> None:
-    """One bar a label, redrawn with every answer; what was said last stays."""
+    """A bar for each label, redrawn with every answer."""
     from rich.console import Group
     from rich.live import Live
     from rich.progress_bar import ProgressBar
@@ -93,7 +92,7 @@ def show_bars(rows: Iterable[Row]) -> None:
 
 
 def source_lines(sources: Iterable[Source], present: Sequence[str]) -> Iterator[str]:
-    """What is known of each source, and whether it is downloaded."""
+    """Title, licence and protocol of each source, and whether it is downloaded."""
     for source in sources:
         got = "  [downloaded]" if source.name in present else "" if source.downloads else "  [by hand]"
         yield f"{source.name:<16} {source.title}{got}"
@@ -101,7 +100,7 @@ def source_lines(sources: Iterable[Source], present: Sequence[str]) -> Iterator[
 
 
 def inspection_lines(inspection: Inspection, about: Mapping[str, str]) -> Iterator[str]:
-    """Counts, levels, and every kind of suspicious file."""
+    """Counts, levels, and suspicious files by kind."""
     values = inspection.to_dict()
     dataset = inspection.dataset
     groups, folds = values["groups"], values["folds"]
@@ -116,7 +115,7 @@ def inspection_lines(inspection: Inspection, about: Mapping[str, str]) -> Iterat
         yield "synthetic: nobody spoke these clips"
     wide = max(len(plain(label, 32)) for label in dataset.labels)
     yield ""
-    groups_of: defaultdict[str, set[str]] = defaultdict(set)  # once over the clips: they and the classes may be many
+    groups_of: defaultdict[str, set[str]] = defaultdict(set)  # one pass: clips and classes may be many
     for clip in dataset.clips if groups else ():
         for label in clip.labels if clip.group else ():
             groups_of[label].add(clip.group)
@@ -155,7 +154,7 @@ def inspection_lines(inspection: Inspection, about: Mapping[str, str]) -> Iterat
 
 
 def _contradiction(clips: Sequence[Mapping[str, str]]) -> str:
-    """One sound: the clips of each label, and ≠ between labels."""
+    """Identical clips as text, with ≠ between those of different labels."""
     of: defaultdict[str, list[str]] = defaultdict(list)
     for clip in clips:
         of[clip["label"]].append(clip["path"])
@@ -163,7 +162,7 @@ def _contradiction(clips: Sequence[Mapping[str, str]]) -> str:
 
 
 def division_lines(divided: SplitPreview) -> Iterator[str]:
-    """Clips of each class and groups in each part of a split, and what is in none."""
+    """Clips by class and groups in each part of a split, warnings, leaks, and what is left out."""
     dataset, split = divided.dataset, divided.split
     yield plain_full(split.sentence)
     parts = {part: getattr(split, part) for part in (PARTS[:1] if split.training_score else PARTS)}
@@ -189,7 +188,7 @@ def _arithmetic(measured: Bench | BatchSizes) -> str:
 
 
 def bench_lines(bench: Bench) -> Iterator[str]:
-    """Medians with the range of all rounds, and where an epoch's time goes. The ratio is that of the same round."""
+    """Medians with ranges over rounds, and the time of each stage of an epoch."""
     yield (
         f"{bench.model} on {bench.device}, {bench.threads} threads, {_arithmetic(bench)}, batch {bench.batch_size}, "
         f"image {'×'.join(map(str, bench.image))}, {bench.clips} clips, {len(bench.epoch)} rounds"
@@ -203,7 +202,7 @@ def bench_lines(bench: Bench) -> Iterator[str]:
 
 
 def batch_size_lines(sizes: BatchSizes) -> Iterator[str]:
-    """One row a batch size, and which to take."""
+    """A row for each batch size, and the recommended one."""
     yield f"{sizes.model} on {sizes.device}, {_arithmetic(sizes)}"
     yield "batch   clips/s  peak memory"
     for trial in sizes.trials:
@@ -213,7 +212,7 @@ def batch_size_lines(sizes: BatchSizes) -> Iterator[str]:
 
 
 def sweep_lines(result: SweepResult) -> Iterator[str]:
-    """The best trials, what failed, and what it depends on."""
+    """The best trials, failures, and importance of settings."""
     yield plain_full(result.sentence)
     complete = sorted((one for one in result.trials if one.state == "complete"), key=lambda one: -(one.value or 0))
     if complete:
@@ -241,7 +240,7 @@ def sweep_lines(result: SweepResult) -> Iterator[str]:
 def _listed(
     what: str, entries: Sequence[Any], each: str = "file", rest: str = " (--json has them all)"
 ) -> Iterator[str]:
-    """rest: where to find those that are only counted."""
+    """The first entries, and the number of others. rest: where these can be found."""
     if not entries:
         yield f"{what}: none"
         return

@@ -1,4 +1,4 @@
-"""sweep: many recipes of a space trained, the best kept. Validation clips decide; no test clip is scored."""
+"""sweep: train many recipes of a space and keep the best by validation score. No test clip is scored."""
 
 import gc
 import json
@@ -41,12 +41,12 @@ if TYPE_CHECKING:
 MANIFEST_NAME = "sweep.json"
 TRIALS_NAME = "trials.db"
 _ALIKE = 3
-"""As many trials that fail for one reason, and none that does not, end a sweep."""
+"""A sweep ends when its first trials, this many, all failed for the same reason."""
 
 
 @dataclass(frozen=True)
 class _Work:
-    """plans: of each split, with the recipe that the trials change."""
+    """A running sweep. plans: one for each split, with the recipe that the trials change."""
 
     place: Path
     space: Space
@@ -85,11 +85,11 @@ def sweep(
     """Try ``trials`` recipes of a space and keep the one with the best validation score (UAR, or mAP where clips have
     several labels), the mean over the splits.
 
-    space: a TOML file or what it would hold: dotted names of settings → a list of choices, or low, high and perhaps
-    step or log. split: one or several. recipe: where the settings come from that the space has not; its seed is that
-    of the search too. prune: end a trial that is below the median of the others in the first split. resume: go on with
-    ``out``; trials counts those before. machine: one device. The rest: see ``train``. A trial that fails is recorded
-    and does not end the others. Raises EarsightError.
+    space: a TOML file or its content: dotted names of settings → a list of choices, or low, high and perhaps step or
+    log. split: one or several. recipe: all other settings; its seed is also that of the search. prune: stop a trial
+    that is below the median of the others in the first split. resume: continue ``out``; ``trials`` includes earlier
+    ones. machine: one device. Other arguments: see ``train``. A trial that fails is recorded and does not stop the
+    sweep. Raises EarsightError.
     """
     extras.check("optuna")
     if trials < 1:
@@ -146,7 +146,7 @@ def _is_filled(file: Path) -> bool:
 
 
 def _file_settings(recipe: Recipe) -> tuple[str | None, ...]:
-    """The settings that ``check_recipe`` looks up on the disk."""
+    """Settings whose values ``check_recipe`` looks up: recipes that share them need one check."""
     network, augment = recipe.network, recipe.augment
     return network.model, network.weights, augment.background, augment.reverb, augment.pipeline
 
@@ -164,7 +164,7 @@ def _check_splits(kinds: list[str]) -> list[str]:
 
 
 def _manifest(space: Space, plans: Sequence[Plan], prune: bool, machine: Machine) -> dict[str, Any]:
-    """What makes a sweep the same one: nested, for JSON."""
+    """What identifies a sweep, nested, for JSON."""
     plan = plans[0]
     return {
         "format": 1,
@@ -185,12 +185,12 @@ def _manifest(space: Space, plans: Sequence[Plan], prune: bool, machine: Machine
 
 
 def _run_trials(study: "Study", work: _Work, trials: int) -> None:
-    """Until there are so many. Raises KeyboardInterrupt where it was stopped."""
+    """Run trials until there are ``trials``. Raises KeyboardInterrupt on Ctrl-C."""
     shown = Progress(shown=work.progress)
     before = len(study.trials())
     most = max(trials, before)
     shown.say(f"{pluralise(most, 'trial')}" + (f", {before} of them before" if before else "") + f"; into {work.place}")
-    with deferred_interrupt() as stopped:  # an interrupt in the middle of Optuna or of SQL might be lost
+    with deferred_interrupt() as stopped:  # an interrupt inside Optuna or SQLite might be lost
         while (done := len(study.trials())) < trials:
             if stopped():
                 raise KeyboardInterrupt
@@ -219,7 +219,7 @@ def _folder(place: Path, pending: "PendingTrial") -> Path:
 
 
 def _outcome(result: SweepResult) -> str:
-    """Of the last trial, and the best."""
+    """A line on the last trial and the best."""
     trial, best = result.trials[-1], result.best
     told = f"trial {trial.number} {trial.state}, {trial.seconds:.0f} s: "
     told += trial.reason if trial.value is None else f"validation {result.measure} {trial.value:.3f}"
@@ -227,8 +227,8 @@ def _outcome(result: SweepResult) -> str:
 
 
 def _run_trial(study: "Study", pending: "PendingTrial", work: _Work, *, in_full: bool) -> None:
-    """Train with the settings of a trial on each split, and tell the study how it went. in_full: show what a training
-    shows, otherwise a bar alone."""
+    """Train with the settings of a trial on each split, and tell the study the outcome. in_full: show all output of the
+    training, else only a bar."""
     from earsight.tasks.sweeping.study import Pruned
 
     began = time.perf_counter()
@@ -245,7 +245,7 @@ def _run_trial(study: "Study", pending: "PendingTrial", work: _Work, *, in_full:
         study.tell(pending, same.state, same.value, 0.0)
         return
     folder = _folder(work.place, pending)
-    remove_folder(folder)  # of one that was cut off
+    remove_folder(folder)  # left by a trial that was interrupted
     try:
         recipe = with_values(work.recipe, pending.values)
         with Progress(shown=work.progress and not in_full) as bar:
@@ -253,29 +253,31 @@ def _run_trial(study: "Study", pending: "PendingTrial", work: _Work, *, in_full:
             bar.start(f"trial {pending.number}", total)
             for number, plan in enumerate(work.plans):
 
-                def each_epoch(row: Epoch, number: int = number) -> None:
+                def on_epoch(row: Epoch, number: int = number) -> None:
                     histories[number].append(row)
                     bar.advance(number * recipe.epochs + row.epoch, total, f"{work.measure} {reached(number):.3f}")
-                    if number == 0 and (row.epoch < recipe.epochs or len(histories) > 1):  # something is left to spare
+                    if number == 0 and (
+                        row.epoch < recipe.epochs or len(histories) > 1
+                    ):  # there is something left to skip
                         study.report(pending, row.epoch, reached(0))
 
                 run = folder / f"split{number}"
                 plan = replace(plan, run=run, recipe=recipe)
-                study.warn(_train_split(plan, work, each_epoch, in_full=in_full and number == 0))
+                study.warn(_train_split(plan, work, on_epoch, in_full=in_full and number == 0))
         value: float | None = statistics.fmean(map(reached, range(len(histories))))
     except Pruned:
         state, value = "pruned", reached(0)
-    except (DataError, DecodeError):  # of the data, and not of the recipe: the next would fail as well
+    except (DataError, DecodeError):  # about the data, not the recipe: other trials would fail too
         raise
-    except (EarsightError, RuntimeError, MemoryError) as error:  # torch says with a RuntimeError that memory ended
+    except (EarsightError, RuntimeError, MemoryError) as error:  # torch raises RuntimeError when out of memory
         state, value, reason = "failed", None, _reason(error)
     if state == "failed":
-        _free_memory()  # here, where the error and what it held are gone
+        _free_memory()  # here, after the exception and its references are gone
     study.tell(pending, state, value, time.perf_counter() - began, reason)
 
 
 def _train_split(plan: Plan, work: _Work, on_epoch: Callable[[Epoch], None], *, in_full: bool) -> str:
-    """The caveat of the split as it was carried out."""
+    """Train on one split; returns the caveat of the split as carried out."""
     from earsight.tasks.train import run_plan
 
     try:
@@ -284,7 +286,7 @@ def _train_split(plan: Plan, work: _Work, on_epoch: Callable[[Epoch], None], *, 
         for path in plan.run.iterdir() if plan.run.is_dir() else ():
             if path.is_dir():
                 remove_folder(path)
-            elif path.name != HISTORY_NAME:  # networks of all trials would fill the disk
+            elif path.name != HISTORY_NAME:  # the networks of all trials would fill the disk
                 path.unlink()
     if result.interrupted:
         raise KeyboardInterrupt
@@ -331,8 +333,7 @@ def _sentence(trials: Sequence[Trial], work: _Work) -> str:
 
 
 def _caveat(plans: Sequence[Plan], found: str) -> str:
-    """What must stand beside the numbers: that the split is none by speakers, or that splits share clips. found: while
-    training."""
+    """The caveat of the numbers: of the splits, of what was found in training, and of clips that splits share."""
     caveats = list(filter(None, [merge_caveats((*(plan.split.caveat for plan in plans), found))]))
     tested = {i for plan in plans for i in plan.split.test}
     chosen_on = {i for plan in plans for i in plan.split.valid}

@@ -1,4 +1,4 @@
-"""train: recordings → a run folder with a model, its honest score and a report."""
+"""train: recordings → a run folder with a model, its score and a report."""
 
 import copy
 import warnings
@@ -39,9 +39,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """run: the folder. test: the score that counts; None where training was stopped. best_epoch: the one that is kept
-    (``history.kept_epoch``). split: as it was carried out. interrupted: by Ctrl-C. failures: files that could not be
-    used. dropped: clips that were left out so that nothing leaks. warnings: what else a reader should know."""
+    """run: the folder. test: metrics of the test clips; None where training was interrupted. best_epoch: the kept epoch
+    (``history.kept_epoch``). split: as carried out. interrupted: by Ctrl-C. failures: files that could not be used.
+    dropped: clips that were left out as leaks. warnings: what else a reader should know."""
 
     run: Path
     test: "AnyMetrics | None"
@@ -83,21 +83,21 @@ def train(
     compiled: bool = False,
     progress: bool = False,
 ) -> TrainResult:
-    """Train a network, score it on clips held out, write the run folder. Ctrl-C ends the training, keeps the run as it
-    is after its last whole epoch, and returns, with ``interrupted``: a loop of trainings goes on unless it asks.
+    """Train a network, score it on held-out clips, write the run folder. Ctrl-C ends the training, keeps the run as of
+    its last complete epoch, and returns with ``interrupted`` set, which a loop of trainings should check.
 
     data, source, group_pattern, strict: see ``read_dataset``; a known data set that is not there yet is downloaded.
-    recipe: a Recipe, the name of one that comes with earsight, a TOML file, or a dict of what is to be other than in
-    the default one. split: see ``dataset.split.split``. leaks: what to do where the sides of the split share a speaker,
-    a recording or a copied file: "refuse", "drop" (the training side) or "allow" (and say so). store: keep what is
-    decoded in the cache, where the next training finds it; otherwise in memory. out: the run folder, new or empty
-    unless ``resume``. accelerator, devices, nodes, precision, threads, compiled: see ``Machine``. progress: show it, on
-    standard error; otherwise one Python warning tells that files were left out or something is doubtful, which the
-    result lists. torch's threads and its random state on the CPU are afterwards as before. Raises EarsightError.
+    recipe: a Recipe, the name of one that comes with earsight, a TOML file, or a dict of changes to the default one.
+    split: see ``dataset.split.split``. leaks: what to do where parts of the split share a speaker, a recording or a
+    copied file: "refuse", "drop" (the training clips) or "allow" (and say so). store: keep decoded recordings in the
+    cache for later trainings; otherwise in memory. out: the run folder, new or empty unless ``resume``. accelerator,
+    devices, nodes, precision, threads, compiled: see ``Machine``. progress: show it on standard error; otherwise a
+    Python warning says that files were left out or something is doubtful; the result has the details. torch's threads
+    and its CPU random state are restored. Raises EarsightError.
     """
     _check_kinds(data, recipe, split)
     if isinstance(recipe, Recipe):
-        name, settings = "custom", recipe.changed()  # checked: a copy of it may not be
+        name, settings = "custom", recipe.changed()  # validated: a copy by model_copy may not be
     elif isinstance(recipe, Mapping):
         name, settings = "custom", Recipe.named("default", recipe)
     else:
@@ -127,7 +127,7 @@ def train(
 
 
 def _check_kinds(data: object, recipe: object, split: object) -> None:
-    """Raises SettingsError."""
+    """Raises SettingsError for arguments of wrong types."""
     for what, given, kinds, words in (
         ("data", data, str | Path | DataSet, "a place, the name of a known data set, or a DataSet"),
         ("recipe", recipe, str | Path | Recipe | Mapping, "a Recipe, a dict, a name or a TOML file"),
@@ -138,7 +138,7 @@ def _check_kinds(data: object, recipe: object, split: object) -> None:
 
 
 def _warning_text(result: TrainResult) -> str:
-    """What would have been shown and is no error, in a line; "" where there is nothing."""
+    """The text of the Python warning of ``train``; "" for none."""
     parts = [
         f"{len(left)} {what}, the first: {failure_line(left[0])} (result.{name})"
         for name, what, left in (
@@ -155,9 +155,9 @@ def _warning_text(result: TrainResult) -> str:
 
 @dataclass(frozen=True)
 class _Prepared:
-    """What is known before the recordings are decoded, which may take minutes: wrong weights, a network that refuses
-    the images and a foreign state are refused in seconds. classifier: untrained. state: of a run that goes on; None:
-    it begins. second, second_state: of a refit. warnings: in words."""
+    """What is made before the recordings are decoded, which may take minutes: so wrong weights, a network that refuses
+    the images and the state of another run are errors within seconds. classifier: untrained. state: of a run to resume,
+    else None. second, second_state: of a refit."""
 
     classifier: "Classifier"
     pipeline: Pipeline
@@ -175,8 +175,8 @@ def run_plan(
     score_test: bool = True,
     on_epoch: "Callable[[Epoch], None] | None" = None,
 ) -> TrainResult:
-    """Carry out a checked plan: see ``train``. tested: False scores no test clip, and so makes no report.
-    each_epoch: see ``fit``."""
+    """Carry out a checked plan; see ``train``. score_test: False: score no test clip and write no report. on_epoch: see
+    ``fit``."""
     before = read_load()
     machine.check()
     import torch
@@ -195,17 +195,17 @@ def run_plan(
             shown.warn(warning)
         decoded = decode_parts(plan, free, shown)
         facts = model_facts(plan, decoded, machine, ready.pipeline)
-        # The other processes begin here, with the same command: what this one has decoded they find in the store.
+        # Other processes start here, with the same command, and find the decoded clips in the store.
         fabric = machine.fabric()
         fabric.launch()
         if fabric.is_global_zero:
             _lock_run(plan, stack)
             if ready.state is None:
-                check_run(plan.run, plan.resume)  # again: another training may have ended there meanwhile
+                check_run(plan.run, plan.resume)  # again: another training may have ended there since
                 write_clips(plan.run, decoded)
                 if score_test:
                     draw_first_batch(plan.run / "figures", ready.classifier, decoded)
-        keep_freed_memory()  # now: the threads that decode are faster without it
+        keep_freed_memory()  # only now: decoding threads are faster without it
         try:
             done, again, facts = _train_and_refit(plan, machine, ready, decoded, facts, fabric, shown, on_epoch)
         except torch.cuda.OutOfMemoryError as error:
@@ -257,7 +257,7 @@ def _prepare(plan: Plan, machine: Machine, *, refit: bool) -> _Prepared:
 
 
 def _lock_run(plan: Plan, stack: ExitStack) -> None:
-    """The run folder, for this process alone until the stack is closed. Raises SettingsError."""
+    """Create and lock the run folder until the stack is closed, and remove partial files. Raises SettingsError."""
     plan.run.mkdir(parents=True, exist_ok=True)
     busy = f"another process is training into {plan.run}; wait until it has ended, or pass another --out"
     stack.enter_context(locked_folder(plan.run, busy))
@@ -275,7 +275,7 @@ def _train_and_refit(
     shown: Progress,
     on_epoch: "Callable[[Epoch], None] | None",
 ) -> "tuple[TrainingProgress, TrainingProgress | None, dict[str, Any]]":
-    """Once, and with a refit once more from the start. → what came of each, and what model.json tells."""
+    """Train, and with a refit once more from the start. Returns the history of both, and the facts for model.json."""
     from earsight.tasks.training.learner import Learner
     from earsight.tasks.training.loop import fit
     from earsight.tasks.training.refit import keep_first_network, refit_facts
@@ -292,7 +292,7 @@ def _train_and_refit(
     done = fit(learner, decoded, plan, ready.state, facts, shown, on_epoch=on_epoch)
     if second is None or done.interrupted:
         return done, None, facts
-    del learner, first  # two networks and their optimizers need not fit in a GPU's memory
+    del learner, first  # frees memory: two networks and optimizers need not fit on a GPU
     if fabric.is_global_zero:
         keep_first_network(plan.run)
     whole = decoded.refitted()
@@ -306,7 +306,7 @@ def _train_and_refit(
 
 
 def _remove_resume_files(run: Path) -> None:
-    """Of a run that is finished, what it could have gone on from."""
+    """Remove what a finished run needed for --resume."""
     from earsight.tasks.training.averaging import remove_kept_epochs
     from earsight.tasks.training.refit import remove_refit
 
@@ -316,8 +316,8 @@ def _remove_resume_files(run: Path) -> None:
 
 
 def _restore_threads(state: Mapping[str, Any], machine: Machine) -> str:
-    """Go on with as many threads as before the stop, where no number was asked for and there are so many: another
-    number adds in another order. A warning where it is another one."""
+    """Set the number of threads that the run had before, unless one is asked for or it is too large here: another
+    number changes the order of sums. Returns a warning where the number differs, else ""."""
     import torch
 
     if machine.accelerator != "cpu" and torch.cuda.is_available():
@@ -331,7 +331,7 @@ def _restore_threads(state: Mapping[str, Any], machine: Machine) -> str:
 
 
 def _load_banks(recipe: Recipe, shown: Progress) -> "Banks":
-    """What augmentation mixes in; says what could not be read."""
+    """The sounds for augmentation, with a warning for files that can't be read."""
     import torch
 
     from earsight.mel.wave_augment import Banks
@@ -349,9 +349,9 @@ def _load_banks(recipe: Recipe, shown: Progress) -> "Banks":
 def _class_weights(
     decoded: DecodedData, labels: Sequence[str], recipe: Recipe, several: bool
 ) -> "npt.NDArray[np.float32] | None":
-    """[classes]: all classes count the same in the loss, and a clip counts 1 on average; a class without a training
-    clip counts nothing. Of several labels a clip, those that have one count together as much as those that have not,
-    where there are both. None where the recipe has none."""
+    """Class weights of the loss, float32 [classes]; None where the recipe has none. One label a clip: all classes have
+    the same total weight, and the mean over clips is 1. Several labels: clips with a label have the same total weight
+    as clips without it, where there are both. 0 for a class without training clips."""
     if recipe.loss.class_weights == "none":
         return None
     import numpy as np
@@ -366,7 +366,7 @@ def _class_weights(
 
 
 def check_batches(plan: Plan, machine: Machine) -> int:
-    """The fewest clips that a process has in one batch. Raises SettingsError where one would be left without."""
+    """The smallest number of clips that a process has in a batch. Raises SettingsError where that is 0."""
     learned = [len(plan.split.train)]
     learned += [learned[0] + len(plan.split.valid)] if plan.recipe.refit else []
     smallest = min(clips // batches_per_epoch(clips, plan.recipe.batch_size) for clips in learned)

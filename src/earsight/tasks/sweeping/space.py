@@ -1,4 +1,4 @@
-"""A space of recipes: which settings a sweep varies, and from where to where. TOML → ranges and choices, checked."""
+"""The search space of a sweep: TOML → ranges and choices of settings, checked."""
 
 import difflib
 import itertools
@@ -77,7 +77,7 @@ class Range(Settings):
 
 
 class WholeRange(Range):
-    """Of whole numbers."""
+    """All integers from low to high, both included."""
 
     low: int
     high: int
@@ -85,11 +85,11 @@ class WholeRange(Range):
 
 
 Space = Mapping[str, Choice | Range]
-"""Dotted name of a setting → what it may be, sorted by name: the order of the file is no part of a sweep."""
+"""Dotted name of a setting → its values, sorted by name, so that the order in the file does not matter."""
 
 
 def read_space(file: Path) -> Space:
-    """Raises SettingsError: no setting of that name, a range or choice that can't be."""
+    """Read a TOML file. Raises SettingsError, also for an unknown setting and an invalid range or choice."""
     try:
         values = tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -102,7 +102,7 @@ def read_space(file: Path) -> Space:
 
 
 def to_space(values: Mapping[str, Any]) -> Space:
-    """values: as in a space file, dotted or nested. Raises SettingsError."""
+    """values: as in a space file, with dotted or nested names. Raises SettingsError."""
     space: dict[str, Choice | Range] = {}
     for name, value in _settings_of(values, ""):
         if name in space:
@@ -171,7 +171,7 @@ def _kinds(name: str) -> tuple[Any, ...]:
 
 
 def with_values(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
-    """The recipe with other values of some settings, by their dotted names. Raises SettingsError."""
+    """The recipe with some settings replaced, by their dotted names. Raises SettingsError."""
     changed: dict[str, Any] = recipe.model_dump()
     for name, value in values.items():
         *groups, last = name.split(".")
@@ -183,8 +183,8 @@ def with_values(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
 
 
 def check_corners(recipe: Recipe, space: Space) -> list[Recipe]:
-    """The recipes at the corners of the space, each choice and both ends of each range: all of them, or each pair of
-    settings where they would be too many. Raises SettingsError for the first that can't be."""
+    """The recipes at the corners of the space: all combinations of choices and of both ends of ranges, or of each pair
+    of settings where these would be too many. Raises SettingsError for the first invalid recipe."""
     found = []
     for values in _corners(space):
         try:
@@ -209,5 +209,5 @@ def _corners(space: Space) -> Iterator[dict[str, Any]]:
 
 
 def short_value(value: Any) -> str:
-    """A value of a setting for a table."""
+    """A value of a setting as text for a table."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,4 +1,4 @@
-"""The trials of a sweep: drawn, pruned and kept by Optuna, in one SQLite file."""
+"""The trials of a sweep: sampled, pruned and stored by Optuna, in one SQLite file."""
 
 import warnings
 from collections.abc import Iterator, Mapping
@@ -32,16 +32,16 @@ class Pruned(Exception):
 
 
 class Study:
-    """What was tried, and what to try next.
+    """Past trials, and the next one to try.
 
-    A trial that was cut off is as if it had never begun: the next one has its number and its settings, since each draws
-    from a generator of its own, seeded with (seed, number).
+    A trial that was interrupted is forgotten: the next one gets the same number and the same settings, since each trial
+    draws from a generator of its own, seeded with (seed, number).
     """
 
     def __init__(self, path: Path, space: Space, seed: int, *, pruned_from_epoch: int | None) -> None:
-        """path: of the SQLite file, new or of the same space. pruned_from_epoch: no trial is pruned before it; None:
-        none at all. Raises SettingsError where the file can't be used, as all methods do."""
-        optuna.logging.disable_default_handler()  # what it tells, a sweep tells in its own words
+        """path: SQLite file, new or of the same space. pruned_from_epoch: first epoch at which trials may be pruned;
+        None: never. All methods raise SettingsError where the file can't be used."""
+        optuna.logging.disable_default_handler()  # a sweep has messages of its own
         self._path, self._space, self._seed = path, space, seed
         pruner: optuna.pruners.BasePruner = optuna.pruners.NopPruner()
         if pruned_from_epoch is not None:
@@ -56,25 +56,25 @@ class Study:
                 self._study.tell(trial.number, state=TrialState.FAIL)
 
     def trials(self) -> list[Trial]:
-        """Those that have ended, in their order."""
+        """The trials that have ended, in order."""
         with self._file():
             found = self._study.get_trials(deepcopy=False)
         rows: list[Trial] = []
         for one in found:
             kept, state = one.user_attrs, next((name for name, which in _STATES.items() if which is one.state), None)
-            if state is None or (state == "failed" and "reason" not in kept):  # cut off
+            if state is None or (state == "failed" and "reason" not in kept):  # interrupted
                 continue
             rows.append(Trial(len(rows) + 1, state, kept["value"], one.params, kept["seconds"], kept.get("reason", "")))
         return rows
 
     @property
     def caveat(self) -> str:
-        """All that ``warn`` was told."""
+        """All caveats that ``warn`` was given."""
         with self._file():
             return str(self._study.user_attrs.get("caveat", ""))
 
     def warn(self, caveat: str) -> None:
-        """Keep what must stand beside all numbers and was not known before a training: copies that were heard."""
+        """Store a caveat that is known only after training: copies of test clips that were trained on."""
         if (told := merge_caveats((self.caveat, caveat))) != self.caveat:
             with self._file():
                 self._study.set_user_attr("caveat", told)
@@ -91,7 +91,7 @@ class Study:
     def tell(
         self, pending: "PendingTrial", state: State, value: float | None, seconds: float, reason: str = ""
     ) -> None:
-        """How it ended; see ``Trial``."""
+        """Store how a trial ended; see ``Trial``."""
         with self._file():
             pending.optuna_trial.set_user_attr("seconds", seconds)
             pending.optuna_trial.set_user_attr("value", value)
@@ -100,21 +100,20 @@ class Study:
             self._study.tell(pending.optuna_trial, value if state == "complete" else None, _STATES[state])
 
     def report(self, pending: "PendingTrial", epoch: int, value: float) -> None:
-        """value: of the epoch that would be kept now. Raises Pruned where it is below the median of the others at this
-        epoch."""
+        """Store the value of the epoch that would be kept now. Raises Pruned where it is below the median of the other
+        trials at this epoch."""
         with self._file():
             pending.optuna_trial.report(value, epoch)
             if pending.optuna_trial.should_prune():
                 raise Pruned
 
     def discard(self, pending: "PendingTrial") -> None:
-        """Forget that it began, unless it has ended."""
+        """Forget a trial, unless it has ended."""
         with self._file():
             self._study.tell(pending.optuna_trial, state=TrialState.FAIL, skip_if_finished=True)
 
     def importance(self) -> dict[str, float]:
-        """The share of each setting in what tells the better complete trials from the others, the largest first, in sum
-        1; empty where there are too few to tell."""
+        """Importance of each setting, the largest first, summing to 1 (see ``SweepResult``); {} for too few trials."""
         complete = [trial for trial in self.trials() if trial.state == "complete"]
         if len(complete) < FEWEST_FOR_IMPORTANCE or len({trial.value for trial in complete}) < _FEWEST_VALUES:
             return {}

@@ -23,7 +23,7 @@ BEST_NAME = "best.toml"
 
 
 def write_table(result: SweepResult, space: Space) -> None:
-    """sweep.csv: a row a trial. best.toml: the whole recipe of the best one, where there is one."""
+    """Write sweep.csv with a row for each trial, and best.toml with the recipe of the best one, where there is one."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["number", "state", "value", *space, "seconds", "reason"])
@@ -43,7 +43,7 @@ def write_table(result: SweepResult, space: Space) -> None:
 
 
 def to_toml(recipe: Recipe) -> str:
-    """What ``Recipe.named`` reads back the same."""
+    """A recipe as TOML that ``Recipe.named`` reads."""
     return "\n".join(_lines(recipe.model_dump(), "")) + "\n"
 
 
@@ -62,12 +62,12 @@ def _toml(value: Any) -> str:
         return '"none"'  # see Settings
     if isinstance(value, float):
         return repr(value)
-    # JSON's texts, whole numbers, true and false are TOML's, but for the one control character that JSON leaves alone
+    # JSON strings, integers and booleans are valid TOML, except for DEL, which JSON does not escape
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def write_sweep_page(result: SweepResult, space: Space, plans: Sequence[Plan]) -> None:
-    """report.html: how the search went, every trial, what the value depends on, and the best recipe."""
+    """Write report.html: history of the search, all trials, importance of settings, and the best recipe."""
     plan = plans[0]
     ended = [one for one in result.trials if one.value is not None]
     rows = sorted(ended, key=lambda one: (one.state != "complete", -(one.value or 0), one.number))

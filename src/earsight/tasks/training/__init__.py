@@ -1,1 +1,1 @@
-"""The parts of a training, in the order of the data: plan, decoded, loop, finish; and what stands beside them."""
+"""The parts of a training in the order of the data (plan, decoded, loop, finish), and their helpers."""

@@ -14,13 +14,13 @@ FOLDER_NAME = "best-epochs"
 
 
 def best_epochs(scores: Sequence[float], count: int) -> list[int]:
-    """scores: of epoch 1, 2 …. The numbers of the ``count`` best ones, ascending; of equal ones the later."""
+    """Numbers of the ``count`` best epochs, ascending; later ones win ties. scores: of epochs 1, 2 …."""
     order = sorted(range(len(scores)), key=lambda i: (scores[i], i), reverse=True)
     return sorted(i + 1 for i in order[:count])
 
 
 def update_kept_epochs(run: Path, network: nn.Module, scores: Sequence[float], count: int) -> None:
-    """Keep the weights of the last epoch beside the others that are among the best now, and only these."""
+    """Save the weights of the last epoch if it is among the best, and remove those that no longer are."""
     folder, epoch, best = run / FOLDER_NAME, len(scores), best_epochs(scores, count)
     if epoch in best:
         folder.mkdir(exist_ok=True)
@@ -31,7 +31,7 @@ def update_kept_epochs(run: Path, network: nn.Module, scores: Sequence[float], c
 
 
 def mean_of_epochs(run: Path, epochs: Sequence[int]) -> dict[str, Tensor]:
-    """What was kept of these epochs, on the CPU. Counters are those of the last one."""
+    """Mean weights of saved epochs, on the CPU; counters are those of the last one."""
     states = [load_file(_path(run, epoch)) for epoch in epochs]
     return {
         name: torch.stack([state[name] for state in states]).mean(0) if value.is_floating_point() else value
@@ -40,7 +40,7 @@ def mean_of_epochs(run: Path, epochs: Sequence[int]) -> dict[str, Tensor]:
 
 
 def remove_kept_epochs(run: Path) -> None:
-    """Remove what was kept."""
+    """Remove the saved weights."""
     if (run / FOLDER_NAME).is_dir():
         remove_folder(run / FOLDER_NAME)
 

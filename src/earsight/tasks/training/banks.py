@@ -1,4 +1,4 @@
-"""Folders of rooms and backgrounds → what augmentation mixes in."""
+"""Folders of impulse responses and backgrounds → sounds for augmentation."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,7 +14,7 @@ from earsight.plain import pluralise
 
 
 def check_banks(settings: AugmentSettings) -> None:
-    """Raises SettingsError where a folder is not there or holds no recordings."""
+    """Raises SettingsError where a folder does not exist or has no recordings."""
     for name, folder in _named_folders(settings):
         if not Path(folder).is_dir():
             raise SettingsError(f"augment.{name} {folder} is not a folder; name one with recordings, or pass none")
@@ -23,7 +23,7 @@ def check_banks(settings: AugmentSettings) -> None:
 
 
 def check_disjoint(settings: AugmentSettings, held_out: Iterable[Clip]) -> None:
-    """Raises DataError where a folder holds a recording of ``held_out``: what scores would be heard in training."""
+    """Raises DataError where a folder holds a recording of ``held_out``: it would be heard in training."""
     scored = {clip.absolute().path for clip in held_out}
     for name, folder in _named_folders(settings):
         listing = walk(Path(folder).resolve())
@@ -35,7 +35,7 @@ def check_disjoint(settings: AugmentSettings, held_out: Iterable[Clip]) -> None:
 
 
 def _named_folders(settings: AugmentSettings) -> list[tuple[str, str]]:
-    """Of those that are named: what for, and which."""
+    """(setting, folder) of the folders that are set."""
     named = (("reverb", settings.reverb), ("background", settings.background))
     return [(name, folder) for name, folder in named if folder is not None]
 

@@ -1,4 +1,4 @@
-"""find_batch_size: clips a second and memory of a training step, batch by batch, until larger ones don't pay."""
+"""find_batch_size: speed and memory of training steps by batch size, until larger ones don't pay."""
 
 import gc
 import statistics
@@ -22,8 +22,8 @@ _NEAR = 0.97
 
 @dataclass(frozen=True)
 class Trial:
-    """clips_per_s: of forward, backward and optimizer on ready images. memory_mb: most that was in use until then, of
-    the GPU or of this process."""
+    """clips_per_s: of forward, backward and optimizer on ready images. memory_mb: peak until then, of the GPU or of
+    this process."""
 
     batch_size: int
     clips_per_s: float
@@ -120,7 +120,8 @@ def _try(learner: Any, size: int, advance: Callable[[int], object]) -> Trial:
 
 
 def _too_large(trials: list[Trial], device: Any) -> str | None:
-    """A GPU says so itself; a system that runs out of memory kills."""
+    """Why twice the batch may be too large; None where it may fit, or on a GPU, which raises an error instead of
+    killing."""
     free = _free_mb()
     if device.type == "cuda" or free is None:
         return None
@@ -129,7 +130,7 @@ def _too_large(trials: list[Trial], device: Any) -> str | None:
 
 
 def _free_mb() -> float | None:
-    """What the system and the control group still allow; None where they don't tell."""
+    """Free memory by the system and the cgroup; None where they don't say."""
     found = []
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()

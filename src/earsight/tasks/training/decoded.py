@@ -1,4 +1,4 @@
-"""A plan → its clips decoded, checked for copies, and divided; and the table of them in the run folder."""
+"""A plan → decoded clips, checked for copies and divided; and clips.csv."""
 
 import math
 import os
@@ -29,8 +29,8 @@ REFIT_SENTENCE = "Refit: when the epoch was chosen, trained once more on trainin
 
 @dataclass(frozen=True)
 class DecodedData:
-    """store: the clips that could be read. split: as it was carried out. parts: train, valid, test → indices into the
-    store. failures: everything that was left out, from the listing on. dropped: of that, what leaked."""
+    """store: the clips that could be read. split: as carried out. parts: train, valid, test → indices into the store.
+    failures: everything that was left out, since listing. dropped: of these, the leaks."""
 
     store: Store
     split: Split
@@ -40,15 +40,15 @@ class DecodedData:
 
     @property
     def validation(self) -> Sequence[int]:
-        """The clips that choose the epoch; none where nothing is held out from training."""
+        """Indices of the clips that choose the epoch; () where nothing is held out."""
         return () if self.split.training_score else self.parts["valid"]
 
     def groups_of(self, part: str) -> list[str]:
-        """Sorted; clips without a group have none."""
+        """Sorted names of the groups of a part."""
         return sorted({self.store.clips[i].group for i in self.parts[part]} - {""})
 
     def refitted(self) -> Self:
-        """With the validation clips among those that are trained on."""
+        """The same with validation clips moved to training."""
         train = sorted((*self.parts["train"], *self.validation))
         split = replace(self.split, sentence=f"{self.split.sentence} {REFIT_SENTENCE}")
         return replace(self, split=split, parts={**self.parts, "train": train, "valid": ()})
@@ -108,8 +108,8 @@ def _sizes(parts: Mapping[str, Sequence[int]]) -> str:
 
 
 def fingerprint(store: Store) -> str:
-    """Of what is heard and how it is labelled: 32 hexadecimal digits, the same wherever the recordings lie and in
-    whatever order."""
+    """A digest of samples, labels and groups, 32 hexadecimal digits; independent of the paths and the order of
+    clips."""
     lines = sorted(
         "\0".join((digest, *clip.labels, "", clip.group))
         for digest, clip in zip(store.digests, store.clips, strict=True)
@@ -118,7 +118,7 @@ def fingerprint(store: Store) -> str:
 
 
 def _check_left(plan: Plan, split: Split, dropped: Sequence[Failure]) -> None:
-    """Raises DataError where --leaks drop left out a whole part, or all training clips of a class."""
+    """Raises DataError where --leaks drop removed a whole part, or all training clips of a class."""
     clips, why = plan.dataset.clips, f"left out by --leaks drop, the first: {dropped[0].reason}" if dropped else ""
     advice = "give other groups, or choose another --split"
     for part in PARTS:
@@ -130,8 +130,8 @@ def _check_left(plan: Plan, split: Split, dropped: Sequence[Failure]) -> None:
 
 
 def _decoding_lock(folder: Path | None) -> AbstractContextManager[object]:
-    """Where processes train together that were started by something else (torchrun): the first decodes, the others find
-    it done."""
+    """A lock for processes of one training that were started externally (torchrun): the first decodes, the others find
+    the clips in the store."""
     if folder is None or "LOCAL_RANK" not in os.environ:
         return nullcontext()
     from filelock import FileLock
@@ -144,12 +144,12 @@ def _decoding_lock(folder: Path | None) -> AbstractContextManager[object]:
 
 
 def failure_line(failure: Failure) -> str:
-    """The path and the reason, which may name it itself."""
+    """Path and reason in one line; the reason may contain the path already."""
     reason = failure.reason if str(failure.path) in failure.reason else f"{failure.path}: {failure.reason}"
     return " ".join(reason.split())
 
 
 def write_clips(run: Path, decoded: DecodedData) -> None:
-    """A table that earsight reads as data, too: with --split column:part it is the same split again."""
+    """Write clips.csv, which can also be trained on: --split column:part gives the same split."""
     store, whole = decoded.store, decoded.split.training_score
     write_atomic(run / CLIPS_NAME, parts_csv(store.clips, decoded.parts, whole=whole, digests=store.digests))

@@ -1,4 +1,4 @@
-"""What model.json tells of a training, beside what loading needs."""
+"""The part of model.json that describes the training."""
 
 import platform
 import time

@@ -1,4 +1,4 @@
-"""A trained run → what is fitted on its validation clips, its scores, and their files."""
+"""After the last epoch: fit on validation clips, score the test clips, write both."""
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -48,7 +48,7 @@ class ScoredRun:
 
     @property
     def thresholds(self) -> dict[str, float]:
-        """Label → from where on it is answered, where clips can have several."""
+        """Label → threshold, where clips can have several; else {}."""
         classifier = self.classifier
         return dict(zip(classifier.labels, classifier.thresholds, strict=True)) if classifier.thresholds else {}
 
@@ -63,9 +63,9 @@ def finish(
     *,
     refitted: bool,
 ) -> ScoredRun:
-    """Fit the temperature (and the thresholds of several labels) on the validation clips; score the kept network, each
-    test clip once; write metrics.json and predictions.csv. refitted: the run has a second network, which takes what was
-    fitted over from the first one."""
+    """Fit temperature, thresholds and limits of the unknown on the validation clips; score the test clips; write
+    metrics.json and predictions.csv. refitted: there is a second network, which takes over what is fitted for the
+    first."""
     run, store, tested = plan.run, decoded.store, decoded.parts["test"]
     classifier, answers, unknown = _fitted(plan, decoded, refitted, device, shown)
     predictions = score(classifier, store, tested)
@@ -103,7 +103,7 @@ def _fitted(
     validation clips, and what ``unknown`` does there."""
     run, store, split = plan.run, decoded.store, decoded.split
     classifier = Classifier.load(first_network_folder(run) if refitted else run, str(device))
-    classifier.temperature = 1.0  # where a run was stopped here before, model.json has one already
+    classifier.temperature = 1.0  # a run that was stopped here before has one already
     if split.training_score:
         return classifier, None, {}
     answers = score(classifier, store, decoded.parts["valid"])
@@ -131,7 +131,8 @@ def _fitted(
 
 
 def _second_network(run: Path, chosen: Classifier, decoded: DecodedData) -> Classifier:
-    """With what was fitted on the validation clips before it had heard them; the run's from now on."""
+    """The refitted network with the values fitted for the first, which had not heard the validation clips. It replaces
+    the network of the run."""
     again = Classifier.load(run / FOLDER_NAME, str(next(chosen.parameters()).device))
     again.temperature, again.thresholds, again.unknown = chosen.temperature, chosen.thresholds, chosen.unknown
     fit_directions(again, decoded.store, decoded.refitted().parts["train"])
@@ -155,7 +156,7 @@ def _alarms(valid: AnyPredictions | None, test: AnyPredictions) -> tuple[AlarmTh
 def _numbers(
     plan: Plan, decoded: DecodedData, done: TrainingProgress, scored: ScoredRun, facts: dict[str, Any]
 ) -> dict[str, Any]:
-    """metrics.json"""
+    """The content of metrics.json."""
     split = decoded.split
     caveat = {"caveat": split.caveat} if split.caveat else {}
     optional = {

@@ -1,4 +1,4 @@
-"""How far a training has come: its epochs, and which of them is kept. Free of torch."""
+"""The epochs of a training, and which of them is kept. Free of torch."""
 
 import csv
 import io
@@ -12,9 +12,9 @@ from earsight.files import write_atomic
 
 @dataclass(frozen=True)
 class Epoch:
-    """One row of history.csv. Accuracies, UAR and mAP in [0, 1]; losses in nats. valid_uar is of one label a clip,
-    valid_map of several; valid_error is the standard error of the one that there is. The other, and all where nothing
-    is held out, are no numbers."""
+    """One row of history.csv. Accuracies, UAR and mAP in [0, 1]; losses in nats. valid_uar is for one label a clip,
+    valid_map for several, the other is NaN; both are NaN where nothing is held out. valid_error: standard error of the
+    one that is set."""
 
     epoch: int
     lr: float
@@ -30,7 +30,7 @@ class Epoch:
 
     @property
     def chosen_by(self) -> float:
-        """What the epoch that is kept is chosen by; NaN where nothing is held out."""
+        """The validation score by which an epoch is kept; NaN where nothing is held out."""
         return self.valid_uar if math.isnan(self.valid_map) else self.valid_map
 
 
@@ -38,8 +38,8 @@ def kept_epoch(history: Sequence[Epoch]) -> int:
     """The latest epoch whose validation score is within one standard error of the best one; the last one where nothing
     is held out. docs/decisions/0010-the-kept-epoch.md
 
-    A later epoch never brings back one that was passed over: either it is chosen itself, or the best and the choice
-    stay as they are. So one network is kept at a time.
+    A later epoch is either chosen itself, or leaves best and choice as they are; an epoch that was passed over is never
+    chosen later. So keeping one network at a time is enough.
     """
     best = max(history, key=lambda row: (row.chosen_by, row.epoch))
     enough = best.chosen_by - best.valid_error
@@ -48,8 +48,8 @@ def kept_epoch(history: Sequence[Epoch]) -> int:
 
 @dataclass
 class TrainingProgress:
-    """How far a run has come: everything but tensors that its state file holds. best_epoch: of ``kept_epoch``.
-    mean_of_epochs: where the mean of their weights is kept in the place of that epoch."""
+    """The state of a training without tensors. best_epoch: of ``kept_epoch``. mean_of_epochs: epochs whose mean weights
+    are kept instead; [] for none."""
 
     history: list[Epoch] = field(default_factory=list)
     best_epoch: int = 0
@@ -58,23 +58,23 @@ class TrainingProgress:
 
     @property
     def scores(self) -> list[float]:
-        """What the epochs are chosen by; NaN where nothing is held out."""
+        """``chosen_by`` of each epoch."""
         return [row.chosen_by for row in self.history]
 
     @property
     def kept(self) -> str:
-        """In words."""
+        """The kept epoch or epochs in words."""
         several = ", ".join(map(str, self.mean_of_epochs))
         return f"the mean of epochs {several}" if several else str(self.best_epoch)
 
 
 def _cell(value: float) -> str:
-    """Empty where it is not a number: nothing was held out."""
+    """A number as text; "" for NaN."""
     return str(value) if isinstance(value, int) else f"{value:.6g}" if math.isfinite(value) else ""
 
 
 def write_history(path: Path, history: Sequence[Epoch]) -> None:
-    """One row an epoch."""
+    """Write history.csv, one row an epoch."""
     text = io.StringIO()
     # Of mAP and UAR the one that the task has; UAR where nothing is held out.
     other = "valid_map" if all(math.isnan(row.valid_map) for row in history) else "valid_uar"

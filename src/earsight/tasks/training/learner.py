@@ -1,4 +1,4 @@
-"""A network that is being trained: forward, backward, the optimizer, and the mean of the weights."""
+"""A network in training: forward, backward, optimizer, and the moving average (EMA) of the weights."""
 
 import math
 from collections.abc import Iterator
@@ -25,7 +25,8 @@ from earsight.tasks.recipe import Recipe
 
 @dataclass
 class Learner:
-    """A network that is being trained, and what trains it."""
+    """A network in training. network: that of ``classifier`` as Fabric wrapped it. ema: None without averaging. steps:
+    taken by the optimizer."""
 
     fabric: Fabric
     classifier: Classifier
@@ -50,32 +51,32 @@ class Learner:
         pipeline: Pipeline = NO_PIPELINE,
         class_weights: npt.NDArray[np.float32] | None = None,
     ) -> Self:
-        """banks: what ``augment`` mixes in. pipeline: what crops go through first. class_weights: of the loss,
+        """banks: sounds for augmentation. pipeline: transforms of crops. class_weights: of the loss, float32
         [classes]."""
         classifier.network.to(memory_format=torch.channels_last)
         if fabric.device.type == "cpu" and not compiled:
             use_fast_depthwise(classifier.network)
-        if fabric.world_size > 1 and fabric.device.type == "cuda":  # torch has it for GPUs only
+        if fabric.world_size > 1 and fabric.device.type == "cuda":  # torch has it only for GPUs
             classifier.network = convert_sync_batchnorm(classifier.network)  # type: ignore[no-untyped-call]
         # Fabric can't clip gradients that a fused optimizer unscales itself; MPS has no such kernel in older torch.
         fused = fabric.device.type in {"cpu", "cuda"} and _scaler(fabric) is None
         optimizer = create_optimizer(classifier.network, recipe.optimizer, fused=fused)
         mean = None
         if recipe.optimizer.ema_decay:
-            # It begins with the untrained layer of the classifier; the warm-up lets it forget that in a few steps.
+            # It starts from an untrained classifier layer, which the warm-up makes it forget within a few steps.
             mean = ModelEmaV3(classifier.network, recipe.optimizer.ema_decay, use_warmup=True).to(fabric.device)
         weights = None if class_weights is None else torch.from_numpy(class_weights).to(fabric.device)
-        # Batches of an epoch have two sizes; each is compiled by itself and is faster than one for all.
+        # Batches have two sizes; compiling for each is faster than dynamic shapes.
         network: Any = torch.compile(classifier.network, dynamic=False) if compiled else classifier.network
         network, optimizer = fabric.setup(network, optimizer)
         classifier.image.to(fabric.device)
         return cls(fabric, classifier, network, optimizer, recipe, banks.to(fabric.device), pipeline, mean, weights)
 
     def step(self, images: Tensor, targets: Tensor, *, share: float = 1.0, last: bool = True) -> tuple[Tensor, Tensor]:
-        """Forward and backward; returns logits [batch, classes] and the loss, the mean of these clips.
+        """Forward and backward; returns logits [batch, classes] and the mean loss of these clips.
 
-        share: weight of this loss in the step of the optimizer. last: take that step now. Where a loss or its
-        gradient is not a number (in any process), nothing is learned and the loss returned is not a number either.
+        share: weight of this loss in the optimizer step. last: take that step now. Where the loss or a gradient is NaN
+        or infinite in any process, no step is taken and the returned loss is not finite either.
         """
         alone, network = self.fabric.world_size == 1, cast(Any, self.network)
         with nullcontext() if alone else self.fabric.no_backward_sync(network, enabled=not last):
@@ -83,7 +84,7 @@ class Learner:
             smoothing = self.recipe.loss.label_smoothing
             loss = self.classifier.head.loss(logits, targets, self.class_weights, smoothing)
             if not alone:
-                loss = loss + 0 * all_reduce_sum(self.fabric, loss)  # hands on what is not a number
+                loss = loss + 0 * all_reduce_sum(self.fabric, loss)  # propagates NaN from other processes
             if torch.isfinite(loss):
                 self.fabric.backward(loss if share == 1 else loss * share)
                 if last and not self._optimizer_step():
@@ -91,10 +92,10 @@ class Learner:
         return logits.detach(), loss.detach()
 
     def _optimizer_step(self) -> bool:
-        """False, and nothing is learned, where the gradients are no numbers: batch norm multiplies those of images
-        without any contrast, layer by layer."""
+        """Step the optimizer; False, without a step, where gradients are not finite: batch norm multiplies the
+        gradients of images without contrast in every layer."""
         found = self._clip_gradients()
-        # A scaler skips such a step by itself, and tries a smaller scale.
+        # A gradient scaler skips such a step itself and lowers its scale.
         if found is not None and not torch.isfinite(found) and not _scaler(self.fabric):
             return False
         self.optimizer.step()
@@ -105,9 +106,9 @@ class Learner:
         return True
 
     def _clip_gradients(self) -> Tensor | None:
-        """Clip the gradients; their norm before, where it is known."""
+        """Clip the gradients; returns their norm before, where it is known."""
         norm = self.recipe.optimizer.clip_grad_norm
-        if not norm and hasattr(torch.nn.utils, "get_total_norm"):  # of torch 2.6: takes half the time of clipping
+        if not norm and hasattr(torch.nn.utils, "get_total_norm"):  # torch 2.6 or newer; half the time of clipping
             return torch.nn.utils.get_total_norm(
                 [one.grad for one in self.network.parameters() if one.grad is not None]
             )
@@ -117,7 +118,7 @@ class Learner:
 
     @contextmanager
     def with_ema(self) -> Iterator[Classifier]:
-        """The classifier as it is scored and kept: with the mean of the weights, where there is one."""
+        """The classifier as it is scored and saved: inside, with the averaged weights where there are."""
         learning = self.classifier.network
         if self.ema is not None:
             self.classifier.network = self.ema.module
@@ -128,5 +129,5 @@ class Learner:
 
 
 def _scaler(fabric: Fabric) -> Any:
-    """Of the gradients, which 16 bits need; None without."""
+    """The gradient scaler of 16-bit precision; None without one."""
     return getattr(fabric.strategy.precision, "scaler", None)

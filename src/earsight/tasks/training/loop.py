@@ -1,4 +1,4 @@
-"""The training loop: reads top to bottom, on lightning-fabric."""
+"""The training loop, on lightning-fabric."""
 
 import math
 import time
@@ -35,8 +35,8 @@ from earsight.tasks.training.state import restore, save_networks, save_state
 
 @dataclass(frozen=True)
 class Step:
-    """One batch of an epoch. indices: of all of it, into the store. seen: clips of this process's part. right: of
-    these, those answered rightly. loss: their mean, in nats."""
+    """One batch of an epoch. indices: of the whole batch, into the store. seen: clips of this process. right: of these,
+    the correct answers. loss: their mean, in nats."""
 
     indices: npt.NDArray[np.int64]
     seen: int
@@ -46,10 +46,9 @@ class Step:
 
 @dataclass(frozen=True)
 class _Batch:
-    """indices: of the whole batch, into the store. crops: float32 [needed, channels, samples]; targets: float32
-    [needed, classes], 1 for each class of a clip; needed are the clips that this process trains on and those that are
-    mixed into them. first, last: of the batches that make one step of the optimizer. share: weight of its loss in that
-    step."""
+    """indices: of the whole batch, into the store. crops: float32 [needed, channels, samples]. targets: float32
+    [needed, classes], 1 for each class of a clip. (needed: clips that this process trains on, and those mixed into
+    them.) first, last: of the batches of one optimizer step. share: weight of its loss in that step."""
 
     indices: npt.NDArray[np.int64]
     crops: Tensor
@@ -61,7 +60,8 @@ class _Batch:
 
 
 def _batches(learner: Learner, store: Store, indices: Sequence[int], epoch: int) -> Iterator[_Batch]:
-    """Every process draws for the whole batch and takes its part: the draws don't depend on how many they are."""
+    """Batches of an epoch. Each process draws for whole batches and takes its part, so that the draws don't depend on
+    the number of processes."""
     fabric, recipe, image = learner.fabric, learner.recipe, learner.classifier.image
     rng = np.random.default_rng([recipe.seed, epoch])
     labels, audio = learner.classifier.labels, store.settings
@@ -78,7 +78,7 @@ def _batches(learner: Learner, store: Store, indices: Sequence[int], epoch: int)
         if fabric.world_size > 1:
             needed, drawn = drawn.for_items(own)
         first = number - number % recipe.accumulate
-        together = order[first : first + recipe.accumulate]  # the batches of this step of the optimizer
+        together = order[first : first + recipe.accumulate]  # the batches of this optimizer step
         chosen_here, sizes_here = chosen[needed], sizes[needed]
         shape = (len(needed), audio.channels, int(sizes_here.max()))
         crops = torch.empty(shape, pin_memory=fabric.device.type == "cuda")
@@ -100,10 +100,10 @@ def _batches(learner: Learner, store: Store, indices: Sequence[int], epoch: int)
 def train_epoch(
     learner: Learner, store: Store, indices: Sequence[int], rates: Iterator[float], epoch: int
 ) -> Iterator[Step]:
-    """Every clip once. rates: learning rate of each step of the optimizer. Stops after a loss that is not a number."""
+    """Train on every clip once. rates: learning rate of each optimizer step."""
     fabric, recipe, classifier = learner.fabric, learner.recipe, learner.classifier
-    # By epoch, so that a resumed run draws what an unbroken one draws. Torch's own generator is for dropout and
-    # stochastic depth; each process has its own.
+    # By epoch, so that a resumed run draws the same. torch's generator is used for dropout and stochastic depth; it
+    # differs between processes.
     torch.manual_seed(recipe.seed * 100003 + epoch + 7919 * fabric.global_rank)
     classifier.train()
     batches = _batches(learner, store, indices, epoch)
@@ -131,14 +131,14 @@ def fit(
     epochs: int | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
 ) -> TrainingProgress:
-    """Train, keeping the network of the chosen epoch (``kept_epoch``) in the run folder. state: of ``read_state``.
-    epochs: end after so many of the recipe's. each_epoch: is told of each when it is over; what it raises ends the
-    training. Raises TrainingError where the loss is not a number. Ctrl-C ends it early with a usable run, where an
-    epoch was finished."""
+    """Train, and save the network of the kept epoch (``kept_epoch``) in the run folder. state: of ``read_state``.
+    epochs: stop after so many, without changing the schedule. on_epoch: called after each epoch; what it raises ends
+    the training. Raises TrainingError where the loss is not finite. Ctrl-C ends the training early; the run is usable
+    if an epoch was complete."""
     recipe, run, store, parts, fabric = plan.recipe, plan.run, decoded.store, decoded.parts, learner.fabric
     done = restore(state, learner, plan) if state else TrainingProgress()
     if state and fabric.is_global_zero:
-        save_networks(plan, learner, done, facts)  # where it was stopped between the state and these
+        save_networks(plan, learner, done, facts)  # if it was stopped after the state was written and before these
         write_history(run / HISTORY_NAME, done.history)
     batches = batches_per_epoch(len(parts["train"]), recipe.batch_size)
     steps = math.ceil(batches / recipe.accumulate)
@@ -148,7 +148,7 @@ def fit(
     try:
         with deferred_interrupt() as asked_to_stop:
             for epoch in range(len(done.history) + 1, (epochs or recipe.epochs) + 1):
-                began, sums, heard = time.perf_counter(), np.zeros(3), 0  # sums: clips, rightly answered, loss
+                began, sums, heard = time.perf_counter(), np.zeros(3), 0  # sums: clips, correct answers, loss
                 rates = map(rate_at, range((epoch - 1) * steps, epoch * steps))
                 for number, step in enumerate(train_epoch(learner, store, parts["train"], rates, epoch), 1):
                     if not math.isfinite(step.loss):
@@ -186,12 +186,12 @@ def fit(
                     )
                     done.best_epoch = kept_epoch(done.history)
                 if fabric.is_global_zero:
-                    save_state(plan, learner, done, facts["machine"])  # first: it has what the others are made of
+                    save_state(plan, learner, done, facts["machine"])  # first: the others can be made from it
                     save_networks(plan, learner, done, facts)
                     write_history(run / HISTORY_NAME, done.history)
                 progress.epoch(done.history[-1], kept=done.best_epoch == epoch)
                 if on_epoch is not None:
-                    if asked_to_stop():  # what it raises must not hide that
+                    if asked_to_stop():  # before on_epoch, whose exception would hide it
                         raise KeyboardInterrupt
                     on_epoch(done.history[-1])
         if recipe.average_best > 1 and decoded.validation:
@@ -209,10 +209,10 @@ def _average(
     facts: dict[str, Any],
     progress: Progress,
 ) -> None:
-    """Keep the mean of the best epochs, where it is no worse on the validation clips than the best of them; otherwise
-    the epoch of ``kept_epoch`` stays."""
+    """Save the mean weights of the best epochs, where these are no worse on the validation clips than the best epoch;
+    otherwise keep the epoch of ``kept_epoch``."""
     epochs = best_epochs(done.scores, plan.recipe.average_best)
-    run = Path(learner.fabric.broadcast(str(plan.run)))  # of the first process, which has written them
+    run = Path(learner.fabric.broadcast(str(plan.run)))  # of the main process, which has written the epochs
     with learner.with_ema() as scored:
         scored.network.load_state_dict(mean_of_epochs(run, epochs))
         valid, best = _validate(learner.fabric, scored, decoded, plan, done), max(done.scores)
@@ -228,7 +228,7 @@ def _average(
 
 
 def broadcast_buffers(network: torch.nn.Module) -> None:
-    """The first process's running statistics for all: each has seen its own clips, one network is scored and kept."""
+    """Give all processes the running statistics of the main one, since one network is scored and saved."""
     for buffer in network.buffers():
         torch.distributed.broadcast(buffer, src=0)
 

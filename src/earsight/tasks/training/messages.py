@@ -1,4 +1,4 @@
-"""What a training says when it begins, begins again, and is stopped."""
+"""Messages of a training at its start, before a refit, and when it is stopped."""
 
 import shlex
 from collections.abc import Mapping

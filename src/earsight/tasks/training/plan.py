@@ -1,4 +1,4 @@
-"""What a training run will do, checked as far as it can be without torch: a typo is answered within a second."""
+"""The plan of a training, checked as far as possible without torch, so that a typo is an error within a second."""
 
 import math
 import time
@@ -28,15 +28,14 @@ from earsight.tasks.training.banks import check_banks, check_disjoint
 STATE_NAME = "resume.pt"
 HISTORY_NAME = "history.csv"
 UNTRAINED_NAMES = {CLIPS_NAME, "figures"}
-"""What a run folder holds before its first epoch has ended."""
+"""Files in a run folder before the end of the first epoch."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A checked training run. run: its folder, made when training starts. leaks: what to do with those that are found.
-    left_out: clips that leaked by their names, groups or spans and were dropped. resume: whether it was asked to go on;
-    a run that was stopped before its first epoch ended begins again. store: keep what is decoded on the disk. first: of
-    a second training, the run that is trained again (``refit``)."""
+    """A checked training run. run: its folder, created when training starts. leaks: policy. left_out: clips dropped as
+    leaks by name, group or span. resume: continue the run; without a complete epoch it starts again. store: keep
+    decoded clips on disk. first: for a refit, the folder of the first training."""
 
     run: Path
     dataset: DataSet
@@ -52,7 +51,7 @@ class Plan:
 
     @cached_property
     def division(self) -> str:
-        """A digest of the clips, their labels and groups, and of the part that each is in."""
+        """A digest of the clips, their labels and groups, and their parts."""
         parts = [getattr(self.split, part) for part in PARTS]
         return xxhash.xxh3_64(f"{self.dataset.digest} {parts}".encode()).hexdigest()
 
@@ -79,7 +78,7 @@ def plan_training(
 ) -> Plan:
     """Check everything that needs no torch: packages, model name, weights file, data, labels, split, leaks, run folder.
 
-    A data set that is known by name and not there yet is downloaded. progress: show it.
+    A known data set is downloaded where it is missing. Arguments: see ``train``.
     """
     check_recipe(recipe)
     check_kind(split_kind)
@@ -97,7 +96,7 @@ def plan_training(
 
 
 def check_recipe(recipe: Recipe) -> None:
-    """Packages, model name, weights file and folders of sounds. Raises EarsightError."""
+    """Check packages, model name, weights file, folders of sounds and transforms. Raises EarsightError."""
     extras.check("torch", "timm", "lightning_fabric", "safetensors", "matplotlib", "jinja2")
     check_model_name(recipe.network.model)
     if recipe.network.weights is not None and not Path(recipe.network.weights).is_file():
@@ -120,7 +119,7 @@ def read_training_data(
     strict: bool,
     progress: bool,
 ) -> DataSet:
-    """Download what is known by name, read it, and refuse what can't be trained on. Raises EarsightError."""
+    """Read a data set, after a download where needed, and check its labels against ``task``. Raises EarsightError."""
     dataset = read_dataset(
         ensure_downloaded(data, progress=progress), source=source, group_pattern=group_pattern, strict=strict
     )
@@ -145,7 +144,7 @@ def plan_run(
     resume: bool,
     store: bool,
 ) -> Plan:
-    """Divide the clips and look for leaks. Raises EarsightError."""
+    """Split the clips and apply the leak policy. Raises EarsightError."""
     drawn = split(dataset.clips, split_kind, seed=recipe.seed, group_name=dataset.group_name, official=dataset.split)
     clean, left_out = resolve_leaks(
         dataset.clips, drawn, lambda way: find_leaks(dataset.clips, way, dataset.group_name), leaks
@@ -167,14 +166,14 @@ def plan_run(
 
 
 def default_run_folder(recipe_name: str, model: str) -> Path:
-    """A name below runs/ that tells what and when."""
+    """A folder below runs/ named by recipe, model and time."""
     stem = Path(recipe_name).stem
     return Path("runs") / f"{stem}-{model.replace('/', '-').replace(':', '-')}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
 def check_run(run: Path, resume: bool) -> None:
-    """Raise SettingsError where the run can't be written to ``run``. What a run leaves that ended before its first
-    epoch was over is no hindrance."""
+    """Raise SettingsError where ``run`` can't be used as a run folder. What a run without a complete epoch left may be
+    overwritten."""
     try:
         if run.exists() and not run.is_dir():
             raise SettingsError(f"--out {run} is a file; name a folder")
@@ -189,13 +188,13 @@ def check_run(run: Path, resume: bool) -> None:
         new = not run.exists()
         run.mkdir(parents=True, exist_ok=True)
         if new:
-            run.rmdir()  # made for good when there is something to write
+            run.rmdir()  # it is created again when there is something to write
     except OSError as error:
         raise SettingsError(f"can't write to --out {run} ({error.strerror}); name another folder") from error
 
 
 def unfinished_note(run: str | Path) -> str:
-    """What is to be said of a run whose training was not carried to its end; "" of all others."""
+    """A note for a run whose training was not completed; "" for others."""
     place = Path(run)
     if not (place / STATE_NAME).is_file():
         return ""

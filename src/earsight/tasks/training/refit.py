@@ -1,4 +1,4 @@
-"""The second training of a run: on training and validation clips together, for the epochs that these chose.
+"""Refit: a second training on training and validation clips, for as many epochs as the first kept.
 docs/decisions/0011-refit.md"""
 
 from collections.abc import Mapping
@@ -16,13 +16,13 @@ FOLDER_NAME = "refit"
 
 
 def plan_refit(plan: Plan) -> Plan:
-    """In a folder of its own: until it is over the run is the first one's."""
+    """The plan of the refit, in a folder of its own: until it ends, the run keeps the first network."""
     return replace(plan, run=plan.run / FOLDER_NAME, first=plan.run)
 
 
 def keep_first_network(run: Path) -> None:
-    """Keep the first network beside the second one: its temperature and limits are fitted when the run may have the
-    second network already. Raises TrainingError."""
+    """Copy the first network: temperature and limits are fitted for it later, when the run may have the second network
+    already. Raises TrainingError where a resumed run has lost it."""
     chosen = first_network_folder(run)
     if REFIT_KEY not in read_description(run):
         chosen.mkdir(parents=True, exist_ok=True)
@@ -35,12 +35,12 @@ def keep_first_network(run: Path) -> None:
 
 
 def first_network_folder(run: Path) -> Path:
-    """Where the first network is."""
+    """The folder of the copy of the first network."""
     return run / FOLDER_NAME / "chosen"
 
 
 def refit_facts(facts: Mapping[str, Any], whole: DecodedData, epochs: int) -> dict[str, Any]:
-    """What model.json tells of the second network. facts: of the first."""
+    """The facts for model.json of the second network. facts: those of the first."""
     return {
         **facts,
         "data": {**facts["data"], "trained_groups": whole.groups_of("train")},
@@ -50,13 +50,13 @@ def refit_facts(facts: Mapping[str, Any], whole: DecodedData, epochs: int) -> di
 
 
 def promote_refit(run: Path) -> None:
-    """The second network is the run's from now on."""
+    """Make the second network that of the run."""
     write_atomic(run / "history-refit.csv", (run / FOLDER_NAME / HISTORY_NAME).read_bytes())
     _copy_model(run / FOLDER_NAME, run)
 
 
 def _copy_model(source: Path, run: Path) -> None:
-    # model.json first: where it stops here, ``keep_first_network`` must not take the second weights for the first ones.
+    # model.json first: if it stops in between, ``keep_first_network`` must not take the second weights for the first.
     for name in (SETTINGS_NAME, WEIGHTS_NAME):
         write_atomic(run / name, (source / name).read_bytes())
 

@@ -1,4 +1,4 @@
-"""The pictures of a run."""
+"""The figures of a run."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -39,7 +39,7 @@ _IMAGES = (
 def draw_run(
     folder: Path, done: TrainingProgress, again: TrainingProgress | None, test: AnyMetrics, split: Split
 ) -> tuple[FigureEntry, ...]:
-    """Scores and curves, and the first batch, where it was drawn when training began. again: of a refit."""
+    """Draw scores and curves; the first batch is included where it was drawn. again: history of a refit."""
     folder.mkdir(exist_ok=True)
     epochs = [row.epoch for row in done.history]
     held_out = not split.training_score
@@ -143,7 +143,7 @@ def _why_kept(done: TrainingProgress, test: AnyMetrics, held_out: bool) -> str:
 
 
 def draw_label_bars(path: Path, metrics: MultiMetrics, which: str) -> FigureEntry:
-    """The average precision of each label that some clip has, the lowest first. which: clips, in words."""
+    """Average precision of each label with clips, the lowest first. which: the clips in words."""
     rows = sorted((row for row in metrics.per_class if row.support), key=lambda row: (row.ap, row.label))
     values, names = [row.ap for row in rows], [row.label for row in rows]
     title = f"Average precision, {which}"
@@ -233,7 +233,7 @@ def _draw_label_calibration(
 def draw_mistakes(
     classifier: Classifier, decoded: DecodedData, predictions: AnyPredictions, path: Path
 ) -> FigureEntry | None:
-    """What spoke for the first four mistakes that the report plays; None where there is none."""
+    """Explanations of the four most confident mistakes; None without mistakes."""
     rows = predictions.mistakes(4)
     if not rows:
         return None
@@ -249,7 +249,7 @@ def draw_mistakes(
 
 
 def draw_first_batch(folder: Path, classifier: Classifier, decoded: DecodedData) -> None:
-    """Training clips as the network sees them, not augmented."""
+    """Draw some training clips as the network sees them, without augmentation."""
     folder.mkdir(parents=True, exist_ok=True)
     store, mel, rate_hz = decoded.store, classifier.mel, classifier.audio.rate_hz
     indices, crops = next(training_batches(store, decoded.parts["train"], 8, np.random.default_rng(rate_hz)))

@@ -1,4 +1,4 @@
-"""A finished run → its pictures and report.html."""
+"""A finished run → figures and report.html."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -25,7 +25,7 @@ def write_run_report(
     scored: ScoredRun,
     facts: dict[str, Any],
 ) -> None:
-    """again: of a refit, None without. facts: of model.json."""
+    """done, again: history of the training, and of the refit if any. facts: of model.json."""
     store, parts, split = decoded.store, decoded.parts, decoded.split
     folder, predictions, valid = plan.run / "figures", scored.predictions, scored.valid
     figures = [*draw_run(folder, done, again, scored.test, split)]
@@ -73,7 +73,7 @@ def _summary(
     scored: ScoredRun,
     facts: dict[str, Any],
 ) -> tuple[tuple[str, str], ...]:
-    """Names and values."""
+    """Names and values of the summary."""
     store, parts = decoded.store, decoded.parts
     groups = {clip.group for clip in store.clips} - {""}
     total_s = sum(row.seconds for row in (*done.history, *(again.history if again else ())))

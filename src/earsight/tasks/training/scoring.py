@@ -28,8 +28,8 @@ def score(
     fabric: "Fabric | None" = None,
     progress: ProgressCallback | None = None,
 ) -> AnyPredictions:
-    """Score the fixed crop of every clip, in the order given. fabric: its processes share the clips, each is scored by
-    one of them, and all get the whole result. progress: called with (done, all)."""
+    """Predictions for clips of the store, in the order of ``indices``, from their fixed crops. fabric: its processes
+    share the clips, and all get the whole result. progress: called with (done, all)."""
     probabilities = np.zeros((len(indices), len(classifier.labels)))
     own = slice(None) if fabric is None else slice(fabric.global_rank, None, fabric.world_size)
     done, mine = 0, np.zeros((len(indices[own]), len(classifier.labels)))

@@ -1,6 +1,6 @@
-"""What a stopped training goes on from: the state after its last epoch, and the networks that are kept beside it.
+"""What --resume needs: the state after the last epoch, and the saved networks.
 
-The state is written first: what is missing of the networks after it, where the process ends there, is made from it.
+The state is written first; networks that are missing because the process ended in between are made from it.
 """
 
 import io
@@ -26,7 +26,7 @@ from earsight.tasks.training.plan import STATE_NAME, Plan
 
 
 def save_state(plan: Plan, learner: Learner, done: TrainingProgress, machine: Mapping[str, Any]) -> None:
-    """Write it. machine: ``Machine`` as a table, with the threads that are used."""
+    """Write the state file. machine: ``Machine`` as a dict, with the number of threads in use."""
     state = {
         "machine": _weight_settings(machine),
         "recipe": plan.recipe.model_dump(),
@@ -48,13 +48,13 @@ def save_state(plan: Plan, learner: Learner, done: TrainingProgress, machine: Ma
 
 
 def _weight_settings(machine: Mapping[str, Any]) -> dict[str, Any]:
-    """What of ``Machine`` changes the weights beyond their last digits."""
+    """The settings of ``Machine`` that change weights beyond rounding."""
     return {name: machine[name] for name in ("precision", "devices", "nodes")}
 
 
 def read_state(plan: Plan, machine: Mapping[str, Any], pipeline: Pipeline) -> dict[str, Any] | None:
-    """What ``--resume`` goes on from; None where there is nothing yet, or nothing was asked for. machine: ``Machine``
-    as a table. Raises TrainingError where the state is damaged or of another run."""
+    """The state to resume from; None where there is none, or ``--resume`` was not given. machine: ``Machine`` as a
+    dict. Raises TrainingError where the state is damaged, or of other data or settings."""
     path = plan.run / STATE_NAME
     if not plan.resume or not path.is_file():
         return None
@@ -89,7 +89,7 @@ def _damaged(plan: Plan) -> TrainingError:
 
 
 def restore(state: dict[str, Any], learner: Learner, plan: Plan) -> TrainingProgress:
-    """Go on from what ``read_state`` gave. Raises TrainingError where it does not fit."""
+    """Load the state of ``read_state`` into the learner. Raises TrainingError where it does not fit."""
     try:
         learner.classifier.network.load_state_dict(state["network"])
         learner.optimizer.load_state_dict(state["optimizer"])
@@ -102,8 +102,7 @@ def restore(state: dict[str, Any], learner: Learner, plan: Plan) -> TrainingProg
 
 
 def save_networks(plan: Plan, learner: Learner, done: TrainingProgress, facts: dict[str, Any]) -> None:
-    """Keep the network as it is after the last epoch, where that is the kept one or among the best, and is not kept
-    yet. Earlier ones were kept before this epoch began."""
+    """Save the network after the last epoch, where that is the kept epoch or among the best, and is not saved yet."""
     epoch = len(done.history)
     with learner.with_ema() as scored:
         if done.best_epoch == epoch and _epoch_in(plan.run) != epoch:
@@ -113,7 +112,7 @@ def save_networks(plan: Plan, learner: Learner, done: TrainingProgress, facts: d
 
 
 def _epoch_in(run: Path) -> int | None:
-    """Whose network the run has, whole; None without one."""
+    """The epoch whose network the run has; None without a complete one."""
     if not (run / SETTINGS_NAME).is_file() or not (run / WEIGHTS_NAME).is_file():
         return None
     described = read_description(run)

@@ -1,4 +1,4 @@
-"""When a network should say "unknown": fitted on validation clips, told by the numbers of the test."""
+"""Limits of "unknown": fitted on validation clips; coverage and risk on test clips."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,13 +19,13 @@ from earsight.scores.predictions import Predictions
 
 _TRAINING_CLIPS = 512
 _OF_A_CLASS = 8
-"""So many of each, however many classes there are."""
+"""Training clips of each class, at least."""
 _ROUNDING = 1e-5
 Floats = npt.NDArray[np.float64]
 
 
 def fit_directions(classifier: Classifier, store: Store, train: Sequence[int]) -> None:
-    """Set ``classifier.directions`` to those of the features of training clips, spread over all classes."""
+    """Set ``classifier.directions`` from the features of training clips, spread over all classes."""
     has = label_matrix([store.clips[i] for i in train], classifier.labels)
     chosen = [train[i] for i in spread_over_classes(has, max(_OF_A_CLASS, _TRAINING_CLIPS // len(classifier.labels)))]
     found = [classifier.features_and_logits(crops)[0].cpu() for _, crops in fixed_batches(store, chosen, 32)]
@@ -33,7 +33,7 @@ def fit_directions(classifier: Classifier, store: Store, train: Sequence[int]) -
 
 
 def spread_over_classes(has: npt.NDArray[np.bool_], each: int) -> list[int]:
-    """has: bool [clips, classes]. Up to ``each`` clips of every class, evenly by their places; each clip once."""
+    """Indices of up to ``each`` clips of every class, evenly spaced, without duplicates. has: bool [clips, classes]."""
     found: set[int] = set()
     for places in map(np.flatnonzero, has.T):
         if places.size:
@@ -42,21 +42,21 @@ def spread_over_classes(has: npt.NDArray[np.bool_], each: int) -> list[int]:
 
 
 def familiarity(classifier: Classifier, store: Store, indices: Sequence[int]) -> Floats:
-    """float64 [clips], in the order given."""
+    """float64 [clips], in the order of ``indices``."""
     return np.concatenate([classifier.answers(crops).familiarity for _, crops in fixed_batches(store, indices, 32)])
 
 
 def fit_unknown(familiar: Floats, answers: AnyPredictions, settings: UnknownSettings) -> UnknownLimits:
-    """familiar, answers: of the validation clips. Where no confidence keeps the risk that was asked for, none of them
-    would have been answered."""
+    """familiar: float64 [clips]. answers: predictions. Both of the validation clips. Where no confidence limit keeps
+    the risk, the limit is above all of theirs."""
     ranked = np.sort(familiar)
-    # Of the clips so many may be left unknown, and never all: the limit is the familiarity of one of them.
+    # How many clips may be unknown, never all: the limit is the familiarity of one of them.
     allowed = min(int(np.floor((1 - settings.coverage) * len(ranked) + 1e-9)), len(ranked) - 1)
     least = 0.0
     if settings.risk is not None and isinstance(answers, Predictions):
         found = risk_coverage(answers).for_risk(settings.risk)
         least = float(answers.confidence.max()) + 2 * _ROUNDING if found is None else found
-        # Another runtime rounds otherwise: a clip that is just known stays known there, and the next one unknown.
+        # A margin for other runtimes, which round differently, but below the next less confident clip.
         less_sure = float(answers.confidence[answers.confidence < least].max(initial=0.0))
         least -= min(_ROUNDING, (least - less_sure) / 2)
     return UnknownLimits(float(ranked[allowed]) - _ROUNDING, max(0.0, least))
