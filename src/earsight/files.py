@@ -70,6 +70,12 @@ def check_output_path(place: Path, *, overwrite: bool, folder: bool = False) -> 
         raise SettingsError(f"no folder {place.parent} for {place.name}; make it, or name another --out")
 
 
+def check_new_folder(place: Path) -> None:
+    """Raise SettingsError where ``place`` is neither new nor an empty folder."""
+    if place.exists() and (not place.is_dir() or any(place.iterdir())):
+        raise SettingsError(f"--out {place} is not empty; name a new folder")
+
+
 @contextmanager
 def locked(opened: int | IO[bytes], refusal: str) -> Iterator[None]:
     """Lock an open file or folder for this process. Raises SettingsError with the message ``refusal`` where another

@@ -1,6 +1,7 @@
 """Untrusted text → text that is safe to print on a terminal."""
 
 import sys
+from collections.abc import Mapping
 
 
 def plain(text: object, most: int = 1000) -> str:
@@ -17,6 +18,11 @@ def plain_full(text: object) -> str:
 
 def _number(letter: str) -> int:
     return ord(letter) & 0xFF if "\udc80" <= letter <= "\udcff" else ord(letter)
+
+
+def counts_text(counts: Mapping[str, int], unit: str = "") -> str:
+    """16000 Hz (3), 44100 Hz (1)."""
+    return ", ".join(f"{value}{unit} ({count})" for value, count in counts.items())
 
 
 def pluralise(number: int, what: str) -> str:

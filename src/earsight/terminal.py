@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from earsight.dataset.checks import dataset_warnings
 from earsight.dataset.clip import PARTS
-from earsight.plain import plain, plain_full
+from earsight.plain import counts_text, plain, plain_full
 from earsight.tasks.answers.row_formats import json_line as json_line
 from earsight.tasks.sweeping.space import short_value
 
@@ -129,13 +129,13 @@ def inspection_lines(inspection: Inspection, about: Mapping[str, str]) -> Iterat
     if groups:
         yield f"{dataset.group_name + 's':<10} {min(groups.values())} to {max(groups.values())} clips each"
     if folds:
-        yield f"folds      {_counted(folds)}"
+        yield f"folds      {counts_text(folds)}"
     for name, key, unit in (("duration", "duration_s", "s"), ("peak", "peak_dbfs", "dB"), ("level", "rms_dbfs", "dB")):
         if spread := values[key]:
             total = f", {spread['sum'] / 60:.1f} min in all" if key == "duration_s" else ""
             yield f"{name:<10} {spread['min']:.2f} to {spread['max']:.2f} {unit}, median {spread['median']:.2f}{total}"
-    yield f"rate       {_counted(values['rates_hz'], ' Hz')}"
-    yield f"channels   {_counted(values['channels'])}"
+    yield f"rate       {counts_text(values['rates_hz'], ' Hz')}"
+    yield f"channels   {counts_text(values['channels'])}"
     yield ""
     yield from _listed("silent", values["silent"])
     yield from _listed("clipped", values["clipped"])
@@ -249,7 +249,3 @@ def _listed(
         yield f"  {plain(entry)}"
     if len(entries) > _LISTED:
         yield f"  … and {len(entries) - _LISTED} more{rest}"
-
-
-def _counted(found: Mapping[str, int], unit: str = "") -> str:
-    return ", ".join(f"{value}{unit} ({count})" for value, count in found.items())

@@ -20,6 +20,7 @@ from earsight.network.description import (
     LEGACY_KEY,
     SETTINGS_NAME,
     WEIGHTS_NAME,
+    damaged,
     read_description,
 )
 from earsight.network.ensemble import Ensemble, join_classifiers
@@ -119,16 +120,14 @@ def state_to_save(network: nn.Module) -> dict[str, Tensor]:
 def _temperature(described: Mapping[str, Any], folder: Path) -> float:
     value = described.get("temperature", 1.0)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 1e-9 < value < 1e9:
-        raise ModelError(
-            f"{folder / SETTINGS_NAME} is damaged: its temperature is {value!r}; restore it or train again"
-        )
+        raise damaged(folder / SETTINGS_NAME, f"its temperature is {value!r}")
     return float(value)
 
 
 def _multilabel(described: Mapping[str, Any], folder: Path) -> bool:
     task = described.get("task", "single")
     if task not in {"single", "multilabel"}:
-        raise ModelError(f"{folder / SETTINGS_NAME} is damaged: its task is {task!r}; restore it or train again")
+        raise damaged(folder / SETTINGS_NAME, f"its task is {task!r}")
     return bool(task == "multilabel")
 
 
@@ -139,10 +138,7 @@ def _thresholds(described: Mapping[str, Any], folder: Path) -> tuple[float, ...]
         or len(values) != len(described["labels"])
         or not all(isinstance(value, int | float) and 0 <= value <= 1 for value in values)
     ):
-        raise ModelError(
-            f"{folder / SETTINGS_NAME} is damaged: its thresholds are no number from 0 to 1 for each label; restore it "
-            "or train again"
-        )
+        raise damaged(folder / SETTINGS_NAME, "its thresholds are no number from 0 to 1 for each label")
     return tuple(map(float, values))
 
 
@@ -160,7 +156,7 @@ def load_classifier(kind: type[C], folder: Path, network: nn.Module | None = Non
         built = [_build_classifier(kind, described, settings, folder, network) for settings in settings_of]
     except (KeyError, TypeError, AttributeError) as error:
         what = f"it has no {error}" if isinstance(error, KeyError) else str(error)
-        raise ModelError(f"{folder / SETTINGS_NAME} is damaged: {what}; restore it or train again") from error
+        raise damaged(folder / SETTINGS_NAME, what) from error
     for one, (_, temperature) in zip(built, members, strict=False):
         one.temperature = temperature
     whole = join_classifiers(built) if members else built[0]
@@ -183,9 +179,7 @@ def load_classifier(kind: type[C], folder: Path, network: nn.Module | None = Non
             f"{folder / WEIGHTS_NAME} does not fit {SETTINGS_NAME} ({reason[:200]}); restore it or train again"
         ) from error
     if lost is not None:
-        raise ModelError(
-            f"{folder / WEIGHTS_NAME} is damaged: {lost} has weights that are not numbers; restore it or train again"
-        )
+        raise damaged(folder / WEIGHTS_NAME, f"{lost} has weights that are not numbers")
     return whole
 
 
@@ -200,9 +194,7 @@ def _build_classifier(
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise ModelError(
-            f"{folder / SETTINGS_NAME} is damaged: {where}: {first['msg']}; restore it or train again"
-        ) from error
+        raise damaged(folder / SETTINGS_NAME, f"{where}: {first['msg']}") from error
     plain = of_network.model_copy(update={"pretrained": False, "weights": None})
     several = _multilabel(described, folder)
     built = kind(tuple(described["labels"]), audio, mel, plain, multilabel=several, network=network)

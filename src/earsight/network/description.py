@@ -39,13 +39,18 @@ def read_description(folder: Path) -> dict[str, Any]:
     labels = described["labels"]
     named = isinstance(labels, list) and all(isinstance(label, str) for label in labels)
     if not named or not labels or len(set(labels)) != len(labels):
-        raise ModelError(f"{path} is damaged: its labels are not a list of different names; restore it or train again")
+        raise damaged(path, "its labels are not a list of different names")
     for key in ("split", "data"):
         if not isinstance(described.get(key, {}), dict):
-            raise ModelError(f"{path} is damaged: its {key} is not a table; restore it or train again")
+            raise damaged(path, f"its {key} is not a table")
     if not (folder / WEIGHTS_NAME).is_file():
         raise ModelError(f"no {WEIGHTS_NAME} in {folder}: half a run folder; restore the file or train again")
     return described
+
+
+def damaged(path: object, what: str) -> ModelError:
+    """The error for a file of a run folder that can't be used."""
+    return ModelError(f"{path} is damaged: {what}; restore it or train again")
 
 
 def run_folder_error(place: Path) -> ModelError:

@@ -14,7 +14,8 @@ import numpy.typing as npt
 from earsight.audio.decode import Samples, Source
 from earsight.audio.load import fixed_crops, load_waveform
 from earsight.audio.settings import AudioSettings
-from earsight.errors import EarsightError, ModelError, SettingsError
+from earsight.errors import EarsightError, SettingsError
+from earsight.network.description import damaged
 
 UNKNOWN = "unknown"
 """The answer to silence, and to a recording that the model does not know."""
@@ -36,7 +37,7 @@ class UnknownLimits:
             return cls()
         names = [field.name for field in fields(cls)]
         if not isinstance(values, Mapping) or not all(_is_number(values.get(name)) for name in names):
-            raise ModelError(f"{where} is damaged: its limits of the unknown are {values!r}; restore it or train again")
+            raise damaged(where, f"its limits of the unknown are {values!r}")
         return cls(**{name: float(values[name]) for name in names})
 
     def to_dict(self) -> dict[str, float]:

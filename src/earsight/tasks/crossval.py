@@ -23,7 +23,7 @@ from earsight.tasks.machine.cores import allowed_cores
 from earsight.tasks.machine.devices import Machine
 from earsight.tasks.manifest import check_resumable, split_digest, write_manifest
 from earsight.tasks.progress import Progress
-from earsight.tasks.recipe import LARGEST_SEED, Recipe
+from earsight.tasks.recipe import LARGEST_SEED, Recipe, recipe_of
 from earsight.tasks.training.decoded import REFIT_SENTENCE
 from earsight.tasks.training.plan import (
     STATE_NAME,
@@ -108,8 +108,7 @@ def crossval(
             raise SettingsError(f"{flag} must be from 1 to {_MOST}, got {number}")
     if resume and out is None:
         raise SettingsError("--resume needs to know what goes on; pass --out FOLDER")
-    name = recipe_name or ("custom" if isinstance(recipe, Recipe) else str(recipe))
-    settings = recipe if isinstance(recipe, Recipe) else Recipe.named(recipe)
+    settings, name = recipe_of(recipe, recipe_name)
     machine = machine or Machine()
     check_recipe(settings)
     if settings.seed + seeds - 1 > LARGEST_SEED:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from earsight import extras
 from earsight.dataset.split import merge_caveats
 from earsight.errors import DataError, SettingsError
-from earsight.files import write_atomic, write_json
+from earsight.files import check_new_folder, write_atomic, write_json
 from earsight.network.description import METRICS_NAME, PREDICTIONS_NAME, REFIT_KEY, SETTINGS_NAME, read_description
 from earsight.network.device import check_device_name, find_device
 from earsight.tasks.clips_table import CLIPS_NAME, RunClip, parts_csv, read_clips
@@ -47,8 +47,7 @@ def ensemble(
     check_device_name(device)
     check_threads(threads)
     place = Path(out)
-    if place.exists() and (not place.is_dir() or any(place.iterdir())):
-        raise SettingsError(f"--out {place} is not empty; name a new folder")
+    check_new_folder(place)
     members = _members([runs] if isinstance(runs, str | Path) else runs)
     find_device(device)
     from earsight.network.checkpoint import save_classifier
@@ -59,33 +58,9 @@ def ensemble(
     recorded = [read_clips(run) for run in members]
     tested = _common_clips(recorded) if all(recorded) else ()
     test = sum(row.part == "test" for row in tested)
-    of_members = [read_description(run) for run in members]
-    splits = [one.get("split", {}) for one in of_members]
-    kinds = {str(one.get("kind", "")) for one in splits}
-    caveat = merge_caveats(str(one.get("caveat", "")) for one in splits)
-    # The test clips of the ensemble are test clips of each member, by speakers that no member heard.
-    independent = all(one.get("speaker_independent") is True for one in splits)
-    sentence = (
-        f"{len(members)} networks whose answers are averaged; {_overlap_text(len(tested), test, independent, caveat)}."
-    )
-    described = of_members[0]
-    split = {
-        "kind": " ".join(sorted(kinds)),
-        "sentence": sentence,
-        "caveat": caveat,
-        "training_score": any(one.get("training_score") for one in splits),
-        "speaker_independent": independent,
-    }
-    kept = ("earsight", "recipe_name", "recipe", "data", "versions")
-    facts: dict[str, Any] = {key: value for key, value in described.items() if key in kept}
-    facts |= next(({REFIT_KEY: one[REFIT_KEY]} for one in of_members if REFIT_KEY in one), {})
-    of_data = [one.get("data", {}) for one in of_members]
-    heard = {
-        kind: sorted({group for data in of_data for group in data.get(kind, ())})
-        for kind in ("trained_groups", "validated_groups")
-    }
-    facts["data"] = {**facts.get("data", {}), **heard}
-    save_classifier(whole, place, {**facts, "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "split": split})
+    facts = _facts([read_description(run) for run in members], len(tested), test)
+    split, sentence, caveat = facts["split"], facts["split"]["sentence"], facts["split"]["caveat"]
+    save_classifier(whole, place, facts)
     if tested:
         parts = defaultdict(list)
         for number, row in enumerate(tested):
@@ -103,6 +78,34 @@ def ensemble(
     numbers = {"test": {**beside, **found.metrics.to_dict()}, "members": [str(run) for run in members], "split": split}
     write_json(place / METRICS_NAME, numbers)
     return EnsembleResult(place, len(members), found.metrics, sentence, caveat)
+
+
+def _facts(described: Sequence[dict[str, Any]], clips: int, test: int) -> dict[str, Any]:
+    """What model.json tells of the ensemble. described: model.json of each member. clips: in any of their tables. test:
+    of these, test clips of all members."""
+    splits, of_data = ([one.get(key, {}) for one in described] for key in ("split", "data"))
+    caveat = merge_caveats(str(one.get("caveat", "")) for one in splits)
+    # The test clips of the ensemble are test clips of each member, by speakers that no member heard.
+    independent = all(one.get("speaker_independent") is True for one in splits)
+    overlap = _overlap_text(clips, test, independent, caveat)
+    heard = {
+        kind: sorted({group for data in of_data for group in data.get(kind, ())})
+        for kind in ("trained_groups", "validated_groups")
+    }
+    kept = ("earsight", "recipe_name", "recipe", "versions")
+    return {
+        **{key: value for key, value in described[0].items() if key in kept},
+        **next(({REFIT_KEY: one[REFIT_KEY]} for one in described if REFIT_KEY in one), {}),
+        "data": {**of_data[0], **heard},
+        "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "split": {
+            "kind": " ".join(sorted({str(one.get("kind", "")) for one in splits})),
+            "sentence": f"{len(described)} networks whose answers are averaged; {overlap}.",
+            "caveat": caveat,
+            "training_score": any(one.get("training_score") for one in splits),
+            "speaker_independent": independent,
+        },
+    }
 
 
 def _overlap_text(clips: int, test: int, independent: bool, caveat: str) -> str:

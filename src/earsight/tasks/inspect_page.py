@@ -13,7 +13,7 @@ from earsight.errors import DecodeError, MissingExtraError
 from earsight.extras import check
 from earsight.files import write_atomic
 from earsight.mel.settings import MelSettings
-from earsight.plain import pluralise
+from earsight.plain import counts_text, pluralise
 from earsight.scores.figures import draw_counts, draw_histogram, draw_image_grid
 from earsight.scores.page import write_page
 from earsight.scores.report import FigureEntry
@@ -76,10 +76,6 @@ def write_inspection(path: Path, inspection: Inspection) -> Path:
         )
         write_atomic(path, page.read_bytes())
     return path
-
-
-def _counts(found: dict[str, int], unit: str = "") -> str:
-    return ", ".join(f"{value}{unit} ({count})" for value, count in found.items())
 
 
 def _rows(entries: list[object]) -> list[list[object]]:

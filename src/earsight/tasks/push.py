@@ -10,7 +10,7 @@ from typing import Any
 
 from earsight import extras
 from earsight.errors import ModelError, SettingsError, first_line
-from earsight.files import write_atomic
+from earsight.files import check_new_folder, write_atomic
 from earsight.network.description import METRICS_NAME, REPORT_NAME, SETTINGS_NAME, WEIGHTS_NAME, read_description
 from earsight.network.exported import METADATA_KEY
 from earsight.network.hub import check_hub_name, check_token, hub_error, quiet_client
@@ -55,8 +55,7 @@ def push(
     extras.check("torch", "timm", "safetensors", "jinja2", *(("onnx",) if onnx else ()))
     if out is not None:
         place = Path(out)
-        if place.exists() and (not place.is_dir() or any(place.iterdir())):
-            raise SettingsError(f"--out {place} is not empty; name a new folder")
+        check_new_folder(place)
         names = _write(run, place, name, licence, onnx)
         return PushResult(str(place), names, sum((place / one).stat().st_size for one in names))
     extras.check("huggingface_hub")

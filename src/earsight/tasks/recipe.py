@@ -115,6 +115,13 @@ class Recipe(Settings):
             raise SettingsError(validation_message(cls, error)) from error
 
 
+def recipe_of(recipe: str | Path | Recipe, name: str | None = None) -> tuple[Recipe, str]:
+    """The recipe of an argument, and its name. name: None: "custom" for a Recipe. Raises SettingsError."""
+    if isinstance(recipe, Recipe):
+        return recipe, name or "custom"
+    return Recipe.named(recipe), name or str(recipe)
+
+
 def fill_missing_settings(values: dict[str, Any]) -> dict[str, Any]:
     """A recipe of an older version, with the defaults of settings that it did not have."""
     try:

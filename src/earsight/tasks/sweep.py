@@ -21,7 +21,7 @@ from earsight.tasks.machine.devices import Machine
 from earsight.tasks.machine.interrupt import deferred_interrupt
 from earsight.tasks.manifest import check_resumable, split_digest, write_manifest
 from earsight.tasks.progress import Progress
-from earsight.tasks.recipe import Recipe
+from earsight.tasks.recipe import Recipe, recipe_of
 from earsight.tasks.sweeping.space import Space, check_corners, read_space, short_value, to_space, with_values
 from earsight.tasks.sweeping.sweep_report import write_sweep_page, write_table
 from earsight.tasks.sweeping.trials import TABLE_NAME, State, SweepResult, Trial
@@ -96,8 +96,7 @@ def sweep(
         raise SettingsError(f"--trials must be 1 or more, got {trials}")
     if resume and out is None:
         raise SettingsError("--resume needs to know what goes on; pass --out FOLDER")
-    name = recipe_name or ("custom" if isinstance(recipe, Recipe) else str(recipe))
-    settings = recipe if isinstance(recipe, Recipe) else Recipe.named(recipe)
+    settings, name = recipe_of(recipe, recipe_name)
     read = to_space(space) if isinstance(space, Mapping) else read_space(Path(space))
     corners = check_corners(settings, read)
     for one in {_file_settings(corner): corner for corner in corners}.values():
