@@ -129,11 +129,6 @@ class Classifier(nn.Module, Predictor):
             raise SettingsError(f"{name} is a folder here, which has no revision {revision!r}; leave it out")
         return cls.load(name, device)
 
-    def probabilities(self, crops: Samples) -> np.ndarray:
-        """float32 [batch × score_crops, channels, crop_samples], the crops of a clip one after the other → float64
-        [batch, classes]; rows sum to 1 unless multilabel."""
-        return self.answers(crops).probabilities
-
     def answers(self, crops: Samples) -> Answers:
         """As ``probabilities``, with familiarity and silence of each clip."""
         features, logits = self.features_and_logits(crops)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import ValidationError
 
 from earsight import extras
@@ -73,11 +72,6 @@ class Exported(Predictor):
     @property
     def multilabel(self) -> bool:
         return self.thresholds is not None
-
-    def probabilities(self, crops: Samples) -> npt.NDArray[np.float64]:
-        """float32 [batch × score_crops, channels, crop_samples], the crops of a clip one after the other → [batch,
-        classes]; rows sum to 1 unless a clip can have several labels."""
-        return self.answers(crops).probabilities
 
     def answers(self, crops: Samples) -> Answers:
         """As ``probabilities``, with familiarity and silence of each clip."""

@@ -160,6 +160,11 @@ class Predictor(ABC):
     def answers(self, crops: Samples) -> Answers:
         """crops: float32 [batch × score_crops, channels, crop_samples], those of a clip one after the other."""
 
+    def probabilities(self, crops: Samples) -> npt.NDArray[np.float64]:
+        """crops: as for ``answers``. Returns float64 [batch, classes]; rows sum to 1 unless clips can have several
+        labels."""
+        return self.answers(crops).probabilities
+
     def predict(self, source: Source | npt.ArrayLike, *, rate_hz: float | None = None) -> Prediction:
         """Classify one recording: a path, encoded bytes, or a binary file object, which is read from its start.
 

@@ -30,6 +30,18 @@ def new_figure(width_in: float, height_in: float) -> Any:
     return require("matplotlib.figure").Figure(figsize=(width_in, height_in), dpi=_DPI, layout="constrained")
 
 
+def _chart(title: str, x_name: str, y_name: str) -> tuple[Any, Any]:
+    """A figure and its axes, with a grid and without a frame at the top and the right."""
+    figure = new_figure(6.4, 4)
+    axes = figure.subplots()
+    axes.set_title(title, parse_math=False)
+    axes.set_xlabel(x_name, parse_math=False)
+    axes.set_ylabel(y_name, parse_math=False)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
 def save_figure(figure: Any, path: Path) -> Path:
     with warnings.catch_warnings(action="ignore"):  # letters that the font lacks are drawn as boxes
         figure.savefig(path)
@@ -154,8 +166,7 @@ def draw_curve(
     marked_epoch: int | None = None,
 ) -> Path:
     """Lines over the epochs, one for each series; a dotted line marks the kept epoch."""
-    figure = new_figure(6.4, 4)
-    axes = figure.subplots()
+    figure, axes = _chart(title, "epoch", y_name)
     lines, names = [], list(series)
     for number, values in enumerate(series.values()):
         style = {"color": COLOURS[number % len(COLOURS)], "linestyle": _DASHES[number // len(COLOURS) % 3]}
@@ -163,12 +174,7 @@ def draw_curve(
     if marked_epoch is not None:
         lines.append(axes.axvline(marked_epoch, color="#777777", linestyle=":"))
         names.append(f"kept: epoch {marked_epoch}")
-    axes.set_title(title, parse_math=False)
-    axes.set_xlabel("epoch")
-    axes.set_ylabel(y_name)
     axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
     if lines:
         # explicit handles: labels with a leading underscore would be left out otherwise
         for text in axes.legend(lines, names, frameon=False).get_texts():
@@ -285,8 +291,7 @@ def draw_search(path: Path, values: Mapping[str, Mapping[int, float]], *, title:
 
     values: state → number of the trial → value. The line is that of the first state.
     """
-    figure = new_figure(6.4, 4)
-    axes = figure.subplots()
+    figure, axes = _chart(title, "trial", y_name)
     markers, handles, names = ("o", "x", "s"), [], []
     for number, (state, points) in enumerate(values.items()):
         if points:
@@ -302,12 +307,7 @@ def draw_search(path: Path, values: Mapping[str, Mapping[int, float]], *, title:
         best = np.maximum.accumulate([first[place] for place in places])
         handles += axes.step(places, best, where="post", color="#222222", linewidth=1.2)
         names.append("best until then")
-    axes.set_title(title, parse_math=False)
-    axes.set_xlabel("trial")
-    axes.set_ylabel(y_name, parse_math=False)
     axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
     if handles:
         axes.legend(handles, names, frameon=False)
     return save_figure(figure, path)
@@ -317,8 +317,7 @@ def draw_reliability(
     path: Path, before: Reliability, after: Reliability, *, x_name: str = "confidence", y_name: str = "accuracy"
 ) -> Path:
     """Accuracy over confidence before and after calibration: a point for each bin, its area by the number of clips."""
-    figure = new_figure(6.4, 4)
-    axes = figure.subplots()
+    figure, axes = _chart("Calibration", x_name, y_name)
     axes.plot([0, 1], [0, 1], color="#777777", linestyle=":")
     for number, (name, one) in enumerate((("before", before), ("after", after))):
         filled = one.clips > 0
@@ -329,11 +328,6 @@ def draw_reliability(
         axes.scatter(place, height, s=areas, color=COLOURS[1 - number], alpha=0.65, label=label)
     axes.set_xlim(0, 1.02)
     axes.set_ylim(-0.02, 1.04)
-    axes.set_xlabel(x_name)
-    axes.set_ylabel(y_name)
-    axes.set_title("Calibration")
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
     for handle in axes.legend(frameon=False, loc="upper left").legend_handles:
         handle.set_sizes([30])
     return save_figure(figure, path)
@@ -341,8 +335,8 @@ def draw_reliability(
 
 def draw_risk_coverage(path: Path, curve: RiskCoverage) -> Path:
     """Risk (share of wrong answers) over coverage (share of clips that are answered, the most confident first)."""
-    figure = new_figure(6.4, 4)
-    axes = figure.subplots()
+    title = f"Risk and coverage, area {curve.area:.3f}"
+    figure, axes = _chart(title, "coverage: share of the clips that are answered", "risk: share of wrong answers")
     # Steps as in the area: a risk holds from the coverage before it on.
     axes.step([0, *curve.coverage], [curve.risk[0], *curve.risk], where="pre", color=COLOURS[0], linewidth=1.6)
     axes.set_xlim(0, 1.02)

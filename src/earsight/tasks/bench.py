@@ -118,16 +118,10 @@ class Subject:
         import torch
 
         from earsight.dataset.loader import training_batches
-        from earsight.network.classifier import Classifier
-        from earsight.network.compatibility import ensure_trainable
-        from earsight.tasks.training.learner import Learner
 
         store = write_noise(folder, recipe, clips)
-        network = recipe.network.model_copy(update={"pretrained": False, "weights": None})
-        classifier = Classifier(("a", "b"), recipe.audio, recipe.mel, network)
-        ensure_trainable(classifier)
-        learner = Learner.of(machine.fabric(), classifier, recipe, compiled=machine.compiled)
-        device = learner.fabric.device
+        learner = untrained_learner(recipe, machine)
+        classifier, device = learner.classifier, learner.fabric.device
         batches = list(training_batches(store, range(clips), recipe.batch_size, np.random.default_rng(0)))
         ready = []
         for indices, crops in batches:
@@ -154,6 +148,18 @@ class Subject:
         self.epochs += 1
         rates = iter([self.learner.recipe.optimizer.lr] * len(self.ready))
         return train_epoch(self.learner, self.store, range(len(self.store.clips)), rates, self.epochs)
+
+
+def untrained_learner(recipe: Recipe, machine: Machine) -> "Learner":
+    """Of two classes, with random weights."""
+    from earsight.network.classifier import Classifier
+    from earsight.network.compatibility import ensure_trainable
+    from earsight.tasks.training.learner import Learner
+
+    network = recipe.network.model_copy(update={"pretrained": False, "weights": None})
+    classifier = Classifier(("a", "b"), recipe.audio, recipe.mel, network)
+    ensure_trainable(classifier)
+    return Learner.of(machine.fabric(), classifier, recipe, compiled=machine.compiled)
 
 
 def against_network(

@@ -14,7 +14,7 @@ from earsight.dataset.clip import DataSet, Failure
 from earsight.dataset.leaks import Policy
 from earsight.dataset.split import Split
 from earsight.errors import SettingsError, TrainingError, first_line
-from earsight.files import leftover_files, locked_folder
+from earsight.files import leftover_files, locked_folder, remove_folder
 from earsight.mel.pipeline import Pipeline
 from earsight.plain import pluralise
 from earsight.tasks.machine.cores import free_cores, max_threads, read_load, torch_threads
@@ -307,12 +307,11 @@ def _train_and_refit(
 
 def _remove_resume_files(run: Path) -> None:
     """Remove what a finished run needed for --resume."""
-    from earsight.tasks.training.averaging import remove_kept_epochs
-    from earsight.tasks.training.refit import remove_refit
+    from earsight.tasks.training import averaging, refit
 
     (run / STATE_NAME).unlink(missing_ok=True)
-    remove_kept_epochs(run)
-    remove_refit(run)
+    for name in (averaging.FOLDER_NAME, refit.FOLDER_NAME):
+        remove_folder(run / name)
 
 
 def _restore_threads(state: Mapping[str, Any], machine: Machine) -> str:

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from earsight.files import remove_folder, write_atomic
+from earsight.files import write_atomic
 from earsight.network.checkpoint import state_to_save
 
 FOLDER_NAME = "best-epochs"
@@ -37,12 +37,6 @@ def mean_of_epochs(run: Path, epochs: Sequence[int]) -> dict[str, Tensor]:
         name: torch.stack([state[name] for state in states]).mean(0) if value.is_floating_point() else value
         for name, value in states[-1].items()
     }
-
-
-def remove_kept_epochs(run: Path) -> None:
-    """Remove the saved weights."""
-    if (run / FOLDER_NAME).is_dir():
-        remove_folder(run / FOLDER_NAME)
 
 
 def _path(run: Path, epoch: int) -> Path:

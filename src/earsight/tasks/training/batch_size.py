@@ -9,6 +9,7 @@ from typing import Any
 
 from earsight import extras
 from earsight.network.names import check_model_name
+from earsight.tasks.bench import peak_memory_mb, timed, untrained_learner
 from earsight.tasks.machine.cores import free_cores, read_load
 from earsight.tasks.machine.devices import Machine
 from earsight.tasks.machine.memory import keep_freed_memory
@@ -60,23 +61,16 @@ def find_batch_size(recipe: Recipe, machine: Machine, *, progress: bool = False)
     keep_freed_memory()
     import torch
 
-    from earsight.network.classifier import Classifier
-    from earsight.network.compatibility import ensure_trainable
-    from earsight.tasks.training.learner import Learner
-
     torch.set_num_threads(machine.threads or free_cores(before))
     torch.manual_seed(recipe.seed)
-    fabric = machine.fabric()
-    network = recipe.network.model_copy(update={"pretrained": False, "weights": None})
-    classifier = Classifier(("a", "b"), recipe.audio, recipe.mel, network)
-    ensure_trainable(classifier)
-    learner = Learner.of(fabric, classifier, recipe, compiled=machine.compiled)
-    classifier.train()
+    learner = untrained_learner(recipe, machine)
+    learner.classifier.train()
+    device = learner.fabric.device
     trials: list[Trial] = []
     ended = f"{_LARGEST} is the largest that is tried"
     with Progress(shown=progress) as shown:
         for size in _sizes():
-            if trials and (reason := _too_large(trials, fabric.device)):
+            if trials and (reason := _too_large(trials, device)):
                 ended = reason
                 break
             shown.start(f"batch {size}", _STEPS + 1)
@@ -91,8 +85,8 @@ def find_batch_size(recipe: Recipe, machine: Machine, *, progress: bool = False)
             if len(trials) > 2 and max(t.clips_per_s for t in trials[-2:]) < 1.02 * trials[-3].clips_per_s:
                 ended = "larger ones brought nothing"
                 break
-    device = torch.cuda.get_device_name() if fabric.device.type == "cuda" else fabric.device.type
-    return BatchSizes(recipe.network.model, device, machine.precision, machine.compiled, tuple(trials), ended)
+    name = torch.cuda.get_device_name() if device.type == "cuda" else device.type
+    return BatchSizes(recipe.network.model, name, machine.precision, machine.compiled, tuple(trials), ended)
 
 
 def _sizes() -> Iterator[int]:
@@ -104,8 +98,6 @@ def _sizes() -> Iterator[int]:
 
 def _try(learner: Any, size: int, advance: Callable[[int], object]) -> Trial:
     import torch
-
-    from earsight.tasks.bench import peak_memory_mb, timed
 
     device, audio = learner.fabric.device, learner.recipe.audio
     with torch.no_grad():

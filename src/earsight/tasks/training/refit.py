@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from earsight.errors import TrainingError
-from earsight.files import remove_folder, write_atomic
+from earsight.files import write_atomic
 from earsight.network.description import REFIT_KEY, SETTINGS_NAME, WEIGHTS_NAME, read_description
 from earsight.tasks.training.decoded import DecodedData
 from earsight.tasks.training.plan import HISTORY_NAME, Plan
@@ -59,9 +59,3 @@ def _copy_model(source: Path, run: Path) -> None:
     # model.json first: if it stops in between, ``keep_first_network`` must not take the second weights for the first.
     for name in (SETTINGS_NAME, WEIGHTS_NAME):
         write_atomic(run / name, (source / name).read_bytes())
-
-
-def remove_refit(run: Path) -> None:
-    """Remove the folder."""
-    if (run / FOLDER_NAME).is_dir():
-        remove_folder(run / FOLDER_NAME)
