@@ -93,11 +93,11 @@ class Failure(NamedTuple):
 
 @dataclass(frozen=True)
 class DataSet:
-    """source: the name of the source that read it. labels: class names in the order of the network's outputs.
-    clips: sorted by path and start. files: how many recordings were found. failures: what was left out of them, and
-    folders and formats that can't be read. group_name: what a group is: speaker, recording … split: the split that
-    ``auto`` stands for, where the source has an official one. empty_class_folders: class folders without a recording.
-    empty: recordings of which a file without labels says that nothing is in them; they are no clips."""
+    """source: name of the source that read it. labels: class names in the order of the network's outputs. clips: sorted
+    by path and start. files: number of recordings found. failures: recordings, folders and files that were left out.
+    group_name: what a group is: speaker, recording … split: the official split, which ``auto`` stands for; "" for none.
+    empty_class_folders: class folders without recordings. empty: recordings whose label file is empty; they are no
+    clips."""
 
     source: str
     place: Path

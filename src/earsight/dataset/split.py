@@ -100,19 +100,22 @@ def _is_fold(text: str, count: int, given: bool) -> bool:
 
 
 def split(clips: Sequence[Clip], kind: str, *, seed: int = 0, group_name: str = "group", official: str = "") -> Split:
-    """Divide the clips.
+    """Divide the clips into train, valid and test.
 
-    kind:
-    ``auto``: ``official`` where the source has one; else the parts that the data names; else by group where a
-    group is known; else at random. ``group:K:I``: K folds, stratified by label, no group in two; fold I is the test
-    (the first that leaves every class in training, where I is not given; K is 5, or the number of groups where that is
-    smaller). ``loso:GROUP``: one group is the test. ``random:SHARE``: that share of each class is the test (0.2).
-    ``none``: the tutorial's way, train and score on everything. ``luna5:I``, ``emobox6:I``: published folds of
-    RAVDESS. ``esc50:I``, ``urbansound8k:I``, ``speech_commands``, ``fsdd``: what these sets say of themselves.
-    ``fold:NAME``: likewise for any data with folds; ``column:NAME:VALUE``: for any column of a table. Without a fold's
-    name these two want the words train, valid and test; where no clip is of test, a fifth of train becomes it.
-    A fifth of what is left to train on becomes the validation part, by group where there are groups, unless the
-    protocol has its own. group_name: of what a group is, for the sentence. Raises SplitError.
+    kind is one of:
+
+    - ``auto``: ``official`` where the source has one; else the parts that the data names; else ``group`` where groups
+    are known; else ``random`` - ``group:K:I``: K folds (5, or the number of groups where that is smaller), stratified
+    by label, with each group in one fold; fold I is the test part (without I, the first that leaves every class in
+    training) - ``loso:GROUP``: one group is the test part - ``random:SHARE``: that share (0.2) of each class is the
+    test part - ``none``: train and score on all clips, as the tutorial does - ``luna5:I``, ``emobox6:I``: published
+    folds of RAVDESS - ``esc50:I``, ``urbansound8k:I``, ``speech_commands``, ``fsdd``: the official folds of these data
+    sets - ``fold:NAME``, ``column:NAME:VALUE``: clips of that fold, or that value of a column, are the test part;
+    without NAME or VALUE, the values must be train, valid and test, and without test clips a fifth of train becomes the
+    test part
+
+    Unless the protocol has a validation part, it is a fifth of the training clips, by group where there are groups.
+    group_name: what a group is, for the sentence. Raises SplitError.
     """
     check_kind(kind)
     clips_of = _by_group(clips)

@@ -12,7 +12,7 @@ from earsight.network.head import as_logits
 
 DIRECTIONS = 32
 _SHARE = 8
-"""At most one direction for so many features, and for so many clips: as many directions as features would span all
+"""At most one direction for this many features, and for this many clips: as many directions as features would span all
 sounds, and as many as clips would fit these clips alone."""
 _NOTHING = 1e-4
 """Directions whose singular value is below this share of the first one's are left out."""

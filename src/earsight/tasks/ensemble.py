@@ -81,8 +81,8 @@ def ensemble(
 
 
 def _facts(described: Sequence[dict[str, Any]], clips: int, test: int) -> dict[str, Any]:
-    """What model.json tells of the ensemble. described: model.json of each member. clips: in any of their tables. test:
-    of these, test clips of all members."""
+    """The part of model.json that describes the ensemble. described: model.json of each member. clips: number of clips
+    in their tables. test: of these, test clips of all members."""
     splits, of_data = ([one.get(key, {}) for one in described] for key in ("split", "data"))
     caveat = merge_caveats(str(one.get("caveat", "")) for one in splits)
     # The test clips of the ensemble are test clips of each member, by speakers that no member heard.

@@ -78,9 +78,8 @@ def evaluate(
     """Score a trained run: on the test clips of its own split, or on all clips of ``data``.
 
     run: a run folder, or a model of the hub by its name (user/name), which has no clips of its own. data, source,
-    group_pattern, strict: see ``read_dataset``. leaks: what to do where clips of ``data``, copies of
-    them, or their speakers were heard in training: "refuse", "drop" (score the others) or "allow" (and say so). Raises
-    EarsightError.
+    group_pattern, strict: see ``read_dataset``. leaks: what to do where clips of ``data``, copies of them, or their
+    speakers were in the training: "refuse", "drop" (score the others) or "allow" (and say so). Raises EarsightError.
     """
     from earsight.scores.dispatch import measure
     from earsight.tasks.training.scoring import score

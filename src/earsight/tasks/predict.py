@@ -129,15 +129,13 @@ def predict(
     window_s: float | None = None,
     hop_s: float | None = None,
 ) -> Iterator[Row]:
-    """Classify recordings (``list_recordings`` says what may be named), lazily, in the order given; one that can't be
-    read is a row with its error.
+    """Classify recordings lazily and in order; one that can't be read is a row with an error.
 
-    run: a run folder, a file of ``export``, a model of the hub by its name (user/name), or what ``load_model`` made of
-    one, which stays on its device. threads: of the CPU, while rows are made; None: the cores that are free, and of a
-    loaded model as many as there are. unknown: say so of silence and of what the model does not know; otherwise the
-    likeliest class is always said. window_s, hop_s: answer windows of so many seconds, one every hop_s (a third of
-    window_s where it is None), in the place of each recording as a whole. Raises EarsightError at once, before the
-    first row.
+    run: a run folder, an exported file, a model of the hub by its name (user/name), or a loaded model, which stays on
+    its device. sources: see ``list_recordings``. threads: of the CPU, while rows are computed; None: the cores that are
+    free; for a loaded model, torch's current number. unknown: answer "unknown" for silence and for what the model does
+    not know, else always the likeliest class. window_s, hop_s: answer windows of window_s seconds that start every
+    hop_s (None: a third of window_s) instead of whole recordings. Raises EarsightError before the first row.
     """
     if window_s is None and hop_s is not None:
         raise SettingsError(f"hop_s {hop_s:g} is for windows; give window_s too")
@@ -152,7 +150,7 @@ def predict(
 
 
 def _check_loaded(model: "Classifier | Exported", device: str, threads: int | None) -> None:
-    """Raises SettingsError where it is no model, or where only loading it could do what is asked for."""
+    """Raises SettingsError where it is no model, or where device or threads can only be set by loading it."""
     if not isinstance(model, Exported) and not (hasattr(model, "predictions") and hasattr(model, "audio")):
         raise SettingsError(
             f"{type(model).__name__} is no model; give a run folder, a file of export, or a loaded model"
@@ -163,8 +161,8 @@ def _check_loaded(model: "Classifier | Exported", device: str, threads: int | No
 
 
 def _with_threads(rows: Iterator[Row], threads: int | None) -> Iterator[Row]:
-    """The same rows, made with so many threads of torch; between two rows, torch has as many as before. None: with as
-    many as there are."""
+    """The same rows, computed with ``threads`` torch threads (None: the current number); between rows, torch has its
+    previous number."""
     if threads is None:
         yield from rows
         return

@@ -21,9 +21,9 @@ Task = Literal["auto", "single", "multilabel"]
 
 
 class Recipe(Settings):
-    """All settings of a training. Those of groups are given as a group, or as a dict: Recipe(epochs=5, mel={"n_mels":
-    64}). ``named`` reads one by name or from a file, ``changed`` makes another of it; help(type(recipe.mel)) tells
-    what a group has. Raises SettingsError for a name that is not known and a value that is out of range.
+    """All settings of a training. A group of settings is given as an object or a dict: Recipe(epochs=5, mel={"n_mels":
+    64}). ``named`` reads a recipe by name or from a file, ``changed`` makes a changed copy; help(type(recipe.mel))
+    lists the settings of a group. Raises SettingsError for an unknown name and a value out of range.
     """
 
     epochs: int = Field(default=20, ge=1, le=100_000)

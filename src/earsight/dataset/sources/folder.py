@@ -1,4 +1,4 @@
-"""A folder with one folder a class; train, valid and test folders may stand above the classes."""
+"""A folder with one subfolder a class, or with folders train, valid and test that have one."""
 
 from pathlib import Path
 
@@ -10,13 +10,12 @@ from earsight.errors import DataError
 def read(listing: Listing) -> DataSet:
     """Clips with the name of the first folder below the root as label, and no group.
 
-    Where all folders at the root are called train, valid and test, two of them or more (or as they are otherwise
-    called: val, dev …), they are taken for the parts of a split, and the folders below them for classes. Recordings
-    beside the class folders are left out with their reason. Raises DataError where there is no class folder, or where
-    others stand beside the parts.
+    Where all folders at the root, two or more, are named train, valid and test (or val, dev …), they are the parts of a
+    split, and the folders below them are classes. Recordings outside of class folders are left out with the reason.
+    Raises DataError where there is no class folder, or where the root has both parts and other folders.
     """
     names, inside = listing.names, ""
-    # One folder around all classes (as archives often have) is stepped into.
+    # A single folder around all classes, as archives often have, is skipped.
     while len({name.partition("/")[0] for name in names}) == 1 and all(name.count("/") > 1 for name in names):
         around, _, _ = names[0].partition("/")
         inside += f"{around}/"
@@ -46,7 +45,7 @@ def read(listing: Listing) -> DataSet:
 
 
 def _empty_class_folders(listing: Listing, inside: str, labels: tuple[str, ...], *, parted: bool) -> tuple[Path, ...]:
-    """Folders where classes stand that hold no recording."""
+    """Folders in the place of class folders, without recordings."""
     found: dict[str, None] = {}  # in order, each once
     for name in listing.empty_folders:
         if name.startswith(inside):
