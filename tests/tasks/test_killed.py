@@ -50,11 +50,11 @@ def told(run: Path) -> tuple[Any, ...]:
 @pytest.mark.parametrize(
     ("module", "name", "call", "there"),
     [
-        ("loop", "keep_state", 1, {"clips.csv", "figures"}),
+        ("loop", "save_state", 1, {"clips.csv", "figures"}),
         ("state", "save_classifier", 1, {"clips.csv", "figures", "resume.pt"}),
-        ("averaging", "write_whole", 2, {"best-epochs", "clips.csv", "figures", "history.csv", "model.json"}),
+        ("averaging", "write_atomic", 2, {"best-epochs", "clips.csv", "figures", "history.csv", "model.json"}),
         ("loop", "write_history", 3, {"model.json", "resume.pt", "history.csv"}),
-        ("finish", "keep_fitted", 1, {"history.csv", "model.json", "model.safetensors", "resume.pt"}),
+        ("finish", "save_fitted", 1, {"history.csv", "model.json", "model.safetensors", "resume.pt"}),
     ],
 )
 def test_it_goes_on_to_the_same_network(
@@ -109,7 +109,7 @@ def test_the_network_of_another_epoch_is_not_taken_for_the_kept_one(
         return real(*arguments)
 
     monkeypatch.setattr(loop, "train_epoch", counted)
-    dies_at(monkeypatch, "loop", "keep_networks", 2)
+    dies_at(monkeypatch, "loop", "save_networks", 2)
     with pytest.raises(Death):
         train(whole / "tones", recipe=SETTINGS, out=run, threads=1)
     train(whole / "tones", recipe=SETTINGS, out=run, threads=1, resume=True)
