@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import soundfile
 
+from earsight.dataset.split import KINDS
 from tests.conftest import called, tone
 
 TINY = ["--model", "test_efficientnet", "--no-pretrained", "--epochs", "1", "--audio.crop-s", "0.5", "--threads", "1"]
@@ -49,14 +50,18 @@ def test_predict_writes_json_lines_when_piped_and_goes_on_after_a_bad_file(run: 
     assert all(sum(row["probabilities"].values()) == pytest.approx(1) for row in rows if row["label"])
     assert all(list(row["probabilities"]) == ["high", "low"] for row in rows if row["label"])
     assert done.returncode == 2
-    assert "could not be read, or not to the end: 1 recording, the first: not readable as sound" in done.stderr
+    assert "earsight: 1 recording could not be read completely; the first: not readable as sound" in done.stderr
 
 
-def test_json_is_json_in_a_file_of_any_name(run: Path, tmp_path: Path) -> None:
+def test_json_is_json_in_a_file_of_any_name_but_that_of_another_format(run: Path, tmp_path: Path) -> None:
     path = run / "data" / "low" / "0.wav"
-    done = called("predict", run / "run", path, "--json", "--out", tmp_path / "answers.csv")
+    done = called("predict", run / "run", path, "--json", "--out", tmp_path / "answers.log")
     assert done.returncode == 0, done.stderr
-    assert json.loads((tmp_path / "answers.csv").read_text())["path"] == str(path)
+    assert json.loads((tmp_path / "answers.log").read_text())["path"] == str(path)
+    refused = called("predict", run / "run", path, "--json", "--out", "answers.CSV", cwd=tmp_path)
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert "--json writes JSON Lines, but --out answers.CSV ends in .csv; drop --json, or rename it" in refused.stderr
+    assert [one.name for one in tmp_path.iterdir()] == ["answers.log"]
 
 
 def test_bench_refuses_a_batch_size_where_it_looks_for_one() -> None:
@@ -85,7 +90,7 @@ def test_evaluate_prints_a_table_or_json(run: Path) -> None:
         (["train", "absent"], "no such data: absent"),
         (["train", "{data}", "--model", "efficientnet_bo"], "did you mean"),
         (["train", "{data}", "--weights", "absent.pth"], "no weights file: absent.pth"),
-        (["train", "{data}", "--weights", __file__, "--no-pretrained"], "contradicts --no-pretrained; drop one"),
+        (["train", "{data}", "--weights", __file__, "--no-pretrained"], "contradicts --no-pretrained; pass only one"),
         (["train", "{data}", "--threads", "1.5"], 'Invalid value for --threads: "1.5" is not a whole number'),
         (["crossval", "{data}", "--folds", "loso", "--seeds", "1e3"], 'for --seeds: "1e3" is not a whole number'),
         (["train", "{data}", "--recipe", "articel"], "did you mean article"),
@@ -99,11 +104,11 @@ def test_evaluate_prints_a_table_or_json(run: Path) -> None:
         (["predict", "absent", "x.wav"], "no such run folder"),
         (["predict", "{data}", "{data}"], "no model.json in"),
         (["evaluate", "absent"], "no such run folder"),
-        (["evaluate", "{run}/clips.csv"], "clips.csv is a file, and this takes a run folder"),
-        (["explain", "{run}/clips.csv", "x.wav"], "clips.csv is a file, and this takes a run folder"),
-        (["push", "{run}/clips.csv", "user/name", "--out", "p"], "clips.csv is a file, and this takes a run folder"),
+        (["evaluate", "{run}/clips.csv"], "clips.csv is a file, but a run folder is needed"),
+        (["explain", "{run}/clips.csv", "x.wav"], "clips.csv is a file, but a run folder is needed"),
+        (["push", "{run}/clips.csv", "user/name", "--out", "p"], "clips.csv is a file, but a run folder is needed"),
         (["evaluate", "{run}", "absent"], "no such data"),
-        (["demo", "--out", "{data}"], "holds something else than an earlier demo"),
+        (["demo", "--out", "{data}"], "contains something other than an earlier demo"),
         (["train", "{data}", "--source", "ravdes"], "did you mean ravdess?"),
         (["train", "{data}", "--group-pattern", "("], "not a regular expression"),
         (["train", "{data}", "--leaks", "ignore"], "--leaks"),
@@ -119,8 +124,8 @@ def test_evaluate_prints_a_table_or_json(run: Path) -> None:
         (["data", "inspect", "{data}", "--html", "{run}/report.html"], "is there already; name another file, or pass"),
         (["data", "inspect", "{data}", "--html", "/dev/full"], "it is a device or pipe"),
         (["data", "inspect", "{data}", "--html", "x" * 300], "File name too long; name another"),
-        (["data", "inspect", "x" * 300], "File name too long; fix that, or name another"),
-        (["data", "split", "{data}", "--out", "split.txt"], "does not end in .csv"),
+        (["data", "inspect", "x" * 300], "File name too long; fix this, or use another path"),
+        (["data", "split", "{data}", "--out", "split.txt"], "must end in .csv"),
         (["data", "split", "{run}/clips.csv", "--out", "{run}/clips.csv", "--overwrite"], "it is a file of the data"),
         (["data", "split", "{data}", "--split", "loso:7", "--out", "split.csv"], "not in this data: 7"),
         (["data", "cache", "--downloads"], "pass both"),
@@ -148,10 +153,15 @@ def test_every_setting_is_a_flag() -> None:
     assert [name for name in setting_names(Recipe) if f"--{name.replace('_', '-')}" not in text] == []
 
 
+def test_every_split_stands_in_the_help() -> None:
+    text = " ".join(called("train", "--help").stdout.split())
+    assert [kind for kind in KINDS.split(", ") if kind not in text] == []
+
+
 def test_the_lines_of_the_help_are_broken_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     text = called("crossval", "--help").stdout
-    whole = "Where both sides of the split share a speaker, a recording or a copied file: refuse, drop those clips,"
+    whole = "What to do if two parts of the split share a speaker, a recording or a copied file. refuse: stop before"
     assert whole in " ".join(text.split())
     flags = text.partition("Parameters:\n")[2].splitlines()
     first = next(n for n, line in enumerate(flags) if line.startswith("  --leaks"))
@@ -178,7 +188,7 @@ def test_a_test_speakers_file_under_a_training_speakers_name_is_refused(ravdess:
     done = called("train", copy, "--split", "luna5:0", *quick)
     assert done.returncode == 2
     last = done.stderr.splitlines()[-1]
-    assert last.startswith("earsight: 1 leak between what it learns from and what scores it")
+    assert last.startswith("earsight: 1 leak between training and scoring")
     assert f"Actor_01/{heard} (train) and " in last
     assert f"Actor_14/{stolen} (test), identical audio" in last
     assert not (tmp_path / "run").exists()
@@ -199,7 +209,7 @@ def test_a_split_that_is_shown_can_be_trained_on(run: Path, tmp_path: Path) -> N
     shown = called("data", "split", run / "data", "--split", "random:0.3", "--seed", "5", "--out", table)
     assert shown.returncode == 0, shown.stderr
     assert ["clips", "6", "2", "4"] in [line.split() for line in shown.stdout.splitlines()]
-    assert "leaks between the sides by name, group or span: none" in shown.stdout
+    assert "leaks between parts, by name, group or span: none" in shown.stdout
     again = called("data", "split", table, "--split", "column:part")
     assert shown.stdout.split("\n\n")[1] == again.stdout.split("\n\n")[1]
 
@@ -235,7 +245,8 @@ def test_a_full_disk_behind_standard_output_is_one_line() -> None:
         )
     assert done.returncode == 2
     assert (
-        done.stderr == "earsight: can't read or write: No space left on device; is the disk full, or standard output?\n"
+        done.stderr
+        == "earsight: can't read or write: No space left on device; is the disk full, or standard output closed?\n"
     )
 
 
@@ -247,7 +258,7 @@ def test_a_disk_that_takes_no_more_names_the_file_and_leaves_nothing(run: Path, 
     small = functools.partial(resource.setrlimit, resource.RLIMIT_FSIZE, (64, 64))
     done = subprocess.run(command, capture_output=True, text=True, preexec_fn=small)
     assert done.returncode == 2
-    assert done.stderr == f"earsight: can't use {tmp_path}/split.csv: File too large; fix that, or name another\n"
+    assert done.stderr == f"earsight: can't use {tmp_path}/split.csv: File too large; fix this, or use another path\n"
     assert (done.stdout, list(tmp_path.iterdir())) == ("", [])
 
 
@@ -307,15 +318,15 @@ def test_folds_are_trained_and_two_of_them_compared(tones: Path, tmp_path: Path)
         assert "10 groups" in lines[4]
         assert lines[-1] == f"report: {tmp_path / name / 'report.html'}"
     again = called("crossval", tones, *folds, *quick, "--out", tmp_path / "one", "--resume")
-    assert "2 of them finished before" in again.stderr
+    assert ", 2 already finished" in again.stderr
     found = called("compare", tmp_path / "one", tmp_path / "two")
-    assert found.stdout.startswith("24 clips that both have scored, of 10 groups")
+    assert found.stdout.startswith("24 clips scored by both, from 10 groups")
     told = json.loads(called("compare", tmp_path / "one", tmp_path / "two", "--json").stdout)
     scores = [json.loads((tmp_path / name / "metrics.json").read_text())["accuracy"]["mean"] for name in ("one", "two")]
     assert [told["scores"]["accuracy"][which] for which in "ab"] == scores
     nothing = called("compare", tmp_path / "one", tones)
     assert (nothing.returncode, nothing.stdout) == (2, "")
-    assert "no predictions in it; give a run that was trained to its end" in nothing.stderr
+    assert "it has no predictions; give a run that was trained to its end" in nothing.stderr
 
 
 @pytest.mark.parametrize(
@@ -323,9 +334,9 @@ def test_folds_are_trained_and_two_of_them_compared(tones: Path, tmp_path: Path)
     [
         (
             ("--model", "a", "--network.model", "b"),
-            "--model is short for --network.model, and they say a and b; give one",
+            "--model is short for --network.model, but they have different values, a and b; pass only one of them",
         ),
-        (("--in-chans", "1", "--network.in-chans", "3"), "--in-chans is short for --network.in-chans, and they say 1"),
+        (("--in-chans", "1", "--network.in-chans", "3"), "--network.in-chans, but they have different values, 1"),
         (("--augment.time-masks", "1000000000"), "augment.time_masks"),
         (("--augment.freq-masks", "101"), "augment.freq_masks"),
     ],

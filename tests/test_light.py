@@ -3,10 +3,13 @@
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from earsight import extras
+from earsight.errors import MissingExtraError
 from tests.light import make_environment, needed
 from tests.web.test_server import ask, begin, end
 
@@ -98,3 +101,9 @@ def test_what_needs_more_says_what_to_install(
     done = run(python, "-m", "earsight", *(argument.format(**places) for argument in arguments))
     assert (done.returncode, done.stderr.count(b"\n")) == (2, 1), done.stderr
     assert f"pip install '{extra}'".encode() in done.stderr
+
+
+def test_a_package_that_no_extra_holds_is_named_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(MissingExtraError, match=r"needs onnxruntime, .*; run: pip install onnxruntime$"):
+        extras.require("onnxruntime")

@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> None:
         if isinstance(stream, io.TextIOWrapper):  # a name that the terminal can't encode must not end the program
             stream.reconfigure(errors="backslashreplace")
     if "" in (sys.argv[1:] if arguments is None else arguments):
-        _refuse("an argument is empty (an unset variable of the shell?); give it a value, or leave it out")
+        _refuse("an argument is empty, perhaps from an unset shell variable; give it a value, or leave it out")
     try:
         code = app(
             arguments,
@@ -67,7 +67,8 @@ def main(arguments: list[str] | None = None) -> None:
     except OSError as error:
         _refuse(_in_words(error))
     except MemoryError as error:  # numpy says how much it was
-        _refuse(f"not enough memory ({str(error) or 'for what was asked'}); make it smaller, or close other programs")
+        told = f" ({error})" if str(error) else ""
+        _refuse(f"not enough memory{told}; use smaller settings or less data, or close other programs")
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -84,19 +85,19 @@ def _silence() -> None:
 def _in_words(error: OSError) -> str:
     reason = error.strerror or str(error) or type(error).__name__
     if error.filename is not None:
-        return f"can't use {os.fsdecode(error.filename)}: {reason}; fix that, or name another"
+        return f"can't use {os.fsdecode(error.filename)}: {reason}; fix this, or use another path"
     try:
         sys.stdout.flush()
     except OSError:
         _silence()
-    return f"can't read or write: {reason}; is the disk full, or standard output?" if error.strerror else reason
+    return f"can't read or write: {reason}; is the disk full, or standard output closed?" if error.strerror else reason
 
 
 def _one_line(error: cyclopts.CycloptsError) -> str:
     if isinstance(error.__cause__, ValidationError):
         return validation_message(Recipe, error.__cause__)
     text = str(error).strip() or type(error).__name__
-    return f"{text} (earsight --help lists what there is)"
+    return f"{text} (see earsight --help)"
 
 
 @app.command(help_formatter=WrappedHelp())
@@ -114,26 +115,30 @@ def train(
     nodes: WholeNumber = 1,
     settings: Settings = None,
 ) -> int:
-    """Train a network on labelled recordings, score it on speakers it never heard, write a report.
+    """Train a network on labelled recordings, score it on speakers that it never heard, and write a report.
 
     Parameters
     ----------
     data
-        A folder with one folder a class, of recordings with labels of Audacity or Raven beside them, or of a known data
-        set; a zip or tar of these; a table (CSV, TSV, JSON Lines, Parquet) with the columns path and label; or the name
-        of a known data set (earsight data list), which is fetched at its first use. Recordings end in wav, flac, mp3,
-        ogg, oga, opus, aif, aiff, au, caf or w64.
+        A folder with one folder per class, with recordings that have Audacity or Raven label files next to them, or
+        with a known data set; a zip or tar of these; a table (CSV, TSV, JSON Lines or Parquet) with the columns path
+        and label; or the name of a known data set (earsight data list), which is downloaded on first use. File names
+        end in wav, flac, mp3, ogg, oga, opus, aif, aiff, au, caf or w64; others, such as m4a, mp4 and webm, need pip
+        install 'earsight[av]'.
     split
-        auto (the data's own, else by group where there are groups, else random), group:K, loso:GROUP, random:SHARE,
-        luna5:0 … luna5:4, emobox6:1 … emobox6:6, fold:NAME, column:NAME, none; docs/honest-evaluation.md has them all.
+        Which clips are the test clips: auto (the data set's own split, else by group, else random), group, group:K,
+        group:K:I, loso:GROUP, random, random:SHARE, luna5:0 … luna5:4, emobox6:1 … emobox6:6, esc50:1 … esc50:5,
+        urbansound8k:1 … urbansound8k:10, speech_commands, fsdd, fold, fold:NAME, column:NAME, column:NAME:VALUE, none.
+        docs/honest-evaluation.md explains them.
     out
-        The run folder; otherwise runs/ with a name of its own.
+        The run folder. Default: a new folder in runs/.
     resume
-        Go on with the run in --out from its last whole epoch.
+        Continue the run in --out after its last complete epoch.
     devices
-        How many devices, on each node.
+        Number of devices per node.
     nodes
-        How many machines; start the same command on each, by torchrun or with MASTER_ADDR and NODE_RANK.
+        Number of machines. Start the same command on each, with torchrun or with MASTER_ADDR, MASTER_PORT and NODE_RANK
+        set.
     """
     chosen = recipe_flags.chosen(settings)
     from earsight.tasks.training.plan import plan_training
@@ -163,14 +168,14 @@ def train(
 
 @app.command(help_formatter=WrappedHelp())
 def demo(*, out: Annotated[Path, Parameter(alias="-o")] = Path("runs/demo"), seed: WholeNumber = 0) -> int:
-    """Write a synthetic corpus, train on it, score unseen synthetic speakers, predict a few files.
+    """Generate synthetic voices, train on them, score unseen synthetic speakers, and predict a few files.
 
     Parameters
     ----------
     out
-        Where the corpus and the run go; an earlier demo there is replaced.
+        Folder for the recordings and the run. An earlier demo there is replaced.
     seed
-        Random seed of the corpus and of the training.
+        Random seed of the voices and of training.
     """
     from earsight.tasks.demo import demo as task
 
@@ -183,7 +188,7 @@ def demo(*, out: Annotated[Path, Parameter(alias="-o")] = Path("runs/demo"), see
         probability = (row.probabilities or {}).get(row.label or "", 0.0)
         print(f"  {plain(Path(row.path).name)}  →  {row.label} {probability:.2f}")
     print(f"corpus: {done.corpus}\nrun:    {done.result.run}\nreport: {done.result.run / 'report.html'}")
-    print("next, on real recordings (a RAVDESS folder or zip, or a folder with one folder a class):")
+    print("next, on real recordings (a RAVDESS folder or zip, or a folder with one folder per class):")
     print("        earsight train DATA")
     return 0
 
@@ -203,7 +208,8 @@ def bench(
     threads: WholeNumber | None = None,
     json_: Json = False,
 ) -> int:
-    """Measure how near a training epoch comes to the network alone on this machine, or which batch size is fastest.
+    """Compare the speed of a training epoch with that of the network alone on this machine, or find the fastest batch
+    size.
 
     Parameters
     ----------
@@ -212,28 +218,28 @@ def bench(
     model
         Any timm network, instead of the recipe's.
     batch_size
-        Instead of the recipe's.
+        Clips per batch, instead of the recipe's.
     clips
         Clips per epoch.
     rounds
-        Epochs to measure.
+        Number of epochs to measure.
     find_batch_size
-        Try 8, 16, 32 … instead, until memory ends or larger ones don't pay.
+        Instead, try batch sizes of 8, 16, 32 … until memory runs out or a larger batch is no faster.
     device
-        Where to measure.
+        Device to measure on.
     precision
         Floating-point precision of training.
     compile_
-        Compile the network with torch.compile first; that takes minutes.
+        Compile the network with torch.compile first, which takes about a minute.
     threads
-        Threads of the CPU; otherwise the cores that are free.
+        Number of CPU threads. Default: as many as there are idle cores.
     json_
         Print JSON instead of text.
     """
     if clips < 2 or rounds < 1:
         raise SettingsError(f"--clips must be 2 or more and --rounds 1 or more, got {clips} and {rounds}")
     if find_batch_size and batch_size is not None:
-        raise SettingsError("--find-batch-size tries batch sizes of its own; leave out --batch-size")
+        raise SettingsError("--find-batch-size chooses the batch sizes to try; leave out --batch-size")
     changes: dict[str, Any] = {} if model is None else {"network": {"model": model}}
     changes |= {} if batch_size is None else {"batch_size": batch_size}
     settings = Recipe.named(recipe, changes)
@@ -256,3 +262,5 @@ def bench(
 app.command(data_commands.app)
 for command in (*score_commands.COMMANDS, sweep_commands.sweep, *predict_commands.COMMANDS, *export_commands.COMMANDS):
     app.command(command, help_formatter=WrappedHelp())
+for name, operands in {"evaluate": "RUN [DATA]", "predict": "RUN PATHS…", "ensemble": "--out PATH RUNS…"}.items():
+    app[name].usage = f"Usage: earsight {name} [OPTIONS] {operands}"  # cyclopts would write [ARGS], PATHS and RUNS

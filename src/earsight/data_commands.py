@@ -15,12 +15,16 @@ from earsight.flags import DataFlags, Json, Switch, WholeNumber, WrappedHelp
 from earsight.plain import plain, pluralise
 from earsight.terminal import division_lines, inspection_lines, json_line, show, source_lines
 
-app = cyclopts.App(name="data", help="List, get, inspect and split data sets.", help_format="plaintext")
+app = cyclopts.App(
+    name="data",
+    help="List, download, inspect and split data sets; add background clips; manage the cache.",
+    help_format="plaintext",
+)
 
 
 @app.command(name="list", help_formatter=WrappedHelp())
 def list_(*, json_: Json = False) -> int:
-    """The data sets that are known by name.
+    """List the data sets that are known by name.
 
     Parameters
     ----------
@@ -37,21 +41,22 @@ def list_(*, json_: Json = False) -> int:
         show(json_line([{**row, "downloaded": row["name"] in present} for row in rows]))
     else:
         show(*source_lines(sources.values(), present))
-        show("get one: earsight data get NAME; train on it: earsight train NAME")
+        show("download one: earsight data get NAME; train on it: earsight train NAME")
     return 0
 
 
 @app.command(help_formatter=WrappedHelp())
 def get(name: str, /) -> int:
-    """Download a known data set, check it and unpack it into the cache.
+    """Download a known data set, verify it and unpack it into the cache.
 
-    The cache is the folder EARSIGHT_HOME, or else XDG_CACHE_HOME/earsight or ~/.cache/earsight. With
-    EARSIGHT_MIRROR=URL the archives are taken from URL instead of their official addresses, by their names there.
+    The cache is the folder EARSIGHT_HOME if that is set, otherwise
+    XDG_CACHE_HOME/earsight or ~/.cache/earsight. With EARSIGHT_MIRROR=URL,
+    archives are downloaded from URL, under their official file names.
 
     Parameters
     ----------
     name
-        See earsight data list.
+        One of the names that earsight data list shows.
     """
     from earsight.tasks.data import get as task
 
@@ -71,21 +76,21 @@ def inspect(
     overwrite: Switch = False,
     json_: Json = False,
 ) -> int:
-    """Count what is in a data set, and find silent, clipped, short, truncated, unreadable, identical and contradicting
-    files, and those that are mostly a constant offset or have a silent channel.
+    """Summarise a data set, and find silent, clipped, short, truncated, unreadable and duplicate files, duplicates
+    with different labels, constant offsets and silent channels.
 
     Parameters
     ----------
     place
-        Recordings, as for train.
+        Recordings, as for earsight train.
     short_s
-        Shorter clips are listed.
+        List clips shorter than this many seconds.
     threads
-        Decoding threads; default: all cores.
+        Number of decoding threads. Default: as many as there are cores.
     html
-        Write a page with pictures to this file.
+        Write an HTML page with figures to this file.
     overwrite
-        Replace the file of --html where it is there already.
+        Replace the --html file if it exists.
     json_
         Print JSON instead of text.
     """
@@ -121,20 +126,20 @@ def split(
     out: Annotated[Path | None, Parameter(alias="-o")] = None,
     overwrite: Switch = False,
 ) -> int:
-    """Show how a data set would be split, and write the split as a table.
+    """Show how a data set would be split, and optionally write the split as a table.
 
     Parameters
     ----------
     place
-        Recordings, as for train.
+        Recordings, as for earsight train.
     split
-        As for train.
+        As for earsight train.
     seed
-        Of splits that are drawn.
+        Random seed, for splits that are drawn at random.
     out
-        A CSV file to write; train on it with --split column:part.
+        CSV file to write; train on it with --split column:part.
     overwrite
-        Replace the file of --out where it is there already.
+        Replace the --out file if it exists.
     """
     from earsight.files import write_atomic
     from earsight.tasks.data import check_output, preview_split
@@ -163,17 +168,17 @@ def background(
     out: Annotated[Path, Parameter(alias="-o")],
     overwrite: Switch = False,
 ) -> int:
-    """Write a table of annotated spans and, between them, as many that have none of the labels: a network that is
+    """Write a table of the annotated spans and, from between them, as many spans without a label, so that a network
     trained on it learns when nothing sounds.
 
     Parameters
     ----------
     place
-        Recordings that are annotated from end to end: with labels beside them, or a table with start and end.
+        Recordings annotated from end to end: with label files next to them, or a table with the columns start and end.
     out
-        A CSV file to write.
+        CSV file to write.
     overwrite
-        Replace the file of --out where it is there already.
+        Replace the --out file if it exists.
     """
     from earsight.files import write_atomic
     from earsight.tasks.data import add_background, check_output
@@ -194,7 +199,7 @@ def background(
 def _check_table(out: Path) -> None:
     """Raises SettingsError."""
     if out.suffix.lower() != ".csv":
-        raise SettingsError(f"--out {out} does not end in .csv, so that it would not be taken for a table; rename it")
+        raise SettingsError(f"--out {out} must end in .csv, or it will not be recognised as a table; rename it")
 
 
 @app.command(help_formatter=WrappedHelp())
@@ -203,19 +208,19 @@ def cache(
     clear: Switch = False,
     downloads: Switch = False,
 ) -> int:
-    """Show what the cache holds, or clear it of decoded recordings and unpacked archives.
+    """Show what the cache holds, or delete decoded recordings and unpacked archives from it.
 
     Parameters
     ----------
     clear
-        Remove them; the next training unpacks and decodes again. Downloads stay.
+        Delete them; the next training unpacks and decodes again. Downloaded data sets stay.
     downloads
-        With --clear: remove downloads too, and the data sets that were unpacked from them.
+        With --clear: delete downloads and the data sets unpacked from them, too.
     """
     from earsight.tasks.data import cache_entries
 
     if downloads and not clear:
-        raise SettingsError("--downloads says what else --clear removes; pass both")
+        raise SettingsError("--downloads only works with --clear; pass both")
     for kept in cache_entries():
         size = kept.size_bytes
         if removed := clear and (downloads or not kept.fetched):

@@ -20,35 +20,36 @@ def export(
     quantize: Literal["none", "int8", "fp16"] = "none",
     overwrite: Switch = False,
 ) -> int:
-    """Write a trained network as one file, mel image and labels inside, that answers the same without torch.
+    """Export a trained network as one file that contains its mel image and labels and gives the same answers without
+    torch.
 
     Parameters
     ----------
     run
-        A run folder, or a model of the hub (user/name).
+        A run folder, or a model on the Hugging Face hub (user/name).
     out
-        The file; otherwise RUN.onnx.
+        File to write. Default: RUN.onnx, or RUN.pt2 with --to torch-export.
     to
-        An ONNX file, or a program of torch.export.
+        File format: ONNX, or the format of torch.export.
     quantize
-        int8: faster, calibrated on training clips; fp16: half the size. Both print what they cost on validation clips.
+        int8: faster, calibrated on training clips; fp16: half the size. Both print their accuracy on validation clips.
     overwrite
-        Replace the file where it is there already.
+        Replace the file if it exists.
     """
     from earsight.tasks.export import export as task
 
     note_unfinished(run)
     done = task(run, out, to=to, quantize=quantize, overwrite=overwrite)
-    clips = f"{done.clips} clips" if done.real else f"{done.clips} clips of noise (the run's recordings are gone)"
+    clips = f"{done.clips} clips" if done.real else f"{done.clips} clips of noise (the run's recordings were not found)"
     show(f"{plain(str(done.path))}: {done.bytes / 1e6:.1f} MB")
-    when = "" if quantize == "none" else ", before quantising"
-    show(f"compared with the run on {clips}{when}: logits differ by {done.difference:.1g} at most, no answer does")
+    when = "" if quantize == "none" else " before quantising"
+    show(f"checked against the run on {clips}{when}: same answers, logits differ by at most {done.difference:.1g}")
     if quantize != "none":
-        noise = "; calibrated on noise: the training clips are gone" if done.calibrated is False else ""
-        cost = f"what {quantize} costs is not known: the run's validation clips are gone"
+        noise = "; calibrated on noise, because the training clips were not found" if done.calibrated is False else ""
+        cost = f"accuracy with {quantize} was not measured: the run's validation clips were not found"
         if done.accuracy:
             whole, smaller = done.accuracy
-            kind = "clips that it was trained on, too" if done.heard else "validation clips"
+            kind = "validation clips (also trained on)" if done.heard else "validation clips"
             cost = f"accuracy on {done.validated} {kind}: {whole:.3f} in 32 bits, {smaller:.3f} with {quantize}"
         show(cost + noise)
     return 0
@@ -64,22 +65,22 @@ def explain(
     device: str = "cpu",
     overwrite: Switch = False,
 ) -> int:
-    """Draw which part of a recording's mel image spoke for the answer (HiResCAM, a kin of Grad-CAM, or gradients).
+    """Draw which part of a recording's mel image led to the answer (HiResCAM, a variant of Grad-CAM, or gradients).
 
     Parameters
     ----------
     run
-        A run folder, or a model of the hub (user/name).
+        A run folder, or a model on the Hugging Face hub (user/name).
     recording
-        The recording to explain; only the crop in its middle is used.
+        The recording to explain; only the crop from its middle is used.
     out
-        A PNG file; otherwise RECORDING-explained.png here.
+        PNG file to write. Default: RECORDING-explained.png in the current folder.
     label
-        The class to explain; default: the predicted one.
+        The class to explain. Default: the predicted class.
     device
-        cpu, cuda, mps.
+        Device to run on: cpu, cuda or mps.
     overwrite
-        Replace the file where it is there already.
+        Replace the file if it exists.
     """
     from earsight.tasks.explain import explain as task
 
@@ -87,12 +88,12 @@ def explain(
     note_unfinished(run)
     done = task(run, recording, place, label=label, device=device, overwrite=overwrite)
     seconds, hz = done.strongest
-    where = f"most of it around {seconds:.2f} s and {hz:.0f} Hz ({done.method})"
-    said = "; the model would say unknown" if done.unknown else ""
+    where = f"strongest around {seconds:.2f} s and {hz:.0f} Hz ({done.method})"
+    said = "; the model's answer is unknown" if done.unknown else ""
     show(f"{plain(done.label, 24)} {done.probability:.2f}: {where}{said}")
     show(plain(str(place)))
     if done.truncated:
-        show(f"earsight: explained as far as it goes: {plain(done.truncated)}", to=sys.stderr)
+        show(f"earsight: only the readable part was explained: {plain(done.truncated)}", to=sys.stderr)
         return 2
     return 0
 
@@ -107,22 +108,22 @@ def push(
     onnx: Path | None = None,
     out: Annotated[Path | None, Parameter(alias="-o")] = None,
 ) -> int:
-    """Put a trained network on the Hugging Face hub, with a card that tells how it was scored and how well.
+    """Upload a trained network to the Hugging Face hub, with a model card that says how it was scored and how well.
 
     Parameters
     ----------
     run
-        A run folder. No recording of it is sent, and nothing that names your folders.
+        A run folder. No recordings are uploaded, and nothing that names your folders.
     name
-        user/name, or organisation/name. What is there already becomes an earlier version.
+        user/name or organisation/name. Existing files there become an earlier version.
     private
-        Create the repository as a private one; an existing one stays as it is.
+        Create the repository as private. An existing repository keeps its visibility.
     licence
-        Licence of the weights, by the hub's identifier (cc-by-4.0); default: that of the data, where earsight knows it.
+        Licence of the weights, as an identifier of the hub (such as cc-by-4.0). Default: that of the data, if known.
     onnx
-        A file of earsight export of the same run, to lie beside.
+        A file exported from the same run (earsight export), to upload with it.
     out
-        Write what would be sent into this folder, and send nothing.
+        Write the files to this folder instead of uploading them.
     """
     from earsight.tasks.push import push as task
 

@@ -1,4 +1,4 @@
-"""Import optional packages, with an error that names the extra to install where they are missing."""
+"""Import optional packages, with an error that says how to install them where they are missing."""
 
 import importlib
 import importlib.util
@@ -19,7 +19,6 @@ EXTRA_OF = {
     "pooch": "train",
     "captum": "train",
     "onnx": "export",
-    "onnxruntime": "export",
     "onnxscript": "export",
     "pyarrow": "parquet",
     "optuna": "sweep",
@@ -34,7 +33,7 @@ EXTRA_OF = {
 
 
 def require(module: str) -> ModuleType:
-    """Import ``module`` (dotted name), or raise MissingExtraError that names the extra holding it."""
+    """Import ``module`` (dotted name), or raise MissingExtraError that says how to install it."""
     package = module.partition(".")[0]
     _silence(package)
     try:
@@ -42,10 +41,13 @@ def require(module: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] != package:
             raise
-        extra = EXTRA_OF[package]
-        raise MissingExtraError(
-            f"this needs {package}, which is not installed; run: pip install 'earsight[{extra}]'"
-        ) from error
+        raise MissingExtraError(install_hint(package)) from error
+
+
+def install_hint(package: str) -> str:
+    """The extra that holds a missing package; the package itself where no extra does."""
+    wanted = f"'earsight[{EXTRA_OF[package]}]'" if package in EXTRA_OF else package
+    return f"this needs {package}, which is not installed; run: pip install {wanted}"
 
 
 def check(*packages: str) -> None:

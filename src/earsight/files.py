@@ -67,7 +67,7 @@ def check_output_path(place: Path, *, overwrite: bool, folder: bool = False) -> 
     if place.exists() and not overwrite:
         raise SettingsError(f"{place} exists; pass --overwrite, or another --out")
     if not place.absolute().parent.is_dir():
-        raise SettingsError(f"no folder {place.parent} for {place.name}; make it, or name another --out")
+        raise SettingsError(f"no folder {place.parent} for {place.name}; create it, or pass another --out")
 
 
 def check_new_folder(place: Path) -> None:

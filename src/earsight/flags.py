@@ -52,10 +52,10 @@ class DataFlags:
     """How recordings are read: see ``read_dataset``."""
 
     source: str | None = None
-    """The name of a known data set (earsight data list), folder, table, or annotations; otherwise recognised by the
-    file names."""
+    """How to read DATA: folder, table, annotations, or the name of a known data set (earsight data list). Default:
+    recognised from the file names."""
     group_pattern: str | None = None
-    """A regular expression that finds a clip's group (speaker, recording …) in its path."""
+    """A regular expression that extracts the group of each clip (speaker, recording …) from its path."""
 
 
 @Parameter(name="*")
@@ -64,18 +64,18 @@ class EventFlags:
     """Windows, and events that are made from them."""
 
     window: float | None = None
-    """Answer windows of so many seconds, at most what the network hears at once, in place of each recording as a whole;
-    long recordings are read block by block."""
+    """Classify windows of this many seconds instead of whole recordings; at most the length of the network's input.
+    Long recordings are read block by block."""
     hop: float | None = None
-    """Seconds from one window to the next; otherwise a third of --window."""
+    """Seconds from one window to the next. Default: a third of --window."""
     events: Switch = False
-    """Put the windows together: what was heard from when to when."""
+    """Combine windows into events: what was heard, from when to when."""
     start_at: float | None = None
-    """The probability at which an event begins; otherwise 0.3, or the label's threshold where clips have several."""
+    """Probability at which an event begins. Default: 0.3, or the label's own threshold for a multilabel model."""
     stay_at: float | None = None
-    """The probability below which it ends; otherwise 0.7 of --start-at."""
+    """Probability below which an event ends. Default: 0.7 times --start-at."""
     shortest: float = 0.0
-    """Seconds; shorter events are left out."""
+    """Leave out events shorter than this many seconds."""
     background: Annotated[list[str] | None, Parameter(negative="")] = None
     """A label that is no event, such as normal: it ends other events and is left out itself; may be repeated."""
 
@@ -86,7 +86,9 @@ class EventFlags:
         if self.events:
             return Rule(self.start_at, self.stay_at, self.shortest, tuple(self.background or ()))
         if self.start_at is not None or self.stay_at is not None or self.shortest or self.background:
-            raise SettingsError("--start-at, --stay-at, --shortest and --background are for events; pass --events too")
+            raise SettingsError(
+                "--start-at, --stay-at, --shortest and --background only work with events; pass --events too"
+            )
         return None
 
 

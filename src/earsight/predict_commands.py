@@ -42,48 +42,51 @@ def predict(
     threshold: Thresholds = None,
     json_: Json = False,
 ) -> int:
-    """Classify recordings, whole or window by window: a table on a terminal, JSON Lines when piped, or a file.
+    """Classify recordings, whole or window by window, into a table in a terminal, JSON Lines when piped, or a file.
 
     Parameters
     ----------
     run
-        A run folder, a model of the hub (user/name), or a file of earsight export, which needs no torch.
+        A run folder, a model on the Hugging Face hub (user/name), or an exported file, which needs no torch.
     paths
-        Recordings, folders of them, patterns ("*.wav"), tables with a column path (and start, end), addresses
-        (https://…, s3://…), or - for a recording from standard input.
+        Recordings, folders, patterns ("*.wav"), tables with a column path (and optionally start and end), URLs
+        (https://…, s3://…), or - for one recording from standard input.
     out
-        The output file; partial results are kept in OUT.part until it is complete.
+        File to write. Until it is complete, results are in OUT.part.
     format_
-        Otherwise by the ending of --out: .jsonl, .csv, .parquet, .txt (Audacity's labels), .rttm, .selections.txt
-        (Raven). The last three hold events.
+        Output format. Default: that of the ending of --out, which is .jsonl, .csv, .parquet, .txt (Audacity labels),
+        .rttm or .selections.txt (Raven). The last three need --events.
     timelines
-        A folder for a picture of each recording: what was heard when.
+        Folder for one image per recording that shows what was heard when; needs --window.
     resume
-        Go on with the --out of a run that was stopped: recordings that are done are not answered again.
+        Continue an interrupted --out: recordings that are finished are not classified again.
     overwrite
-        Replace --out, and the pictures of --timelines, where they are there already.
+        Replace --out, and the images in --timelines, if they exist.
     device
-        cpu, cuda, mps.
+        Device to run on: cpu, cuda or mps.
     threads
-        Threads of the CPU; otherwise the cores that are free.
+        Number of CPU threads. Default: as many as there are idle cores.
     unknown
-        Say "unknown" of silence and of sounds unlike what the network was trained on; --no-unknown always names the
-        likeliest class.
+        Answer "unknown" for silence and for sounds unlike the training data; --no-unknown always names the likeliest
+        class.
     threshold
         LABEL=P: answer LABEL wherever its probability is at least P, and nowhere else; may be repeated. The report of
         a run of two classes lists thresholds by their false alarms.
     json_
-        JSON Lines on a terminal too, and in --out, whatever it is called: short for --format jsonl.
+        Write JSON Lines, also in a terminal; short for --format jsonl.
     """
     from earsight.tasks.answers.predict_file import Job, predict_to
+    from earsight.tasks.answers.row_formats import other_suffix
 
     note_unfinished(run)
     _check_no_options(paths)
     if out is None and (resume or (overwrite and timelines is None)):
-        raise SettingsError(f"--{'resume' if resume else 'overwrite'} is for a file; pass --out FILE too")
+        raise SettingsError(f"--{'resume' if resume else 'overwrite'} only works with a file; pass --out FILE too")
     rule = event_flags.rule()
     if json_ and format_ not in (None, "jsonl"):
         raise SettingsError(f"--json is short for --format jsonl; leave out one of --json and --format {format_}")
+    if json_ and out is not None and (suffix := other_suffix("jsonl", out)):
+        raise SettingsError(f"--json writes JSON Lines, but --out {out} ends in {suffix}; drop --json, or rename it")
     format_ = "jsonl" if json_ else format_
     job = Job.of(
         run,
@@ -102,11 +105,11 @@ def predict(
     try:
         done = predict_to(job, out, format_name=format_, resume=resume, overwrite=overwrite, progress=True)
     except KeyboardInterrupt:
-        show("stopped; what is done is kept: go on with the same command and --resume", to=sys.stderr)
+        show("stopped; finished recordings are kept; to continue, add --resume to the same command", to=sys.stderr)
         return 130
-    gone_on = f", {done.resumed} of them before" if done.resumed else ""
+    gone_on = f" ({done.resumed} from before)" if done.resumed else ""
     places = plain(", ".join(map(str, done.places[:3]))) + (" …" if len(done.places) > 3 else "")
-    show(f"{pluralise(done.rows, 'row')} of {pluralise(done.recordings, 'recording')}{gone_on}: {places}")
+    show(f"{pluralise(done.rows, 'row')} from {pluralise(done.recordings, 'recording')}{gone_on}: {places}")
     _note_unheard(done.unheard_s, job.model.audio.crop_s)
     return _failed(done.failures)
 
@@ -120,7 +123,7 @@ def _check_no_options(paths: list[str]) -> None:
             options = ["--" + name.strip("_").replace("_", "-") for name in names]
             near = difflib.get_close_matches(path.partition("=")[0], options, 1)
             raise SettingsError(
-                f"no option {path!r}, and no recording of this name"
+                f"there is no option {path!r}, and no recording with this name"
                 + (f"; did you mean {near[0]}?" if near else "; earsight predict --help lists the options")
             )
 
@@ -141,40 +144,40 @@ def listen(
     threshold: Thresholds = None,
     json_: Json = False,
 ) -> int:
-    """Answer what the microphone hears while it sounds: bars on a terminal, JSON Lines when piped. Ctrl-C ends it.
+    """Classify the sound of the microphone live: bars in a terminal, JSON Lines when piped. Ctrl-C stops it.
 
     Parameters
     ----------
     run
-        A run folder, a model of the hub (user/name), or a file of earsight export, which needs no torch.
+        A run folder, a model on the Hugging Face hub (user/name), or an exported file, which needs no torch.
     from_
-        Play this recording, as if it were heard now, in the place of the microphone.
+        Play this recording, in real time, instead of using the microphone.
     fast
-        With --from: as fast as it can be answered.
+        With --from: as fast as possible instead of in real time.
     microphone
-        A part of its name, or its number; otherwise the system's own.
+        Part of the microphone's name, or its number. Default: the system's default microphone.
     window
-        Seconds that are answered together; otherwise all that the network hears at once.
+        Seconds of sound that are classified at a time. Default: the length of the network's input.
     hop
-        Seconds from one answer to the next; otherwise 0.5, or the window where that is shorter.
+        Seconds from one answer to the next. Default: 0.5, or --window if that is shorter.
     seconds
-        End after so many seconds of sound.
+        Stop after this many seconds of sound.
     device
-        cpu, cuda, mps: where the network runs.
+        Device to run on: cpu, cuda or mps.
     threads
-        Threads of the CPU; otherwise the cores that are free.
+        Number of CPU threads. Default: as many as there are idle cores.
     unknown
-        Say "unknown" of silence and of sounds unlike what the network was trained on.
+        Answer "unknown" for silence and for sounds unlike the training data.
     threshold
         LABEL=P: answer LABEL wherever its probability is at least P, and nowhere else; may be repeated. The report of
         a run of two classes lists thresholds by their false alarms.
     json_
-        JSON Lines on a terminal too.
+        Print JSON Lines in a terminal too.
     """
     if fast and from_ is None:
-        raise SettingsError("--fast is for a file; pass --from FILE too")
+        raise SettingsError("--fast only works with a file; pass --from FILE too")
     if microphone is not None and from_ is not None:
-        raise SettingsError("--from plays a file in the place of the microphone; leave out --microphone")
+        raise SettingsError("--from plays a file instead of the microphone; leave out --microphone")
     if seconds is not None and not seconds > 0:
         raise SettingsError(f"--seconds must be above 0, got {seconds:g}")
     from earsight.tasks import listen as task
@@ -185,7 +188,7 @@ def listen(
     ear.model.set_answer_thresholds(thresholds)
     if seconds is not None and seconds < ear.window_s:
         raise SettingsError(
-            f"--seconds {seconds:g} is less than a window of {ear.window_s:g} s; pass more, or a shorter --window"
+            f"--seconds {seconds:g} is shorter than the window of {ear.window_s:g} s; raise it, or lower --window"
         )
     missed: list[float] = []
     blocks = (
@@ -207,7 +210,8 @@ def listen(
         if from_ is not None:
             raise
     if missed:
-        show(f"note: the network was too slow for {sum(missed):.1f} s of sound; pass a longer --hop", to=sys.stderr)
+        text = f"the network was too slow, and {sum(missed):.1f} s of sound were skipped; pass a longer --hop"
+        show(f"note: {text}", to=sys.stderr)
     return 0
 
 
@@ -238,9 +242,10 @@ def _print(job: "Job", format_name: str | None, longest: int, *, overwrite: bool
 
 def _note_unheard(unheard_s: Sequence[float], crop_s: float) -> None:
     if unheard_s:
+        which = "1 recording was" if len(unheard_s) == 1 else f"each of {len(unheard_s)} recordings was"
         show(
-            f"note: only {crop_s:g} s of {pluralise(len(unheard_s), 'recording')} were heard, up to "
-            f"{max(unheard_s):.0f} s were not; pass --window {crop_s:g} to hear all",
+            f"note: only {crop_s:g} s of {which} used, and up to {max(unheard_s):.0f} s were ignored; "
+            f"pass --window {crop_s:g} to classify every part",
             to=sys.stderr,
         )
 
@@ -248,7 +253,7 @@ def _note_unheard(unheard_s: Sequence[float], crop_s: float) -> None:
 def _failed(failures: Sequence[str]) -> int:
     if failures:
         show(
-            f"earsight: could not be read, or not to the end: {pluralise(len(failures), 'recording')}, the first: "
+            f"earsight: {pluralise(len(failures), 'recording')} could not be read completely; the first: "
             f"{plain(failures[0])}",
             to=sys.stderr,
         )
@@ -270,19 +275,19 @@ def serve(
     unknown: bool = True,
     threshold: Thresholds = None,
 ) -> int:
-    """Serve a model: a page where recordings are dropped and the microphone is heard, and JSON for programs. Ctrl-C
-    ends it.
+    """Serve a model as a web page, for recordings and the microphone, and as a JSON API for programs. Ctrl-C stops it.
 
     Parameters
     ----------
     run
-        A run folder, a model of the hub (user/name), or a file of earsight export, which needs no torch.
+        A run folder, a model on the Hugging Face hub (user/name), or an exported file, which needs no torch.
     host
-        Where to listen: 127.0.0.1 is this machine alone, 0.0.0.0 is whoever can reach it. There are no passwords.
+        Address to listen on: 127.0.0.1 for this machine only, 0.0.0.0 for everyone who can reach it. There are no
+        passwords.
     port
-        0 takes a free one.
+        Port to listen on; 0 picks a free one.
     most_mb
-        Largest upload that is accepted, in MB.
+        Largest accepted upload, in MB.
     most_at_once
         Requests that are handled at once; further ones get 503.
     allowed_host
@@ -291,11 +296,11 @@ def serve(
     log
         Write a line of JSON for each request to standard error, without client addresses, file names or answers.
     device
-        cpu, cuda, mps: where the network runs.
+        Device to run on: cpu, cuda or mps.
     threads
-        Threads of the CPU; otherwise the cores that are free.
+        Number of CPU threads. Default: as many as there are idle cores.
     unknown
-        Say "unknown" of silence and of sounds unlike what the network was trained on.
+        Answer "unknown" for silence and for sounds unlike the training data.
     threshold
         LABEL=P: answer LABEL wherever its probability is at least P, and nowhere else; may be repeated. The report of
         a run of two classes lists thresholds by their false alarms.

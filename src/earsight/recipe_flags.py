@@ -23,15 +23,15 @@ Settings = Annotated[Recipe | None, Parameter(name="*", group=RECIPE_GROUP)]
 @dataclass(frozen=True)
 class RecipeFlags:
     recipe: Annotated[str, Parameter(alias="-r")] = "default"
-    """default, article (the tutorial's way), demo, or a TOML file."""
+    """A recipe that comes with earsight (default, article or demo), or a TOML file."""
     model: Annotated[str | None, Parameter(alias="-m")] = None
-    """Any timm network: short for --network.model."""
+    """Any timm network; short for --network.model."""
     weights: Path | None = None
-    """A safetensors or pth file under timm's names: short for --network.weights."""
+    """A safetensors or pth file with timm's parameter names; short for --network.weights."""
     pretrained: bool | None = None
-    """Whether to start from ImageNet weights: short for --network.pretrained."""
+    """Whether to start from ImageNet weights; short for --network.pretrained."""
     in_chans: WholeNumber | None = None
-    """Channels of the image: short for --network.in-chans."""
+    """Number of image channels; short for --network.in-chans."""
 
     def chosen(self, settings: Recipe | None) -> Recipe:
         """The recipe by all flags. settings: those given by their full names. Raises SettingsError."""
@@ -53,7 +53,8 @@ class RecipeFlags:
             if given[name] != network[name]:
                 flag = name.replace("_", "-")
                 raise SettingsError(
-                    f"--{flag} is short for --network.{flag}, and they say {given[name]} and {network[name]}; give one"
+                    f"--{flag} is short for --network.{flag}, but they have different values, {given[name]} and "
+                    f"{network[name]}; pass only one of them"
                 )
         if given:
             changes["network"] = {**network, **given}
@@ -64,25 +65,26 @@ class RecipeFlags:
 @dataclass(frozen=True)
 class TrainingDataFlags(DataFlags):
     leaks: Leaks = "refuse"
-    """Where both sides of the split share a speaker, a recording or a copied file: refuse, drop those clips, or allow
-    them and say so."""
+    """What to do if two parts of the split share a speaker, a recording or a copied file. refuse: stop before training.
+    drop: leave out the training or validation clips concerned, or test clips that the run of --weights heard. allow:
+    train anyway, and say so beside every score."""
     strict: Switch = False
-    """Stop at the first bad file instead of leaving it out and saying so."""
+    """Stop at the first bad file, instead of leaving it out with a note."""
     store: bool = True
-    """Keep decoded recordings in the cache for the next training; --no-store keeps them in memory, for one training."""
+    """Keep decoded recordings in the cache for later trainings; --no-store keeps them in memory, for this one only."""
 
 
 @Parameter(name="*")
 @dataclass(frozen=True)
 class MachineFlags:
     accelerator: Accelerator = "auto"
-    """Where to train."""
+    """Device to train on."""
     precision: Precision = "32-true"
     """Floating-point precision of training."""
     compile_: Annotated[bool, Parameter(name="--compile", negative="")] = False
-    """Compile the network with torch.compile first; that takes minutes for each training."""
+    """Compile the network with torch.compile first, which takes about a minute per training."""
     threads: WholeNumber | None = None
-    """CPU threads of each training; default: the cores that are free."""
+    """Number of CPU threads per training. Default: as many as there are idle cores."""
 
     def machine(self, devices: int = 1, nodes: int = 1) -> Machine:
         return Machine(self.accelerator, devices, nodes, self.precision, self.threads, self.compile_)

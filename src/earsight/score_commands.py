@@ -33,34 +33,34 @@ def evaluate(
     strict: Switch = False,
     json_: Json = False,
 ) -> int:
-    """Score a trained run: on its own test clips, or on all recordings of DATA. With --events: score the events that it
-    finds in whole recordings, against the spans of DATA, or of the test clips, as what is annotated there.
+    """Score a trained run on its own test clips, or on DATA. With --events: score the events that it finds in whole
+    recordings against those annotated in DATA, or in the test clips.
 
     Parameters
     ----------
     run
-        A run folder, or a model of the hub (user/name).
+        A run folder, or a model on the Hugging Face hub (user/name).
     data
-        Labelled recordings, as for train; otherwise the run's own test clips.
+        Labelled recordings, as for earsight train. Default: the run's own test clips.
     leaks
-        Where clips of DATA, copies of them, or their speakers were heard in training: refuse, drop them, or allow
-        them and say so.
+        What to do if the run was trained or validated on clips of DATA, copies of them or their speakers. refuse: stop.
+        drop: leave these clips of DATA out. allow: score them anyway, and say so beside every score.
     segment
-        With --events: a label is right in each segment of so many seconds, otherwise 1, where it is both found and
-        annotated.
+        With --events: length of scored segments in seconds; a label is right in a segment if it is both found and
+        annotated there. Default: 1.
     overlap
-        With --events: an event is right where it and an annotated one share so much, otherwise 0.5, of what both cover
-        together.
+        With --events: an event is right if its overlap with an annotated event is at least this share of the time that
+        the two cover together. Default: 0.5.
     timelines
-        With --events: a folder for a picture of each recording: what was found, and what is annotated.
+        With --events: folder for one image per recording that shows the events found and annotated.
     overwrite
-        Replace the pictures of --timelines where they are there already.
+        Replace the images in --timelines if they exist.
     device
-        cpu, cuda, mps.
+        Device to run on: cpu, cuda or mps.
     threads
-        Threads of the CPU; otherwise the cores that are free.
+        Number of CPU threads. Default: as many as there are idle cores.
     strict
-        Stop at the first bad file.
+        Stop at the first bad file, instead of leaving it out with a note.
     json_
         Print JSON instead of a table.
     """
@@ -76,7 +76,7 @@ def evaluate(
     done: Evaluation | EventEvaluation
     if rule is not None:
         if event_flags.window is None:
-            raise SettingsError("events come of windows; pass --window SECONDS too")
+            raise SettingsError("--events needs windows; pass --window SECONDS too")
         done = evaluate_events(
             run,
             data,
@@ -92,7 +92,8 @@ def evaluate(
         for_events = event_flags.window, event_flags.hop, segment, overlap, timelines, overwrite or None
         if any(value is not None for value in for_events):
             raise SettingsError(
-                "--window, --hop, --segment, --overlap, --timelines and --overwrite are for events; pass --events too"
+                "--window, --hop, --segment, --overlap, --timelines and --overwrite only work with events; pass "
+                "--events too"
             )
         done = task(run, data, **asdict(options))
     if json_:
@@ -112,7 +113,7 @@ def evaluate(
         show(f"warning: {plain(done.warning)}", to=sys.stderr)
     if done.dropped:
         first = plain(done.dropped[0].reason)
-        whole = ", and their recordings" if isinstance(done, EventEvaluation) else ""
+        whole = " with their recordings" if isinstance(done, EventEvaluation) else ""
         show(f"{pluralise(len(done.dropped), 'clip')} left out{whole}; the first: {first}", to=sys.stderr)
     for failure in done.failures:
         show(f"left out: {plain(failure.path)}: {plain(failure.reason)}", to=sys.stderr)
@@ -133,22 +134,23 @@ def crossval(
     machine_flags: MachineFlags = MachineFlags(),
     settings: Settings = None,
 ) -> int:
-    """Train every fold of a protocol, so that each clip is scored once by a network that never heard its speaker.
+    """Train one network per fold, so that each clip is scored by a network that never heard its speaker.
 
     Parameters
     ----------
     data
-        As for train.
+        As for earsight train.
     folds
-        luna5, emobox6, loso (one group out), group:K, esc50, urbansound8k, fold (the data's own), column:NAME.
+        luna5, emobox6, loso (leave one group out), group:K, esc50, urbansound8k, fold (the data set's own folds) or
+        column:NAME.
     seeds
-        Train each fold so many times, with other seeds.
+        Number of seeds with which each fold is trained.
     out
-        A folder for all of it; otherwise runs/ with a name of its own. Each fold is a run folder in it.
+        Folder for the cross-validation, with a run folder for each fold. Default: a new folder in runs/.
     resume
-        Go on with --out: what is finished is not trained again.
+        Continue the cross-validation in --out: finished trainings are not repeated.
     jobs
-        So many folds at once, each on a GPU of its own where there are GPUs.
+        Number of folds to train at once, spread over the GPUs if there are any.
     """
     from earsight.tasks.crossval import crossval as task
 
@@ -165,7 +167,7 @@ def crossval(
         progress=True,
         **asdict(data_flags),
     )
-    go_on = f"go on with the same command and --out {shlex.quote(str(result.out))} --resume"
+    go_on = f"to continue, run the same command with --out {shlex.quote(str(result.out))} --resume"
     if result.interrupted:
         show(f"stopped; {go_on}", to=sys.stderr)
         return 130
@@ -180,14 +182,14 @@ def crossval(
 
 
 def compare(a: Path, b: Path, /, *, json_: Json = False) -> int:
-    """Say whether B is better than A on the clips that both have scored, or whether other speakers might say otherwise.
+    """Say which of two networks is better on the clips that both scored, and whether other speakers might change that.
 
     Parameters
     ----------
     a
-        A run folder, a cross-validation, or a table of predictions.
+        A run folder, a cross-validation folder, or a table of predictions (predictions.csv).
     b
-        Likewise.
+        The same, for the other network.
     json_
         Print JSON instead of a table.
     """
@@ -206,24 +208,25 @@ def ensemble(
     device: Annotated[str, Parameter(alias="-d")] = "cpu",
     threads: WholeNumber | None = None,
 ) -> int:
-    """Save one model that averages the answers of several runs, and score it on the clips that no run heard.
+    """Combine several runs into one model that averages their answers, and score it on clips that none was trained on.
 
     Parameters
     ----------
     runs
-        Run folders that hear alike: seeds of one split, or folds. A cross-validation stands for all its runs.
+        Run folders with the same labels, audio and mel settings: seeds of one split, or folds. A cross-validation
+        folder stands for all its runs.
     out
-        A new run folder, for predict and evaluate.
+        New run folder, for earsight predict and evaluate.
     device
-        Where to score it.
+        Device to score on: cpu, cuda or mps.
     threads
-        Threads of the CPU; otherwise the cores that are free.
+        Number of CPU threads. Default: as many as there are idle cores.
     """
     from earsight.tasks.ensemble import ensemble as task
 
     note_unfinished(*runs)
     made = task(runs, out, device=device, threads=threads)
-    show(f"{made.members} networks in {plain(str(made.out))}")
+    show(f"{made.members} networks combined in {plain(str(made.out))}")
     show(*(metrics_lines(made.metrics, made.sentence, made.caveat) if made.metrics else [plain(made.sentence)]))
     return 0
 

@@ -30,7 +30,7 @@ def metrics_lines(metrics: AnyMetrics, sentence: str, caveat: str, *, table: boo
     if absent := [plain(row.label, 24) for row in metrics.per_class if not row.support]:
         of = f"{len(metrics.per_class) - len(absent)} of {len(metrics.per_class)}"
         what, more = "labels" if metrics.several else "classes", " …" if len(absent) > _LISTED else ""
-        yield f"note: the scored clips are of {of} {what}; none is of {', '.join(absent[:_LISTED])}{more}"
+        yield f"note: the scored clips have only {of} {what}; not {', '.join(absent[:_LISTED])}{more}"
     if not table:
         return
     if metrics.several is True:
@@ -45,7 +45,7 @@ def metrics_lines(metrics: AnyMetrics, sentence: str, caveat: str, *, table: boo
     if len(labels) > _MATRIX:
         yield from _mistake_lines(metrics, labels, wide)
         return
-    yield "\ntruth in rows, answers in columns of the same numbers"
+    yield "\nrows: true class; columns: predicted class, by the same numbers"
     yield f"{'':{wide + 4}}" + "".join(f"{number:6}" for number in range(1, len(labels) + 1))
     for number, (label, counts) in enumerate(zip(labels, metrics.confusion, strict=True), 1):
         yield f"{number:3} {label:{wide}}" + "".join(f"{int(count) or '·':>6}" for count in counts)
@@ -68,7 +68,7 @@ def _rarer_lines(metrics: Metrics, rarer: int, caveat: str) -> Iterator[str]:
 def _mistake_lines(metrics: Metrics, labels: Sequence[str], wide: int) -> Iterator[str]:
     """The most frequent confusions: a matrix of many classes would be wider than a terminal."""
     found = metrics.mistakes
-    yield f"\nmost frequent mistakes ({len(found)} dispatch; --json has the whole matrix)" if found else "\nno mistakes"
+    yield f"\nmost frequent mistakes ({len(found)} kinds; --json has the whole matrix)" if found else "\nno mistakes"
     for one in found[:_MISTAKES]:
         yield f"{labels[one.truth]:{wide}}  heard as {labels[one.answer]:{wide}} {one.clips:6}  of {one.of}"
 
@@ -90,7 +90,7 @@ def _label_lines(metrics: MultiMetrics) -> Iterator[str]:
         ap, recall = _share(row.ap, row.support, 6), _share(row.recall, row.support, 7)
         numbers = f"{ap}  {row.precision:9.3f} {recall} {row.f1:6.3f} {row.support:8}"
         yield f"{label:{wide}} {numbers}"
-    yield f"\nevery label of a clip right: {metrics.accuracy:.3f}; micro-mAP {metrics.micro_map:.3f}"
+    yield f"\nclips with all labels right: {metrics.accuracy:.3f}; micro-mAP {metrics.micro_map:.3f}"
 
 
 def detection_lines(found: EventEvaluation) -> Iterator[str]:
@@ -105,10 +105,10 @@ def detection_lines(found: EventEvaluation) -> Iterator[str]:
     for way, one in ways:
         every, interval = one.micro, one.f1_interval
         parts = f"F1 {_or_dash(every.f1)}   precision {_or_dash(every.precision)}   recall {_or_dash(every.recall)}"
-        rate = f"   false an hour {found.false_an_hour:.3g}"
+        rate = f"   false per hour {found.false_an_hour:.3g}"
         if one is segments:
             rate = f"   error rate {_or_dash(one.error_rate)}"
-        sure = f"   F1 95 %: {interval.low:.3f} to {interval.high:.3f}" if interval else ""
+        sure = f"   95 % interval of F1: {interval.low:.3f} to {interval.high:.3f}" if interval else ""
         yield f"{way:<{wide}}   {parts}   macro-F1 {_or_dash(one.macro_f1)}{rate}{sure}"
     rows = list(zip(segments.labels, segments.per_label.values(), events.per_label.values(), strict=True))
     shown = [(plain(label, 32), row) for label, *row in rows if any(of.annotated or of.found for of in row)]
@@ -119,11 +119,11 @@ def detection_lines(found: EventEvaluation) -> Iterator[str]:
         by_event = f"{event.annotated:17} {event.found:5} {_or_dash(event.precision):>9}"
         yield f"{label:{wide}}  {by_segment} {by_event} {_or_dash(event.recall):>6} {_or_dash(event.f1):>5}"
     if len(shown) < len(rows):
-        yield f"{pluralise(len(rows) - len(shown), 'other label')} neither annotated nor found"
+        yield f"labels neither annotated nor found: {len(rows) - len(shown)}"
     low, high = min(found.starts_at), max(found.starts_at)
     edges = f"{low:.3g}" if low == high else f"each label's own threshold, {low:.3g} to {high:.3g}"
-    yield f"\nevents begin at {edges}"
-    yield "F1 on these recordings with another --start-at; choose it on others than those that are reported"
+    yield f"\nprobability at which events begin: {edges}"
+    yield "F1 here with other values of --start-at (to choose one, use other recordings than those that you report):"
     yield "start at   " + "".join(f"{start_at:7.1f}" for start_at in found.other_starts)
     for n, way in enumerate(("segments", "events")):
         yield f"{way:<11}" + "".join(f"{_or_dash(both[n]):>7}" for both in found.other_starts.values())
@@ -150,15 +150,15 @@ def cross_lines(scores: CrossScores, sentence: str, caveat: str, group_name: str
     for key, name in every.NAMES.items():
         spread = scores.scores[key]
         between = "" if spread.sd is None else f"  ± {spread.sd:.3f} between seeds"
-        interval = f"no interval: {groups} are too few, or all are answered alike"
+        interval = f"no interval ({groups}: too few, or no difference between them)"
         if spread.interval:
-            interval = f"95 % by {groups}: {spread.interval.low:.3f} to {spread.interval.high:.3f}"
+            interval = f"95 % interval over {groups}: {spread.interval.low:.3f} to {spread.interval.high:.3f}"
         yield f"{name:<8} {spread.mean:.3f}{between}   {interval}{f', {caveat}' if caveat else ''}"
     if every.several is False and every.rarer is not None:
         yield from _rarer_lines(every, every.rarer, caveat)
         for key, name in (("auc", "ROC-AUC"), ("ap", "average precision")):
             if key in scores.ranking:
-                yield f"{name}, 95 % by {groups}: {scores.ranking[key].low:.3f} to {scores.ranking[key].high:.3f}"
+                yield f"{name}, 95 % interval over {groups}: {scores.ranking[key].low:.3f} to {scores.ranking[key].high:.3f}"
 
 
 def comparison_lines(found: Comparison) -> Iterator[str]:
@@ -166,12 +166,15 @@ def comparison_lines(found: Comparison) -> Iterator[str]:
     sure = found.scores["accuracy"]
     few = sure.interval is None
     what = "group" if found.named else "single clip" if found.groups == found.clips else "groups and single clip"
-    yield f"{found.clips} clips that both have scored, of {pluralise(found.groups, what)}"
+    yield f"{found.clips} clips scored by both, from {pluralise(found.groups, what)}"
     for name, caveat in (("A", found.caveat_a), ("B", found.caveat_b)):
         if caveat:
-            yield f"note: {name} is not a score on strangers: {caveat}"
+            yield f"note: the score of {name} is not on unseen speakers or recordings: {caveat}"
     if not found.named:
-        yield "note: the groups (speakers, recordings …) of some clips are not known: others might change this more"
+        yield (
+            "note: the groups (speakers, recordings …) of some clips are not known, so with others the result may "
+            "change by more than the intervals say"
+        )
     yield f"{'':<16}{'A':>7}{'B':>7}{'B − A':>8}{'' if few else '   95 %'}"
     rows = [
         (name, found.scores[key]) for name, key in (("accuracy", "accuracy"), ("UAR", "uar"), ("macro-F1", "macro_f1"))
@@ -181,7 +184,7 @@ def comparison_lines(found: Comparison) -> Iterator[str]:
         interval = f"   {one.interval.low:+.3f} to {one.interval.high:+.3f}" if one.interval else ""
         star = "  *" if one.sure and n < len(found.scores) else ""  # not for classes: of many, some differ by chance
         yield f"{name:<16}{one.a:7.3f}{one.b:7.3f}{one.difference:+8.3f}{interval}{star}"
-    sure_of = "" if found.groups == found.clips else " if clips were independent, which those of one group are not"
+    sure_of = "" if found.groups == found.clips else ", assuming independent clips, which those of one group are not"
     p = f"p = {found.p:.3g}{sure_of}"
     yield f"only A is right: {found.only_a} clips; only B: {found.only_b}; McNemar's exact test: {p}"
     yield _verdict(found)
@@ -198,5 +201,5 @@ def _verdict(found: Comparison) -> str:
         )
     better = "B" if sure.difference > 0 else "A"
     if sure.sure:
-        return f"{better} is better in accuracy, with other {others} too."
-    return f"Which is better in accuracy is not settled: with other {others} it might be either."
+        return f"{better} has the higher accuracy, and would have it with other {others} too."
+    return f"It is not clear which has the higher accuracy: with other {others} it might be either."

@@ -36,24 +36,25 @@ def sweep(
     Parameters
     ----------
     data
-        As for train.
+        As for earsight train.
     space
-        A TOML file with what is searched: "optimizer.lr" = {low = 1e-4, high = 3e-3, log = true},
+        TOML file with the settings to search: "optimizer.lr" = {low = 1e-4, high = 3e-3, log = true},
         "augment.mixup_alpha" = [0.0, 0.2, 0.4], "mel.n_mels" = {low = 64, high = 160, step = 16}.
     trials
-        Total number of recipes to try, including those from before --resume.
+        Total number of recipes to try, including those tried before --resume.
     split
-        As for train; several (--split luna5:0 --split luna5:1) count with the mean of their validation scores.
+        As for earsight train. With several (--split luna5:0 --split luna5:1), the mean of their validation scores
+        counts.
     out
-        The folder of the sweep; otherwise runs/ with a name of its own.
+        Folder for the sweep. Default: a new folder in runs/.
     prune
-        Stop a trial early when it falls below the median of earlier ones; --no-prune runs each to its end.
+        Stop a trial early if it falls below the median of earlier ones; --no-prune runs every trial to its end.
     resume
-        Go on with --out: what has ended is not tried again, what was cut off is.
+        Continue the sweep in --out: finished trials are not repeated, an interrupted one is.
     """
     given = flatten(recipe_flags.given(settings))
     if twice := [name for name in read_space(space) if name in given]:
-        raise SettingsError(f"{', '.join(twice)}: searched by {space} and given as a flag; drop one of them")
+        raise SettingsError(f"{', '.join(twice)}: both searched in {space} and given as a flag; drop one of the two")
     from earsight.tasks.sweep import sweep as task
 
     result = task(
@@ -73,10 +74,11 @@ def sweep(
     if result.trials:
         show(*sweep_lines(result))
     if result.interrupted:
-        show(f"stopped; go on with the same command and --out {shlex.quote(str(result.out))} --resume", to=sys.stderr)
+        go_on = f"run the same command with --out {shlex.quote(str(result.out))} --resume"
+        show(f"stopped; to continue, {go_on}", to=sys.stderr)
         return 130
     if result.best is None:
-        show(f"earsight: no trial is complete; {result.out / 'sweep.csv'} has the reasons", to=sys.stderr)
+        show(f"earsight: no trial was completed; the reasons are in {result.out / 'sweep.csv'}", to=sys.stderr)
         return 2
     best = result.out / "best.toml"
     show(f"best recipe: {best}", f"report: {result.out / 'report.html'}")

@@ -94,7 +94,7 @@ def show_bars(rows: Iterable[Row]) -> None:
 def source_lines(sources: Iterable[Source], present: Sequence[str]) -> Iterator[str]:
     """Title, licence and protocol of each source, and whether it is downloaded."""
     for source in sources:
-        got = "  [downloaded]" if source.name in present else "" if source.downloads else "  [by hand]"
+        got = "  [downloaded]" if source.name in present else "" if source.downloads else "  [download by hand]"
         yield f"{source.name:<16} {source.title}{got}"
         yield f"{'':16} licence: {source.licence} · split: {source.protocol}"
 
@@ -112,7 +112,7 @@ def inspection_lines(inspection: Inspection, about: Mapping[str, str]) -> Iterat
     parts += [f"{len(folds)} folds"] if folds else []
     yield " · ".join(parts)
     if dataset.synthetic:
-        yield "synthetic: nobody spoke these clips"
+        yield "synthetic: these clips were generated, not recorded"
     wide = max(len(plain(label, 32)) for label in dataset.labels)
     yield ""
     groups_of: defaultdict[str, set[str]] = defaultdict(set)  # one pass: clips and classes may be many
@@ -125,14 +125,14 @@ def inspection_lines(inspection: Inspection, about: Mapping[str, str]) -> Iterat
     yield ""
     if dataset.multilabel:
         most = max(len(clip.labels) for clip in dataset.clips)
-        yield f"multilabel: up to {most} labels a clip; {values['unlabelled']} clips have none"
+        yield f"multilabel: up to {most} labels per clip; {values['unlabelled']} clips have none"
     if groups:
         yield f"{dataset.group_name + 's':<10} {min(groups.values())} to {max(groups.values())} clips each"
     if folds:
         yield f"folds      {counts_text(folds)}"
     for name, key, unit in (("duration", "duration_s", "s"), ("peak", "peak_dbfs", "dB"), ("level", "rms_dbfs", "dB")):
         if spread := values[key]:
-            total = f", {spread['sum'] / 60:.1f} min in all" if key == "duration_s" else ""
+            total = f", {spread['sum'] / 60:.1f} min in total" if key == "duration_s" else ""
             yield f"{name:<10} {spread['min']:.2f} to {spread['max']:.2f} {unit}, median {spread['median']:.2f}{total}"
     yield f"rate       {counts_text(values['rates_hz'], ' Hz')}"
     yield f"channels   {counts_text(values['channels'])}"
@@ -178,9 +178,9 @@ def division_lines(divided: SplitPreview) -> Iterator[str]:
         yield f"{dataset.group_name + 's':{wide}}" + "".join(f"{count:8}" for count in groups)
     yield ""
     yield from (f"note: {plain(doubt)}" for doubt in dataset_warnings(dataset))
-    yield from _listed("leaks between the sides by name, group or span", list(divided.leaks), "leak", rest="")
+    yield from _listed("leaks between parts, by name, group or span", list(divided.leaks), "leak", rest="")
     left_out = [f"{failure.path}: {failure.reason}" for failure in dataset.failures]
-    yield from _listed("left out", left_out, rest=" (earsight data inspect --json has them all)")
+    yield from _listed("left out", left_out, rest=" (earsight data inspect --json lists all)")
 
 
 def _arithmetic(measured: Bench | BatchSizes) -> str:
@@ -208,7 +208,7 @@ def batch_size_lines(sizes: BatchSizes) -> Iterator[str]:
     for trial in sizes.trials:
         yield f"{trial.batch_size:5} {trial.clips_per_s:9.1f}  {trial.memory_mb:8,.0f} MB"
     yield f"stopped: {sizes.ended}"
-    yield f"--batch-size {sizes.best}: the smallest within 3 % of the fastest; a learning rate belongs to a batch size"
+    yield f"--batch-size {sizes.best} is the smallest within 3 % of the fastest; adapt --optimizer.lr to the batch size"
 
 
 def sweep_lines(result: SweepResult) -> Iterator[str]:
@@ -227,7 +227,7 @@ def sweep_lines(result: SweepResult) -> Iterator[str]:
             )
             yield f"{one.number:5}  {one.value:.3f}  " + "  ".join(cells)
         if len(complete) > _LISTED:
-            yield f"… and {len(complete) - _LISTED} more complete (sweep.csv has all)"
+            yield f"… and {len(complete) - _LISTED} more completed trials (sweep.csv lists all)"
     yield from _listed(
         "failed", [f"trial {one.number}: {one.reason}" for one in result.trials if one.reason], "trial", " (sweep.csv)"
     )
@@ -237,9 +237,7 @@ def sweep_lines(result: SweepResult) -> Iterator[str]:
         yield f"note: {result.caveat}"
 
 
-def _listed(
-    what: str, entries: Sequence[Any], each: str = "file", rest: str = " (--json has them all)"
-) -> Iterator[str]:
+def _listed(what: str, entries: Sequence[Any], each: str = "file", rest: str = " (--json lists all)") -> Iterator[str]:
     """The first entries, and the number of others. rest: where these can be found."""
     if not entries:
         yield f"{what}: none"

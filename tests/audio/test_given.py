@@ -50,8 +50,8 @@ def test_samples_are_heard_as_their_file_is(tmp_path: Path, subtype: str, given:
         (STEREO[None], 16000, r"samples of shape \(1, 2, 4800\), where .*; pass one recording$"),
         (0.5, 16000, r"samples of shape \(\), where"),
         (np.zeros(9, dtype=np.uint8), 16000, "samples of type uint8; pass floats from -1 to 1, int16 or int32$"),
-        ([[0.1], [0.1, 0.2]], 16000, "list is no array of samples"),
-        ("a.wav", 16000, "rate_hz goes with samples, and a recording has its own"),
+        ([[0.1], [0.1, 0.2]], 16000, "list is not an array of samples"),
+        ("a.wav", 16000, "rate_hz is only for samples, since a recording has its own"),
         (STEREO, 0, "rate_hz must be a whole number of samples a second, got 0$"),
         (STEREO, 44100.5, "rate_hz must be .*, got 44100.5$"),
         (STEREO, float("nan"), "rate_hz must be .*, got nan$"),
@@ -85,7 +85,7 @@ def test_what_is_no_recording_is_told_in_one_line(tmp_path: Path) -> None:
     closed.close()
     for given in (None, 3, STEREO, [tmp_path], array.array("f", [0.1])):
         with pytest.raises(
-            DecodeError, match=f"^{type(given).__name__} is no recording; give a path, encoded bytes .*$"
+            DecodeError, match=f"^{type(given).__name__} is not a recording; pass a path, encoded bytes .*$"
         ):
             openable_source(given)
     with pytest.raises(DecodeError, match=r"the given file can't be read .*closed"):

@@ -31,7 +31,7 @@ def test_channels() -> None:
     assert to_channels(stereo, 1).tolist() == [[0.5, 0.0]]
     assert to_channels(stereo, None) is stereo
     assert to_channels(stereo[:1], 3).tolist() == [[1.0, 0.5]] * 3
-    with pytest.raises(DecodeError, match="2 channels where 3"):
+    with pytest.raises(DecodeError, match="the recording has 2 channels, not 3"):
         to_channels(stereo, 3)
 
 

@@ -176,7 +176,7 @@ def test_a_declared_size_of_gigabytes_and_a_bomb_are_refused(tmp_path: Path) -> 
             info.size = size
             path = tmp_path / "huge.tar"
             path.write_bytes(info.tobuf(tarfile.GNU_FORMAT) + bytes(1024))
-        with pytest.raises(DataError, match=r"refused .* it says that it unpacks to"):
+        with pytest.raises(DataError, match=r"refused .*: its declared unpacked size is"):
             unpack(path)
     assert leftovers() == []
 
@@ -188,14 +188,14 @@ def test_what_is_not_wanted_counts_in_a_tar_that_must_be_read_through(
     info.size = 65 * 2**30
     path = tmp_path / "film.tar"
     path.write_bytes(make_tar(tmp_path / "a.tar", {"a.wav": SOUND}).read_bytes()[:2560] + info.tobuf())
-    with pytest.raises(DataError, match="unpacks to 65 GiB, and 64 is the most"):
+    with pytest.raises(DataError, match="unpacked size is 65 GiB, above the limit of 64"):
         unpack(path)
     monkeypatch.setattr("earsight.dataset.archive._SUSPICIOUS_BYTES", 2**20)
     path = make_tar(tmp_path / "a.tar.gz", {"a.wav": SOUND, "film.flv": bytes(3_000_000)}, "w:gz")
-    with pytest.raises(DataError, match="more than 200 times its size, as bombs do"):
+    with pytest.raises(DataError, match="over 200 times its own, as in a zip bomb"):
         unpack(path)
     path.write_bytes(make_tar(path, {"a.wav": SOUND}, "w:gz").read_bytes() + gzip.compress(bytes(3_000_000)))
-    with pytest.raises(DataError, match="more than 200 times its size, as bombs do"):
+    with pytest.raises(DataError, match="over 200 times its own, as in a zip bomb"):
         unpack(path)
     assert leftovers() == []
 
@@ -294,7 +294,7 @@ def test_a_header_that_is_as_large_as_a_bomb_is_not_read(tmp_path: Path) -> None
 def test_two_tars_in_one_file_are_not_taken_for_the_first(tmp_path: Path) -> None:
     first = make_tar(tmp_path / "a.tar", {"a.wav": SOUND}).read_bytes()
     (tmp_path / "c.tar").write_bytes(first + make_tar(tmp_path / "b.tar", {"b.wav": SOUND}).read_bytes())
-    with pytest.raises(DataError, match=r"c\.tar goes on behind its own end"):
+    with pytest.raises(DataError, match=r"c\.tar has data after its end"):
         unpack(tmp_path / "c.tar")
 
 

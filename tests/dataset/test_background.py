@@ -77,7 +77,7 @@ def test_the_command_writes_a_table_that_trains(tmp_path: Path) -> None:
     assert (dataset.multilabel, dataset.labels, len(dataset.groups)) == (True, ("bee", "fly"), 3)
     assert [len(clip.labels) for clip in dataset.clips].count(0) == 6
     inside = called("data", "background", "field", "--out", "field/spans.csv", cwd=tmp_path)
-    assert (inside.returncode, "among the data it would be read in their place" in inside.stderr) == (2, True)
+    assert (inside.returncode, "it would be read instead of the recordings" in inside.stderr) == (2, True)
     again = called("data", "background", "field", "--out", "spans.csv", cwd=tmp_path)
     assert (again.returncode, "pass --overwrite" in again.stderr) == (2, True)
 
@@ -88,5 +88,5 @@ def test_whole_recordings_have_nothing_between_them(tmp_path: Path) -> None:
         soundfile.write(tmp_path / name, tone(440, 1), 16000)
     refused = called("data", "background", tmp_path, "--out", "spans.csv", cwd=tmp_path.parent)
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
-    assert "nothing lies between the labels of" in refused.stderr
+    assert "there is no room between the annotated spans of" in refused.stderr
     assert "annotate spans of longer recordings" in refused.stderr

@@ -26,9 +26,8 @@ def test_labels_of_one_name_are_told() -> None:
     (told,) = dataset_warnings(
         dataset(*(span(label, n, n + 1) for n, label in enumerate(("Dog", "dog", "do g", "cat", "cat "))))
     )
-    assert (
-        told == "labels that differ in case or blanks alone are classes of their own: 'Dog' and 'dog'; 'cat' and 'cat '"
-    )
+    pairs = "'Dog' and 'dog'; 'cat' and 'cat '"
+    assert told == f"labels that differ only in case or blanks count as different classes: {pairs}"
 
 
 def test_labels_that_look_the_same_are_told_by_what_they_are_made_of() -> None:
@@ -58,7 +57,7 @@ def test_spans_that_contradict_each_other_are_told(second: Clip, found: bool) ->
     assert bool(told) == found
     if found:
         assert told[0].startswith(
-            "1 span overlapping one of other labels by more than half of the shorter, such as a.wav"
+            "spans with different labels that overlap by more than half of the shorter one: 1, such as a.wav"
         )
 
 
@@ -70,11 +69,11 @@ def test_a_long_span_is_seen_behind_short_ones() -> None:
         span("dog", 62, 63),
     ]
     (told,) = dataset_warnings(dataset(*clips))
-    assert told.startswith("1 span ")
+    assert told.startswith("spans with different labels that overlap by more than half of the shorter one: 1, ")
     assert "a.wav [0–100 s] dog and a.wav [60–61 s] cat" in told
 
 
 def test_folders_without_a_recording_are_told() -> None:
     assert dataset_warnings(dataset(span("dog", 0, 1), span("cat", 1, 2), unfilled=(Path("x/owl"),))) == (
-        "1 folder without a recording, so no class: owl",
+        "1 folder ignored as a class for lack of recordings: owl",
     )

@@ -174,7 +174,9 @@ def test_a_part_longer_than_the_file_starts_over(server: tuple[str, Behaviour], 
     assert behaviour.asked == [f"bytes={len(CONTENT) + 4}-", ""]
 
 
-@pytest.mark.parametrize(("says", "message"), [(len(CONTENT) + 10, "can't get"), (len(CONTENT) - 10, "another file")])
+@pytest.mark.parametrize(
+    ("says", "message"), [(len(CONTENT) + 10, "can't get"), (len(CONTENT) - 10, "not the published one")]
+)
 def test_a_server_that_lies_about_the_length(
     server: tuple[str, Behaviour], tmp_path: Path, says: int, message: str
 ) -> None:
@@ -189,7 +191,7 @@ def test_a_size_other_than_the_published_one_is_refused_before_the_transfer(
     server: tuple[str, Behaviour], tmp_path: Path
 ) -> None:
     url, behaviour = server
-    with pytest.raises(DataError, match="it has 2,000,000 bytes there, 2,000,001 were published"):
+    with pytest.raises(DataError, match="the server's file has 2,000,000 bytes, 2,000,001 were published"):
         get(url, tmp_path, size_bytes=2_000_001)
     assert len(behaviour.asked) == 1
     assert names(tmp_path) == []
@@ -198,7 +200,7 @@ def test_a_size_other_than_the_published_one_is_refused_before_the_transfer(
 def test_a_wrong_file_is_removed_and_named(server: tuple[str, Behaviour], tmp_path: Path) -> None:
     url, behaviour = server
     behaviour.content = CONTENT[:-1] + bytes([CONTENT[-1] ^ 1])
-    with pytest.raises(DataError, match=r"served another file than the published one .*it was removed") as error:
+    with pytest.raises(DataError, match=r"served a file that is not the published one .*and was removed") as error:
         get(url, tmp_path)
     assert hashlib.md5(CONTENT).hexdigest() in str(error.value)
     assert hashlib.md5(behaviour.content).hexdigest() in str(error.value)
@@ -343,7 +345,7 @@ def test_what_a_killed_process_left_of_pooch_is_removed_by_the_next(
 ) -> None:
     url, _ = server
     (tmp_path / "tmpab12cd_4").touch()
-    (tmp_path / "tmp.zip").write_text("another file")
+    (tmp_path / "tmp.zip").write_text("not the published one")
     get(url, tmp_path)
     assert names(tmp_path) == ["data.zip", "tmp.zip"]
 

@@ -296,8 +296,8 @@ def test_unknown_kinds_name_the_known_ones(kind: str) -> None:
         ([*clips(3), *clips(1)], "group", "9 of 36 clips have no group"),
         ([*clips(3), *clips(1)], "loso:00", "9 of 36 clips have no group"),
         (clips(2), "auto", "too few groups.*2 in 18 clips"),
-        (clips(4), "group:5", "there are 4 groups"),
-        (clips(2), "loso:00", "leaves one group"),
+        (clips(4), "group:5", "there are only 4; lower the number"),
+        (clips(2), "loso:00", "leaves only one group"),
         (clips(4), "fold:1", "this data has none"),
         (with_folds(("1", "2")), "fold:3", "no clip is in '3'; there are: 1, 2"),
         (with_folds(("1", "2")), "fold", "wants the words train, valid and test; there are: 1, 2"),
@@ -356,7 +356,7 @@ def test_clips_without_a_group_do_not_break_the_groups_of_others() -> None:
 def test_other_words_beside_the_parts_are_named() -> None:
     for kind in ("auto", "fold"):
         with pytest.raises(
-            SplitError, match="fold: beside train, valid and test there are 3, unused; leave their clips"
+            SplitError, match="fold: there are other parts than train, valid and test: 3, unused; remove their clips"
         ):
             split(by_folds("train", "test", "unused", "3"), kind)
     with pytest.raises(SplitError, match="fold wants the words train, valid and test; there are: valid, test"):

@@ -110,7 +110,7 @@ GAIN = '[[transforms]]\ntransform = "Gain"\n'
         (GAIN + "min_gain_db = 2020-01-01", "date is not JSON serializable"),
         (GAIN + "min_gain_db = nan", "Out of range float"),
         (GAIN + "min_gain_db = 9.0\nmax_gain_db = 1.0", r"Gain refuses {.*9.0.*} \(min_gain_db cannot be greater"),
-        (GAIN + "min_gain_db = 800.0\nmax_gain_db = 800.0\np = 0.01", "Gain made samples that are not numbers"),
+        (GAIN + "min_gain_db = 800.0\nmax_gain_db = 800.0\np = 0.01", "Gain made NaN or infinite samples"),
         (
             '[[transforms]]\ntransform = "AddBackgroundNoise"\nsounds_path = "/none"',
             "refuses .*AssertionError: assert len",

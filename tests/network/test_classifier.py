@@ -163,7 +163,7 @@ def test_path_bytes_file_and_many_agree(tmp_path: Path) -> None:
     assert [p.probabilities for p in pairs] == [pytest.approx(first.probabilities, abs=1e-6)] * 2
     with pytest.raises(SettingsError, match="batch_size must be a whole number, 1 or more, got 0"):
         classifier.predict_many([path], batch_size=0)
-    with pytest.raises(DecodeError, match=r"ndarray is no recording; .* samples with their rate_hz"):
+    with pytest.raises(DecodeError, match=r"ndarray is not a recording; .* samples with their rate_hz"):
         classifier.predict(samples)
     with pytest.raises(DecodeError, match="no such recording"):
         classifier.predict(tmp_path / "absent.wav")
@@ -200,7 +200,7 @@ def test_run_folders_that_are_half_written_or_not_ours(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="is not a model of earsight"):
         Classifier.load(run)
     (run / "model.json").write_text(description.replace('"format": 2', '"format": 3'))
-    with pytest.raises(ModelError, match="has format 3, this earsight reads 2; upgrade"):
+    with pytest.raises(ModelError, match="has format 3, but this earsight reads 2; upgrade"):
         Classifier.load(run)
 
 

@@ -89,14 +89,14 @@ def test_what_was_asked_for_is_not_changed() -> None:
 def test_one_clip_a_batch_where_the_network_needs_two() -> None:
     assert ensure_trainable(heard("test_resnet", mels=9), clips=2) == ""
     with pytest.raises(
-        ModelError, match=r"test_resnet can't learn from one clip at a time: .*; raise --batch-size, some batch has one"
+        ModelError, match=r"test_resnet can't be trained on a batch of one clip .*; change --batch-size"
     ):
         ensure_trainable(heard("test_resnet", mels=9), clips=1)
     assert ensure_trainable(heard("test_vit", mels=9), clips=1) == ""
 
 
 def test_a_network_without_one_number_a_class() -> None:
-    with pytest.raises(ModelError, match=r"it answers 2 clips with \[2, 5\], not with one number a class, \[2, 3\];"):
+    with pytest.raises(ModelError, match=r"its output for 2 clips is \[2, 5\], not one number per class, \[2, 3\];"):
         ensure_trainable(heard("stub", Stub(numbers=5)))
 
 

@@ -49,11 +49,11 @@ def test_a_difference_that_all_speakers_share_is_sure_and_one_speaker_alone_is_n
     for_one = compare([predictions(base, 24)], [predictions(one_speaker, 24)])
     assert for_one.p < 0.05  # McNemar's test takes these clips for independent …
     (tested,) = [line for line in comparison_lines(for_one) if "McNemar" in line]
-    assert tested.endswith("if clips were independent, which those of one group are not")
+    assert tested.endswith(", assuming independent clips, which those of one group are not")
     assert not for_one.scores["accuracy"].sure  # … the speakers say otherwise
 
 
-@pytest.mark.parametrize(("speakers", "told"), [(1, "1 group is"), (2, "2 groups are"), (3, "B is better in accuracy")])
+@pytest.mark.parametrize(("speakers", "told"), [(1, "1 group is"), (2, "2 groups are"), (3, "B has the higher")])
 def test_few_speakers_settle_nothing(speakers: int, told: str) -> None:
     """However large the difference, and alike in all of them."""
     right = np.arange(200) % 2 == 0
@@ -108,7 +108,7 @@ def test_groups_come_from_whichever_knows_them_and_must_agree() -> None:
     assert compare([nameless], [two]) == found == compare([one], [replace(two, groups=("",) * 120)])
     assert found.named
     lines = list(comparison_lines(compare([nameless], [replace(two, groups=("",) * 120)])))
-    assert lines[0] == "120 clips that both have scored, of 120 single clips"
+    assert lines[0] == "120 clips scored by both, from 120 single clips"
     assert lines[1].startswith("note: the groups (speakers, recordings …) of some clips are not known")
     assert "with other clips like these" in lines[-1]
     assert list(comparison_lines(compare([one], [one])))[-1] == "Both are right on the same clips."

@@ -36,13 +36,13 @@ def test_folds_together_seeds_and_groups() -> None:
     ]
     assert accuracy.interval is not None
     *lines, rarer = list(cross_lines(scores, "", "", "group"))[-4:]
-    assert all("95 % by 3 groups: 0." in line for line in lines)
+    assert all("95 % interval over 3 groups: 0." in line for line in lines)
     assert rarer.startswith(
         "a: ROC-AUC 0.750   average precision 0.688 (by chance 0.500)   3 of 4 found, 1 of 4 others"
     )
     two = {key: one.take([n for n, group in enumerate(one.groups) if group != "s3"]) for key, one in found.items()}
     lines = list(cross_lines(cross_scores(two), "", "", "group"))
-    assert sum("no interval: 2 groups are too few, or all are answered alike" in line for line in lines) == 3
+    assert sum("no interval (2 groups: too few, or no difference between them)" in line for line in lines) == 3
     assert scores.every_answer.confusion.tolist() == [[3, 1], [1, 3]]
     told = scores.to_dict()
     assert told["ranking95"] == {}

@@ -147,7 +147,7 @@ def test_of_many_classes_what_is_taken_for_what_most_often_is_told_in_place_of_a
 def test_classes_that_no_scored_clip_has_are_told() -> None:
     found = measure(predictions(np.array([0, 0, 2]), np.eye(4)[[0, 1, 2]]))
     lines = list(metrics_lines(found, "Scored.", ""))
-    assert lines[2:] == ["note: the scored clips are of 2 of 4 classes; none is of c1, c3"]
+    assert lines[2:] == ["note: the scored clips have only 2 of 4 classes; not c1, c3"]
     assert next(metrics_lines(found, "a\x1b[2J.wav", "")) == r"a\x1b[2J.wav"  # a file name steers no terminal
     all_there = measure(predictions(np.arange(4), np.eye(4)))
     assert len(list(metrics_lines(all_there, "Scored.", ""))) == 2

@@ -239,7 +239,7 @@ def test_it_goes_on_with_the_same_parts_and_precision_only(
     monkeypatch.setattr(training, "run_plan", stopping)
     settings = {"folds": "column:fifth", "group_pattern": None}
     assert cross(folds_of(1), tmp_path / "out", **settings).interrupted
-    with pytest.raises(SettingsError, match=r"parts was [0-9a-f]+, is [0-9a-f]+; give the same"):
+    with pytest.raises(SettingsError, match=r"parts was [0-9a-f]+, is [0-9a-f]+; use the same"):
         cross(folds_of(2), tmp_path / "out", resume=True, **settings)
     half = replace(ONE, precision="bf16-mixed")
     with pytest.raises(SettingsError, match="precision was 32-true, is bf16-mixed"):
@@ -257,7 +257,7 @@ def test_it_goes_on_with_the_same_pipeline_only(tones: Path, tmp_path: Path, mon
     assert cross(tones, tmp_path / "out", **changes).interrupted
     assert cross(tones, tmp_path / "out", resume=True, **changes).interrupted
     place.write_text('[[transforms]]\ntransform = "PolarityInversion"\n')
-    with pytest.raises(SettingsError, match=r"pipeline was .*Reverse.*, is .*PolarityInversion.*; give the same"):
+    with pytest.raises(SettingsError, match=r"pipeline was .*Reverse.*, is .*PolarityInversion.*; use the same"):
         cross(tones, tmp_path / "out", resume=True, **changes)
 
 
@@ -312,7 +312,7 @@ def test_a_process_that_is_killed_is_told_in_one_line() -> None:
     found = list(_train(_folds(4, _Deadly()), 2, False))
     assert sorted(fold.name for fold, _ in found) == [f"fold {number}" for number in range(4)]
     assert {reason for _, reason in found} == {
-        "a process was killed, perhaps because memory ended; pass fewer --jobs, and --resume"
+        "a process was killed, perhaps for lack of memory; lower --jobs, and pass --resume"
     }
 
 
@@ -359,7 +359,7 @@ def test_what_cannot_be_is_refused_before_anything_is_trained(tones: Path, tmp_p
         cross(tones, tmp_path / "out", seeds=0)
     with pytest.raises(SettingsError, match="--jobs must be from 1 to 1000, got 100000000000"):
         cross(tones, tmp_path / "out", jobs=10**11)
-    with pytest.raises(SettingsError, match="2 seeds from 4294967295 on go beyond 4294967295; pass a smaller --seed"):
+    with pytest.raises(SettingsError, match="2 seeds from 4294967295 on exceed 4294967295; lower --seed"):
         cross(tones, tmp_path / "out", seeds=2, recipe={"seed": 2**32 - 1})
     with pytest.raises(SplitError, match="unknown folds 'luna'"):
         cross(tones, tmp_path / "out", folds="luna")
@@ -367,7 +367,7 @@ def test_what_cannot_be_is_refused_before_anything_is_trained(tones: Path, tmp_p
         cross(tones, tmp_path / "out", folds="luna5")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").touch()
-    with pytest.raises(SettingsError, match="is not empty and no cross-validation"):
+    with pytest.raises(SettingsError, match="is not empty, but holds no cross-validation"):
         cross(tones, tmp_path / "full")
     assert not (tmp_path / "out").exists()
 

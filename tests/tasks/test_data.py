@@ -60,7 +60,7 @@ def test_a_known_set_is_fetched_unpacked_and_read_by_name(mirror: str) -> None:
 
 
 def test_another_file_than_the_published_one_is_refused(mirror: str) -> None:
-    with pytest.raises(DataError, match="it has 14 bytes there, 208,468,073 were published"):
+    with pytest.raises(DataError, match="the server's file has 14 bytes, 208,468,073 were published"):
         get("ravdess")
     assert not downloaded_folder("ravdess").exists()
 
@@ -70,7 +70,7 @@ def test_an_archive_that_does_not_unpack_is_set_aside_and_asked_for_again(mirror
     good = served.read_bytes()
     served.write_bytes(good[: len(good) // 2])
     with pytest.raises(
-        DataError, match=r"download it again; it is set aside as .*ESC-50-master\.zip\.bad, and the next try"
+        DataError, match=r"download it again; it was renamed to .*ESC-50-master\.zip\.bad, and the next attempt"
     ):
         get("esc50")
     aside = cache_folder() / "downloads" / "ESC-50-master.zip.bad"
@@ -216,7 +216,7 @@ def test_what_the_source_left_out_is_told_beside_the_split(tmp_path: Path) -> No
     lines = list(division_lines(preview_split(tmp_path)))
     at = lines.index("left out: 12 files")
     assert lines[at + 1] == f"  {tmp_path}/00.wav: no label: it lies beside the class folders, not in one"
-    assert lines[-1] == "  … and 2 more (earsight data inspect --json has them all)"
+    assert lines[-1] == "  … and 2 more (earsight data inspect --json lists all)"
 
 
 def test_nothing_is_overwritten_unasked_and_no_data_ever(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ def test_the_whole_way_on_fewer_voices(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_nothing_but_an_earlier_demo_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("precious")
-    with pytest.raises(SettingsError, match="something else than an earlier demo"):
+    with pytest.raises(SettingsError, match="something other than an earlier demo"):
         demo(tmp_path)
     assert (tmp_path / "thesis.txt").read_text() == "precious"
 
@@ -32,7 +32,7 @@ def test_nothing_but_an_earlier_demo_is_replaced(tmp_path: Path) -> None:
 def test_a_folder_of_the_same_name_is_not_replaced(tmp_path: Path, name: str) -> None:
     (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / name).write_text("precious")
-    with pytest.raises(SettingsError, match="something else than an earlier demo"):
+    with pytest.raises(SettingsError, match="something other than an earlier demo"):
         demo(tmp_path)
     assert (tmp_path / name).read_text() == "precious"
 

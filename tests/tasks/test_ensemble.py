@@ -90,7 +90,7 @@ def test_no_speaker_is_called_unheard_whom_one_member_may_have_heard(runs: Path,
 def test_the_folds_of_a_cross_validation_leave_no_test_clip(tones: Path, tmp_path: Path) -> None:
     crossval(tones, folds="group:2", recipe=recipe(epochs=1), out=tmp_path / "cv", group_pattern=r"(\d)\.wav")
     done = called("ensemble", tmp_path / "cv", "--out", tmp_path / "whole")
-    assert "every clip was heard by one of them" in done.stdout
+    assert "every clip was used to train one of them" in done.stdout
     parts = [row["part"] for row in csv.DictReader((tmp_path / "whole" / "clips.csv").open())]
     assert len(parts) == 24
     assert "test" not in parts
@@ -146,7 +146,7 @@ def test_a_comparison_says_what_belongs_beside_each_and_refuses_a_training_score
         numbers["test"]["caveat"] = caveat
         file.write_text(json.dumps(numbers))
     done = called("compare", tmp_path / "seed0", tmp_path / "seed1")
-    assert "note: B is not a score on strangers: with leaks\n" in done.stdout
+    assert "note: the score of B is not on unseen speakers or recordings: with leaks\n" in done.stdout
     assert "note: A" not in done.stdout
     file.write_text(json.dumps({"train": {**numbers["test"], "caveat": "training score"}}))
     done = called("compare", tmp_path / "seed0", tmp_path / "seed1")

@@ -132,7 +132,7 @@ def test_spans_of_a_copy_are_warned_of(spans: Path, tmp_path: Path) -> None:
     bare = table_of(tmp_path, "bare.csv", range(6), "note", within_s=0.1)
     found = evaluate(spans / "run", bare, threads=1)
     assert (
-        "with the name of a recording that was trained on; of copies, spans that overlap are not found" in found.warning
+        "have the name of a recording that was trained on; overlapping spans of copies are not found" in found.warning
     )
     assert found.metrics.clips == 36
     whole = tmp_path / "whole.csv"
@@ -156,7 +156,7 @@ def test_weights_of_a_run_that_has_heard_what_is_to_be_scored_are_a_leak(heard: 
     assert not known & {same.dataset.clips[i].group for i in same.split.test}
     assert (same.split.caveat, same.split.speaker_independent) == ("", True)
     with pytest.raises(
-        DataError, match=r"--weights .* are of a run that has heard what is to be scored: .* the same file"
+        DataError, match=r"the run of --weights .* was trained on what is to be scored: .* the same file"
     ):
         planned(1, "refuse")
     allowed = planned(1, "allow")

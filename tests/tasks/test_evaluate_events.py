@@ -92,7 +92,7 @@ def test_labels_that_the_model_does_not_know_are_told_and_not_looked_for(home: P
     done = evaluate_events(home / "run", field, **WINDOWS, options=ONE_THREAD)
     assert done.by_event.micro.annotated == 3
     assert done.by_event.micro.f1 == 1.0
-    assert done.warning == "annotated labels that the model does not know are not looked for: dog"
+    assert done.warning == "annotated labels that the model does not know were ignored: dog"
     assert done.starts_at == (0.3, 0.3)
     (field / "song.txt").write_text("0\t2\tLow\n")
     with pytest.raises(DataError, match="the model does not know Low; its labels: high, low"):
@@ -113,7 +113,7 @@ def test_a_recording_that_cannot_be_read_to_its_end_is_left_out_and_told(home: P
     assert "a span of it was to end at 9 s" in told["late.wav"]
     for name in ("song.wav", "song.txt"):
         (field / name).unlink()
-    with pytest.raises(DataError, match="none of 1 recording could be heard; truncated"):
+    with pytest.raises(DataError, match="none of 1 recording could be used; truncated"):
         evaluate_events(home / "run", field, **WINDOWS, options=ONE_THREAD)
 
 
@@ -166,10 +166,10 @@ def test_the_command_prints_both_measures_or_json(home: Path, field: Path) -> No
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--events"], "events come of windows; pass --window SECONDS too"),
-        (["--window", "0.4"], "are for events; pass --events too"),
-        (["--segment", "2"], "are for events; pass --events too"),
-        (["--start-at", "0.2"], "are for events; pass --events too"),
+        (["--events"], "--events needs windows; pass --window SECONDS too"),
+        (["--window", "0.4"], "only work with events; pass --events too"),
+        (["--segment", "2"], "only work with events; pass --events too"),
+        (["--start-at", "0.2"], "only work with events; pass --events too"),
         (["--events", "--window", "9"], "--window 9 is longer than the 0.4 s that the network hears"),
         (["--events", "--window", "0.4", "--segment", "0"], "--segment must be 0.01 s or more, got 0"),
         (["--events", "--window", "0.4", "--overlap", "1.5"], "--overlap is a share above 0 and up to 1, got 1.5"),

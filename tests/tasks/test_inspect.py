@@ -164,7 +164,7 @@ def test_groups_and_synthetic_voices(tmp_path: Path) -> None:
     write_corpus(tmp_path / "corpus", speakers=3, takes=1)
     done = inspect(tmp_path / "corpus")
     assert done.to_dict()["groups"] == {"01": 8, "02": 8, "03": 8}
-    assert "synthetic: nobody spoke these clips" in inspection_lines(done, {})
+    assert "synthetic: these clips were generated, not recorded" in inspection_lines(done, {})
     page = write_inspection(tmp_path / "page.html", done).read_text()
     assert page.count("data:image/png;base64,") == 4
     assert "Synthetic voices" in page

@@ -136,7 +136,7 @@ def test_a_run_that_was_stopped_is_said_to_be_wherever_it_is_used(
     stop_in_epoch(monkeypatch, 3)
     assert train(whole / "tones", recipe=SETTINGS, out=run, threads=1).interrupted
     monkeypatch.undo()
-    said = f"the training of {run} has not ended (epoch 2 of 3 is done); train with --resume goes on"
+    said = f"the training of {run} is not finished (epoch 2 of 3 is done); to continue it, run train with --resume"
     assert unfinished_note(run) == said
     for command in (
         ["predict", run, whole / "tones" / "low" / "low00.wav"],

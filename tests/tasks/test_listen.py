@@ -126,22 +126,22 @@ def test_a_microphone_that_is_not_there_says_so(monkeypatch: pytest.MonkeyPatch)
         next(microphone(16000, None, print))
     monkeypatch.setitem(sys.modules, "sounddevice", FakePortAudio(hums=False))
     monkeypatch.setattr(module, "_WAITING_S", 0.05)
-    with pytest.raises(DecodeError, match="gave no sound"):
+    with pytest.raises(DecodeError, match="delivered no samples"):
         next(microphone(16000, None, print))
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--fast"], "--fast is for a file; pass --from FILE too"),
+        (["--fast"], "--fast only works with a file; pass --from FILE too"),
         (["--from", "absent.wav"], "no such recording: absent.wav"),
         (["--from", "absent.wav", "--window", "9"], "is longer than the 0.4 s that the network hears"),
         (["--seconds", "0"], "--seconds must be above 0"),
-        (["--seconds", "0.3"], "--seconds 0.3 is less than a window of 0.4 s; pass more, or a shorter --window"),
+        (["--seconds", "0.3"], "--seconds 0.3 is shorter than the window of 0.4 s; raise it, or lower --window"),
         (["--hop", "0"], "--hop must be from 0.001 s"),
-        (["--hop", "0.5"], "to --window 0.4, so that all is heard, got 0.5"),
-        (["--hop", "inf", "--window", "0.2"], "to --window 0.2, so that all is heard, got inf"),
-        (["--from", "a.wav", "--microphone", "3"], "in the place of the microphone; leave out --microphone"),
+        (["--hop", "0.5"], "to --window 0.4, so that all is used, got 0.5"),
+        (["--hop", "inf", "--window", "0.2"], "to --window 0.2, so that all is used, got inf"),
+        (["--from", "a.wav", "--microphone", "3"], "instead of the microphone; leave out --microphone"),
     ],
 )
 def test_what_makes_no_sense_is_refused_in_one_line(home: Path, options: list[str], words: str) -> None:

@@ -163,7 +163,7 @@ def test_cross_validation_scores_each_clip_once_and_comparison_says_what_it_take
     assert set(done.scores.scores) == {"map", "macro_f1", "micro_f1"}
     numbers = json.loads((tmp_path / "cv" / "metrics.json").read_text())
     assert numbers["map"]["low95"] <= numbers["map"]["mean"] <= numbers["map"]["high95"]
-    with pytest.raises(DataError, match="compare takes answers of one label a clip"):
+    with pytest.raises(DataError, match="compare needs one label per clip"):
         compare(tmp_path / "cv", trained / "run")
 
 
@@ -200,7 +200,7 @@ def test_a_folder_can_be_trained_as_if_clips_had_several(tmp_path: Path) -> None
 
 def test_a_model_of_one_label_is_not_scored_on_several(trained: Path, tmp_path: Path) -> None:
     learned(write_tones(tmp_path / "tones"), recipe(epochs=1), tmp_path / "run")
-    with pytest.raises(DataError, match="have several labels or none, and the model of"):
+    with pytest.raises(DataError, match="have several labels or none, but the model of"):
         evaluate(tmp_path / "run", trained / "data" / "table.csv")
 
 
@@ -221,7 +221,7 @@ def test_one_label_or_none_is_a_data_set_too(trained: Path, tmp_path: Path) -> N
     [
         ("000.wav,;\n001.wav,;\n", "no label in .*: none of 2 clips has one"),
         ("000.wav,low\n001.wav,\n", "no label in row 3"),
-        ("000.wav,low;low\n001.wav,high\n", "no label, or one twice, in row 2"),
+        ("000.wav,low;low\n001.wav,high\n", "no label, or the same label twice, in row 2"),
         ("000.wav,low;high\n001.wav,low\n002.wav,high\n", "too few clips to train, validate and test: class 'high'"),
     ],
 )

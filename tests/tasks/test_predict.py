@@ -4,6 +4,7 @@ import contextlib
 import csv
 import functools
 import http.server
+import importlib.util
 import io
 import json
 import math
@@ -82,13 +83,13 @@ def test_a_loaded_model_answers_as_where_it_was_loaded_from(home: Path, song: Pa
         assert alone == loaded.predict(song.read_bytes())
         for answer in loaded.predict_many([song, (samples.T, rate_hz)]):
             assert answer.probabilities == pytest.approx(alone.probabilities, abs=1e-6)
-        with pytest.raises(SettingsError, match=r"hop_s 0\.1 is for windows; give window_s too"):
+        with pytest.raises(SettingsError, match=r"hop_s 0\.1 only works with windows; pass window_s too"):
             predict(loaded, [song], hop_s=0.1)
         with pytest.raises(SettingsError, match="has its device and threads from load_model"):
             predict(loaded, [song], device="mps")
-        with pytest.raises(DataError, match="bytes is no name of a recording; give paths here"):
+        with pytest.raises(DataError, match="bytes is not the name of a recording; pass paths here"):
             predict(loaded, [b"RIFF"])  # type: ignore[list-item]
-    with pytest.raises(SettingsError, match="int is no model; give a run folder"):
+    with pytest.raises(SettingsError, match="int is not a model; pass a run folder"):
         predict(3, [song])  # type: ignore[arg-type]
 
 
@@ -269,7 +270,7 @@ def test_killed_in_the_middle_it_goes_on_with_the_rows_of_an_undisturbed_run(hom
     given = [home / "model.onnx", tmp_path / "many", "--window", "0.1", "--hop", "0.05", "--threads", "1", "--out"]
     whole = earsight(*given, tmp_path / "whole.jsonl")
     assert whole.returncode == 2
-    assert "could not be read, or not to the end: 1 recording" in whole.stderr
+    assert "1 recording could not be read completely; the first: " in whole.stderr
     out, part = tmp_path / "killed.jsonl", tmp_path / "killed.jsonl.part"
     for kilobytes in (20, 120):
         running = subprocess.Popen(command(*given, out, "--resume"), stderr=subprocess.DEVNULL)
@@ -285,7 +286,7 @@ def test_killed_in_the_middle_it_goes_on_with_the_rows_of_an_undisturbed_run(hom
     assert "pass --resume" in refused.stderr
     done = earsight(*given, out, "--resume")
     assert done.returncode == 2
-    assert "of them before" in done.stdout
+    assert " from before): " in done.stdout
     rows = out.read_text().splitlines()
     assert len(rows) == len(set(rows)) == 3 * 999 + 1
     # Batches of other neighbours may end in another last digit.
@@ -344,7 +345,8 @@ def test_neither_the_model_nor_a_recording_is_written_over(home: Path, song: Pat
     table = tmp_path / "t.csv"
     table.write_text("path\nx.wav\n")
     job = Job.of(model, [path, table])
-    outs = ((path, "a recording"), (tmp_path / "link.csv", "a recording"), (model, "the model"), (table, "a table"))
+    one = "one of the recordings"
+    outs = ((path, one), (tmp_path / "link.csv", one), (model, "the model"), (table, "one of the input tables"))
     for out, words in outs:
         with pytest.raises(SettingsError, match=f"is {words}.*; name another file"):
             predict_to(job, out, format_name="csv", overwrite=True)
@@ -368,7 +370,7 @@ def test_names_that_break_lines_stay_one_cell(home: Path, song: Path, tmp_path: 
 def test_a_file_of_that_name_that_is_no_journal_stays_as_it_is(tmp_path: Path, content: bytes) -> None:
     part = tmp_path / "x.csv.part"
     part.write_bytes(content)
-    with pytest.raises(DataError, match="is of other work"):
+    with pytest.raises(DataError, match="is from a different command"):
         Journal(part, {"work": 1}, resume=True)
     assert part.read_bytes() == content
     for cut in (b"", b'{"earsight journal": 1, "wo'):
@@ -418,7 +420,7 @@ def test_what_was_not_heard_of_a_long_recording_is_told(home: Path, song: Path, 
     for options in ((), ("--out", tmp_path / "rows.csv")):
         done = earsight(home / "model.onnx", song, *options)
         assert done.returncode == 0
-        assert "only 0.4 s of 1 recording were heard" in done.stderr
+        assert "only 0.4 s of 1 recording was used" in done.stderr
         assert "pass --window 0.4" in done.stderr
         assert len(done.stdout.splitlines()) == 1
 
@@ -530,6 +532,15 @@ def test_a_table_opens_no_address_but_plain_ones(tmp_path: Path, name: str) -> N
     assert [one.name for one in list_recordings(name)] == [name]  # of the user's own word
 
 
+@pytest.mark.skipif(importlib.util.find_spec("s3fs") is not None, reason="s3fs is installed")
+def test_an_address_that_needs_a_package_says_how_to_install_it(home: Path) -> None:
+    wanted = "this needs s3fs, which is not installed; run: pip install s3fs"
+    (row,) = predict(home / "model.onnx", ["s3://bucket/a.wav"])
+    assert row.error == f"can't fetch s3://bucket/a.wav: {wanted}"
+    with pytest.raises(DataError, match=re.escape(f"can't list s3://bucket/*.wav: {wanted}")):
+        list_recordings("s3://bucket/*.wav")
+
+
 @contextlib.contextmanager
 def served(answer: Callable[[http.server.BaseHTTPRequestHandler], None]) -> Iterator[str]:
     """The address of a real server on the loopback."""
@@ -627,26 +638,26 @@ def test_bad_recordings_are_rows_and_lose_no_other(home: Path, tmp_path: Path) -
         (["--window", "0.4", "--hop", "0.5"], "--hop must be from 0.001 s to --window 0.4"),
         (["--window", "nan"], "--window must be above 0 s"),
         (["--window", "3"], "--window 3 is longer than the 0.4 s that the network hears"),
-        (["--hop", "1"], "--hop 1 is for windows; pass --window too"),
+        (["--hop", "1"], "--hop 1 only works with windows; pass --window too"),
         (["--events"], "pass --window SECONDS too"),
         (["--timelines", "x"], "pass --window SECONDS too"),
         (["--start-at", "0.3"], "pass --events too"),
         (["--window", "0.4", "--events", "--start-at", "2"], "--start-at is a probability"),
         (["--window", "0.4", "--events", "--stay-at", "0.5"], "--stay-at 0.5 is above 0.3, where events begin"),
-        (["--format", "rttm"], "--format rttm holds events; pass --events"),
+        (["--format", "rttm"], "--format rttm needs events; pass --events"),
         (["--json", "--format", "csv"], "leave out one of --json and --format csv"),
         (["--format", "parquet"], "pass --out FILE.parquet"),
-        (["--resume"], "--resume is for a file; pass --out FILE too"),
-        (["--out", "x.doc"], "no ending that says its format"),
+        (["--resume"], "--resume only works with a file; pass --out FILE too"),
+        (["--out", "x.doc"], "is of no known format"),
         (["--out", "absent/x.csv"], "no folder absent"),
         (["--out", "."], "is a folder; give the name of a file"),
         (["--threads", "-1"], "threads"),
-        (["--threads", "1000"], "--threads 1000 would wait for each other"),
+        (["--threads", "1000"], "--threads 1000 is too many for"),
         (["--threshold", "high"], "--threshold is LABEL=PROBABILITY, such as anomaly=0.2, got 'high'"),
         (["--threshold", "=0.2"], "--threshold is LABEL=PROBABILITY"),
         (["--threshold", "odd=0.2"], "a threshold for 'odd', which the model does not know; its labels: high, low"),
         (["--threshold", "high=0.2", "--window", "0.4", "--events"], "--threshold is for answers"),
-        (["--windw", "2"], "no option '--windw', and no recording of this name; did you mean --window?"),
+        (["--windw", "2"], "no option '--windw', and no recording with this name; did you mean --window?"),
         (["--qqq"], "earsight predict --help lists the options"),
         (["--window", "0.4", "--timelines", __file__], "is a file; name a folder"),
     ],
@@ -758,7 +769,7 @@ def test_only_work_that_is_the_same_in_all_is_gone_on_with(
         ("events", {"rule": None}),
         ("unknown", {"unknown": False}),
     ):
-        with pytest.raises(DataError, match=rf"is of other work \({name} differ\)"):
+        with pytest.raises(DataError, match=rf"is from a different command \({name} differ\)"):
             predict_to(replace(job, **change), tmp_path / "x.jsonl", resume=True)
     with pytest.raises(Stopped):  # the same: it goes on
         predict_to(job, tmp_path / "x.jsonl", resume=True)

@@ -107,7 +107,7 @@ def test_the_command_line_takes_the_name_for_a_run(
     assert (again.returncode, json.loads(again.stdout)["probabilities"]) == (0, row["probabilities"]), again.stderr
     scored = earsight(hub, tmp_path, "evaluate", "me/voices")
     assert (scored.returncode, scored.stderr.count("\n")) == (2, 1)
-    assert "does not tell its test clips" in scored.stderr
+    assert "has no list of its test clips" in scored.stderr
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,10 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
+import torch
 
 from earsight.errors import SettingsError
+from earsight.mel.image import MelImage
 from earsight.mel.settings import MelSettings
 from earsight.network.settings import OptimizerSettings
 from earsight.settings import setting_names
@@ -30,10 +32,10 @@ def test_every_setting_stands_in_the_file(name: str) -> None:
 
 def test_the_help_of_a_setting_tells_its_range() -> None:
     told = {name: field.description for name, field in MelSettings.model_fields.items()}
-    assert told["n_mels"] == "Mel bins: the height of the image. 4 to 1024."
+    assert told["n_mels"] == "Number of mel bins, the height of the image. 4 to 1024."
     assert told["hop_length"] == "Samples from one frame to the next. 1 or more."
     assert told["f_max_hz"] == "Upper edge of the highest mel bin; none: half the sample rate. Above 0."
-    assert told["fixed_mean"] == "With normalise fixed: what becomes 0."
+    assert told["fixed_mean"] == "With normalise fixed: the value to subtract."
     assert str(OptimizerSettings.model_fields["ema_decay"].description).endswith("0 or more and below 1.")
 
 
@@ -66,7 +68,7 @@ def test_file_fills_up_from_the_default_and_changes_go_over_it(tmp_path: Path) -
             "[mel]\nf_max_hz = 40000.0\n",
             r"above half the sample rate \(8000 Hz\); lower it, pass none, or raise audio\.rate_hz",
         ),
-        ("[mel]\nf_max_hz = 1.0\n", r"1 Hz apart, less than 4 Fourier steps of 15\.625 Hz: .*widen them"),
+        ("[mel]\nf_max_hz = 1.0\n", r"1 Hz apart, less than 4 Fourier steps of 15\.625 Hz, .*widen the band"),
         ("epochs = \n", "can't read the recipe"),
     ],
 )
@@ -92,7 +94,7 @@ def test_all_that_is_wrong_in_one_error(tmp_path: Path) -> None:
 def test_unknown_recipes() -> None:
     with pytest.raises(SettingsError, match="no recipe 'articel'; did you mean article"):
         Recipe.named("articel")
-    with pytest.raises(SettingsError, match="no recipe file"):
+    with pytest.raises(SettingsError, match="no such recipe file"):
         Recipe.named("absent.toml")
 
 
@@ -126,3 +128,26 @@ def test_a_changed_recipe_has_its_other_settings_still() -> None:
     assert recipe.changed(mel=MelSettings()).mel == MelSettings()
     assert recipe.changed() == recipe == pickle.loads(pickle.dumps(recipe))
     assert "All settings of a training" in str(Recipe.__doc__)
+
+
+@pytest.mark.parametrize("planes", ["mel", "deltas", "resolutions"])
+@pytest.mark.parametrize("values", ["linear", "log", "pcen"])
+@pytest.mark.parametrize("normalise", ["image", "fixed", "none"])
+def test_a_gain_that_the_image_does_not_show_is_warned_of(values: str, normalise: str, planes: str) -> None:
+    mel = {"values": values, "normalise": normalise, "planes": planes}
+    recipe = Recipe(mel=mel, augment={"gain_db": 12.0})
+    sound = 0.3 * torch.randn(1, 1, 16000, generator=torch.Generator().manual_seed(0))
+    image = MelImage(recipe.mel, recipe.audio.rate_hz)
+    seen, louder = image(sound), image(sound * 10 ** (12 / 20))
+    unchanged = torch.allclose(seen, louder, atol=1e-3)
+    assert bool(recipe.caution()) == unchanged == (normalise == "image" and values != "pcen")
+    if unchanged:
+        assert recipe.caution().startswith("augment.gain_db 12 has no effect, because mel.normalise image removes")
+    assert Recipe(mel=mel).caution() == ""
+    assert recipe.changed(augment={"wave_mixup_alpha": 0.3}).caution() == ""
+
+
+def test_all_cautions_stand_in_one_line() -> None:
+    both = Recipe(mel={"f_max_hz": 2000.0}, augment={"gain_db": 6.0}).caution()
+    assert "the mel bins end at 2000 Hz" in both
+    assert "; augment.gain_db 6 has no effect" in both

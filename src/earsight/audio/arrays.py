@@ -17,13 +17,13 @@ def sound_from_array(samples: npt.ArrayLike, rate_hz: float) -> Sound:
     tensor or a list. rate_hz: a whole number. Raises SettingsError for anything else, DecodeError where there is no
     sample, or a NaN or infinite one."""
     if isinstance(samples, str | bytes | bytearray | memoryview | os.PathLike):
-        raise SettingsError("rate_hz goes with samples, and a recording has its own; leave it out")
+        raise SettingsError("rate_hz is only for samples, since a recording has its own; leave it out")
     rate = _rate(rate_hz)
     of_torch: Any = samples
     try:
         found = np.asarray(of_torch.detach().cpu() if hasattr(samples, "detach") else samples)
     except (ValueError, TypeError, RuntimeError) as error:
-        raise SettingsError(f"{type(samples).__name__} is no array of samples ({error}); pass one of floats") from error
+        raise SettingsError(f"{type(samples).__name__} is not an array of samples ({error}); pass floats") from error
     if found.dtype.kind != "f" and found.dtype.name not in _FULL_SCALE:
         raise SettingsError(f"samples of type {found.dtype}; pass floats from -1 to 1, int16 or int32")
     if found.ndim not in {1, 2} or (found.ndim == 2 and 0 < found.shape[1] < found.shape[0]):

@@ -77,10 +77,10 @@ def openable_source(source: object) -> Openable:
     if isinstance(source, bytearray | memoryview):
         return bytes(source)
     if isinstance(source, io.TextIOBase):
-        raise DecodeError("the file is open as text, and sound is bytes; open it with mode 'rb'")
+        raise DecodeError("the file is open in text mode; open it with mode 'rb'")
     if not all(hasattr(source, name) for name in ("read", "seek", "tell")):
         raise DecodeError(
-            f"{type(source).__name__} is no recording; give a path, encoded bytes or a binary file, or samples with "
+            f"{type(source).__name__} is not a recording; pass a path, encoded bytes or a binary file, or samples with "
             "their rate_hz"
         )
     file: Any = source

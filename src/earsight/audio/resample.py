@@ -24,7 +24,7 @@ def to_channels(samples: Samples, channels: int | None) -> Samples:
         return samples.mean(axis=0, keepdims=True, dtype=np.float32)
     if got == 1:
         return np.repeat(samples, channels, axis=0)
-    raise DecodeError(f"{got} channels where {channels} are asked for; set audio.channels to 1 or to {got}")
+    raise DecodeError(f"the recording has {got} channels, not {channels}; set audio.channels to 1 or to {got}")
 
 
 def to_rate(sound: Sound, rate_hz: int) -> Sound:

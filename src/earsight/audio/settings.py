@@ -9,21 +9,22 @@ from earsight.settings import Settings
 
 class AudioSettings(Settings):
     rate_hz: int = Field(default=16000, gt=0, le=768000)
-    """Samples a second that the network hears."""
+    """Sample rate in Hz to which recordings are resampled."""
     channels: int = Field(default=1, ge=1, le=16)
-    """Channels that the network hears; 1 mixes all into one."""
+    """Number of audio channels; 1 mixes all into one."""
     trim_db: float | None = Field(default=30.0, gt=0)
-    """Cut leading and trailing frames this many dB below the loudest one; none: keep all."""
+    """Trim leading and trailing frames this many dB below the loudest one; none: no trimming."""
     short: Literal["whole", "around"] = "around"
-    """What becomes of a clip whose sound, when trimmed, is shorter than the crop: it stays whole, so that the crop in
-    its middle may miss the sound; or it is cut around its sound, a fifth longer than the crop."""
+    """If the trimmed sound is shorter than 1.2 crops: whole keeps the untrimmed clip, whose middle crop may miss the
+    sound; around keeps 1.2 crops centred on the sound."""
     peak_normalise: bool = True
     """Scale each clip so that its largest sample is 1."""
     crop_s: float = Field(default=3.0, gt=0, le=3600)
-    """Seconds that the network sees: a random crop in training; shorter clips are padded."""
+    """Length in seconds of the crop that the network sees, at a random place in training; shorter clips are padded."""
 
     score_crops: int = Field(default=1, ge=1, le=100)
-    """Crops that are scored: the middle, or several from end to end of the clip, whose logits are averaged."""
+    """Number of crops to score: 1 takes the middle; more are spread from end to end of the clip, and their logits
+    averaged."""
 
     @property
     def crop_samples(self) -> int:

@@ -181,7 +181,7 @@ def _tar_members(archive: Path, tar: tarfile.TarFile) -> list[_Member]:
         total += len(block)
         _check_believable(archive, total)
         if block.strip(b"\0"):  # files of a second tar, or after a damaged header, would be missing silently
-            raise DataError(f"{archive} goes on behind its own end; unpack it by hand and give the folder")
+            raise DataError(f"{archive} has data after its end; unpack it by hand and give the folder")
     return members
 
 
@@ -192,12 +192,12 @@ def _is_zip_link(info: zipfile.ZipInfo) -> bool:
 def _check_believable(archive: Path, total_bytes: int) -> None:
     if total_bytes > _LARGEST_BYTES:
         raise DataError(
-            f"refused {archive}: it says that it unpacks to {total_bytes / 2**30:,.0f} GiB, and 64 is the most; "
+            f"refused {archive}: its declared unpacked size is {total_bytes / 2**30:,.0f} GiB, above the limit of 64; "
             "unpack it by hand and give the folder"
         )
     if total_bytes > _SUSPICIOUS_BYTES and total_bytes > _LARGEST_RATIO * archive.stat().st_size:
         raise DataError(
-            f"refused {archive}: it says that it unpacks to more than {_LARGEST_RATIO} times its size, as bombs do"
+            f"refused {archive}: its declared unpacked size is over {_LARGEST_RATIO} times its own, as in a zip bomb"
         )
 
 
@@ -234,8 +234,8 @@ def _write(archive: Path, wanted: dict[PurePosixPath, _Member], work: Path, prog
     free = shutil.disk_usage(work).free
     if total > free:
         raise DiskFullError(
-            f"no room for {archive}: it says that it unpacks to {total / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are "
-            "free; make room, or set EARSIGHT_HOME to a folder on a larger disk"
+            f"no room for {archive}: its declared unpacked size is {total / 2**30:.1f} GiB, but only "
+            f"{free / 2**30:.1f} GiB are free; make room, or set EARSIGHT_HOME to a folder on a larger disk"
         )
     done = 0
     for inside, member in wanted.items():

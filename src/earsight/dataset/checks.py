@@ -19,7 +19,7 @@ def _empty_class_folders(dataset: DataSet) -> str:
     if not dataset.empty_class_folders:
         return ""
     named = ", ".join(folder.name for folder in dataset.empty_class_folders[:10])
-    return f"{pluralise(len(dataset.empty_class_folders), 'folder')} without a recording, so no class: {named}"
+    return f"{pluralise(len(dataset.empty_class_folders), 'folder')} ignored as a class for lack of recordings: {named}"
 
 
 def _similar_labels(dataset: DataSet) -> str:
@@ -32,7 +32,7 @@ def _similar_labels(dataset: DataSet) -> str:
         return ""
     shown = (" and ".join(_told_apart(label, labels) for label in labels) for labels in alike[:_SHOWN])
     how = "case, blanks or the encoding of a letter" if any(map(_looks_the_same, alike)) else "case or blanks"
-    return f"labels that differ in {how} alone are classes of their own: {'; '.join(shown)}"
+    return f"labels that differ only in {how} count as different classes: {'; '.join(shown)}"
 
 
 def _as_read(label: str) -> str:
@@ -66,8 +66,8 @@ def _conflicting_spans(dataset: DataSet) -> str:
     if not count:
         return ""
     return (
-        f"{pluralise(count, 'span')} overlapping one of other labels by more than half of the shorter, such as {shown}"
-        "; if both sound there, give both labels to both (docs/multilabel.md)"
+        f"spans with different labels that overlap by more than half of the shorter one: {count}, such as {shown}"
+        "; if both labels are right, give both spans both labels (docs/multilabel.md)"
     )
 
 

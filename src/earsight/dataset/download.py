@@ -90,7 +90,7 @@ def fetch(
             )
     except ValueError as error:  # pooch raises it for a wrong checksum
         raise DataError(
-            f"{download.address} served another file than the published one ({error}); it was removed; try again later"
+            f"{download.address} served a file that is not the published one ({error}) and was removed; try again later"
         ) from error
     except OSError as error:
         raise DataError(
@@ -124,7 +124,7 @@ def _transfer(url: str, part: Path, download: Download, progress: ProgressCallba
         with requests.get(url, headers=headers, stream=True, timeout=timeout_s) as answer:
             if answer.status_code == 416 or (answer.status_code == 206 and not _is_continuation(answer, have, version)):
                 part.unlink(missing_ok=True)
-                raise _Retry("the server could not go on where the transfer was cut")
+                raise _Retry("the server can't resume the interrupted transfer")
             if answer.status_code in {408, 425, 429} or answer.status_code >= 500:
                 raise _Retry(f"the server answered {answer.status_code} {answer.reason}")
             if answer.status_code not in {200, 206}:
@@ -133,7 +133,7 @@ def _transfer(url: str, part: Path, download: Download, progress: ProgressCallba
             have = have if answer.status_code == 206 else 0
             total = _total(answer, have) or download.size_bytes
             if download.size_bytes is not None and total != download.size_bytes:
-                reason = f"it has {total:,} bytes there, {download.size_bytes:,} were published"
+                reason = f"the server's file has {total:,} bytes, {download.size_bytes:,} were published"
                 raise DataError(_failure_message(download, part.parent, reason))
             # Some servers declare a .tar.gz as an encoded .tar; the published bytes are those on the wire.
             answer.raw.headers.pop("Content-Encoding", None)
@@ -157,7 +157,7 @@ def _transfer(url: str, part: Path, download: Download, progress: ProgressCallba
     if not have:
         raise _Retry("nothing came")
     if total is not None and have != total:
-        raise _Retry(f"{have:,} of {total:,} bytes came")
+        raise _Retry(f"{have:,} of {total:,} bytes arrived")
 
 
 def _total(answer: Any, have: int) -> int | None:
@@ -207,7 +207,7 @@ def _connection_reason(error: Exception) -> str:
     if "CERTIFICATE" in text:
         return "its certificate is not trusted here"
     if "timed out" in text:
-        return "the server fell silent"
+        return "the server stopped responding"
     if "resolve" in text or "getaddrinfo" in text:
         return "the address can't be found; is there a network?"
     return "the connection broke" if "refused" not in text else "the connection was refused"

@@ -72,7 +72,7 @@ def resolve_leaks(
     no leak is left. allow: sentence and caveat of the split mention them. Raises SettingsError for another policy.
     """
     if policy not in get_args(Policy):
-        raise SettingsError(f"no way to deal with leaks is called {policy!r}; use {', '.join(get_args(Policy))}")
+        raise SettingsError(f"unknown leaks {policy!r}; use {', '.join(get_args(Policy))}")
     leaks = find(split)
     if leaks and policy == "refuse":
         raise DataError(_refusal(clips, leaks))
@@ -143,7 +143,7 @@ def _refusal(clips: Sequence[Clip], leaks: Sequence[Leak]) -> str:
     shown = "; ".join(_pair(clips, leak) for leak in leaks[:_SHOWN])
     more = f"; and {len(leaks) - _SHOWN} more" if len(leaks) > _SHOWN else ""
     return (
-        f"{len(leaks)} leak{'s' if len(leaks) > 1 else ''} between what it learns from and what scores it: "
-        f"{shown}{more}. Fix the data or its groups, or pass --leaks drop (leaves clips out until there is none) or "
-        "--leaks allow (says so)"
+        f"{len(leaks)} leak{'s' if len(leaks) > 1 else ''} between training and scoring: "
+        f"{shown}{more}. Fix the data or its groups, or pass --leaks drop (leaves out clips until no leak is left) or "
+        "--leaks allow (continues, and says so beside every score)"
     )

@@ -229,7 +229,7 @@ def _group_folds(clips: Sequence[Clip], clips_of: dict[str, list[int]], kind: st
         )
     _, count, fold = [*kind.split(":"), "", ""][:3]
     if count and int(count) > len(clips_of):
-        raise SplitError(f"{kind} wants {count} folds of groups; there are {len(clips_of)} groups, so pass fewer")
+        raise SplitError(f"{kind} needs {count} groups, but there are only {len(clips_of)}; lower the number of folds")
     folds = group_folds(clips, clips_of, int(count or min(5, len(clips_of))), seed)
     if fold:
         return _hold_out_groups(clips, clips_of, folds[int(fold)], None, kind, seed)
@@ -247,7 +247,7 @@ def _first_with_all_classes(clips: Sequence[Clip], ways: Iterable[Callable[[], P
             return parts
         first = first or parts
     if first is None:
-        raise SplitError("nothing to divide")
+        raise SplitError("there are no clips to split")
     return first
 
 
@@ -288,7 +288,7 @@ def _hold_out_fifth(clips: Sequence[Clip], rest: list[int], kind: str, seed: int
             inner, (partial(without, fold) for fold in fairest_first(folds, clips_of))
         )
     elif clips_of:
-        raise SplitError(f"{kind} leaves one group to train and validate on; three or more are needed in all")
+        raise SplitError(f"{kind} leaves only one group to train and validate on; three or more groups are needed")
     else:
         train, valid = _draw_of_each_class(inner, range(len(inner)), 0.2, seed)
     return [rest[i] for i in train], [rest[i] for i in valid]
@@ -370,8 +370,8 @@ def _published(clips: Sequence[Clip], kind: str, group_name: str, seed: int) -> 
     others = set(places) - set(PARTS)
     if 0 < len(others) < len(set(places)):
         raise SplitError(
-            f"{kind}: beside train, valid and test there are {_named(others)}; leave their clips out of the data, or "
-            "give each one of these parts"
+            f"{kind}: there are other parts than train, valid and test: {_named(others)}; remove their clips, or put "
+            "each into one of these parts"
         )
     if others or not train or not (test or (valid and name in {"fold", "column"})):
         raise SplitError(f"{kind} wants the words train, valid and test; there are: {_named(present)}")

@@ -97,7 +97,7 @@ def _run_transforms(transforms: Sequence[Transform], crop: Samples, rate_hz: int
                     "some transforms have leave_length_unchanged"
                 )
             if not np.isfinite(heard).all():
-                raise SettingsError(f"{name} made samples that are not numbers; lower its gains")
+                raise SettingsError(f"{name} made NaN or infinite samples; lower its gains")
     return heard.reshape(crop.shape)
 
 

@@ -18,11 +18,11 @@ def octave_steps(octaves: float) -> int:
 
 class MelSettings(Settings):
     n_mels: int = Field(default=128, ge=4, le=1024)
-    """Mel bins: the height of the image."""
+    """Number of mel bins, the height of the image."""
     n_fft: int = Field(default=1024, ge=8, le=65536)
-    """Samples of one Fourier transform."""
+    """Length of the Fourier transform in samples."""
     win_length: int = Field(default=512, ge=8, le=65536)
-    """Samples of the Hann window, centred in n_fft."""
+    """Length of the Hann window in samples, centred in n_fft."""
     hop_length: int = Field(default=160, ge=1)
     """Samples from one frame to the next."""
     f_min_hz: float = Field(default=0.0, ge=0)
@@ -32,23 +32,23 @@ class MelSettings(Settings):
     scale: Literal["slaney", "htk"] = "slaney"
     """Mel scale: linear below 1 kHz (Slaney), or 2595·log10(1 + f/700) (HTK)."""
     norm: Literal["slaney", "none"] = "slaney"
-    """Triangles of equal area, or of equal height."""
+    """Triangular mel filters of equal area (slaney) or of equal height (none)."""
     power: Literal[1, 2] = 2
-    """1: magnitude, 2: power of the spectrum."""
+    """Spectrum: 1 is its magnitude, 2 its power."""
     values: Literal["linear", "log", "pcen"] = "log"
-    """The mel values as they are, their natural logarithm, or per-channel energy normalisation."""
+    """The mel values themselves (linear), their natural logarithm (log), or per-channel energy normalisation (pcen)."""
     top_db: float = Field(default=80.0, gt=0)
-    """With log: everything further below the image's own maximum is raised to this far below it."""
+    """With values log: raise whatever is more than this many dB below the image's maximum to that level."""
     normalise: Literal["image", "fixed", "none"] = "image"
-    """image: give each image mean 0 and standard deviation 1, so that loudness says nothing; fixed: subtract
-    fixed_mean and divide by fixed_deviation, so that it does."""
+    """image: scale each image to mean 0 and standard deviation 1, which discards loudness; fixed: subtract fixed_mean
+    and divide by fixed_deviation, which keeps it; none: do neither."""
     fixed_mean: float = -10.0
-    """With normalise fixed: what becomes 0."""
+    """With normalise fixed: the value to subtract."""
     fixed_deviation: float = Field(default=5.0, gt=0)
-    """With normalise fixed: what becomes 1."""
+    """With normalise fixed: the value to divide by."""
     planes: Literal["mel", "deltas", "resolutions"] = "mel"
-    """One image; three, with its first and second derivative along time; or three, with windows of half, one and twice
-    the length."""
+    """mel: one channel; deltas: its first and second derivative in time as two more; resolutions: three channels, with
+    windows of half, one and two times the length."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -78,48 +78,49 @@ class AugmentSettings(Settings):
     """Every clip draws for itself; what is 0 is off."""
 
     shift_s: float = Field(default=0.0, ge=0, le=3600)
-    """Move the crop by up to this many seconds, beyond the ends of the clip too."""
+    """Shift the crop by up to this many seconds, also beyond the ends of the clip."""
     speed: float = Field(default=0.15, ge=0, le=1)
-    """Play up to about this share faster or slower, pitch and tempo together, in quarters of a semitone
-    (1.5 %); 0.1: between 1/1.1 and 1.1."""
+    """Play faster or slower by up to about this share, which changes tempo and pitch together, in steps of a quarter of
+    a semitone; 0.1 means from 1/1.1 to 1.1 times the speed."""
     stretch: float = Field(default=0.0, ge=0, le=1)
     """Change the tempo alone by up to about this share, in the same steps."""
     pitch_semitones: float = Field(default=0.0, ge=0, le=12)
-    """Change the pitch alone, up or down by up to this many semitones, in quarters of one."""
+    """Change the pitch alone, up or down by up to this many semitones, in the same steps."""
     gain_db: float = Field(default=0.0, ge=0, le=60)
-    """Louder or quieter by up to this much; an image that is normalised by itself does not show it."""
+    """Make clips louder or quieter by up to this many dB. With mel.normalise image, linear and log values don't show
+    it."""
     polarity: bool = False
-    """Turn half of the waveforms upside down."""
+    """Invert half of the waveforms."""
     noise_share: float = Field(default=0.0, ge=0, le=1)
-    """Share of the clips that get noise, from white to brown."""
+    """Share of the clips to which noise is added, from white to brown."""
     noise_snr_db: float = Field(default=10.0, ge=-20, le=100)
-    """Strongest noise: this far below the clip; the weakest is 30 dB further."""
+    """Lowest signal-to-noise ratio in dB; each clip draws one between this and 30 dB more."""
     background: str | None = None
-    """A folder of recordings to be mixed in."""
+    """Folder of recordings to mix in."""
     background_share: float = Field(default=0.5, ge=0, le=1)
-    """Share of the clips that get a background, where there is one."""
+    """Share of the clips into which a background is mixed, if there are any."""
     background_snr_db: float = Field(default=5.0, ge=-20, le=100)
-    """Strongest background: this far below the clip; the weakest is 30 dB further."""
+    """Lowest ratio of clip to background in dB; each clip draws one between this and 30 dB more."""
     reverb: str | None = None
-    """A folder of impulse responses of rooms."""
+    """Folder of room impulse responses."""
     reverb_share: float = Field(default=0.5, ge=0, le=1)
-    """Share of the clips that are heard in a room, where there are some."""
+    """Share of the clips to which a room is applied, if there are any."""
     pipeline: str | None = None
-    """A file of audiomentations transforms, which every crop goes through first, on the processor."""
+    """File of audiomentations transforms, applied to every crop before all other augmentation, on the CPU."""
     filter_db: float = Field(default=0.0, ge=0, le=60)
-    """Raise and lower bands by up to this much, along a random line over the mel bins."""
+    """Raise and lower mel bins by up to this many dB, along a random line."""
     mixup_alpha: float = Field(default=0.3, ge=0)
-    """Mix pairs of images with a share drawn from Beta(alpha, alpha)."""
+    """Mix pairs of images, with a share drawn from Beta(alpha, alpha)."""
     wave_mixup_alpha: float = Field(default=0.0, ge=0)
-    """Mix pairs of waveforms likewise. Of several ways to mix that are on, each batch draws one."""
+    """Mix pairs of waveforms in the same way. If several ways of mixing are on, each batch draws one."""
     cutmix_alpha: float = Field(default=0.0, ge=0)
-    """Replace a stretch of frames by that of another image; its share from Beta(alpha, alpha)."""
+    """Replace a stretch of frames by that of another image, with a share drawn from Beta(alpha, alpha)."""
     time_masks: int = Field(default=2, ge=0, le=100)
-    """Stretches of frames set to the image's mean (SpecAugment)."""
+    """Number of stretches of frames that are set to the image's mean (SpecAugment)."""
     time_mask_share: float = Field(default=0.1, ge=0, le=1)
     """Longest stretch, as a share of the frames."""
     freq_masks: int = Field(default=2, ge=0, le=100)
-    """Bands of mel bins set to the image's mean."""
+    """Number of bands of mel bins that are set to the image's mean (SpecAugment)."""
     freq_mask_share: float = Field(default=0.1, ge=0, le=1)
     """Widest band, as a share of the mel bins."""
 
@@ -134,7 +135,7 @@ class AugmentSettings(Settings):
             if largest and not octave_steps(largest):
                 given = getattr(self, name)
                 raise ValueError(
-                    f"{name} {given:g} is less than half a step, of a quarter of a semitone; raise it, or 0"
+                    f"{name} {given:g} is less than half a step (a quarter of a semitone); raise it, or set it to 0"
                 )
         return self
 

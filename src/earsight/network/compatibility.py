@@ -29,7 +29,7 @@ def ensure_trainable(classifier: Classifier, clips: int = 2) -> str:
         return ""
     if clips == 1 and not untrainable_reason(classifier, 2):
         raise ModelError(
-            f"{model} can't learn from one clip at a time: {reason}; raise --batch-size, some batch has one"
+            f"{model} can't be trained on a batch of one clip ({reason}), which occurs here; change --batch-size"
         )
     free = fixed_size(classifier.network) is None
     if free and classifier.network_settings.size_multiple == 1:
@@ -58,7 +58,7 @@ def untrainable_reason(classifier: Classifier, clips: int) -> str:
             logits = network.train()(images)
             if not isinstance(logits, torch.Tensor) or logits.shape != (clips, classes):
                 got = list(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-                return f"it answers {clips} clips with {got}, not with one number a class, {[clips, classes]}"
+                return f"its output for {clips} clips is {got}, not one number per class, {[clips, classes]}"
             logits.sum().backward()  # type: ignore[no-untyped-call]
             with torch.no_grad():
                 features_and_logits(network.eval(), images)

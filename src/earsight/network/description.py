@@ -31,11 +31,11 @@ def read_description(folder: Path) -> dict[str, Any]:
     except (ValueError, OSError, RecursionError) as error:
         raise ModelError(f"{path} is damaged ({error}); train again, or restore the folder") from error
     if not isinstance(described, dict) or "format" not in described or "labels" not in described:
-        raise ModelError(f"{path} is not a model of earsight; give a folder that earsight train wrote")
+        raise ModelError(f"{path} is not a model of earsight; pass a folder written by earsight train")
     if described["format"] != FORMAT:
         newer = isinstance(described["format"], int) and described["format"] > FORMAT
         advice = "upgrade earsight" if newer else "train again, or use the earsight that wrote it"
-        raise ModelError(f"{path} has format {described['format']!r}, this earsight reads {FORMAT!r}; {advice}")
+        raise ModelError(f"{path} has format {described['format']!r}, but this earsight reads {FORMAT!r}; {advice}")
     labels = described["labels"]
     named = isinstance(labels, list) and all(isinstance(label, str) for label in labels)
     if not named or not labels or len(set(labels)) != len(labels):
@@ -56,5 +56,5 @@ def damaged(path: object, what: str) -> ModelError:
 def run_folder_error(place: Path) -> ModelError:
     """The error for a place that is not a folder."""
     if place.is_file():
-        return ModelError(f"{place} is a file, and this takes a run folder; name the run that it was made of")
+        return ModelError(f"{place} is a file, but a run folder is needed; pass the run that it was exported from")
     return ModelError(f"no such run folder: {place}; give one of earsight train")

@@ -43,15 +43,17 @@ def join_classifiers(classifiers: Sequence[C]) -> C:
     first = classifiers[0]
     for number, other in enumerate(classifiers[1:], 2):
         if isinstance(other.network, Ensemble) or isinstance(first.network, Ensemble):
-            raise ModelError("one of the members is an ensemble already; join the runs that it was made of")
+            raise ModelError("one of the members is an ensemble already; combine the runs that it was made from")
         for name in ("labels", "audio", "mel", "multilabel"):
             mine, theirs = getattr(first, name), getattr(other, name)
             if mine != theirs:
-                raise ModelError(f"member {number} has other {name} than the first ({theirs}, {mine}); join runs alike")
+                raise ModelError(
+                    f"member {number} has other {name} than the first ({theirs}, {mine}); combine runs with the same"
+                )
         of_first, of_other = ((one.image.size, one.image.image_channels) for one in (first, other))
         if of_first != of_other:
             raise ModelError(
-                f"member {number} takes images of {of_other}, the first of {of_first}; join networks alike"
+                f"member {number} takes images of {of_other}, the first of {of_first}; combine runs that take the same"
             )
     whole = type(first)(
         first.labels, first.audio, first.mel, first.network_settings, multilabel=first.multilabel, network=first.network

@@ -48,7 +48,7 @@ class Exported(Predictor):
             said = first_line(error)
             if "Unsupported model IR version" in said:
                 raise ModelError(
-                    f"{path} is of a newer ONNX than onnxruntime here can run; upgrade onnxruntime"
+                    f"{path} needs a newer onnxruntime than the one installed; upgrade onnxruntime"
                 ) from error
             raise ModelError(f"{path} can't be run as ONNX ({said[:200]}); export it again") from error
         about = _about(Path(path), session)
@@ -64,7 +64,7 @@ class Exported(Predictor):
             if about.get("task") == "multilabel" and len(tuple(map(float, about["thresholds"]))) != len(labels):
                 raise ValueError("thresholds")
         except (KeyError, TypeError, ValueError, IndexError, OverflowError, ValidationError) as error:
-            raise ModelError(f"{path} is damaged: what it tells of itself is not whole; export it again") from error
+            raise ModelError(f"{path} is damaged: its metadata is incomplete; export it again") from error
         if size != len(labels):
             raise ModelError(f"{path} is damaged: {len(labels)} labels for {size} answers; export it again")
         return cls(session, about, labels, audio)
@@ -95,13 +95,13 @@ def mark_prepared(waveform: Samples) -> Samples:
 def _about(path: Path, session: Any) -> dict[str, Any]:
     text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
     if text is None:
-        raise ModelError(f"{path} is an ONNX file, but not of earsight export: it tells no labels and no settings")
+        raise ModelError(f"{path} is an ONNX file, but was not made by earsight export: it has no labels and settings")
     try:
         about = json.loads(text)
         version = about["format"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ModelError(f"{path} is damaged: what it tells of itself can't be read; export it again") from error
+        raise ModelError(f"{path} is damaged: its metadata can't be read; export it again") from error
     if version != FORMAT:
         what = "export it again" if isinstance(version, int) and version < FORMAT else "upgrade earsight"
-        raise ModelError(f"{path} has format {version!r}, this earsight reads {FORMAT}; {what}")
+        raise ModelError(f"{path} has format {version!r}, but this earsight reads {FORMAT}; {what}")
     return dict(about)

@@ -130,7 +130,7 @@ def hub_error(error: Exception, name: str, revision: str | None = None, *, sendi
     elif status is not None:
         why = f"{hub} answered {status} of {name} ({said}); try again later"
     elif isinstance(cause, ValueError):  # the upload was refused
-        why = f"{hub} does not take {name}: {' '.join(str(cause).split())[:200]}; fix that"
+        why = f"{hub} refused {name}: {' '.join(str(cause).split())[:200]}; fix that"
     else:
         if isinstance(cause, kinds.OfflineModeIsEnabled):
             said = "there is no network, or HF_HUB_OFFLINE is set"

@@ -28,7 +28,7 @@ def create_network(settings: NetworkSettings, in_chans: int, classes: int) -> nn
         with offline_if_unreachable() if from_hub else nullcontext():
             network = _create(settings.model, from_hub, options)
     except TypeError as error:
-        raise ModelError(f"{settings.model} does not take a setting: {error}") from error
+        raise ModelError(f"{settings.model} does not support a setting: {error}") from error
     except Exception as error:  # the hub's client raises a dozen kinds, some of them not its own
         if "pretrained tag" in str(error):
             name, _, tag = settings.model.partition(".")

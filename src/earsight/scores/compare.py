@@ -73,14 +73,14 @@ def compare(a: Sequence[Predictions], b: Sequence[Predictions]) -> Comparison:
         shown = " and ".join(
             f"{pluralise(len(run.paths), 'clip')}, such as {next(iter(run.paths), 'none')}," for run in (a[0], b[0])
         )
-        raise DataError(f"no clip in common: {shown} were scored; compare runs of one test set")
+        raise DataError(f"no clip in common: {shown} were scored; compare runs with the same test clips")
     if any(run.labels != a[0].labels for run in (*a, *b)):
         raise DataError(
-            f"different labels: {', '.join(a[0].labels)} and {', '.join(b[0].labels)}; compare networks of one task"
+            f"different labels: {', '.join(a[0].labels)} and {', '.join(b[0].labels)}; compare networks with the same"
         )
     a, b = ([_of(run, common) for run in runs] for runs in (a, b))
     if any(not np.array_equal(run.truth, a[0].truth) for run in (*a, *b)):
-        raise DataError("the same clips have different labels in the two; score them with one list of labels")
+        raise DataError("the same clips have different labels in A and B; score both with the same labels")
     groups = _groups([*a, *b])
     tallies_a, tallies_b = (group_tallies([replace(run, groups=groups) for run in runs]) for runs in (a, b))
     point_a, point_b = _points(tallies_a.whole), _points(tallies_b.whole)

@@ -49,5 +49,5 @@ def read_csv(path: Path) -> AnyPredictions:
 def require_single_label(answers: AnyPredictions, what: str, place: Path) -> Predictions:
     """``answers`` with one label a clip. Raises DataError where clips have several. what: the task that needs one."""
     if isinstance(answers, MultiPredictions):
-        raise DataError(f"{what} takes answers of one label a clip, and {place} has several; see mAP in metrics.json")
+        raise DataError(f"{what} needs one label per clip, but {place} has several; see mAP in metrics.json")
     return answers

@@ -23,7 +23,8 @@ def compare(a: str | Path, b: str | Path) -> Comparison:
     if any(trained) and not all(trained):
         which, other = (a, b) if trained[0] else (b, a)
         raise DataError(
-            f"{which} was scored on the clips that it was trained on, {other} was not; compare runs that held clips out"
+            f"{which} was scored on the clips that it was trained on, {other} was not; compare runs that held out test "
+            "clips"
         )
     return replace(found, caveat_a=beside[0], caveat_b=beside[1])
 
@@ -44,6 +45,6 @@ def _read(place: Path) -> list[Predictions]:
         return [require_single_label(read_csv(place), "compare", place)]
     tables = sorted(place.glob("predictions-seed*.csv")) or sorted(place.glob(PREDICTIONS_NAME))
     if not tables:
-        what = "no predictions in it" if place.is_dir() else "no such folder"
+        what = "it has no predictions" if place.is_dir() else "no such folder"
         raise ModelError(f"{place}: {what}; give a run that was trained to its end, or a cross-validation")
     return [require_single_label(read_csv(table), "compare", table) for table in tables]

@@ -46,7 +46,7 @@ def overlap_note(
         return "" if known else _UNKNOWN
     if heard and grouped and _same_groups(dataset, described):  # a table may name the same people otherwise
         which = f"{'other ' if some_left_out else ''}{dataset.group_name}"
-        return f"; none of its {pluralise(len(groups), which)} has the name of one that was heard"
+        return f"; none of its {pluralise(len(groups), which)} has the name of one that the network heard"
     return _UNKNOWN
 
 
@@ -67,8 +67,8 @@ def _namesakes(heard: list[Clip], clips: list[Clip]) -> str:
     if not alike:
         return ""
     return (
-        f"{pluralise(len(alike), 'file')} here, such as {alike[0]}, with the name of a recording that was trained on; "
-        "of copies, spans that overlap are not found: score them where training had them"
+        f"{pluralise(len(alike), 'file')} here, such as {alike[0]}, have the name of a recording that was trained on; "
+        "overlapping spans of copies are not found, so score files in the place that training had them in"
     )
 
 
@@ -83,7 +83,7 @@ def exclude_heard(
     """Indices of the clips to score, caveat, warning, and the clips left out. digests: index of a clip → digest of its
     samples. Raises DataError by ``policy``."""
     heard = [row for row in recorded if row.part != "test"]
-    warning = "" if recorded else f"the run has no {CLIPS_NAME}: whether these clips were trained on is unknown"
+    warning = "" if recorded else f"the run has no {CLIPS_NAME}, so whether these clips were trained on is unknown"
     data = described.get("data", {})
     clips = _comparable_clips(clips, dataset, described)
     warning = warning or _namesakes([row.clip for row in heard], clips)
@@ -92,7 +92,7 @@ def exclude_heard(
         groups = sorted({*data.get("trained_groups", ()), *data.get("validated_groups", ())} - {""})
         heard = [RunClip("train", Clip(Path(f"what was heard of {name} {group}"), "", group), "") for group in groups]
         if groups:
-            warning = f"the run has no {CLIPS_NAME}: it tells the {name}s that it has heard, but not their clips"
+            warning = f"the run has no {CLIPS_NAME}, so only {name}s are checked for leaks, not copies of their clips"
     both = [*(row.clip for row in heard), *clips]
     sides = Split(tuple(range(len(heard))), (), tuple(range(len(heard), len(both))), "evaluate", "")
     known = dict(enumerate(row.digest for row in heard)) | {len(heard) + i: digest for i, digest in digests.items()}
@@ -120,5 +120,5 @@ def exclude_heard_by_weights(
             both, sides, lambda way: find_leaks(both, way, dataset.group_name), policy, "later"
         )
     except DataError as error:
-        raise DataError(f"--weights {weights} are of a run that has heard what is to be scored: {error}") from error
+        raise DataError(f"the run of --weights {weights} was trained on what is to be scored: {error}") from error
     return replace(found, train=drawn.train, valid=drawn.valid, kind=drawn.kind), left_out

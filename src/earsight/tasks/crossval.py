@@ -107,12 +107,12 @@ def crossval(
         if not 1 <= number <= _MOST:
             raise SettingsError(f"{flag} must be from 1 to {_MOST}, got {number}")
     if resume and out is None:
-        raise SettingsError("--resume needs to know what goes on; pass --out FOLDER")
+        raise SettingsError("--resume needs the folder to continue; pass --out FOLDER")
     settings, name = recipe_of(recipe, recipe_name)
     machine = machine or Machine()
     check_recipe(settings)
     if settings.seed + seeds - 1 > LARGEST_SEED:
-        raise SettingsError(f"{seeds} seeds from {settings.seed} on go beyond {LARGEST_SEED}; pass a smaller --seed")
+        raise SettingsError(f"{seeds} seeds from {settings.seed} on exceed {LARGEST_SEED}; lower --seed")
     dataset = read_training_data(
         data, settings.task, source=source, group_pattern=group_pattern, strict=strict, progress=progress
     )
@@ -183,7 +183,7 @@ def _check_seeds(place: Path, work: Sequence[_Fold]) -> None:
     found = {int(seed) for run in place.glob("seed*-fold*") if (seed := run.name[4:].partition("-")[0]).isdecimal()}
     if more := sorted(found - asked):
         raise SettingsError(
-            f"{place} has been begun with seed {', '.join(map(str, more))} too; pass --seeds "
+            f"{place} was begun with seed {', '.join(map(str, more))} too; pass --seeds "
             f"{more[-1] - min(asked) + 1} to go on with it, or remove these folders"
         )
 
@@ -193,11 +193,11 @@ def _train(work: list[_Fold], jobs: int, progress: bool) -> Iterator[tuple[_Fold
     left = [fold for fold in work if not fold.done]
     with Progress(shown=progress) as shown:
         shown.say(
-            f"{len(work)} trainings, {len(work) - len(left)} of them finished before; into {work[0].plan.run.parent}"
+            f"{len(work)} trainings, {len(work) - len(left)} already finished; results in {work[0].plan.run.parent}"
         )
         if jobs == 1:
             for number, fold in enumerate(left, 1):
-                shown.say(f"\n{fold.name}, seed {fold.seed} ({number} of {len(left)} to do)")
+                shown.say(f"\n{fold.name}, seed {fold.seed} ({number} of {len(left)})")
                 if reason := _train_one(fold, progress):
                     yield fold, reason
             return
@@ -227,7 +227,7 @@ def _run_in_parallel(pool: Executor, left: list[_Fold], jobs: int) -> Iterator[t
             try:
                 reason = future.result()
             except BrokenExecutor:
-                reason = "a process was killed, perhaps because memory ended; pass fewer --jobs, and --resume"
+                reason = "a process was killed, perhaps for lack of memory; lower --jobs, and pass --resume"
             yield running.pop(future), reason
 
 

@@ -49,7 +49,7 @@ def get(name: str, *, progress: bool = False) -> Path:
                 raise
             aside = archives[0].with_name(f"{archives[0].name}.bad")
             archives[0].replace(aside)
-            raise DataError(f"{error}; it is set aside as {aside}, and the next try asks the server again") from error
+            raise DataError(f"{error}; it was renamed to {aside}, and the next attempt downloads it again") from error
 
 
 def _is_local_failure(error: DataError) -> bool:
@@ -156,7 +156,7 @@ def add_background(place: str | Path, *, source: str | None = None, group_patter
     found = background(dataset.clips, header_length_s, dataset.empty)
     if not found:
         raise DataError(
-            f"nothing lies between the labels of {place}: {pluralise(len(dataset.clips), 'clip')} of "
+            f"there is no room between the annotated spans of {place}: {pluralise(len(dataset.clips), 'clip')} of "
             f"{pluralise(dataset.files, 'recording')}; annotate spans of longer recordings"
         )
     clips = sorted((*dataset.clips, *found), key=lambda clip: (str(clip.path), clip.start_s or 0.0))
@@ -183,7 +183,7 @@ def check_output(path: Path, place: Path, *, overwrite: bool, clips: Sequence[Cl
                 raise SettingsError(f"{path} is there already; name another file, or pass --overwrite")
         elif is_table(path.name) and place.is_dir() and path.resolve().is_relative_to(place.resolve()):
             raise SettingsError(
-                f"can't write {path}: among the data it would be read in their place; name another folder"
+                f"can't write {path}: in this folder it would be read instead of the recordings; name another folder"
             )
         part = temporary_path(path)
         with part.open("xb"):

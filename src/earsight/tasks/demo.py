@@ -36,7 +36,7 @@ def demo(out: str | Path = "runs/demo", *, seed: int = 0, progress: bool = False
     out = Path(out)
     corpus, run = out / "corpus", out / "run"
     if not _is_replaceable(out):
-        raise SettingsError(f"{out} holds something else than an earlier demo; name another --out")
+        raise SettingsError(f"{out} contains something other than an earlier demo; pass another --out")
     recipe = Recipe.named("demo", {"seed": seed})
     check_recipe(recipe)
     for folder in (run, corpus):  # the corpus last, since it marks the folder as a demo's

@@ -110,9 +110,9 @@ def _facts(described: Sequence[dict[str, Any]], clips: int, test: int) -> dict[s
 
 def _overlap_text(clips: int, test: int, independent: bool, caveat: str) -> str:
     if not clips:
-        return "which clips they heard is not known"
+        return "which clips they were trained on is not known"
     if not test:
-        return "every clip was heard by one of them"
+        return "every clip was used to train one of them"
     unknown = "; whether their speakers or recordings were is not known for all members"
     return f"the {test} test clips were in no member's training{'' if independent or caveat else unknown}"
 
@@ -134,7 +134,7 @@ def _common_clips(recorded: Sequence[Sequence[RunClip]]) -> tuple[RunClip, ...]:
     rows_of: dict[Any, list[RunClip]] = defaultdict(list)
     for row in (row for rows in recorded for row in rows):
         if row.part == "all":
-            raise DataError("a run was trained and scored on the same clips; join runs that held clips out")
+            raise DataError("a run was trained and scored on the same clips; combine runs that held out test clips")
         rows_of[row.clip.path, row.clip.start_s, row.clip.end_s].append(row)
     found = []
     for rows in rows_of.values():

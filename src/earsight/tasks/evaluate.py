@@ -154,7 +154,7 @@ def prepare_scoring(
         sentence = f"Scored on clips of {named}{note}."
         context = ScoreContext(sentence, caveat, warning, dataset.failures, left_out)
     if unknown_labels:
-        note = f"annotated labels that the model does not know are not looked for: {', '.join(unknown_labels)}"
+        note = f"annotated labels that the model does not know were ignored: {', '.join(unknown_labels)}"
         context = replace(context, warning=f"{context.warning}; {note}" if context.warning else note)
     place = store.index_of
     indices = [place[i] for i in scored if i in place]
@@ -209,7 +209,7 @@ def _recorded_context(
     split = described.get("split", {})
     was = [row.digest for row in recorded if row.part in {"test", "all"}]
     changed = sum(was[i] != digest for i, digest in digests.items())
-    warning = f"{changed} of {len(clips)} test clips are no longer what they were in training" if changed else ""
+    warning = f"{changed} of {len(clips)} test clips have changed since the training" if changed else ""
     sentence = str(split.get("sentence", "How these clips were split is not known."))
     return ScoreContext(sentence, str(split.get("caveat", "")), warning, (), ())
 
@@ -226,12 +226,12 @@ def _recorded_test_clips(run: Path, recorded: list[RunClip], *, whole: bool) -> 
     have been trained on. Raises DataError."""
     clips = [row.clip for row in recorded if row.part in {"test", "all"}]
     if not clips:
-        raise DataError(f"{run} does not tell its test clips (no {CLIPS_NAME}); pass labelled recordings to score")
+        raise DataError(f"{run} has no list of its test clips ({CLIPS_NAME}); pass labelled recordings to score")
     missing = [clip.path for clip in clips if not clip.path.is_file()]
     if missing:
         raise DataError(
-            f"{len(missing)} of the run's {len(clips)} test clips are gone, such as {missing[0]}; "
-            "pass the folder where the recordings lie now"
+            f"{len(missing)} of the run's {len(clips)} test clips were not found, such as {missing[0]}; "
+            "pass the folder that they are in now"
         )
     heard = {row.clip.path for row in recorded if row.part in {"train", "valid"}}
     if whole and (shared := heard.intersection(clip.path for clip in clips)):

@@ -138,7 +138,7 @@ def evaluate_events(
                     )
             bar.advance(number + 1, len(recordings))
     if not asked.scored:
-        raise DataError(f"none of {pluralise(len(recordings), 'recording')} could be heard; {failures[-1].reason}")
+        raise DataError(f"none of {pluralise(len(recordings), 'recording')} could be used; {failures[-1].reason}")
     f1 = {at: (one.by_segment.micro.f1, one.by_event.micro.f1) for at, one in others.items()}
     return EventEvaluation(
         **vars(replace(to_score.context, failures=tuple(failures))),

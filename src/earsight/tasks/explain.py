@@ -69,9 +69,7 @@ def explain(
 
     classifier = Classifier.load(resolve_run(run), device) if isinstance(run, str | Path) else run
     if not isinstance(classifier, Classifier):
-        raise SettingsError(
-            f"{type(run).__name__} can't be looked into; give a run folder, or what Classifier.load made"
-        )
+        raise SettingsError(f"{type(run).__name__} can't be explained; pass a run folder or a Classifier")
     if label is not None and label not in classifier.labels:
         raise SettingsError(f"no label {label!r}; the model knows {', '.join(classifier.labels)}")
     waveform, cut_off = read_waveform(source, classifier.audio, longest_s=LONGEST_S)

@@ -98,7 +98,7 @@ def export(
         difference = _difference(answer, portable, test)
         if difference >= LARGEST_DIFFERENCE:
             raise ModelError(
-                f"the exported file answers otherwise: a logit differs by {difference:.2g} on {len(test)} clips; "
+                f"the exported file gives other answers: a logit differs by {difference:.2g} on {len(test)} clips; "
                 f"nothing was written. Please report this with the model's name ({classifier.network_settings.model})"
             )
         accuracy, validated, calibrated = None, 0, None

@@ -106,5 +106,5 @@ def microphone(rate_hz: int, name: str | None, missed: Callable[[float], None]) 
                 yield Sound(waiting.get(timeout=_WAITING_S), rate_hz)
             except queue.Empty:
                 raise DecodeError(
-                    f"the microphone gave no sound for {_WAITING_S:g} s; is it still connected?"
+                    f"the microphone delivered no samples for {_WAITING_S:g} s; is it still connected?"
                 ) from None

@@ -23,18 +23,18 @@ def check_resumable(file: Path, manifest: Mapping[str, Any], what: str, *, resum
     if not place.is_dir() or not any(place.iterdir()):
         return False
     if not file.is_file():
-        raise SettingsError(f"{place} is not empty and no {what}; pass another --out")
+        raise SettingsError(f"{place} is not empty, but holds no {what}; pass another --out")
     if not resume:
-        raise SettingsError(f"{place} is not empty; pass --resume to go on with it, or another --out")
+        raise SettingsError(f"{place} is not empty; pass --resume to continue it, or another --out")
     try:
         told = read_json(file)
         then = flatten({**told, "recipe": fill_missing_settings(told["recipe"])})
     except (ValueError, AttributeError, KeyError, TypeError) as error:
-        raise SettingsError(f"{file} is damaged; begin again with another --out") from error
+        raise SettingsError(f"{file} is damaged; start again with another --out") from error
     changed = differences(manifest, then)
-    changed += [f"{name} was {value}, is not there" for name, value in then.items() if name not in flatten(manifest)]
+    changed += [f"{name} was {value}, is missing" for name, value in then.items() if name not in flatten(manifest)]
     if changed:
-        raise SettingsError(f"can't go on with {place} with other settings: {'; '.join(changed)}; give the same ones")
+        raise SettingsError(f"can't continue {place} with other settings: {'; '.join(changed)}; use the same ones")
     return True
 
 

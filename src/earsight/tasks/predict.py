@@ -98,7 +98,7 @@ class Sliding:
             raise SettingsError(f"--window must be above 0 s, got {self.window_s:g}")
         if not _SHORTEST_HOP_S <= self.hop_s <= self.window_s:
             raise SettingsError(
-                f"--hop must be from {_SHORTEST_HOP_S} s to --window {self.window_s:g}, so that all is heard, got "
+                f"--hop must be from {_SHORTEST_HOP_S} s to --window {self.window_s:g}, so that all is used, got "
                 f"{self.hop_s:g}"
             )
 
@@ -138,7 +138,7 @@ def predict(
     hop_s (None: a third of window_s) instead of whole recordings. Raises EarsightError before the first row.
     """
     if window_s is None and hop_s is not None:
-        raise SettingsError(f"hop_s {hop_s:g} is for windows; give window_s too")
+        raise SettingsError(f"hop_s {hop_s:g} only works with windows; pass window_s too")
     if isinstance(run, str | Path):
         ready = prepare(run, sources, device, threads, window_s, hop_s)
         rows = answer(ready.model, ready.recordings, unknown=unknown, sliding=ready.sliding)
@@ -153,7 +153,7 @@ def _check_loaded(model: "Classifier | Exported", device: str, threads: int | No
     """Raises SettingsError where it is no model, or where device or threads can only be set by loading it."""
     if not isinstance(model, Exported) and not (hasattr(model, "predictions") and hasattr(model, "audio")):
         raise SettingsError(
-            f"{type(model).__name__} is no model; give a run folder, a file of export, or a loaded model"
+            f"{type(model).__name__} is not a model; pass a run folder, an exported file or a loaded model"
         )
     if device != "cpu" or (isinstance(model, Exported) and threads is not None):
         raise SettingsError("a loaded model has its device and threads from load_model; pass them there")
@@ -208,7 +208,7 @@ def check_model(run: str | Path, device: str, threads: int | None) -> None:
     if Path(run).is_dir():
         read_description(Path(run))
     elif Path(run).suffix != ".onnx" and not is_hub_name(run):
-        raise ModelError(f"no such run folder, file of earsight export (.onnx), or model of the hub: {run}")
+        raise ModelError(f"no such run folder, exported file (.onnx) or model on the hub: {run}")
     check_device_name(device)
     check_threads(threads)
     if Path(run).suffix == ".onnx" and device != "cpu":

@@ -29,19 +29,20 @@ class Recipe(Settings):
     epochs: int = Field(default=20, ge=1, le=100_000)
     """Passes over the training clips."""
     batch_size: int = Field(default=32, ge=2, le=65_536)
-    """Clips in one batch."""
+    """Clips per batch."""
     accumulate: int = Field(default=1, ge=1, le=65_536)
-    """Batches in one step of the optimizer: a larger batch in the memory of a small one (batch norm sees the small)."""
+    """Batches per optimizer step: the effect of a larger batch with the memory of a small one (batch norm sees the
+    small one)."""
     seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
-    """Random seed of the split, the order, the crops, the augmentation and the network's own randomness."""
+    """Random seed of the split, the order of the clips, the crops, the augmentation and the network."""
     sampling: Literal["all", "balanced"] = "all"
-    """all: every clip once an epoch; balanced: as many clips, every class as often as any other."""
+    """all: every clip once per epoch; balanced: as many clips per epoch, but every class equally often."""
     average_best: int = Field(default=1, ge=1, le=100)
-    """Keep the mean of the weights of so many of the best epochs, where it is no worse than the best one."""
+    """Keep the mean of the weights of this many of the best epochs, if it scores no worse than the best one."""
     refit: bool = False
-    """Train once more, on training and validation clips together, for the epochs that these chose."""
+    """Train again from the start, on training and validation clips together, up to the epoch that was kept."""
     task: Task = "auto"
-    """One label a clip (single), or any number of them (multilabel); auto: what the data has."""
+    """single: one label per clip; multilabel: any number of labels; auto: as the data has it."""
     audio: AudioSettings = AudioSettings()
     mel: MelSettings = MelSettings()
     augment: AugmentSettings = AugmentSettings()
@@ -55,8 +56,8 @@ class Recipe(Settings):
         """Check settings against those of other groups."""
         if self.refit and self.average_best > 1:
             raise ValueError(
-                f"refit trains on the validation clips that average_best {self.average_best} chooses epochs by; set "
-                "average_best to 1, or refit to false"
+                f"refit can't be combined with average_best {self.average_best}, which needs validation clips to "
+                "choose epochs; set average_best to 1, or refit to false"
             )
         nyquist_hz, top_hz = self.audio.rate_hz / 2, self.mel.f_max_hz
         if top_hz is not None and top_hz > nyquist_hz:
@@ -71,22 +72,39 @@ class Recipe(Settings):
         if width_hz < _FEWEST_FOURIER * step_hz:
             raise ValueError(
                 f"mel.f_min_hz and mel.f_max_hz are {width_hz:g} Hz apart, less than {_FEWEST_FOURIER} Fourier steps "
-                f"of {step_hz:g} Hz: the image would be as good as empty; widen them, or raise mel.n_fft"
+                f"of {step_hz:g} Hz, so the image would be nearly empty; widen the band, or raise mel.n_fft"
             )
         frames = self.mel.frames(self.audio.crop_samples)
         if frames < _FEWEST_FRAMES:
             raise ValueError(
-                f"the image would be {frames} frames wide: audio.crop_s {self.audio.crop_s:g} with mel.hop_length "
-                f"{self.mel.hop_length} at {self.audio.rate_hz} Hz; lengthen the crop or lower the hop length"
+                f"the image would be only {frames} frames wide: audio.crop_s {self.audio.crop_s:g} with mel.hop_length "
+                f"{self.mel.hop_length} at {self.audio.rate_hz} Hz; raise crop_s or lower hop_length"
             )
         return self
 
     def caution(self) -> str:
         """A warning about settings that are allowed but hardly meant; "" without one."""
+        return "; ".join(filter(None, (self._narrow_band(), self._inaudible_gain())))
+
+    def _narrow_band(self) -> str:
         nyquist_hz, top_hz = self.audio.rate_hz / 2, self.mel.f_max_hz
         if top_hz is None or top_hz >= nyquist_hz / 2:
             return ""
-        return f"up to {nyquist_hz:g} Hz are heard, and mel bins end at {top_hz:g} Hz; raise mel.f_max_hz, or pass none"
+        return (
+            f"recordings have frequencies up to {nyquist_hz:g} Hz, but the mel bins end at {top_hz:g} Hz: to use the "
+            "rest, raise mel.f_max_hz or set it to none"
+        )
+
+    def _inaudible_gain(self) -> str:
+        """A constant factor of the mel values is one of the image, or, with the logarithm, an offset; PCEN keeps some
+        of it. Waveforms that are mixed with each other are louder or quieter beside each other."""
+        removed = self.mel.normalise == "image" and self.mel.values in ("linear", "log")
+        if not (self.augment.gain_db and removed) or self.augment.wave_mixup_alpha:
+            return ""
+        return (
+            f"augment.gain_db {self.augment.gain_db:g} has no effect, because mel.normalise image removes the loudness "
+            "of each image: set mel.normalise to fixed, or augment.gain_db to 0"
+        )
 
     @classmethod
     def named(cls, name: str | Path = "default", changes: Mapping[str, Any] | None = None) -> Self:
@@ -148,7 +166,7 @@ def _read(name: str | Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         own = ", ".join(recipe_names())
-        raise SettingsError(f"no recipe file: {path}; give one, or one of earsight's own: {own}") from error
+        raise SettingsError(f"no such recipe file: {path}; name a .toml file, or one of {own}") from error
     except (ValueError, RecursionError, OSError) as error:  # tomllib's own error is a ValueError
         raise SettingsError(f"can't read the recipe {path}: {error}; it must be TOML in UTF-8") from error
 

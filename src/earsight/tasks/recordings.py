@@ -1,6 +1,7 @@
 """Files, folders, patterns, tables, addresses and standard input → recordings to answer."""
 
 import glob
+import importlib.util
 import math
 import os
 import sys
@@ -21,6 +22,8 @@ STANDARD_INPUT = "-"
 _SCHEMES = frozenset({"http", "https", "s3", "gs", "gcs", "az", "abfs", "abfss"})
 """Schemes of addresses that are allowed in tables: these may be untrusted, and fsspec opens anything (chains with
 ``::``, local files, references whose templates it evaluates)."""
+_PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs", "abfss": "adlfs"}
+"""The package that fsspec needs for each scheme."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +78,8 @@ def list_recordings(sources: str | Path | Iterable[str | Path]) -> list[Recordin
     sources = [cast(str, sources)] if alone or not isinstance(sources, Iterable) else list(sources)
     if strange := [source for source in sources if not isinstance(source, str | Path)]:
         raise DataError(
-            f"{type(strange[0]).__name__} is no name of a recording; give paths here, and bytes, files and samples to "
-            "predict_many of a model"
+            f"{type(strange[0]).__name__} is not the name of a recording; pass paths here; bytes, files and samples go "
+            "to predict_many of a model"
         )
     for source in map(str, sources):
         for one in _expand(source, alone=len(sources) == 1):
@@ -111,7 +114,7 @@ def _expand(source: str, alone: bool) -> Iterator[Recording]:
     elif glob.has_magic(source) and not path.exists():
         names = sorted(glob.glob(source, recursive=True))  # noqa: PTH207 — Path.glob takes no absolute pattern
         if not names:
-            raise DataError(f"no file is called as in {source}; name files or folders")
+            raise DataError(f"no file matches {source}; name files or folders")
         for name in names:
             if Path(name).is_file() or Path(name).is_dir():
                 yield from _expand(name, alone=False)
@@ -138,7 +141,11 @@ def _expand_remote(address: str) -> Iterator[Recording]:
 
 
 def _reason(error: BaseException, address: str) -> str:
-    """The message of fsspec's error, or of its cause where the message is just the address."""
+    """How to install a missing package, else the message of fsspec's error, or of its cause where the message is just
+    the address."""
+    package = _PACKAGES.get(address.partition("://")[0].lower(), "")
+    if package and isinstance(error, ImportError | ValueError) and importlib.util.find_spec(package) is None:
+        return extras.install_hint(package)
     while first_line(error) == address and error.__cause__ is not None:
         error = error.__cause__
     return first_line(error)

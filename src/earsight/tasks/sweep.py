@@ -95,7 +95,7 @@ def sweep(
     if trials < 1:
         raise SettingsError(f"--trials must be 1 or more, got {trials}")
     if resume and out is None:
-        raise SettingsError("--resume needs to know what goes on; pass --out FOLDER")
+        raise SettingsError("--resume needs the folder to continue; pass --out FOLDER")
     settings, name = recipe_of(recipe, recipe_name)
     read = to_space(space) if isinstance(space, Mapping) else read_space(Path(space))
     corners = check_corners(settings, read)
@@ -118,13 +118,13 @@ def sweep(
     machine.check()
     if begun and (place / TABLE_NAME).is_file() and not _is_filled(place / TRIALS_NAME):
         raise SettingsError(
-            f"the trials of {place} are gone: {TRIALS_NAME} is missing or empty; restore it, or pass another --out"
+            f"can't resume {place}: {TRIALS_NAME} is missing or empty; restore it, or pass another --out"
         )
     if not begun:
         write_manifest(place / MANIFEST_NAME, manifest)
     from earsight.tasks.sweeping.study import Study
 
-    with locked_folder(place, f"another sweep is at work in {place}; wait for it, or pass another --out"):
+    with locked_folder(place, f"another sweep is running in {place}; wait until it has ended, or pass another --out"):
         study = Study(
             place / TRIALS_NAME, read, settings.seed, pruned_from_epoch=settings.epochs // 4 if prune else None
         )
@@ -154,7 +154,7 @@ def _check_splits(kinds: list[str]) -> list[str]:
     for kind in kinds:
         check_kind(kind)
         if kind == "none":
-            raise SettingsError("--split none holds no clip out; a sweep needs validation clips, pass another --split")
+            raise SettingsError("--split none has no validation clips, which a sweep needs; pass another --split")
         if kinds.count(kind) > 1:
             raise SettingsError(f"--split {kind} is given twice; give each split once")
     if not kinds:
@@ -188,7 +188,7 @@ def _run_trials(study: "Study", work: _Work, trials: int) -> None:
     shown = Progress(shown=work.progress)
     before = len(study.trials())
     most = max(trials, before)
-    shown.say(f"{pluralise(most, 'trial')}" + (f", {before} of them before" if before else "") + f"; into {work.place}")
+    shown.say(f"{pluralise(most, 'trial')}{f', {before} already done' if before else ''}; results in {work.place}")
     with deferred_interrupt() as stopped:  # an interrupt inside Optuna or SQLite might be lost
         while (done := len(study.trials())) < trials:
             if stopped():
@@ -208,8 +208,8 @@ def _run_trials(study: "Study", work: _Work, trials: int) -> None:
             reasons = {trial.reason for trial in result.trials}
             if len(result.trials) >= _ALIKE and len(reasons) == 1 and result.trials[-1].state == "failed":
                 raise TrainingError(
-                    f"all {len(result.trials)} trials failed alike: {reasons.pop()} (fix that, and go on with --out "
-                    f"{work.place} --resume)"
+                    f"all {len(result.trials)} trials failed for the same reason: {reasons.pop()} (fix this, and "
+                    f"continue with --out {work.place} --resume)"
                 )
 
 

@@ -190,7 +190,7 @@ def run_plan(
         ready = _prepare(plan, machine, refit=plan.recipe.refit and score_test)
         shown.say(start_message(plan, score_test))
         if plan.resume and ready.state is None:
-            shown.say(f"nothing to go on with in {plan.run} yet: it begins")
+            shown.say(f"nothing to resume in {plan.run} yet; the training starts from the beginning")
         for warning in ready.warnings:
             shown.warn(warning)
         decoded = decode_parts(plan, free, shown)
@@ -259,7 +259,7 @@ def _prepare(plan: Plan, machine: Machine, *, refit: bool) -> _Prepared:
 def _lock_run(plan: Plan, stack: ExitStack) -> None:
     """Create and lock the run folder until the stack is closed, and remove partial files. Raises SettingsError."""
     plan.run.mkdir(parents=True, exist_ok=True)
-    busy = f"another process is training into {plan.run}; wait until it has ended, or pass another --out"
+    busy = f"another process is training in {plan.run}; wait until it has ended, or pass another --out"
     stack.enter_context(locked_folder(plan.run, busy))
     for half in leftover_files(plan.run, below=True):
         half.unlink(missing_ok=True)
@@ -326,7 +326,7 @@ def _restore_threads(state: Mapping[str, Any], machine: Machine) -> str:
         torch.set_num_threads(before)
     if torch.get_num_threads() == before:
         return ""
-    return f"before the stop it had {pluralise(before, 'thread')}: the last digits of the weights will differ"
+    return f"the run began with {pluralise(before, 'thread')}, so the last digits of the weights will differ"
 
 
 def _load_banks(recipe: Recipe, shown: Progress) -> "Banks":

@@ -189,9 +189,9 @@ def test_every_bad_row_is_in_one_error(root: Path) -> None:
         f"no such file: gone.wav, {root.parent / 'x.wav'}, {root.parent / 'y.wav'}",
         "start or end that is not a number of seconds in row 6 (two)",
         "in row 7 (3.0 to 2.0), 8 (-1.0 to 2.0)",
-        "cells other than 5 in row 9",
+        "another number of cells than 5 in row 9",
         f"the same clip twice, with contradicting labels: {root / 'deep/c.wav'} [0–1 s] as dog and as cat",
-        f"no fold, where others have one: {root / 'deep/d.wav'} [0–1 s]",
+        f"no fold, although other clips have one: {root / 'deep/d.wav'} [0–1 s]",
     ):
         assert part in text, part
 
@@ -278,11 +278,11 @@ def test_the_first_ten_of_many_and_how_many_there_are(root: Path) -> None:
         ("d.csv", b"file,label\na.wav,dog\n", r"no column 'path' in .*d\.csv; its columns: file, label"),
         ("d.csv", b"path,labels\na.wav,dog\n", "no column 'label' .*is it 'labels'"),
         ("d.csv", b"path,label,path\n", "has the column 'path' twice"),
-        ("d.csv", b"path,label,group,speaker\n", "columns group and speaker, and one of them must be the group"),
+        ("d.csv", b"path,label,group,speaker\n", "columns group and speaker, but only one can be the group"),
         ("d.csv", b"", "is empty; a table has a first line"),
         ("d.csv", b"path,label\n", "no rows in .*it has the columns path, label"),
-        ("d.csv", b"path;label\na.wav;dog\n", "has semicolons between its columns where commas are expected"),
-        ("d.tsv", b"path,label\na.wav,dog\n", "has commas between its columns where tabs are expected"),
+        ("d.csv", b"path;label\na.wav;dog\n", "has semicolons between its columns, but commas are expected"),
+        ("d.tsv", b"path,label\na.wav,dog\n", "has commas between its columns, but tabs are expected"),
         ("d.csv", "path,label\na.wav,bär\n".encode("latin-1"), "is not UTF-8 .*save it as UTF-8"),
         ("d.csv", "path,label\na.wav,dog\n".encode("utf-16"), "is not UTF-8"),
         ("d.csv", b"path,label\na.wav,d\0g\n", "line 2: a zero byte"),
@@ -375,8 +375,8 @@ def test_bytes_and_lists_in_parquet_and_json(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         read_dataset(tmp_path / "t.jsonl")
     assert str(caught.value) == (
-        f"5 problems in {tmp_path / 't.jsonl'}: a list or an object where one value is meant in row 1 (label), "
-        "2 (path), 3 (label); no label, or one twice, in row 4, 5"
+        f"5 problems in {tmp_path / 't.jsonl'}: a list or an object instead of a single value in row 1 (label), "
+        "2 (path), 3 (label); no label, or the same label twice, in row 4, 5"
     )
 
 
@@ -403,10 +403,14 @@ def test_recordings_may_lie_beside_the_tables_folder(root: Path) -> None:
     assert [clip.path for clip in linked.clips] == [root.resolve() / "a.wav", root.resolve() / "b.wav"]
     (root / "tables" / "data.csv").write_text(f"path,label\n{root}/a.wav,dog\nc.wav,cat\n")
     assert len(read_dataset(root / "tables" / "data.csv").clips) == 2
-    with pytest.raises(DataError, match=r"leaves the folder \(name the table itself, and it may\) in row 2 \(/"):
+    with pytest.raises(
+        DataError, match=r"a path outside the folder \(allowed if you name the table itself\) in row 2 \(/"
+    ):
         read_dataset(root / "tables")  # as one that came in an archive would read what it likes
     (root / "tables" / "data.csv").write_text("path,label\n../a.wav,dog\n../deep/../b.wav,cat\n")
-    with pytest.raises(DataError, match=r"leaves the folder \(name the table itself, and it may\) in row 2 \(\.\./a"):
+    with pytest.raises(
+        DataError, match=r"outside the folder \(allowed if you name the table itself\) in row 2 \(\.\./a"
+    ):
         read_dataset(root / "tables")
 
 
@@ -415,10 +419,10 @@ def test_a_forgotten_end_is_seen_where_it_would_hold_other_spans(root: Path) -> 
     assert len(read_dataset(table(root, "path,label,start,end\n" + rows.format(2, 1))).clips) == 5
     with pytest.raises(DataError) as caught:
         read_dataset(table(root, "path,label,start,end\n" + rows.format("", "")))
-    told = "and other spans of the recording in what that would be:"
+    told = "so that the span would contain other spans of the recording:"
     assert f"no end, {told} {root}/a.wav [1– s]; no start, {told} {root}/b.wav [0–4 s]" in str(caught.value)
     for together in ("a.wav,dog,0,2\na.wav,cat,,5\n", "a.wav,dog,5,6\na.wav,cat,5,\n", "a.wav,dog,1,2\na.wav,cat,,5\n"):
-        with pytest.raises(DataError, match="and other spans of the recording"):
+        with pytest.raises(DataError, match="would contain other spans of the recording"):
             read_dataset(table(root, "path,label,start,end\n" + together))
     last = read_dataset(table(root, "path,label,start,end\na.wav,dog,,1\na.wav,cat,1,\n"))
     assert [(clip.start_s, clip.end_s) for clip in last.clips] == [(None, 1.0), (1.0, None)]

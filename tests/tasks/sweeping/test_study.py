@@ -88,7 +88,7 @@ def test_the_setting_that_decides_is_the_most_important_one(tmp_path: Path) -> N
 
 def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
     (tmp_path / "trials.db").write_bytes(b"no database" * 1000)
-    with pytest.raises(SettingsError, match=r"trials\.db \(file is not a database\); fix that, or pass another --out"):
+    with pytest.raises(SettingsError, match=r"trials\.db \(file is not a database\); fix this, or pass another --out"):
         opened(tmp_path / "trials.db")
 
 

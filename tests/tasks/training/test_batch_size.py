@@ -18,7 +18,7 @@ def test_the_smallest_of_the_fast_ones_is_taken() -> None:
     )
     assert sizes.best == 16
     assert next(batch_size_lines(sizes)) == "net on cpu, bf16-mixed, compiled"
-    assert list(batch_size_lines(sizes))[-1].startswith("--batch-size 16: the smallest within 3 %")
+    assert list(batch_size_lines(sizes))[-1].startswith("--batch-size 16 is the smallest within 3 %")
 
 
 def test_it_doubles_until_nothing_is_won(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -26,7 +26,7 @@ def test_it_doubles_until_nothing_is_won(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(batch_size, "_try", lambda learner, size, advance: Trial(size, 1 / speed[size], 1000.0))
     found = find_batch_size(RECIPE, MACHINE)
     assert [trial.batch_size for trial in found.trials] == [8, 16, 32, 64]
-    assert (found.best, found.ended) == (16, "larger ones brought nothing")
+    assert (found.best, found.ended) == (16, "larger batches were no faster")
 
 
 def test_it_ends_where_memory_does(monkeypatch: pytest.MonkeyPatch) -> None:

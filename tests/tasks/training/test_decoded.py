@@ -57,7 +57,7 @@ def test_a_part_that_drop_leaves_empty_is_not_called_unreadable(tmp_path: Path) 
 
 def test_a_class_that_drop_leaves_empty_is_not_called_unreadable(tmp_path: Path) -> None:
     data = table(tmp_path, copied="b")
-    message = r"^no training clip is left of b: \d+ were left out by --leaks drop, .*identical audio, as .*; give other"
+    message = r"^no training clip is left of b: \d+ were left out by --leaks drop, .*identical audio, as .*; use other"
     with pytest.raises(DataError, match=message):
         decoded(data, split="column:part", leaks="drop")
 

@@ -154,7 +154,7 @@ def test_it_goes_on_after_a_stop_in_the_second_training(
         train(root / "data.csv", recipe=recipe(), **cut, resume=True)
     aside = tmp_path / "aside"
     (tmp_path / "cut" / "refit").rename(aside)  # the first network is nowhere then
-    with pytest.raises(TrainingError, match=r"has its second network already, and the first one, .*chosen, is gone"):
+    with pytest.raises(TrainingError, match=r"already has the network of the refit, but .*chosen, which is"):
         train(root / "data.csv", recipe=settings, **cut, resume=True)
     aside.rename(tmp_path / "cut" / "refit")
     done = train(root / "data.csv", recipe=settings, **cut, resume=True)
@@ -176,12 +176,13 @@ def test_a_second_training_that_is_damaged_begins_again_and_the_first_stays(
         return real(*args)
 
     monkeypatch.setattr(loop, "train_epoch", lost)
-    with pytest.raises(TrainingError, match=rf"in epoch 2, step 1; that is the second training, {run} has the network"):
+    told = rf"in epoch 2, step 1; this happened in the refit; the network of the first training is in {run}"
+    with pytest.raises(TrainingError, match=told):
         train(root / "data.csv", **settings)
     monkeypatch.undo()
     state = run / "refit" / "resume.pt"
     state.write_bytes(b"half")
-    with pytest.raises(TrainingError, match=rf"{state} is damaged; remove the folder {run}/refit: the second training"):
+    with pytest.raises(TrainingError, match=rf"{state} is damaged; remove the folder {run}/refit to repeat the"):
         train(root / "data.csv", **settings, resume=True)
     shutil.rmtree(run / "refit")
     older = torch.load(run / "resume.pt", weights_only=True)
@@ -209,14 +210,17 @@ def test_a_smaller_file_is_not_measured_on_strangers_where_there_are_none(root: 
         done = export(root / name, tmp_path / f"{name}.onnx", quantize="fp16")
         assert (done.validated, done.heard) == (4, heard)
     told = called("export", root / "twice", "--out", tmp_path / "told.onnx", "--quantize", "fp16").stdout
-    assert "accuracy on 4 clips that it was trained on, too: " in told
+    assert "accuracy on 4 validation clips (also trained on): " in told
 
 
 def test_what_it_can_not_be_joined_with_is_refused(root: Path, tmp_path: Path) -> None:
     common = ("train", root / "data.csv", "--model", "test_efficientnet", "--no-pretrained", "--out", tmp_path / "run")
     for more, reason in (
         (("--split", "none", "--refit"), "split none holds none out; pass --no-refit"),
-        (("--average-best", "3", "--refit"), "average_best 3 chooses epochs by; set average_best to 1"),
+        (
+            ("--average-best", "3", "--refit"),
+            "which needs validation clips to choose epochs; set average_best to 1",
+        ),
     ):
         refused = called(*common, *more)
         assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)

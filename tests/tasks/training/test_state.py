@@ -42,9 +42,9 @@ def test_a_damaged_state_is_refused_before_anything_is_decoded(tones: Path, tmp_
         (tmp_path / "run" / "resume.pt").write_bytes(state)
     else:
         torch.save(state, tmp_path / "run" / "resume.pt")
-    told = r"can't resume: .*resume\.pt is damaged; begin again"
+    told = r"can't resume: .*resume\.pt is damaged; start again"
     if state == WHOLE:
-        told = "with other settings: other names, labels, groups or parts of the clips; give the same ones"
+        told = "with other settings: names, labels, groups or parts of clips have changed; use the same ones"
     with pytest.raises(TrainingError, match=told):
         train(tones, recipe=recipe(), out=tmp_path / "run", resume=True, threads=1)
 
@@ -61,11 +61,11 @@ def test_a_state_of_another_machine_or_of_other_clips_is_not_gone_on_with(tones:
     for changes, words in (
         ({"machine": {**MACHINE, "devices": 2}}, "devices was 2, is 1"),
         ({"machine": {**MACHINE, "nodes": 3}}, "nodes was 3, is 1"),
-        ({"clips": 25}, "there were 25 clips, are 24"),
+        ({"clips": 25}, "there were 25 clips, now 24"),
         ({"split": "group"}, "split was group, is random"),
     ):
         torch.save({**whole, **changes}, plan.run / STATE_NAME)
-        with pytest.raises(TrainingError, match=f"with other settings: {words}; give the same ones"):
+        with pytest.raises(TrainingError, match=f"with other settings: {words}; use the same ones"):
             read_state(plan, MACHINE, NO_PIPELINE)
 
 
@@ -85,5 +85,5 @@ def test_a_state_of_another_network_is_damaged(tones: Path, tmp_path: Path) -> N
         *(("network", {}), ("network", 3), ("mean", {}), ("optimizer", {}), ("optimizer", 3)),
         ("optimizer", {"state": {}, "param_groups": []}),
     ):
-        with pytest.raises(TrainingError, match=r"resume\.pt is damaged; begin again"):
+        with pytest.raises(TrainingError, match=r"resume\.pt is damaged; start again"):
             restore({**whole, name: value}, learning, plan)

@@ -91,7 +91,7 @@ def read_dataset(
         raise DataError(f"no label in {dataset.place}: none of {len(dataset.clips)} clips has one; name one or more")
     if len(dataset.labels) < fewest_classes and not dataset.multilabel:
         raise DataError(
-            f"one class only in {dataset.place}: {dataset.labels[0]!r} ({len(dataset.clips)} clips); "
+            f"only one class in {dataset.place}: {dataset.labels[0]!r} ({len(dataset.clips)} clips); "
             "a classifier needs two or more"
         )
     return dataset
@@ -127,7 +127,7 @@ def _exists(place: Path) -> bool:
     try:
         return place.exists()
     except OSError as error:
-        raise DataError(f"can't read {place}: {error.strerror}; fix that, or name another") from error
+        raise DataError(f"can't read {place}: {error.strerror}; fix this, or use another path") from error
 
 
 def list_recordings(place: Path) -> Listing:

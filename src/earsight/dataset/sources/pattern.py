@@ -62,8 +62,8 @@ def _time_limit(pattern: str, seconds: float) -> Iterator[None]:
 
     def give_up(*_: object) -> None:
         raise SettingsError(
-            f"--group-pattern {pattern!r} was not done after {seconds:.0f} s; has it a repetition within a repetition, "
-            "such as (a+)+? write it with one"
+            f"--group-pattern {pattern!r} took longer than {seconds:.0f} s; if it has a repetition within a repetition "
+            "such as (a+)+, write it with one"
         )
 
     before = signal.signal(signal.SIGVTALRM, give_up)

@@ -109,7 +109,7 @@ def open_table(path: Path) -> tuple[list[str], Iterator[Row]]:
         if other:
             expected = "tabs" if suffix == ".tsv" else "commas"
             raise DataError(
-                f"{path} has {other} between its columns where {expected} are expected; save it with {expected}"
+                f"{path} has {other} between its columns, but {expected} are expected; save it with {expected}"
             )
     if not first.strip():
         raise DataError(f"{path} is empty; a table has a first line with its columns: path,label")

@@ -114,7 +114,7 @@ def _columns(path: Path, header: Sequence[str]) -> dict[str, int]:
     groups = [name for name in _GROUPS if name in names]
     if len(groups) > 1:
         raise DataError(
-            f"{path} has the columns {' and '.join(groups)}, and one of them must be the group; rename others"
+            f"{path} has the columns {' and '.join(groups)}, but only one can be the group; rename the others"
         )
     return {name: place for place, name in enumerate(names)}
 
@@ -135,7 +135,7 @@ def _decode_cells(columns: dict[str, int], rows: Iterator[Row], problems: _Probl
             elif isinstance(cell, list | dict | tuple) and names[place] in _KNOWN:
                 texts = isinstance(cell, list) and all(isinstance(one, str) for one in cell)
                 if names[place] != "label" or not texts:
-                    problems.add("a list or an object where one value is meant in row", f"{line} ({names[place]})")
+                    problems.add("a list or an object instead of a single value in row", f"{line} ({names[place]})")
                     break
         else:
             yield line, plain
@@ -165,7 +165,7 @@ def _clips(path: Path, columns: dict[str, int], rows: Iterator[Row], problems: _
     several, unlabelled = False, list[int]()
     for line, cells in rows:
         if len(cells) != width:
-            problems.add(f"cells other than {width} in row", line)
+            problems.add(f"another number of cells than {width} in row", line)
             continue
         name = cells[at_path] if isinstance(cells[at_path], str) else as_text(cells[at_path])
         cell = cells[at_label]
@@ -178,12 +178,12 @@ def _clips(path: Path, columns: dict[str, int], rows: Iterator[Row], problems: _
         elif len(names) != 1 or isinstance(cell, list):
             several = True
             if not all(names) or len(set(names)) != len(names):
-                problems.add("no label, or one twice, in row", line)
+                problems.add("no label, or the same label twice, in row", line)
                 continue
         label, *more = names or [""]
         place = _clip_path(root, name, files_in, inside)
         if place is None:
-            problems.add("a path that leaves the folder (name the table itself, and it may) in row", f"{line} ({name})")
+            problems.add("a path outside the folder (allowed if you name the table itself) in row", f"{line} ({name})")
             continue
         start_s, end_s = _span(cells, at_start, at_end, line, problems) if spans else (None, None)
         group = as_text(cells[at_group]) if at_group >= 0 else ""
@@ -250,7 +250,7 @@ def _span(
         end_s is not None and end_s <= (start_s or 0.0)
     ):
         problems.add(
-            "a span that ends before it begins, or has no finite times from 0 on, in row",
+            "a span that ends before it starts, or has a negative or infinite time, in row",
             f"{line} ({start_s} to {end_s})",
         )
     return start_s, end_s
@@ -298,11 +298,11 @@ def _check_open_spans(clips: list[Clip], problems: _Problems) -> None:
         beside = [_span_key(one) for one in (before, after) if one is not None and one.path == place]
         if any(start_s <= first_s < end_s and (first_s, last_s) != (start_s, end_s) for _, first_s, last_s in beside):
             edge = "start" if clip.start_s is None else "end"
-            problems.add(f"no {edge}, and other spans of the recording in what that would be:", clip.name)
+            problems.add(f"no {edge}, so that the span would contain other spans of the recording:", clip.name)
 
 
 def _check_folds(clips: list[Clip], problems: _Problems) -> None:
     if any(clip.fold for clip in clips):
         for clip in clips:
             if not clip.fold:
-                problems.add("no fold, where others have one:", clip.name)
+                problems.add("no fold, although other clips have one:", clip.name)

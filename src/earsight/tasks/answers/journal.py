@@ -33,7 +33,7 @@ class Journal:
             busy = f"{path} is being written by another process; wait until it has ended, or name another --out"
             stack.enter_context(locked(self._file, busy))
             if there and not resume:
-                raise SettingsError(f"{path} is there from work that was stopped; pass --resume, or delete it")
+                raise SettingsError(f"{path} is left from an interrupted run; pass --resume, or delete it")
             kept = self._kept(first)
             self._file.truncate(kept)
             if not kept:
@@ -52,8 +52,8 @@ class Journal:
                 was, asked = _read(head) or {}, _read(first) or {}
                 other = sorted(name for name in {*was, *asked} if was.get(name) != asked.get(name))
                 raise DataError(
-                    f"{self._path} is of other work ({', '.join(other)} differ); "
-                    "give the same command, or another --out, or delete it"
+                    f"{self._path} is from a different command ({', '.join(other)} differ); "
+                    "use the same command or another --out, or delete it"
                 )
             kept = place = len(head)
             for line in file:

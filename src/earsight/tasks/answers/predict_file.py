@@ -64,9 +64,9 @@ class Job:
         if thresholds and (rule is not None or timelines is not None):
             raise SettingsError("--threshold is for answers; events have a probability where they begin: --start-at")
         if window_s is None and hop_s is not None:
-            raise SettingsError(f"--hop {hop_s:g} is for windows; pass --window too")
+            raise SettingsError(f"--hop {hop_s:g} only works with windows; pass --window too")
         if window_s is None and (rule is not None or timelines is not None):
-            raise SettingsError("events and timelines come of windows; pass --window SECONDS too")
+            raise SettingsError("--events and --timelines need windows; pass --window SECONDS too")
         if timelines is not None:
             check_timelines(timelines)
         ready = prepare(run, sources, device, threads, window_s, hop_s)
@@ -144,7 +144,7 @@ def predict_to(
     wanted = check_out(job, out, format_name, resume=resume, overwrite=overwrite)
     _check_not_read(job, out)
     if resume and any(recording.name == STANDARD_INPUT for recording in job.recordings):
-        raise SettingsError('what was read from standard input ("-") can\'t be gone on with; leave out --resume')
+        raise SettingsError('standard input ("-") can\'t be read again to resume; leave out --resume')
     with Journal(partial_path(out), _journal_head(job), resume=resume) as journal, Progress(shown=progress) as bar:
         resumed, unheard_s = journal.done, list[float]()
         lengths_s = _lengths_s(job) if progress else []
@@ -200,11 +200,11 @@ def check_out(
     check_pictures(job.pictures(), overwrite=resume or overwrite)
     wanted = find_format(format_name, out)
     if wanted.events and job.rule is None:
-        raise SettingsError(f"--format {wanted.name} holds events; pass --events, and --window SECONDS")
+        raise SettingsError(f"--format {wanted.name} needs events; pass --events and --window SECONDS")
     if wanted.lines is None:
         extras.check("pyarrow")
         if out is None:
-            raise SettingsError(f"--format {wanted.name} is not text; pass --out FILE{wanted.suffix}")
+            raise SettingsError(f"--format {wanted.name} can't be printed; pass --out FILE{wanted.suffix}")
     several = wanted.alone and len(job.recordings) > 1
     if out is None:
         if several:
@@ -224,8 +224,8 @@ def _check_not_read(job: Job, out: Path) -> None:
     """Raises SettingsError where ``out`` would replace the model, a recording, or a table of recordings."""
     if not out.is_file():
         return
-    read = dict.fromkeys(job.sources, "a table of what is to be answered")
-    read |= dict.fromkeys((one.name for one in job.recordings), "a recording that is to be answered")
+    read = dict.fromkeys(job.sources, "one of the input tables")
+    read |= dict.fromkeys((one.name for one in job.recordings), "one of the recordings")
     for name, what in {**read, str(job.run): "the model"}.items():
         try:
             same = out.samefile(name)

@@ -152,8 +152,14 @@ def find_format(name: str | None, out: Path | None) -> Format:
         return FORMATS["jsonl"]
     fitting = [one for one in FORMATS.values() if out.name.lower().endswith(one.suffix)]
     if not fitting:
-        raise SettingsError(f"--out {out} has no ending that says its format; pass --format {'|'.join(FORMATS)}")
+        raise SettingsError(f"the ending of --out {out} is of no known format; pass --format {'|'.join(FORMATS)}")
     return max(fitting, key=lambda one: len(one.suffix))
+
+
+def other_suffix(name: str, out: Path) -> str:
+    """The ending of ``out`` where it is that of another format than ``name``; "" where it is not."""
+    endings = {one.suffix: one.name for one in FORMATS.values() if out.name.lower().endswith(one.suffix)}
+    return "" if name in endings.values() else max(endings, key=len, default="")
 
 
 def write_rows(path: Path, rows: Iterable[Cells], wanted: Format, facts: FormatContext) -> None:

@@ -17,11 +17,10 @@ def check_threads(threads: int | None) -> int | None:
     """``threads`` unchanged. Raises SettingsError where it is below 1, or above ``max_threads``. None stands for a
     number that is chosen later."""
     if threads is not None and threads < 1:
-        raise SettingsError(f"--threads must be 1 or more, got {threads}; leave it out to use the cores that are free")
+        raise SettingsError(f"--threads must be 1 or more, got {threads}; leave it out to use the idle cores")
     if threads is not None and threads > max_threads():
         raise SettingsError(
-            f"--threads {threads} would wait for each other on {allowed_cores()} cores; leave it out to use those that "
-            "are free"
+            f"--threads {threads} is too many for {allowed_cores()} cores; lower it, or leave it out to use idle ones"
         )
     return threads
 

@@ -66,7 +66,7 @@ class Machine:
             raise SettingsError("--precision 16-mixed is for GPUs; pass bf16-mixed or 32-true")
         if self.nodes > 1 and not any(name in os.environ for name in ("MASTER_ADDR", "SLURM_JOB_ID")):
             raise SettingsError(
-                f"--nodes {self.nodes} needs to know where the others are: set MASTER_ADDR, MASTER_PORT and NODE_RANK "
+                f"--nodes {self.nodes} needs the addresses of the others: set MASTER_ADDR, MASTER_PORT and NODE_RANK "
                 "on each, or start it by torchrun"
             )
         if self.devices > there:

@@ -17,10 +17,10 @@ from earsight.tasks.recipe import Recipe
 
 _MOST_CORNERS = 10_000  # checked in under a second
 _UNSEARCHED = {
-    "seed": "it would choose by luck, and other clips with it; pass --seed",
+    "seed": "its values would only differ by chance, and in the split; pass --seed",
     "task": "the scores of two tasks can't be compared; pass --task",
-    "average_best": "a trial is scored by the epoch that is kept, before weights are averaged; pass --average-best",
-    "refit": "a trial is scored by the clips that are refitted on; pass --refit to the training of the best recipe",
+    "average_best": "trials are scored before weights are averaged; pass --average-best",
+    "refit": "a refit uses the validation clips that trials are scored on; pass --refit when you train the best recipe",
 }
 
 
@@ -192,7 +192,7 @@ def check_corners(recipe: Recipe, space: Space) -> list[Recipe]:
         except SettingsError as error:
             named = [name for name in values if name in str(error)] or list(values)
             at = ", ".join(f"{name} {values[name]}" for name in named)
-            raise SettingsError(f"the space has a recipe that can't be ({at}): {error}") from error
+            raise SettingsError(f"the space allows a recipe that is not valid ({at}): {error}") from error
     return found
 
 

@@ -118,7 +118,8 @@ class Study:
         if len(complete) < FEWEST_FOR_IMPORTANCE or len({trial.value for trial in complete}) < _FEWEST_VALUES:
             return {}
         with self._file(), warnings.catch_warnings(action="ignore"):
-            return dict(optuna.importance.get_param_importances(self._study))
+            evaluator = optuna.importance.PedAnovaImportanceEvaluator()  # optuna 4 would take fANOVA, of scikit-learn
+            return dict(optuna.importance.get_param_importances(self._study, evaluator=evaluator))
 
     @contextmanager
     def _file(self) -> Iterator[None]:
@@ -127,7 +128,7 @@ class Study:
         except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
             reason = " ".join(str(error.__cause__ or error).split())[:200]
             raise SettingsError(
-                f"can't read or write the trials in {self._path} ({reason}); fix that, or pass another --out"
+                f"can't read or write the trials in {self._path} ({reason}); fix this, or pass another --out"
             ) from error
 
 

@@ -98,7 +98,7 @@ def _divided(plan: Plan) -> str:
     split = plan.split
     return (
         f"Split {split.kind}: {len(split.train)} clips to train on, {len(split.valid)} to choose with; the "
-        f"{len(split.test)} test clips were left alone."
+        f"{len(split.test)} test clips were not used."
     )
 
 
@@ -123,7 +123,7 @@ def _draw(result: SweepResult) -> list[FigureEntry]:
             title="Importance",
             x_name="share, in sum 1",
         )
-        told = "What tells the better complete trials from the others (PED-ANOVA); rough where trials are few."
+        told = "What distinguishes the better complete trials from the others (PED-ANOVA); rough if there are few."
         entries.append(
             FigureEntry(
                 "Importance of the settings", told, shares, alt="Bars; the table of the search space has the numbers."

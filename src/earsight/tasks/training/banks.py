@@ -29,8 +29,8 @@ def check_disjoint(settings: AugmentSettings, held_out: Iterable[Clip]) -> None:
         listing = walk(Path(folder).resolve())
         if both := sorted(scored & set(map(listing.path, listing.names))):
             raise DataError(
-                f"augment.{name} {folder} holds {pluralise(len(both), 'recording')} that must not be heard in "
-                f"training, such as {both[0]}; name a folder without validation and test clips"
+                f"augment.{name} {folder} holds {pluralise(len(both), 'recording')} of the validation and test clips, "
+                f"such as {both[0]}; name a folder without them"
             )
 
 

@@ -67,7 +67,7 @@ def find_batch_size(recipe: Recipe, machine: Machine, *, progress: bool = False)
     learner.classifier.train()
     device = learner.fabric.device
     trials: list[Trial] = []
-    ended = f"{_LARGEST} is the largest that is tried"
+    ended = f"{_LARGEST} is the largest batch size that is tried"
     with Progress(shown=progress) as shown:
         for size in _sizes():
             if trials and (reason := _too_large(trials, device)):
@@ -83,7 +83,7 @@ def find_batch_size(recipe: Recipe, machine: Machine, *, progress: bool = False)
                 break
             shown.say(f"batch {size}: {trials[-1].clips_per_s:.1f} clips/s, {trials[-1].memory_mb:,.0f} MB")
             if len(trials) > 2 and max(t.clips_per_s for t in trials[-2:]) < 1.02 * trials[-3].clips_per_s:
-                ended = "larger ones brought nothing"
+                ended = "larger batches were no faster"
                 break
     name = torch.cuda.get_device_name() if device.type == "cuda" else device.type
     return BatchSizes(recipe.network.model, name, machine.precision, machine.compiled, tuple(trials), ended)

@@ -120,7 +120,7 @@ def fingerprint(store: Store) -> str:
 def _check_left(plan: Plan, split: Split, dropped: Sequence[Failure]) -> None:
     """Raises DataError where --leaks drop removed a whole part, or all training clips of a class."""
     clips, why = plan.dataset.clips, f"left out by --leaks drop, the first: {dropped[0].reason}" if dropped else ""
-    advice = "give other groups, or choose another --split"
+    advice = "use other groups, or another --split"
     for part in PARTS:
         if dropped and not getattr(split, part):
             raise DataError(f"no clip is left for {part}: {len(dropped)} clips were {why}; {advice}")

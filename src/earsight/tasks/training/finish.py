@@ -119,8 +119,8 @@ def _fitted(
     risk = plan.recipe.unknown.risk
     if risk is not None and not answered["coverage"]:
         shown.warn(
-            f"no confidence keeps a risk of {risk:g} on the validation clips, so nearly all answers will "
-            "be unknown; raise --unknown.risk"
+            f"no confidence threshold keeps the risk on the validation clips within {risk:g}, so nearly all answers "
+            "will be unknown; raise --unknown.risk"
         )
     unknown = {**classifier.unknown.to_dict(), "valid": answered}
     if refitted:

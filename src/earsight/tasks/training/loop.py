@@ -219,7 +219,7 @@ def _average(
         reached, _ = selection_score(valid)
         better = reached >= best
         progress.say(
-            f"mean of epochs {', '.join(map(str, epochs))}: {reached:.3f}, the best of them alone {best:.3f}; "
+            f"mean of epochs {', '.join(map(str, epochs))}: {reached:.3f}, the best epoch alone {best:.3f}; "
             f"{'the mean' if better else f'epoch {done.best_epoch}'} is kept"
         )
         done.mean_of_epochs = epochs if better else []
@@ -239,7 +239,7 @@ def _validate(
     predictions = score(classifier, decoded.store, decoded.validation, fabric=fabric)
     if not np.isfinite(predictions.probabilities).all():
         raise TrainingError(
-            f"the network's answers are no longer numbers after epoch {len(done.history) + 1}; {_kept(plan, done)}. "
+            f"the network's outputs are NaN or infinite after epoch {len(done.history) + 1}; {_kept(plan, done)}. "
             f"Lower --optimizer.lr (now {plan.recipe.optimizer.lr:g})"
         )
     return measure(predictions)
@@ -247,13 +247,13 @@ def _validate(
 
 def _kept(plan: Plan, done: TrainingProgress) -> str:
     if plan.first is not None:
-        return f"that is the second training, {plan.first} has the network of the first"
+        return f"this happened in the refit; the network of the first training is in {plan.first}"
     return f"the network of epoch {done.best_epoch} is kept in {plan.run}" if done.best_epoch else "no epoch was kept"
 
 
 def _lost(plan: Plan, done: TrainingProgress, epoch: int, step: int, clips: list[Path]) -> str:
     return (
-        f"the loss or its gradient is no longer a number in epoch {epoch}, step {step}; {_kept(plan, done)}. "
-        f"Lower --optimizer.lr (now {plan.recipe.optimizer.lr:g}) or look at the clips of this batch: "
+        f"the loss or its gradient is NaN or infinite in epoch {epoch}, step {step}; {_kept(plan, done)}. "
+        f"Lower --optimizer.lr (now {plan.recipe.optimizer.lr:g}) or check the clips of this batch: "
         + ", ".join(str(path) for path in clips)
     )

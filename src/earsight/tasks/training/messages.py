@@ -11,21 +11,23 @@ from earsight.tasks.training.plan import Plan
 
 
 def refit_message(done: TrainingProgress, whole: DecodedData, state: Mapping[str, Any] | None) -> str:
-    on = f"{len(whole.parts['train'])} clips, training and validation together"
+    on = f"{len(whole.parts['train'])} clips (training and validation together)"
     if state:
-        return f"the second training, on {on}, goes on after epoch {len(state['history'])} of {done.best_epoch}"
-    return f"epoch {done.best_epoch} is kept; once more from the start: {pluralise(done.best_epoch, 'epoch')} on {on}"
+        return f"refit on {on}: continuing after epoch {len(state['history'])} of {done.best_epoch}"
+    epochs = pluralise(done.best_epoch, "epoch")
+    return f"epoch {done.best_epoch} is kept; refit: training again from the start, {epochs} on {on}"
 
 
 def stop_message(plan: Plan, done: TrainingProgress, again: TrainingProgress | None) -> str:
     if not done.history:
-        return "stopped before the first epoch was over: nothing is kept, the same command begins again"
+        return "stopped before the end of the first epoch: nothing was saved; run the same command to start again"
     where = f"after epoch {len(done.history)}"
     if again:
         epochs = f"after epoch {len(again.history)}" if again.history else "before the first epoch"
-        where = f"in the second training, {epochs}; the first one's network is kept"
-    use = f"earsight evaluate {shlex.quote(str(plan.run))}"
-    return f"stopped {where}; the run is usable: {use}; go on with the same command and --resume"
+        where = f"during the refit, {epochs}; the network of the first training is kept"
+    run = shlex.quote(str(plan.run))
+    use = f"the run can be used (earsight evaluate {run})"
+    return f"stopped {where}; {use}; to continue, run the same command with --out {run} --resume"
 
 
 def start_message(plan: Plan, score_test: bool) -> str:
@@ -35,7 +37,7 @@ def start_message(plan: Plan, score_test: bool) -> str:
     classes = f"{len(data.labels)} classes"
     if plan.multilabel:
         none = sum(not clip.label for clip in data.clips)
-        classes = f"{len(data.labels)} labels, any number of them a clip (multilabel; {none} clips have none)"
+        classes = f"{len(data.labels)} labels, any number per clip (multilabel; {none} clips have none)"
     sentence = divided.sentence if score_test else f"No test clip is scored. Split: {divided.kind}."
     return (
         f"{len(data.clips)} clips from {data.files} files, {classes}{groups} ({sizes})\n"

@@ -83,7 +83,7 @@ def plan_training(
     check_recipe(recipe)
     check_kind(split_kind)
     if resume and out is None:
-        raise SettingsError("--resume needs to know which run goes on; pass --out RUN")
+        raise SettingsError("--resume needs the run to continue; pass --out RUN")
     if out is not None and not str(out).strip():
         raise SettingsError("--out is empty; name a folder")
     dataset = read_training_data(
@@ -105,7 +105,7 @@ def check_recipe(recipe: Recipe) -> None:
             "or pass --no-pretrained"
         )
     if recipe.network.weights is not None and not recipe.network.pretrained:
-        raise SettingsError(f"--weights {recipe.network.weights} contradicts --no-pretrained; drop one of them")
+        raise SettingsError(f"--weights {recipe.network.weights} contradicts --no-pretrained; pass only one of them")
     check_banks(recipe.augment)
     Pipeline.read(recipe.augment.pipeline).check(recipe.audio)
 
@@ -181,9 +181,9 @@ def check_run(run: Path, resume: bool) -> None:
         found -= {path.name for path in leftover_files(run)}
         if STATE_NAME in found:
             if not resume:
-                raise SettingsError(f"{run} is not empty; pass --resume to go on with it, or another --out")
+                raise SettingsError(f"{run} is not empty; pass --resume to continue it, or another --out")
         elif found - UNTRAINED_NAMES:
-            state = f"has no {STATE_NAME}, so it is finished or not a run" if resume else "is not empty"
+            state = f"has no {STATE_NAME}, so it is either finished or not a run" if resume else "is not empty"
             raise SettingsError(f"{run} {state}; pass another --out")
         new = not run.exists()
         run.mkdir(parents=True, exist_ok=True)
@@ -202,11 +202,11 @@ def unfinished_note(run: str | Path) -> str:
         done = max(0, len((place / HISTORY_NAME).read_text(encoding="utf-8").splitlines()) - 1)
         epochs = read_json(place / SETTINGS_NAME)["recipe"]["epochs"]
         how_far = (
-            f" (epoch {done} of {epochs} is done)" if done < epochs else " (what comes after its last epoch is not)"
+            f" (epoch {done} of {epochs} is done)" if done < epochs else " (its epochs are done, what follows is not)"
         )
     except (OSError, ValueError, KeyError, TypeError):
         how_far = ""
-    return f"the training of {run} has not ended{how_far}; train with --resume goes on"
+    return f"the training of {run} is not finished{how_far}; to continue it, run train with --resume"
 
 
 def batches_per_epoch(clips: int, batch_size: int) -> int:

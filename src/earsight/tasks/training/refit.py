@@ -29,8 +29,8 @@ def keep_first_network(run: Path) -> None:
         _copy_model(run, chosen)
     elif not (chosen / SETTINGS_NAME).is_file():
         raise TrainingError(
-            f"can't resume: {run} has its second network already, and the first one, {chosen}, is gone, without which "
-            "nothing can be fitted on validation clips; begin again with another --out"
+            f"can't resume: {run} already has the network of the refit, but the first one, {chosen}, which is needed "
+            "for what is fitted on validation clips, is missing; start again with another --out"
         )
 
 

@@ -169,8 +169,8 @@ def draw_calibration(
         FigureEntry(
             "Calibration",
             "How often answers of each confidence are right, before and after the temperature that was fitted on the "
-            "validation clips. On the dotted line a probability is worth what it says. The larger a point, the more "
-            "clips it stands for; one of a few clips says little.",
+            "validation clips. On the dotted line both are equal. The larger a point, the more clips it stands for; "
+            "one of a few clips says little.",
             drawn,
             alt=_calibration_alt(before, after),
         ),
@@ -210,7 +210,7 @@ def _draw_label_calibration(
     """Precision over recall, and what a probability is worth."""
     curve = draw_precision_recall(folder / "precision-recall.png", curves_of(predictions))
     drawn = draw_reliability(
-        folder / "reliability.png", before, after, x_name="probability of a label", y_name="how often it is there"
+        folder / "reliability.png", before, after, x_name="probability of a label", y_name="share of clips that have it"
     )
     return (
         FigureEntry(
@@ -221,9 +221,8 @@ def _draw_label_calibration(
         ),
         FigureEntry(
             "Calibration",
-            "How often a label is there that was given each probability, over all labels of all clips, before and "
-            "after the temperature that was fitted on the validation clips. On the dotted line a probability is worth "
-            "what it says.",
+            "How often clips have a label to which each probability was given, over all labels of all clips, before "
+            "and after the temperature that was fitted on the validation clips. On the dotted line both are equal.",
             drawn,
             alt=_calibration_alt(before, after),
         ),
@@ -240,8 +239,8 @@ def draw_mistakes(
     found = [explain_waveform(classifier, decoded.store.waveform(decoded.parts["test"][row])) for row in rows]
     titles = [f"{one}; truth: {predictions.describe(row)[0]}" for row, one in zip(rows, found, strict=True)]
     return FigureEntry(
-        "What the first of these answers rest on",
-        "The mel image of the middle of each clip, bright where it spoke for the answer.",
+        "What led to the first of these mistakes",
+        "The mel image of the middle of each clip, bright where it supported the answer.",
         draw_explanations(path, found, titles),
         wide=True,
         alt="; ".join(titles),

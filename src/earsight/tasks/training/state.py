@@ -71,20 +71,20 @@ def read_state(plan: Plan, machine: Mapping[str, Any], pipeline: Pipeline) -> di
     changed = differences(plan.recipe.model_dump(), fill_missing_settings(recipe))
     changed += differences(_weight_settings(machine), before)
     changed += [f"split was {split}, is {plan.split.kind}"] if split != plan.split.kind else []
-    changed += [f"there were {clips} clips, are {len(plan.dataset.clips)}"] if clips != len(plan.dataset.clips) else []
+    changed += [f"there were {clips} clips, now {len(plan.dataset.clips)}"] if clips != len(plan.dataset.clips) else []
     if not changed and piped != pipeline.spec:
-        changed = [f"{pipeline.place} has other transforms"]
+        changed = [f"the transforms in {pipeline.place} have changed"]
     if not changed and division != plan.division:
-        changed = ["other names, labels, groups or parts of the clips"]
+        changed = ["names, labels, groups or parts of clips have changed"]
     if changed:
-        raise TrainingError(f"can't resume {plan.run} with other settings: {'; '.join(changed)}; give the same ones")
+        raise TrainingError(f"can't resume {plan.run} with other settings: {'; '.join(changed)}; use the same ones")
     return {**state, "history": history}
 
 
 def _damaged(plan: Plan) -> TrainingError:
-    advice = "begin again with another --out"
+    advice = "start again with another --out"
     if plan.first:
-        advice = f"remove the folder {plan.run}: the second training begins again, the first is whole"
+        advice = f"remove the folder {plan.run} to repeat the refit; the first training is complete"
     return TrainingError(f"can't resume: {plan.run / STATE_NAME} is damaged; {advice}")
 
 
