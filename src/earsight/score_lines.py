@@ -158,7 +158,8 @@ def cross_lines(scores: CrossScores, sentence: str, caveat: str, group_name: str
         yield from _rarer_lines(every, every.rarer, caveat)
         for key, name in (("auc", "ROC-AUC"), ("ap", "average precision")):
             if key in scores.ranking:
-                yield f"{name}, 95 % interval over {groups}: {scores.ranking[key].low:.3f} to {scores.ranking[key].high:.3f}"
+                low, high = scores.ranking[key]
+                yield f"{name}, 95 % interval over {groups}: {low:.3f} to {high:.3f}"
 
 
 def comparison_lines(found: Comparison) -> Iterator[str]:
