@@ -1,8 +1,9 @@
 # Needs python3 ≥ 3.11, make and a package index; everything else lands in .venv.
 
 PYTHON ?= python3
-# Two workers: most tests train something small on one thread.
-PYTEST_ARGS ?= -n 2
+# Two workers: most tests train something small on one thread. Each takes whole runs of neighbours, which share what a
+# file makes once, and what is left of the other's when it is done.
+PYTEST_ARGS ?= -n 2 --dist worksteal
 
 BIN := .venv/bin
 STAMP := .venv/.stamp

@@ -3,16 +3,18 @@
 import contextlib
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import soundfile
+from filelock import FileLock
 
 if TYPE_CHECKING:
     from earsight.tasks.recipe import Recipe
@@ -39,6 +41,38 @@ def a_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EARSIGHT_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def thumbnails() -> Iterator[None]:
+    """Every picture is drawn, but small and without a layout, which would take most of the time of a short training.
+    Where pictures are what is tested: ``whole_pictures``."""
+    from matplotlib.figure import Figure
+
+    real = Figure.savefig
+
+    def small(figure: Figure, *args: object, **options: object) -> None:
+        if not _whole:
+            figure.set_layout_engine("none")
+            figure.set_dpi(20)
+        real(figure, *args, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", small)
+        yield
+
+
+_whole: list[bool] = []
+
+
+@contextlib.contextmanager
+def whole_pictures() -> Iterator[None]:
+    """Inside, pictures are as large and as carefully laid out as a user gets them."""
+    _whole.append(True)
+    try:
+        yield
+    finally:
+        _whole.pop()
 
 
 @pytest.fixture(autouse=True)
@@ -162,25 +196,41 @@ def write_mixtures(root: Path, clips: int = 72) -> Path:
     return root / "table.csv"
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that the first worker that needs it makes, and that all of them only read."""
+    place = factory.getbasetemp()
+    root = (place.parent if "PYTEST_XDIST_WORKER" in os.environ else place) / name
+    with FileLock(f"{root}.lock"):
+        if not Path(f"{root}.made").exists():
+            shutil.rmtree(root, ignore_errors=True)
+            root.mkdir()
+            make(root)
+            Path(f"{root}.made").touch()
+    return root
+
+
 @pytest.fixture(scope="session")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """run: a network that tells low tones from high ones; model.onnx: the same; tones: what it was trained on."""
+    """run: a network that tells low tones from high ones; model.onnx: the same; tones: what it was trained on;
+    song.wav: see ``song``."""
+    return made_once(tmp_path_factory, "predict", _make_home)
+
+
+def _make_home(root: Path) -> None:
     from earsight.tasks.export import export
     from earsight.tasks.train import train
     from tests.tasks.test_train import recipe
 
-    root = tmp_path_factory.mktemp("predict")
     # A seed and a length after which it is sure of every tone: what is tested is what is made of its answers.
     settings = recipe(epochs=24, seed=2, audio={"crop_s": 0.4, "trim_db": None})
     train(write_tones(root / "tones"), recipe=settings, out=root / "run", threads=1)
     export(root / "run", root / "model.onnx")
-    return root
+    rng = np.random.default_rng(0)
+    sound = np.concatenate([tone(hz, seconds, 48000) for hz, seconds in ((300, 2), (3000, 3), (310, 2.13))])
+    soundfile.write(root / "song.wav", np.stack([sound, sound], 1) + 0.01 * rng.standard_normal((len(sound), 2)), 48000)
 
 
 @pytest.fixture(scope="session")
 def song(home: Path) -> Path:
     """Low for two seconds, high for three, low for two and a bit, at 48 kHz in two channels."""
-    rng = np.random.default_rng(0)
-    sound = np.concatenate([tone(hz, seconds, 48000) for hz, seconds in ((300, 2), (3000, 3), (310, 2.13))])
-    soundfile.write(home / "song.wav", np.stack([sound, sound], 1) + 0.01 * rng.standard_normal((len(sound), 2)), 48000)
     return home / "song.wav"

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import wave
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,14 @@ from earsight.scores.metrics import measure
 from earsight.scores.predictions import Predictions
 from earsight.scores.report import FigureEntry, LeftOut, Mistake, Report, wav_bytes, write_report
 from earsight.scores.timeline import draw_timeline
+from tests.conftest import whole_pictures
 from tests.pages import faults, needs_chromium
+
+
+@pytest.fixture(autouse=True)
+def as_users_get_them() -> Iterator[None]:
+    with whole_pictures():
+        yield
 
 
 @pytest.fixture

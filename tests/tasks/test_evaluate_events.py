@@ -14,7 +14,7 @@ from earsight.scores.detection import Scores
 from earsight.scores.events import Rule
 from earsight.tasks.evaluate import ScoringOptions
 from earsight.tasks.evaluate_events import Measure, evaluate_events
-from tests.conftest import called, tone
+from tests.conftest import called, tone, whole_pictures
 
 SONG = "0\t2\tlow\n2\t5\thigh\n5\t7.13\tlow\n"
 WINDOWS = {"window_s": 0.4, "hop_s": 0.1}
@@ -30,6 +30,7 @@ def field(tmp_path: Path, song: Path) -> Path:
     return tmp_path / "field"
 
 
+@whole_pictures()
 def test_what_is_annotated_is_found(home: Path, field: Path, tmp_path: Path) -> None:
     done = evaluate_events(home / "run", field, **WINDOWS, options=ONE_THREAD, timelines=tmp_path / "drawn")
     # 8 segments, of which none has both: the ends of events are a tenth of a second away at most

@@ -14,7 +14,7 @@ from earsight.network.classifier import Classifier
 from earsight.network.ensemble import join_classifiers
 from earsight.tasks.explain import Explanation, explain, explain_waveform
 from earsight.tasks.train import train
-from tests.conftest import called, tone
+from tests.conftest import called, tone, whole_pictures
 from tests.tasks.test_train import recipe
 
 RATE_HZ, LENGTH_S, BURST_S = 16000, 2.0, 0.25
@@ -114,6 +114,7 @@ def test_what_spoke_in_one_place_alone_is_found_there() -> None:
     assert strongest(np.zeros_like(heat)) == pytest.approx((1.5, 63.5 * 60))
 
 
+@whole_pictures()
 def test_silence_has_a_picture_too(run: Path, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "silence.wav", np.zeros(8000), RATE_HZ)
     found = explain(run, tmp_path / "silence.wav", tmp_path / "silence.png")
@@ -122,6 +123,7 @@ def test_silence_has_a_picture_too(run: Path, tmp_path: Path) -> None:
     assert (tmp_path / "silence.png").read_bytes().startswith(b"\x89PNG")
 
 
+@whole_pictures()
 def test_what_was_cut_off_is_explained_as_far_as_it_goes(run: Path, tmp_path: Path) -> None:
     path = tmp_path / "half.flac"
     soundfile.write(path, planted(3000.0, 0.5, 1), RATE_HZ)
@@ -133,6 +135,7 @@ def test_what_was_cut_off_is_explained_as_far_as_it_goes(run: Path, tmp_path: Pa
     assert (tmp_path / "half-explained.png").read_bytes().startswith(b"\x89PNG")
 
 
+@whole_pictures()
 def test_a_picture_is_written_and_none_is_lost(run: Path, tmp_path: Path) -> None:
     path = next((run.parent / "data" / "high").glob("*.wav"))
     found = explain(run, path, tmp_path / "a.png", label="low")

@@ -16,7 +16,7 @@ from earsight.plain import plain
 from earsight.tasks.inspect import inspect
 from earsight.tasks.inspect_page import write_inspection
 from earsight.terminal import inspection_lines
-from tests.conftest import tone
+from tests.conftest import tone, whole_pictures
 from tests.pages import faults, needs_chromium
 
 
@@ -137,6 +137,7 @@ def test_what_a_terminal_cannot_show_is_told_by_its_number() -> None:
     assert plain("\ud800") == "\\xd800"
 
 
+@whole_pictures()
 def test_the_page_is_one_file_with_pictures_and_escapes_names(troubled: Path, tmp_path: Path) -> None:
     (troubled / "dog" / "plain.wav").rename(troubled / "dog" / "<b>plain.wav")
     page = write_inspection(tmp_path / "page.html", inspect(troubled)).read_text()
@@ -160,6 +161,7 @@ def test_one_class_alone_can_be_inspected(troubled: Path) -> None:
     assert inspect(troubled).counts() == {"dog": 5}
 
 
+@whole_pictures()
 def test_groups_and_synthetic_voices(tmp_path: Path) -> None:
     write_corpus(tmp_path / "corpus", speakers=3, takes=1)
     done = inspect(tmp_path / "corpus")

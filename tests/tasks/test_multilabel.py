@@ -25,7 +25,7 @@ from earsight.tasks.predict import predict
 from earsight.tasks.train import train
 from earsight.tasks.training.plan import plan_training
 from earsight.terminal import answer_line
-from tests.conftest import called, learned, tone, write_mixtures, write_tones
+from tests.conftest import called, learned, tone, whole_pictures, write_mixtures, write_tones
 
 QUICK = {
     "batch_size": 8,
@@ -45,7 +45,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a table of mixtures of tones and the run, with masks and mixup: only to be read."""
     root = tmp_path_factory.mktemp("several")
     table = write_mixtures(root / "data")
-    result = train(table, recipe=recipe(epochs=25), out=root / "run", threads=1)
+    with whole_pictures():
+        result = train(table, recipe=recipe(epochs=25), out=root / "run", threads=1)
     assert isinstance(result.test, MultiMetrics)
     return root
 

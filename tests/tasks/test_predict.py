@@ -35,7 +35,7 @@ from earsight.tasks.answers.predict_file import Job, predict_to, unique_stems
 from earsight.tasks.predict import Row, Sliding, predict
 from earsight.tasks.recordings import Recording, list_recordings
 from earsight.terminal import answer_line
-from tests.conftest import called, learned, tone, write_tones
+from tests.conftest import called, learned, tone, whole_pictures, write_tones
 from tests.tasks.test_train import recipe
 
 RATE_HZ = 16000
@@ -111,6 +111,7 @@ def test_a_window_is_answered_as_a_file_that_holds_only_it(home: Path, song: Pat
     assert list(window.probabilities.values()) == pytest.approx(list(alone.probabilities.values()), abs=0.02)
 
 
+@whole_pictures()
 def test_events_begin_and_end_within_a_hop_of_the_truth(home: Path, song: Path, tmp_path: Path) -> None:
     job = Job.of(home / "model.onnx", [song], window_s=0.4, hop_s=0.1, rule=Rule(), timelines=tmp_path / "drawn")
     done = predict_to(job, tmp_path / "events.csv")
@@ -215,6 +216,7 @@ def test_this_folder_takes_a_file_for_each_recording_too(home: Path, tmp_path: P
     assert list(tmp_path.iterdir()) == [folder]
 
 
+@whole_pictures()
 def test_pictures_are_replaced_where_that_is_asked_for(home: Path, song: Path, tmp_path: Path) -> None:
     options = ["--window", "0.4", "--hop", "0.4", "--timelines", "drawn"]
     picture = tmp_path / "drawn" / "song.png"
@@ -245,6 +247,7 @@ def test_a_name_is_taken_once() -> None:
     assert unique_stems(paths) == ["x", "x-2", "x-3", "y", "recording"]
 
 
+@whole_pictures()
 def test_pictures_keep_their_names_when_a_stopped_run_goes_on(home: Path, song: Path, tmp_path: Path) -> None:
     twin = tmp_path / "other" / song.name
     twin.parent.mkdir()

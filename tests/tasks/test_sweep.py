@@ -62,11 +62,12 @@ def rows_of(result: SweepResult) -> list[tuple[Any, ...]]:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SweepResult]:
-    from tests.conftest import write_tones
+    from tests.conftest import whole_pictures, write_tones
 
     root = tmp_path_factory.mktemp("sweep")
     data = write_table(root / "clips.csv", write_tones(root / "tones"))
-    return data, searched(data, root / "out")
+    with whole_pictures():
+        return data, searched(data, root / "out")
 
 
 def test_a_sweep_keeps_its_trials_its_best_recipe_and_a_page(whole: tuple[Path, SweepResult]) -> None:
@@ -302,6 +303,16 @@ def test_what_cannot_be_is_refused_before_anything_is_written(
     with pytest.raises(es.EarsightError) as caught:
         searched(tones, tmp_path / "out", **{"split": "random:0.2", **changes})
     assert message in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_folders_in_the_space_may_hold_no_clip_that_is_held_out(tones: Path, tmp_path: Path) -> None:
+    data = write_table(tmp_path / "clips.csv", tones)
+    space = {"augment.background": [str(tones / "low")], "optimizer.lr": [1e-3]}
+    with pytest.raises(
+        DataError, match=r"augment\.background .*low holds 6 recordings of the validation and test clips"
+    ):
+        searched(data, tmp_path / "out", space=space)
     assert not (tmp_path / "out").exists()
 
 

@@ -30,7 +30,7 @@ from earsight.tasks.predict import predict
 from earsight.tasks.train import check_batches, train
 from earsight.tasks.training import loop, run_report, state
 from earsight.tasks.training.plan import plan_training
-from tests.conftest import called, learned, stop_in_epoch, tone, write_tones
+from tests.conftest import called, learned, stop_in_epoch, tone, whole_pictures, write_tones
 
 QUICK = {
     "epochs": 3,
@@ -60,7 +60,8 @@ def same(one: Path, two: Path) -> bool:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the recordings (tones) and the run: only to be read."""
     root = tmp_path_factory.mktemp("trained")
-    train(write_tones(root / "tones"), recipe=recipe(epochs=30), out=root / "run", threads=1)
+    with whole_pictures():
+        train(write_tones(root / "tones"), recipe=recipe(epochs=30), out=root / "run", threads=1)
     return root
 
 

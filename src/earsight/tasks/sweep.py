@@ -1,6 +1,7 @@
 """sweep: train many recipes of a space and keep the best by validation score. No test clip is scored."""
 
 import gc
+import itertools
 import json
 import statistics
 import time
@@ -25,6 +26,7 @@ from earsight.tasks.recipe import Recipe, recipe_of
 from earsight.tasks.sweeping.space import Space, check_corners, read_space, short_value, to_space, with_values
 from earsight.tasks.sweeping.sweep_report import write_sweep_page, write_table
 from earsight.tasks.sweeping.trials import TABLE_NAME, State, SweepResult, Trial
+from earsight.tasks.training.banks import check_disjoint
 from earsight.tasks.training.history import Epoch, kept_epoch
 from earsight.tasks.training.plan import (
     HISTORY_NAME,
@@ -99,7 +101,8 @@ def sweep(
     settings, name = recipe_of(recipe, recipe_name)
     read = to_space(space) if isinstance(space, Mapping) else read_space(Path(space))
     corners = check_corners(settings, read)
-    for one in {_file_settings(corner): corner for corner in corners}.values():
+    named = list({_file_settings(corner): corner for corner in corners}.values())
+    for one in named:
         check_recipe(one)
     kinds = _check_splits([split] if isinstance(split, str) else list(split))
     machine = machine or Machine()
@@ -113,6 +116,8 @@ def sweep(
         plan_run(dataset, settings, kind, place, name, leaks, strict=strict, resume=False, store=store)
         for kind in kinds
     )
+    for one, plan in itertools.product(named, plans):
+        check_disjoint(one.augment, plan.held_out)
     manifest = _manifest(read, plans, prune, machine)
     begun = check_resumable(place / MANIFEST_NAME, manifest, "sweep", resume=resume)
     machine.check()

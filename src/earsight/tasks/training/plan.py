@@ -9,7 +9,7 @@ from pathlib import Path
 import xxhash
 
 from earsight import extras
-from earsight.dataset.clip import PARTS, DataSet, Failure
+from earsight.dataset.clip import PARTS, Clip, DataSet, Failure
 from earsight.dataset.leaks import Policy, find_leaks, resolve_leaks
 from earsight.dataset.sources import read_dataset
 from earsight.dataset.split import Split, check_kind, split
@@ -54,6 +54,12 @@ class Plan:
         """A digest of the clips, their labels and groups, and their parts."""
         parts = [getattr(self.split, part) for part in PARTS]
         return xxhash.xxh3_64(f"{self.dataset.digest} {parts}".encode()).hexdigest()
+
+    @property
+    def held_out(self) -> list[Clip]:
+        """The validation and test clips; none where the network is scored on its training clips."""
+        parts = () if self.split.training_score else (self.split.valid, self.split.test)
+        return [self.dataset.clips[i] for part in parts for i in part]
 
     @property
     def multilabel(self) -> bool:
@@ -149,10 +155,9 @@ def plan_run(
     clean, left_out = resolve_leaks(
         dataset.clips, drawn, lambda way: find_leaks(dataset.clips, way, dataset.group_name), leaks
     )
-    if not clean.training_score:
-        check_disjoint(recipe.augment, (dataset.clips[i] for part in (clean.valid, clean.test) for i in part))
     clean, heard_before = exclude_heard_by_weights(dataset, clean, recipe.network.weights, leaks)
     plan = Plan(run, dataset, clean, recipe, recipe_name, leaks, (*left_out, *heard_before), strict, resume, store)
+    check_disjoint(recipe.augment, plan.held_out)
     if recipe.refit and clean.training_score:
         raise SettingsError(
             f"refit trains once more with the validation clips, and split {clean.kind} holds none out; pass --no-refit"
