@@ -81,7 +81,7 @@ def test_a_data_set_is_read_as_it_is_once_it_is_checked() -> None:
     grouped = read_dataset(whole, group_pattern=r"(\w)\.wav")
     assert [clip.group for clip in grouped.clips] == ["b", "a"]
     for wrong, words in (
-        (whole.select(lambda clip: clip.label == "dog"), r"one class only in /data: 'dog' \(1 clips\)"),
+        (whole.select(lambda clip: clip.label == "dog"), r"only one class in /data: 'dog' \(1 clip\)"),
         (whole.select(lambda clip: False), "no label in /data: none of 0 clips has one"),
         (replace(whole, labels=("cat",)), "clips have labels that the DataSet's labels lack: dog; add them"),
         (replace(whole, labels=("cat", "dog", "cat")), "labels of the DataSet are not different names: cat, dog, cat"),

@@ -117,4 +117,4 @@ def test_two_classes_are_ranked_in_each_group_and_together() -> None:
     assert scores.ranking["auc"].low < auc < scores.ranking["auc"].high
     lines = list(cross_lines(scores, "", "", "machine"))
     assert any(line.startswith(f"fault: ROC-AUC {auc:.3f}") for line in lines)
-    assert any(line.startswith("average precision, 95 % by 6 machines: 0.") for line in lines)
+    assert any(line.startswith("average precision, 95 % interval over 6 machines: 0.") for line in lines)

@@ -167,7 +167,10 @@ def test_how_a_rare_class_is_found_stands_in_the_page(tmp_path: Path, report: Re
     )
     write_report(tmp_path / "r.html", told)
     page = " ".join(re.sub(r"<[^>]*>", " ", (tmp_path / "r.html").read_text(encoding="utf-8")).split())
-    assert "1.000 ROC-AUC 95 %: 0.900 to 0.990; by chance 0.5 1.000 average precision of fault by chance 0.050" in page
+    assert (
+        "1.000 ROC-AUC 95 % interval: 0.900 to 0.990; by chance 0.5 1.000 average precision of fault by chance 0.050"
+        in page
+    )
     found = (
         "fault : 1 of 2 found; 0 of 38 others taken for it. To say “ok” of every clip would have an accuracy of 0.950."
     )

@@ -117,13 +117,15 @@ def test_tables_with_groups_are_compared_by_their_names(spans: Path, tmp_path: P
     strangers = [n for n in range(6) if f"s{n}" not in heard]
     for column in ("recording", "group"):
         found = evaluate(spans / "run", table_of(spans, "strangers.csv", strangers, column), threads=1)
-        assert found.sentence.endswith(f"; none of its {len(strangers)} {column}s has the name of one that was heard.")
+        assert found.sentence.endswith(
+            f"; none of its {len(strangers)} {column}s has the name of one that the network heard."
+        )
         with pytest.raises(DataError, match=f"the same {column}, s"):
             evaluate(spans / "run", table_of(tmp_path, "all.csv", range(6), column, within_s=0.1), threads=1)
         rest = evaluate(spans / "run", tmp_path / "all.csv", leaks="drop", threads=1)
         assert len(rest.dropped) == 6 * len(heard)
-        said = f"; none of its {len(strangers)} other {column}s has the name of one that was heard."
-        assert rest.sentence.endswith(said) or "with the name of a recording" in rest.warning
+        said = f"; none of its {len(strangers)} other {column}s has the name of one that the network heard."
+        assert rest.sentence.endswith(said) or "have the name of a recording" in rest.warning
 
 
 def test_spans_of_a_copy_are_warned_of(spans: Path, tmp_path: Path) -> None:

@@ -271,7 +271,7 @@ def test_files_that_are_not_ours_are_refused(exported: Path, tmp_path: Path) -> 
     for broken in ("[", "{}", json.dumps({**whole, "labels": ["a"]}), json.dumps({**whole, "audio": {"rate_hz": "x"}})):
         with pytest.raises(ModelError, match="is damaged"):
             Exported.load(saved(broken))
-    with pytest.raises(ModelError, match="not of earsight export"):
+    with pytest.raises(ModelError, match="was not made by earsight export"):
         Exported.load(saved(None))
 
 

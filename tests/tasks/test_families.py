@@ -212,7 +212,7 @@ def test_a_network_that_can_not_learn_is_refused_before_anything_is_decoded(
     next(tones.rglob("*.wav")).unlink()  # 15 training clips are left, one of them a batch by itself
     one = recipe(batch_size=2, audio={"crop_s": 0.25}, mel={"n_mels": 9})
     with pytest.raises(
-        ModelError, match=r"test_efficientnet can't learn from one clip at a time: .*; raise --batch-size"
+        ModelError, match=r"test_efficientnet can't be trained on a batch of one clip .*; change --batch-size"
     ):
         train(tones, recipe=one, out=tmp_path / "run", threads=1)
     assert not (tmp_path / "run").exists()

@@ -247,7 +247,7 @@ def test_an_exported_file_lies_beside_and_answers_as_before(
     card = hub.repos["me/voices"].commits[-1]["README.md"].decode()
     assert "`model.onnx` is the same model as one file" in card
     (tmp_path / "x.onnx").write_bytes(b"x")
-    with pytest.raises(ModelError, match="is not of earsight export"):
+    with pytest.raises(ModelError, match="was not made by earsight export"):
         push(home / "run", "me/voices", onnx=tmp_path / "x.onnx", out=tmp_path / "out")
     shutil.copytree(home / "run", tmp_path / "run")
     described = json.loads((home / "run" / "model.json").read_text())

@@ -87,7 +87,7 @@ def test_a_sweep_keeps_its_trials_its_best_recipe_and_a_page(whole: tuple[Path, 
     page = (result.out / "report.html").read_text()
     assert f"{result.best.value:.3f}" in page
     assert page.count("data:image/png;base64") == 1
-    assert "the 6 test clips were left alone" in page
+    assert "the 6 test clips were not used" in page
 
 
 @needs_chromium

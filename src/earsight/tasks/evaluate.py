@@ -136,8 +136,8 @@ def prepare_scoring(
         clips = [*dataset.clips, *(map(_first_second, dataset.empty) if for_events else ())]
         if dataset.multilabel and not (multilabel or for_events):
             raise DataError(
-                f"clips of {named} have several labels or none, and the model of {run} gives each one; score it on "
-                "others"
+                f"clips of {named} have several labels or none, but the model of {run} gives each clip one; use "
+                "other data"
             )
     clips, unknown_labels = _without_unknown_labels(clips, described["labels"], for_events)
     cores, classifier, store = _load_and_decode(run, clips, options, before)

@@ -106,7 +106,7 @@ def _exported(path: Path, described: dict[str, Any]) -> bytes:
         same = all(about[key] == described.get(key) for key in ("labels", "audio", "mel", "network", "created"))
     except Exception as error:  # a file of any content: whatever its reader raises
         raise ModelError(
-            f"--onnx {path} is not of earsight export ({first_line(error)[:160]}); export this run"
+            f"--onnx {path} was not made by earsight export ({first_line(error)[:160]}); export this run"
         ) from error
     if not same:
         raise ModelError(f"--onnx {path} was exported from another run; export this one")

@@ -330,7 +330,7 @@ def test_labels_of_test_speakers_move_no_choice(tmp_path: Path) -> None:
 
 
 def test_a_run_tells_intervals_by_speaker_and_what_data_it_heard(tmp_path: Path) -> None:
-    from earsight.scores.crossval import resampled_scores
+    from earsight.scores.crossval import jackknife_scores
     from earsight.scores.predictions import read_csv
     from tests.conftest import write_tones
 
@@ -350,7 +350,7 @@ def test_a_run_tells_intervals_by_speaker_and_what_data_it_heard(tmp_path: Path)
         told.append(json.loads((tmp_path / name / "metrics.json").read_text()))
     test = told[0]["test"]
     scored = read_csv(tmp_path / "one" / "predictions.csv")
-    low, high = resampled_scores([scored]).interval("accuracy") or (1.0, 0.0)
+    low, high = jackknife_scores([scored]).interval("accuracy") or (1.0, 0.0)
     assert told[0]["intervals95"]["accuracy"] == pytest.approx([low, high])
     assert low <= test["accuracy"] <= high
     of = np.array(scored.groups)

@@ -19,6 +19,7 @@ from earsight.dataset.sources.rows import find_table, is_table
 from earsight.dataset.sources.source import Source
 from earsight.dataset.walk import ARCHIVES, Listing, cache_folder, is_archive, unsupported_reason, walk
 from earsight.errors import DataError, SettingsError
+from earsight.plain import pluralise
 
 _SAMPLED_NAMES = 5000  # enough to recognise a set by, however large it is
 
@@ -91,7 +92,7 @@ def read_dataset(
         raise DataError(f"no label in {dataset.place}: none of {len(dataset.clips)} clips has one; name one or more")
     if len(dataset.labels) < fewest_classes and not dataset.multilabel:
         raise DataError(
-            f"only one class in {dataset.place}: {dataset.labels[0]!r} ({len(dataset.clips)} clips); "
+            f"only one class in {dataset.place}: {dataset.labels[0]!r} ({pluralise(len(dataset.clips), 'clip')}); "
             "a classifier needs two or more"
         )
     return dataset

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from earsight.errors import SettingsError
+from earsight.plain import pluralise
 
 _FEW = 8  # threads that do no harm on any machine
 
@@ -20,7 +21,8 @@ def check_threads(threads: int | None) -> int | None:
         raise SettingsError(f"--threads must be 1 or more, got {threads}; leave it out to use the idle cores")
     if threads is not None and threads > max_threads():
         raise SettingsError(
-            f"--threads {threads} is too many for {allowed_cores()} cores; lower it, or leave it out to use idle ones"
+            f"--threads {threads} is too many for {pluralise(allowed_cores(), 'core')}; lower it, or leave it out to "
+            "use idle ones"
         )
     return threads
 
