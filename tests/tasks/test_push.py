@@ -27,7 +27,7 @@ from tests.tasks.sharing.test_card import front_matter
 FILES = ["README.md", "metrics.json", "model.json", "model.safetensors", "report.html"]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def hub() -> Iterator[Hub]:
     with stand_in() as running:
         yield running
@@ -48,7 +48,7 @@ def earsight(hub: Hub, folder: Path, *arguments: object, **changes: str) -> subp
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=False, cwd=folder)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def pushed(home: Path, hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProcess[str]:
     given = ["push", home / "run", "me/voices", "--private", "--onnx", home / "model.onnx", "--licence", "cc-by-4.0"]
     return earsight(hub, tmp_path_factory.mktemp("hf"), *given)

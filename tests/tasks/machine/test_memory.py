@@ -15,7 +15,7 @@ TELL
 torch.set_num_threads(1)
 layer = torch.nn.Conv2d(16, 32, 3, padding=1)
 images = torch.ones(16, 16, 128, 300)
-for step in range(8):
+for step in range(5):
     if step == 3:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     layer(images).relu().square().mean().backward()
@@ -31,5 +31,5 @@ def page_faults(tell: str) -> int:
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told")
 def test_large_blocks_are_used_again_and_not_fetched_anew() -> None:
     told, untold = page_faults("assert keep_freed_memory() is True"), page_faults("")
-    assert untold > 5 * 3 * 78_643_200 / 2**21  # three blocks of 79 MB a step, even if each fault brought 2 MB
+    assert untold > 2 * 3 * 78_643_200 / 2**21  # three blocks of 79 MB a step, even if each fault brought 2 MB
     assert told < untold / 10
