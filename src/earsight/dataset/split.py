@@ -204,9 +204,9 @@ def _only_in(clips: Sequence[Clip], labels: set[str], group_name: str) -> str:
     """The group that holds all clips of the first of these labels, in words; "" where there are several."""
     label = min(labels)
     groups = {clip.group for clip in clips if label in clip.labels}
-    return (
-        f" (all clips of {label} are of {group_name} {groups.pop()})" if len(groups) == 1 and "" not in groups else ""
-    )
+    if len(groups) > 1 or "" in groups:
+        return ""
+    return f" (all clips of {label} are of {group_name} {groups.pop()})"
 
 
 def _labels(clips: Iterable[Clip]) -> set[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from earsight.scores.metrics import measure
+from earsight.scores.metrics import rarer_class
 from earsight.scores.predictions import Predictions
 from earsight.scores.ranking import Bools, Floats
 
@@ -53,7 +53,7 @@ def alarm_thresholds(
 ) -> tuple[AlarmThreshold, ...]:
     """For each share, the lowest threshold with at most that false alarm rate among the clips of ``fitted``; none where
     the share is less than one clip, and none at all unless there are two classes."""
-    number = measure(fitted).rarer
+    number = rarer_class(fitted)
     if number is None:
         return ()
     truth, score = fitted.truth[fitted.known] == number, fitted.probabilities[fitted.known, number]

@@ -17,6 +17,7 @@ from earsight.scores.intervals import (
     jackknife_labels,
     ranking_intervals,
 )
+from earsight.scores.metrics import rarer_class
 from earsight.scores.multilabel import MultiPredictions
 from earsight.scores.predictions import A, Predictions, concatenated
 from earsight.scores.ranking import roc_auc
@@ -168,8 +169,9 @@ def _auc(runs: Sequence[AnyPredictions], rows: npt.NDArray[np.int64]) -> float |
 
 def rarer_class_intervals(answers: AnyPredictions) -> dict[str, Interval]:
     """95 % intervals of auc and ap of the rarer of two classes; empty where there is none."""
-    rarer = measure(answers).rarer if isinstance(answers, Predictions) else None
-    return ranking_intervals(answers, rarer) if isinstance(answers, Predictions) and rarer is not None else {}
+    if not isinstance(answers, Predictions) or (rarer := rarer_class(answers)) is None:
+        return {}
+    return ranking_intervals(answers, rarer)
 
 
 def jackknife_scores(runs: Sequence[AnyPredictions]) -> Jackknife:

@@ -8,7 +8,7 @@ import numpy as np
 
 from earsight.scores.dispatch import AnyPredictions
 from earsight.scores.figures import COLOURS, new_figure, save_figure, short_label
-from earsight.scores.metrics import measure
+from earsight.scores.metrics import rarer_class
 from earsight.scores.multilabel import MultiPredictions
 from earsight.scores.ranking import Bools, Floats, Ranking
 
@@ -58,7 +58,7 @@ def curves_of(answers: AnyPredictions) -> list[Curve]:
         classes = np.arange(len(answers.labels))
         truth, given = (of[known, None] == classes for of in (answers.truth, answers.predicted))
         p, found = answers.probabilities[known], []
-        rarer = measure(answers).rarer
+        rarer = rarer_class(answers)
         numbers = [rarer] if rarer is not None else range(len(classes)) if len(classes) <= len(COLOURS) else ()
     found += [Curve(answers.labels[n], truth[:, n], p[:, n], given[:, n]) for n in numbers if truth[:, n].any()]
     return [curve for curve in found if curve.every or not curve.truth.all()]

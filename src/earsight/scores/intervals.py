@@ -119,8 +119,7 @@ def group_tallies(runs: Sequence[Predictions]) -> Tallies:
     known = first.truth >= 0
     if not known.any():
         raise DataError(f"nothing to score: none of {len(known)} clips has a known label")
-    if any((run.labels, run.paths, run.groups) != (first.labels, first.paths, first.groups) for run in runs):
-        raise DataError("the runs did not score the same clips; give runs of one data set and one split")
+    _check_same_clips(runs)
     groups, place = _part_numbers(first)
     tables = np.zeros((len(runs), int(place.max()) + 1, 3, len(first.labels)))
     for table, run in zip(tables, runs, strict=True):
@@ -147,8 +146,7 @@ def rates(tallies: Floats) -> dict[str, Floats]:
 def jackknife_labels(runs: Sequence[MultiPredictions], *, level: float = 0.95) -> Jackknife:
     """As ``jackknife``, where clips have several labels: map, macro_f1 and micro_f1."""
     first = runs[0]
-    if any((run.labels, run.paths, run.groups) != (first.labels, first.paths, first.groups) for run in runs):
-        raise DataError("the runs did not score the same clips; give runs of one data set and one split")
+    _check_same_clips(runs)
     groups, place = _part_numbers(first)
     rankings = [
         [Ranking.of(*columns) for columns in zip(run.truth.T, run.probabilities.T, strict=True)] for run in runs
@@ -215,6 +213,12 @@ def counted_groups(run: AnyPredictions, group_name: str) -> str:
     told = [pluralise(named, group_name)] if named else []
     told += [pluralise(alone, "clip") + (f" without a {group_name}" if named else "")] if alone else []
     return " and ".join(told)
+
+
+def _check_same_clips(runs: Sequence[AnyPredictions]) -> None:
+    first = runs[0]
+    if any((run.labels, run.paths, run.groups) != (first.labels, first.paths, first.groups) for run in runs):
+        raise DataError("the runs did not score the same clips; give runs of one data set and one split")
 
 
 def _part_numbers(run: AnyPredictions) -> tuple[int, Counts]:

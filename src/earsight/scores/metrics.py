@@ -67,8 +67,7 @@ class Metrics:
     @property
     def rarer(self) -> int | None:
         """The number of the class with fewer clips (the first, if equal), of two that both occur; None otherwise."""
-        support = [row.support for row in self.per_class]
-        return support.index(min(support)) if len(support) == 2 and all(support) else None
+        return _rarer([row.support for row in self.per_class])
 
     @property
     def mostly(self) -> bool:
@@ -90,6 +89,16 @@ class Metrics:
         }
         per_class = [row.to_dict() for row in self.per_class]
         return {**values, "per_class": per_class, "confusion": self.confusion.tolist()}
+
+
+def rarer_class(predictions: Predictions) -> int | None:
+    """``Metrics.rarer`` of these predictions, without their other scores."""
+    truth = predictions.truth[predictions.known]
+    return _rarer(np.bincount(truth, minlength=len(predictions.labels)).tolist())
+
+
+def _rarer(support: list[int]) -> int | None:
+    return support.index(min(support)) if len(support) == 2 and all(support) else None
 
 
 def confusion_matrix(truth: Counts, predicted: Counts, n_classes: int) -> Counts:
