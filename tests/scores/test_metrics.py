@@ -151,3 +151,20 @@ def test_classes_that_no_scored_clip_has_are_told() -> None:
     assert next(metrics_lines(found, "a\x1b[2J.wav", "")) == r"a\x1b[2J.wav"  # a file name steers no terminal
     all_there = measure(predictions(np.arange(4), np.eye(4)))
     assert len(list(metrics_lines(all_there, "Scored.", ""))) == 2
+
+
+def test_without_ranking_all_other_scores_are_the_same() -> None:
+    rng = np.random.default_rng(0)
+    answers = Predictions(
+        tuple("abc"), tuple(map(str, range(30))), rng.integers(0, 3, 30), rng.dirichlet(np.ones(3), 30), ("",) * 30
+    )
+    ranked, bare = measure(answers), measure(answers, ranked=False)
+    assert (bare.auc, [row.auc for row in bare.per_class], [row.ap for row in bare.per_class]) == (
+        None,
+        [None] * 3,
+        [None] * 3,
+    )
+    assert ranked.auc is not None
+    for name in ("clips", "accuracy", "uar", "macro_f1", "cross_entropy"):
+        assert getattr(bare, name) == getattr(ranked, name)
+    assert np.array_equal(bare.confusion, ranked.confusion)

@@ -15,12 +15,15 @@ AnyMetrics = Metrics | MultiMetrics
 
 
 @overload
-def measure(answers: Predictions) -> Metrics: ...
+def measure(answers: Predictions, *, ranked: bool = True) -> Metrics: ...
 @overload
-def measure(answers: MultiPredictions) -> MultiMetrics: ...
-def measure(answers: AnyPredictions) -> AnyMetrics:
-    """All scores. Raises DataError where there is nothing to score."""
-    return multilabel.measure_labels(answers) if isinstance(answers, MultiPredictions) else metrics.measure(answers)
+def measure(answers: MultiPredictions, *, ranked: bool = True) -> MultiMetrics: ...
+def measure(answers: AnyPredictions, *, ranked: bool = True) -> AnyMetrics:
+    """All scores. ranked: see ``metrics.measure``; clips of several labels are always ranked, since mAP needs it.
+    Raises DataError where there is nothing to score."""
+    if isinstance(answers, MultiPredictions):
+        return multilabel.measure_labels(answers)
+    return metrics.measure(answers, ranked=ranked)
 
 
 def selection_score(metrics: AnyMetrics) -> tuple[float, float]:

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from earsight.errors import DataError
 from earsight.scores.predictions import Predictions
-from earsight.scores.ranking import average_precision, roc_auc
+from earsight.scores.ranking import Ranking
 
 Counts = npt.NDArray[np.int64]
 _MOSTLY = 0.8
@@ -113,8 +113,9 @@ def confusion_matrix(truth: Counts, predicted: Counts, n_classes: int) -> Counts
     return np.bincount(truth * n_classes + predicted, minlength=n_classes**2).reshape(n_classes, n_classes)
 
 
-def measure(predictions: Predictions) -> Metrics:
-    """Score all clips whose truth is known. Raises DataError where there is none, or a probability is not a number."""
+def measure(predictions: Predictions, *, ranked: bool = True) -> Metrics:
+    """Score all clips whose truth is known. ranked: with auc and ap, which sort the clips once for each class. Raises
+    DataError where there is none, or a probability is not a number."""
     known = predictions.truth >= 0
     if not known.any():
         raise DataError(f"nothing to score: none of {len(known)} clips has a known label")
@@ -130,7 +131,8 @@ def measure(predictions: Predictions) -> Metrics:
     precision = right / np.maximum(answers, 1)
     f1 = 2 * right / np.maximum(support + answers, 1)
     of_truth, given = predictions.probabilities[known, truth], predictions.probabilities[known]
-    aucs, aps = _ranked(truth, given)
+    none: list[float | None] = [None] * len(predictions.labels)
+    aucs, aps = _ranked(truth, given) if ranked else (none, none)
     there = [auc for auc in aucs if auc is not None]
     return Metrics(
         clips=int(known.sum()),
@@ -154,6 +156,7 @@ def _ranked(truth: Counts, probabilities: npt.NDArray[np.float64]) -> tuple[list
     aucs, aps = list[float | None](), list[float | None]()
     for number, p in enumerate(probabilities.T):
         has = truth == number
-        aucs.append(roc_auc(has, p))
-        aps.append(average_precision(has, p) if has.any() else None)
+        ranking = Ranking.of(has, p) if has.any() else None
+        aucs.append(ranking.roc_auc if ranking and not has.all() else None)
+        aps.append(ranking.ap if ranking else None)
     return aucs, aps

@@ -43,6 +43,17 @@ class Ranking:
         with np.errstate(invalid="ignore"):
             return (gained * (found / np.maximum(answered, 1))).sum(axis=0) / found[-1]
 
+    @property
+    def ap(self) -> float:
+        """As the function ``average_precision``, where some clip has the label."""
+        recall, precision = self.curve()
+        return float((np.diff(recall, prepend=0.0) * precision).sum())
+
+    @property
+    def roc_auc(self) -> float:
+        """As the function ``roc_auc``, where some clip has the label and another has not."""
+        return float(self.auc(np.ones((1, len(self.truth)), dtype=np.int64))[0])
+
     def alarms(self) -> Floats:
         """At each threshold, from the highest down, the share of the clips without the label that reach it; 0 where
         every clip has the label."""
@@ -68,8 +79,7 @@ def average_precision(truth: Bools, score: Floats) -> float:
     """
     if not truth.any():
         return 0.0
-    recall, precision = Ranking.of(truth, score).curve()
-    return float((np.diff(recall, prepend=0.0) * precision).sum())
+    return Ranking.of(truth, score).ap
 
 
 def roc_auc(truth: Bools, score: Floats) -> float | None:
@@ -77,4 +87,4 @@ def roc_auc(truth: Bools, score: Floats) -> float | None:
     than one without, ties half. None where all clips have the label, or none has. truth: bool [clips]."""
     if truth.all() or not truth.any():
         return None
-    return float(Ranking.of(truth, score).auc(np.ones((1, len(truth)), dtype=np.int64))[0])
+    return Ranking.of(truth, score).roc_auc

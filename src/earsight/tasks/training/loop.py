@@ -242,7 +242,7 @@ def _validate(
             f"the network's outputs are NaN or infinite after epoch {len(done.history) + 1}; {_kept(plan, done)}. "
             f"Lower --optimizer.lr (now {plan.recipe.optimizer.lr:g})"
         )
-    return measure(predictions)
+    return measure(predictions, ranked=False)  # no epoch is chosen by it
 
 
 def _kept(plan: Plan, done: TrainingProgress) -> str:
